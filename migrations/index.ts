@@ -1,0 +1,15 @@
+import type { Knex } from 'knex'
+import * as accountsAndFeeds from './0001_accounts_and_feeds.ts'
+import * as documents from './0002_documents.ts'
+
+/** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
+const migrations: Record<string, Knex.Migration> = {
+  '0001_accounts_and_feeds': accountsAndFeeds,
+  '0002_documents': documents,
+}
+
+export const migrationSource: Knex.MigrationSource<string> = {
+  getMigrations: async () => Object.keys(migrations),
+  getMigrationName: (name) => name,
+  getMigration: async (name) => migrations[name]!,
+}

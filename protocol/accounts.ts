@@ -1,0 +1,61 @@
+import * as z from 'zod'
+
+/** What the account endpoints take and give. Accounts never replicate, so they are no resource. */
+
+const PASSWORD_MIN_CHARACTERS = 8
+/** bcrypt reads no further, so a longer password would be cut silently. */
+const PASSWORD_MAX_BYTES = 72
+
+/** No @ in a username, so that a sign-in name is either an email address or a username. */
+export const username = z
+  .string()
+  .min(1, 'Choose a username.')
+  .max(150, 'Use at most 150 characters.')
+  .regex(/^[\p{L}\p{N}._+-]+$/u, 'Use letters, digits and . _ + - only.')
+  .overwrite((value) => value.normalize('NFKC'))
+
+export const email = z
+  .email('Write an email address, such as ann@example.com.')
+  .max(254, 'Use at most 254 characters.')
+
+/** Normalised (NFKC, as RFC 8265 asks), so that the same keys give the same bytes on every device. */
+export const password = z
+  .string()
+  .max(1_000, 'Use at most 72 bytes.')
+  .overwrite((value) => value.normalize('NFKC'))
+  .refine((value) => [...value].length >= PASSWORD_MIN_CHARACTERS, 'Use at least 8 characters.')
+  .refine(
+    (value) => new TextEncoder().encode(value).length <= PASSWORD_MAX_BYTES,
+    'Use at most 72 bytes: fewer characters if they are not plain Latin letters.',
+  )
+  .refine((value) => !value.includes('\0'), 'Remove the NUL character.')
+
+export const registration = z.strictObject({ username, email, password })
+
+export const account = z.strictObject({
+  id: z.uuid(),
+  username: z.string(),
+  email: z.string(),
+  created_at: z.iso.datetime(),
+})
+export type Account = z.output<typeof account>
+
+export const credentials = z.strictObject({
+  username: z.string().min(1).max(254).describe('The username or the email address.'),
+  password: z
+    .string()
+    .min(1)
+    .max(1_000)
+    .overwrite((value) => value.normalize('NFKC')),
+})
+
+const token = z.string().min(1).max(4_096)
+
+export const tokenPair = z.strictObject({
+  access: token.describe('Goes into `Authorization: Bearer …`; good for 15 minutes.'),
+  refresh: token.describe('Buys the next pair, once; good for 30 days.'),
+})
+export type TokenPair = z.output<typeof tokenPair>
+
+export const refreshRequest = z.strictObject({ refresh: token })
+export const verifyRequest = z.strictObject({ token })

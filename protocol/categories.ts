@@ -1,0 +1,31 @@
+import * as z from 'zod'
+import { type Field, text } from './field.ts'
+import { orderKey } from './order-key.ts'
+import { type DocumentOf, defineResource } from './resource.ts'
+
+export const categories = defineResource({
+  name: 'categories',
+  singular: 'category',
+  version: 0,
+  fields: {
+    name: text('What it is called.', { min: 1, max: 100 }),
+    color: color('The colour that marks it.'),
+    position: orderKey("Its place in the owner's own order, as a fractional index."),
+  },
+  initial: { color: '#64748b' },
+  filterable: ['name', 'created_at', 'updated_at'],
+  sortable: ['position', 'name', 'created_at', 'updated_at'],
+  searchable: ['name'],
+  ordering: 'position',
+  example: { name: 'Travel', color: '#0ea5e9' },
+})
+
+export type Category = DocumentOf<typeof categories>
+
+function color(description: string) {
+  const schema = z
+    .string()
+    .regex(/^#[0-9a-fA-F]{6}$/, 'Write a colour as # and six hexadecimal digits, such as #0ea5e9.')
+    .overwrite((value) => value.toLowerCase())
+  return { kind: 'text', schema, nullable: false, description } satisfies Field
+}

@@ -1,0 +1,125 @@
+import * as z from 'zod'
+
+/** What a value means, which decides its column, its filters and its place in an order. */
+export type Kind =
+  | 'text'
+  | 'choice'
+  | 'day'
+  | 'time'
+  | 'instant'
+  | 'flag'
+  | 'reference'
+  | 'order_key'
+
+/**
+ * One field of a document. The schemas carry no zod defaults on purpose: `.partial()` still applies
+ * them, so a PATCH of one field would reset every other one. Starting values stand in `initial`.
+ */
+export interface Field<S extends z.ZodType = z.ZodType> {
+  readonly kind: Kind
+  readonly schema: S
+  readonly nullable: boolean
+  readonly description: string
+  /** For a choice: its values in meaning order, lowest first. */
+  readonly values?: readonly string[]
+  /** For a reference: the resource that it points into. */
+  readonly references?: string
+}
+
+/**
+ * Text as a person typed it: kept to the byte, never trimmed. What Postgres or UTF-8 cannot hold (a
+ * NUL, half a surrogate pair) is refused here rather than failing later.
+ */
+export function text(description: string, { min = 0, max }: { min?: 0 | 1; max: number }) {
+  const wellFormed = z
+    .string()
+    .max(max, `Use at most ${max} characters.`)
+    .refine(isStorable, 'Remove the NUL or broken (unpaired surrogate) characters.')
+  const schema = min === 0 ? wellFormed : wellFormed.regex(/\S/, 'Write something: it is blank.')
+  return { kind: 'text', schema, nullable: false, description } satisfies Field
+}
+
+/** One of a few words, listed in meaning order: that is how they sort and compare. */
+export function choice<const V extends readonly [string, ...string[]]>(
+  description: string,
+  values: V,
+) {
+  return {
+    kind: 'choice',
+    schema: z.enum(values),
+    nullable: false,
+    description,
+    values,
+  } satisfies Field
+}
+
+/** A calendar day, in nobody's timezone: `2026-11-22`. */
+export function day(description: string) {
+  const schema = z.iso
+    .date('Write a calendar day as YYYY-MM-DD.')
+    .refine(isInCalendar, 'Years run from 0001 to 9999.')
+  return { kind: 'day', schema, nullable: false, description } satisfies Field
+}
+
+/** A time on the clock, to the minute: `08:30`. */
+export function time(description: string) {
+  const schema = z
+    .string()
+    .regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'Write a time as HH:MM, from 00:00 to 23:59.')
+  return { kind: 'time', schema, nullable: false, description } satisfies Field
+}
+
+/** A moment. Any ISO 8601 offset is understood; UTC with milliseconds and `Z` is what is kept. */
+export function instant(description: string) {
+  const schema = z.iso
+    .datetime({
+      offset: true,
+      error: 'Write a moment as ISO 8601 with an offset, such as 2026-11-22T08:30:00Z.',
+    })
+    .overwrite(inUtc)
+    .refine(isInCalendar, 'Years run from 0001 to 9999.')
+  return { kind: 'instant', schema, nullable: false, description } satisfies Field
+}
+
+/** True or false. */
+export function flag(description: string) {
+  return { kind: 'flag', schema: z.boolean(), nullable: false, description } satisfies Field
+}
+
+/** The id of another document of the same person. */
+export function reference(description: string, references: string) {
+  return {
+    kind: 'reference',
+    schema: id(),
+    nullable: false,
+    description,
+    references,
+  } satisfies Field
+}
+
+/** A UUID, of any version, in the lower case that Postgres answers with. */
+export function id() {
+  return z
+    .uuid('Write a UUID, such as 0190a5c2-7a4e-7cc3-98c4-dc0c0c07398f.')
+    .overwrite((value) => value.toLowerCase())
+}
+
+/** The same field, or null. */
+export function nullable<F extends Field>(field: F) {
+  const schema = field.schema.nullable() as z.ZodNullable<F['schema']>
+  return { ...(field as Omit<F, 'schema' | 'nullable'>), schema, nullable: true as const }
+}
+
+function isStorable(value: string): boolean {
+  return !value.includes('\0') && !/[\ud800-\udfff]/u.test(value)
+}
+
+function isInCalendar(value: string): boolean {
+  // What the format check has refused passes through here too, and needs no second complaint.
+  return Number.isNaN(Date.parse(value)) || /^(?!0000)\d{4}-/.test(value)
+}
+
+function inUtc(value: string): string {
+  const moment = new Date(value)
+  return Number.isNaN(moment.getTime()) ? value : moment.toISOString()
+}

@@ -1,0 +1,54 @@
+import * as z from 'zod'
+import type { Field } from './field.ts'
+
+/**
+ * Fractional order keys, as in Rocicorp's `fractional-indexing` (David Greenspan, "Implementing
+ * Fractional Indexing"): strings that sort by code unit and between any two of which another fits,
+ * so that moving a task while offline touches that task alone. The first letter tells how many
+ * digits its integer part has (`a` one, `b` two, … and `Z` one, `Y` two, … below zero).
+ */
+const DIGITS = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+const MAX_LENGTH = 200
+
+/** Eight characters of integer part hold milliseconds until the year 2081, and sort by time. */
+const TIME_HEAD = 'g'
+const TIME_DIGITS = 7
+const TIE_DIGITS = 5
+
+export function orderKey(description: string) {
+  const schema = z
+    .string()
+    .max(MAX_LENGTH, 'Give the neighbours new keys: this one has grown too long.')
+    .regex(orderKeyPattern(), 'Write a key made by the fractional-indexing package, such as a0V.')
+  return { kind: 'order_key', schema, nullable: false, description } satisfies Field
+}
+
+/**
+ * The key of a document that nobody has placed: after all that were created before it. Both ends
+ * compute the same one from the document itself, so no end has to ask for the last key in use. The
+ * id's last digits keep apart what was created in one millisecond.
+ *
+ * @param createdAt UTC instant with milliseconds
+ * @param id UUID
+ */
+export function orderKeyAt(createdAt: string, id: string): string {
+  const milliseconds = Math.max(0, Date.parse(createdAt)) % 62 ** TIME_DIGITS
+  // A fraction must not end in the lowest digit; the closing V keeps room on both sides.
+  const tie = Number.parseInt(id.slice(-7), 16)
+  return `${TIME_HEAD}${base62(milliseconds, TIME_DIGITS)}${base62(tie, TIE_DIGITS)}V`
+}
+
+function base62(value: number, length: number): string {
+  let digits = ''
+  for (let rest = value; digits.length < length; rest = Math.floor(rest / 62))
+    digits = DIGITS[rest % 62] + digits
+  return digits
+}
+
+function orderKeyPattern(): RegExp {
+  const heads = Array.from({ length: 26 }, (_, i) => {
+    const [above, below] = [String.fromCharCode(97 + i), String.fromCharCode(90 - i)]
+    return `[${above}${below}][0-9A-Za-z]{${i + 1}}`
+  })
+  return new RegExp(`^(?!A0{26}$)(?:${heads.join('|')})(?:[0-9A-Za-z]*[1-9A-Za-z])?$`)
+}

@@ -1,0 +1,51 @@
+import { orderKeyAt } from './order-key.ts'
+import type { Document, Resource } from './resource.ts'
+
+/** A document on its way to being stored: what `settle` keeps may still be missing. */
+export interface Unsettled {
+  id: string
+  created_at?: string
+  updated_at?: string
+  [field: string]: unknown
+}
+
+/**
+ * What both ends make of a document before they keep it, so that a device offline holds what the
+ * server will store. Pure. Settling twice changes nothing.
+ *
+ * - absent fields are their initial values; an unplaced document goes after the older ones;
+ * - `created_at` is fixed at creation;
+ * - `updated_at` is when the edit was made, never ahead of `now` and never going back;
+ * - a stamp (`completed_at`) is set when its flag becomes true, kept while it stays, and cleared.
+ *
+ * @param next what is to be kept
+ * @param previous what is kept now, unless this is a creation
+ * @param now UTC instant with milliseconds, on the clock of whoever settles
+ */
+export function settle(
+  resource: Resource,
+  next: Unsettled,
+  previous: Document | undefined,
+  now: string,
+): Document {
+  const settled: Document = {
+    ...resource.initial,
+    ...next,
+    created_at: previous?.created_at ?? earlier(next.created_at ?? now, now),
+    updated_at: later(earlier(next.updated_at ?? now, now), previous?.updated_at),
+  }
+  for (const [stamp, flag] of Object.entries(resource.stamps)) {
+    if (!settled[flag]) settled[stamp] = null
+    else if (previous?.[flag]) settled[stamp] = previous[stamp]
+    else settled[stamp] = earlier((next[stamp] as string | null | undefined) ?? now, now)
+  }
+  for (const name of resource.fieldNames) {
+    if (resource.fields[name]!.kind === 'order_key' && settled[name] === undefined)
+      settled[name] = orderKeyAt(settled.created_at, settled.id)
+  }
+  return settled
+}
+
+// Instants are all of one form, so that text order is time order.
+const earlier = (a: string, b: string) => (a < b ? a : b)
+const later = (a: string, b: string | undefined) => (b !== undefined && b > a ? b : a)

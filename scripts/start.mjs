@@ -1,0 +1,17 @@
+import { existsSync } from 'node:fs'
+import { ensureInstalled, fail, production } from './install.mjs'
+
+ensureInstalled()
+const { runFromEnvironment } = await load()
+await runFromEnvironment()
+
+async function load() {
+  if (!production) {
+    const { register } = await import('tsx/esm/api')
+    register()
+    return import('../server/main.ts')
+  }
+  const built = new URL('../dist/server/main.js', import.meta.url)
+  if (!existsSync(built)) fail('There is no dist: run `npm run build` first (or unset NODE_ENV).')
+  return import(built.href)
+}

@@ -1,0 +1,133 @@
+import { v7 as uuidv7 } from 'uuid'
+import type { TokenPair } from '../../protocol/index.ts'
+import type { Database } from '../database/connect.ts'
+import { REFRESH_SECONDS, type Tokens, tokenNotValid } from './tokens.ts'
+
+/** How long another node may go on believing in a session that has ended. */
+const BELIEF_MS = 1_000
+const MAX_BELIEFS = 50_000
+const MAX_CLAIMS = 20_000
+const MAX_USER_AGENT = 300
+
+interface Row {
+  user_id: string
+  generation: number
+  last_seen_at: Date
+}
+
+/** The signed-in devices, and the tokens that they hold. */
+export function createSessions(db: Database, tokens: Tokens, now: () => Date) {
+  const beliefs = new Map<string, { until: number; live: Promise<boolean> }>()
+  const claims = new Map<string, { user: string; session: string; expires: number }>()
+
+  return {
+    /** Starts a session on a device. */
+    async open(user: string, userAgent: string): Promise<TokenPair> {
+      const id = uuidv7()
+      const moment = now()
+      await db('sessions').insert({
+        id,
+        user_id: user,
+        user_agent: userAgent.replaceAll('\0', '').slice(0, MAX_USER_AGENT),
+        created_at: moment,
+        last_seen_at: moment,
+        expires_at: inSeconds(moment, REFRESH_SECONDS),
+      })
+      return pair(user, id, 1)
+    },
+
+    /**
+     * Whose access token this is.
+     *
+     * @throws Problem `token_not_valid`: forged, expired, or its session or user is gone
+     */
+    async authenticate(token: string): Promise<{ user: string; session: string }> {
+      let known = claims.get(token)
+      if (!known || known.expires * 1000 <= now().getTime()) {
+        known = await tokens.checkAccess(token)
+        if (claims.size >= MAX_CLAIMS) claims.clear()
+        claims.set(token, known)
+      }
+      if (!(await isLive(known.session)))
+        throw tokenNotValid('The session has ended; sign in again.')
+      return known
+    },
+
+    /**
+     * Renews a session. The token of the generation before the current one may be used again,
+     * because the answer with its successor may have been lost: it buys that same successor. An
+     * older one has been renewed twice, so somebody else holds a copy: the session ends.
+     *
+     * @throws Problem `token_not_valid`
+     */
+    async renew(refresh: string): Promise<TokenPair> {
+      const { session, user, generation } = await tokens.checkRefresh(refresh)
+      const moment = now()
+      const [renewed] = await live(session)
+        .andWhere({ generation })
+        .update({
+          generation: generation + 1,
+          last_seen_at: moment,
+          expires_at: inSeconds(moment, REFRESH_SECONDS),
+        })
+        .returning<Row[]>(['user_id', 'generation'])
+      if (renewed) return pair(user, session, renewed.generation)
+
+      const found = await live(session).first<Row | undefined>('generation')
+      if (found?.generation === generation + 1) return pair(user, session, found.generation)
+      if (found) await end(session)
+      throw tokenNotValid('The session has ended; sign in again.')
+    },
+
+    /** Whether this token, of either kind, would be taken now. @throws Problem `token_not_valid` */
+    async verify(token: string): Promise<void> {
+      const { session } = await tokens.checkAny(token)
+      if (!(await isLive(session))) throw tokenNotValid('The session has ended; sign in again.')
+    },
+
+    /** Ends the session of this refresh token; ending it again is no fault. */
+    async close(refresh: string): Promise<void> {
+      await end((await tokens.checkRefresh(refresh)).session)
+    },
+  }
+
+  async function pair(user: string, session: string, generation: number) {
+    const [access, refresh] = await Promise.all([
+      tokens.access(user, session),
+      tokens.refresh(user, session, generation),
+    ])
+    return { access, refresh }
+  }
+
+  function live(session: string) {
+    return db('sessions')
+      .where({ id: session, revoked_at: null })
+      .andWhere('expires_at', '>', now())
+      .whereExists(
+        db('users').select(db.raw('1')).whereRaw('users.id = sessions.user_id and is_active'),
+      )
+  }
+
+  async function end(session: string): Promise<void> {
+    await db('sessions').where({ id: session, revoked_at: null }).update({ revoked_at: now() })
+    beliefs.delete(session)
+  }
+
+  /** Asked of the database once a second for each session in use, however many requests it makes. */
+  function isLive(session: string): Promise<boolean> {
+    const moment = performance.now()
+    const belief = beliefs.get(session)
+    if (belief && belief.until > moment) return belief.live
+    if (beliefs.size >= MAX_BELIEFS) beliefs.clear()
+    const answer = live(session)
+      .first('id')
+      .then((row) => row !== undefined)
+    beliefs.set(session, { until: moment + BELIEF_MS, live: answer })
+    answer.catch(() => beliefs.delete(session))
+    return answer
+  }
+}
+
+export type Sessions = ReturnType<typeof createSessions>
+
+const inSeconds = (moment: Date, seconds: number) => new Date(moment.getTime() + seconds * 1000)

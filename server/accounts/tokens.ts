@@ -1,0 +1,132 @@
+import { createHash, createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { errors, jwtVerify, SignJWT } from 'jose'
+import { Problem } from '../../protocol/index.ts'
+
+export const ACCESS_SECONDS = 15 * 60
+export const REFRESH_SECONDS = 30 * 24 * 60 * 60
+
+const ALGORITHM = 'HS256'
+const ISSUER = 'tasktide'
+const AUDIENCE = 'tasktide'
+/** The `typ` of each use (RFC 8725 3.11), so that no token passes for another. */
+const TYPES = { access: 'at+jwt', refresh: 'refresh+jwt' } as const
+
+export interface AccessClaims {
+  user: string
+  session: string
+  /** Seconds since 1970. */
+  expires: number
+}
+
+export interface RefreshClaims extends AccessClaims {
+  generation: number
+}
+
+/**
+ * Signs and checks tokens. A token names the key it was signed with, so that the key can be changed
+ * without signing anybody out: the former one goes on checking (SECRET_KEY_PREVIOUS) until the last
+ * of its tokens has run out.
+ */
+export function createTokens(now: () => Date, secret: string, previousSecret?: string) {
+  const current = deriveKey(secret)
+  const keys = new Map([current, ...(previousSecret ? [deriveKey(previousSecret)] : [])])
+  const [currentId, currentKey] = current
+
+  return {
+    access: (user: string, session: string) =>
+      sign(TYPES.access, { sub: user, sid: session }, ACCESS_SECONDS),
+
+    refresh: (user: string, session: string, generation: number) =>
+      sign(TYPES.refresh, { sub: user, sid: session, gen: generation }, REFRESH_SECONDS),
+
+    /** @throws Problem `token_not_valid` */
+    async checkAccess(token: string): Promise<AccessClaims> {
+      return await check(token, TYPES.access)
+    },
+
+    /** @throws Problem `token_not_valid` */
+    async checkRefresh(token: string): Promise<RefreshClaims> {
+      return await check(token, TYPES.refresh)
+    },
+
+    /** Either of the two. @throws Problem `token_not_valid` */
+    async checkAny(token: string): Promise<AccessClaims> {
+      return await check(token, Object.values(TYPES))
+    },
+  }
+
+  function sign(typ: string, claims: Record<string, unknown>, seconds: number) {
+    const issuedAt = Math.floor(now().getTime() / 1000)
+    return new SignJWT(claims)
+      .setProtectedHeader({ alg: ALGORITHM, typ, kid: currentId })
+      .setIssuer(ISSUER)
+      .setAudience(AUDIENCE)
+      .setIssuedAt(issuedAt)
+      .setExpirationTime(issuedAt + seconds)
+      .sign(currentKey)
+  }
+
+  async function check(token: string, types: string | string[]): Promise<RefreshClaims> {
+    try {
+      const { payload, protectedHeader } = await jwtVerify(
+        token,
+        ({ kid }) => {
+          const key = keys.get(kid ?? '')
+          if (!key) throw new errors.JWKSNoMatchingKey()
+          return key
+        },
+        {
+          algorithms: [ALGORITHM],
+          issuer: ISSUER,
+          audience: AUDIENCE,
+          currentDate: now(),
+          requiredClaims: ['sub', 'sid', 'iat', 'exp'],
+        },
+      )
+      if (!types.includes(protectedHeader.typ ?? '')) throw new errors.JWTInvalid('typ')
+      return {
+        user: String(payload.sub),
+        session: String(payload.sid),
+        expires: payload.exp!,
+        generation: Number(payload.gen),
+      }
+    } catch (error) {
+      const expired = error instanceof errors.JWTExpired
+      throw tokenNotValid(expired ? 'The token has expired.' : 'The token is not valid here.')
+    }
+  }
+}
+
+export type Tokens = ReturnType<typeof createTokens>
+
+export function tokenNotValid(detail: string): Problem {
+  return new Problem('token_not_valid', detail, {
+    headers: { 'WWW-Authenticate': 'Bearer error="invalid_token"' },
+  })
+}
+
+/**
+ * The key that development signs with: made once and kept, so that a restart signs nobody out.
+ * In production the configuration insists on SECRET_KEY.
+ */
+export function keptSecret(dataDir: string): string {
+  const file = path.join(dataDir, 'secret_key')
+  if (!existsSync(file)) {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+    try {
+      writeFileSync(file, randomBytes(32).toString('base64url'), { flag: 'wx', mode: 0o600 })
+    } catch (error) {
+      // Another process has made it in the meantime.
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    }
+  }
+  return readFileSync(file, 'utf8').trim()
+}
+
+function deriveKey(secret: string): [id: string, key: KeyObject] {
+  const bytes = Buffer.from(hkdfSync('sha256', secret, '', 'tasktide tokens', 32))
+  const id = createHash('sha256').update(bytes).digest('base64url').slice(0, 8)
+  return [id, createSecretKey(bytes)]
+}

@@ -1,0 +1,84 @@
+import express, { type Express } from 'express'
+import { type Resource, resources } from '../protocol/index.ts'
+import { type Accounts, createAccounts } from './accounts/accounts.ts'
+import { createPasswords, type Passwords } from './accounts/passwords.ts'
+import { createSessions } from './accounts/sessions.ts'
+import { createTokens } from './accounts/tokens.ts'
+import type { Config } from './config.ts'
+import type { Database } from './database/connect.ts'
+import { aboutOperations } from './http/about.ts'
+import { accountOperations } from './http/accounts.ts'
+import { attemptLimit } from './http/attempt-limit.ts'
+import { mount } from './http/mount.ts'
+import type { Operation } from './http/operation.ts'
+import { answerProblems, notFound } from './http/problems.ts'
+import { beginRequests } from './http/requests.ts'
+import { restOperations } from './http/rest.ts'
+import { crossOrigin, redirectToHttps, securityHeaders } from './http/security.ts'
+import { swaggerUi } from './http/swagger-ui.ts'
+import type { Log } from './log.ts'
+import { postgresLists } from './store/lists.ts'
+import { postgresStore } from './store/postgres.ts'
+import type { Store } from './sync/store.ts'
+
+export interface AppDependencies {
+  config: Config
+  /** What tokens are signed with. */
+  secret: string
+  db: Database
+  log: Log
+  version: string
+  /** The clock; tests set their own. */
+  now?: () => Date
+  passwords?: Passwords
+}
+
+export interface App {
+  express: Express
+  /** Everything it can do, as the OpenAPI document describes it. */
+  operations: readonly Operation[]
+  store: Store
+  accounts: Accounts
+}
+
+/** The whole HTTP surface, in the order in which a request meets it. */
+export function createApp({
+  config,
+  secret,
+  db,
+  log,
+  version,
+  now = () => new Date(),
+  passwords = createPasswords(),
+}: AppDependencies): App {
+  const publicUrl = config.PUBLIC_URL
+  const tokens = createTokens(now, secret, config.SECRET_KEY_PREVIOUS)
+  const sessions = createSessions(db, tokens, now)
+  const accounts = createAccounts(db, passwords, sessions, now)
+  const store = postgresStore(db)
+  const lists = postgresLists(db)
+
+  const api: Operation[] = [
+    ...accountOperations(accounts, sessions),
+    ...Object.values<Resource>(resources).flatMap((resource) =>
+      restOperations(resource, { store, lists, now, publicUrl }),
+    ),
+  ]
+  const operations = [...api, ...aboutOperations({ db, version, publicUrl }, api)]
+
+  const app = express().disable('x-powered-by').disable('etag').set('query parser', 'simple')
+  app.set('trust proxy', config.TRUST_PROXY)
+  const https = publicUrl?.startsWith('https:') ?? false
+  app.use(beginRequests(securityHeaders({ https }), log))
+  if (https && config.TRUST_PROXY !== 0) app.use(redirectToHttps(publicUrl!))
+  if (config.CORS_ORIGINS.length > 0) app.use(crossOrigin(config.CORS_ORIGINS))
+  mount(app, operations, {
+    sessions,
+    limit: attemptLimit(db, config.AUTH_RATE_LIMIT),
+    maxBodyBytes: config.MAX_BODY_BYTES,
+  })
+  app.use(swaggerUi())
+  app.use(notFound)
+  app.use(answerProblems(log))
+  return { express: app, operations, store, accounts }
+}

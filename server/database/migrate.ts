@@ -1,0 +1,49 @@
+import { migrationSource } from '../../migrations/index.ts'
+import { readConfig } from '../config.ts'
+import { createLog } from '../log.ts'
+import type { Database } from './connect.ts'
+import { openDatabase } from './open.ts'
+
+/** Any number will do, as long as every release uses the same. */
+const MIGRATION_LOCK = 7_265_001
+
+/**
+ * Brings the schema up to date; any number of nodes may try at once. knex has a lock row of its own,
+ * but two nodes that meet on a fresh database fail over creating it, and a migrator that is killed
+ * leaves it set. A lock of the transaction does neither.
+ *
+ * @returns the names of the migrations that were run
+ */
+export async function migrate(db: Database): Promise<string[]> {
+  return db.transaction(async (trx) => {
+    await trx.raw('set local statement_timeout = 0')
+    await trx.raw('select pg_advisory_xact_lock(?)', [MIGRATION_LOCK])
+    const [, names] = await trx.migrate.latest({
+      migrationSource,
+      disableMigrationsListValidation: false,
+    })
+    return names as string[]
+  })
+}
+
+/** The names of the migrations that are still to be run. */
+export async function pendingMigrations(db: Database): Promise<string[]> {
+  const [, pending] = await db.migrate.list({ migrationSource })
+  return pending as string[]
+}
+
+/** `npm run migrate`. */
+export async function migrateFromEnvironment(): Promise<void> {
+  const config = readConfig({ ...process.env, SECRET_KEY: process.env.SECRET_KEY || UNUSED_SECRET })
+  const log = createLog(config.LOG_LEVEL, { readable: !config.isProduction })
+  const database = await openDatabase(config, log)
+  try {
+    const names = await migrate(database.db)
+    log.info({ migrations: names }, names.length > 0 ? 'migrated' : 'the schema is up to date')
+  } finally {
+    await database.close()
+  }
+}
+
+/** A release step that only migrates signs nothing, so it may run without the key. */
+const UNUSED_SECRET = 'not-used-while-migrating-0123456789'

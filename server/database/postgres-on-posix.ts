@@ -1,0 +1,163 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { closeSync, openSync } from 'node:fs'
+import { chown, lstat, mkdir, rmdir } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { DatabaseUnavailable } from './database-unavailable.ts'
+import { type PostgresCluster, SUPERUSER } from './postgres-cluster.ts'
+import { readLock, releaseStaleLock, waitForOwner } from './postgres-lock.ts'
+import { openLog, type PostgresLog, tailOf } from './postgres-log.ts'
+
+/** Names the socket file, no more: no TCP port is opened. */
+const PORT = 5432
+const START_TIMEOUT = 120_000
+const STOP_TIMEOUT = 30_000
+/** How long a predecessor may take that was just killed, or its last backends. */
+const PATIENCE = 2_000
+
+/**
+ * The shell starts a watcher and then becomes Postgres. The watcher reads the pipe that this
+ * process holds: at its end, however that came, it asks Postgres for a fast shutdown. It is
+ * orphaned at once, because Postgres mistrusts children that it does not know. When Postgres ends
+ * first, node closes the pipe in the same moment, so that no other process has got the pid by then.
+ */
+const WATCHED = `
+  exec 3<&0
+  ( ( read -r _ <&3; kill -INT $$ ) </dev/null >/dev/null 2>&1 & )
+  exec "$@" </dev/null 3<&-
+`
+
+export async function runOnPosix(
+  cluster: PostgresCluster,
+  settings: Record<string, string>,
+): Promise<{ url: string; stop(): Promise<void> }> {
+  const socketDir = socketDirOf(cluster)
+  const postmaster = await launchPatiently(cluster, socketDir, {
+    ...settings,
+    listen_addresses: '',
+    unix_socket_directories: socketDir,
+    unix_socket_permissions: '0700',
+    port: String(PORT),
+  })
+  let stopped: Promise<void> | undefined
+  return {
+    // knex wants some host before the path.
+    url: `postgres://${SUPERUSER}@localhost:${PORT}/postgres?host=${encodeURIComponent(socketDir)}`,
+    stop() {
+      stopped ??= stopFast(postmaster).then(() => rmdir(socketDir).catch(() => {}))
+      return stopped
+    },
+  }
+}
+
+/**
+ * A fixed name, so that nothing piles up after crashes; in the folder for temporary files, because
+ * a socket's path may have 103 bytes at most.
+ */
+function socketDirOf({ dir, account }: PostgresCluster): string {
+  const uid = account.uid ?? process.getuid!()
+  const hash = createHash('sha256').update(`${uid}:${dir}`).digest('hex').slice(0, 16)
+  return join(Buffer.byteLength(tmpdir()) <= 60 ? tmpdir() : '/tmp', `tasktide-${hash}`)
+}
+
+/** Anybody may have made a folder of that name before us: trust goes to one that only we can open. */
+async function makePrivate(socketDir: string, { account }: PostgresCluster) {
+  const uid = account.uid ?? process.getuid!()
+  const created = await mkdir(socketDir, { mode: 0o700 }).then(
+    () => true,
+    () => false,
+  )
+  if (created && account.uid !== undefined) await chown(socketDir, account.uid, account.gid!)
+  const found = await lstat(socketDir)
+  if (!found.isDirectory() || found.uid !== uid || (found.mode & 0o077) !== 0) {
+    throw new DatabaseUnavailable(`${socketDir} is not ours and private: remove it.`)
+  }
+}
+
+/** Postgres itself decides whether it may run here; we only wait a little, and put it in words. */
+async function launchPatiently(
+  cluster: PostgresCluster,
+  socketDir: string,
+  settings: Record<string, string>,
+): Promise<Postmaster> {
+  const lockFile = join(cluster.dir, 'postmaster.pid')
+  const deadline = Date.now() + PATIENCE
+  for (;;) {
+    await waitForOwner(cluster.dir, deadline)
+    await makePrivate(socketDir, cluster)
+    releaseStaleLock(lockFile, cluster.dir)
+    releaseStaleLock(join(socketDir, `.s.PGSQL.${PORT}.lock`), cluster.dir)
+    const log = openLog(cluster.log)
+    const postmaster = launch(cluster, settings, log)
+    if (await isReady(postmaster, lockFile)) return postmaster
+    await stopFast(postmaster)
+    const why = postmaster.failure ?? tailOf(log)
+    const mayPass = /lock file ".*" already exists|is still in use/.test(why)
+    if (!mayPass || Date.now() > deadline) {
+      throw new DatabaseUnavailable(`Postgres did not start (all it said: ${log.file}):\n${why}`)
+    }
+    await sleep(100)
+  }
+}
+
+interface Postmaster {
+  child: ChildProcess
+  /** why there was never a process */
+  failure?: string
+  exited: Promise<void>
+}
+
+function launch(
+  { dir, binaries, account, env }: PostgresCluster,
+  settings: Record<string, string>,
+  log: PostgresLog,
+): Postmaster {
+  const { prefix, uid, gid } = account
+  const assignments = Object.entries(settings).flatMap(([key, value]) => ['-c', `${key}=${value}`])
+  const command = [...prefix, join(binaries.bin, 'postgres'), '-D', dir, ...assignments]
+  const output = openSync(log.file, 'a', 0o600)
+  const child = spawn('/bin/sh', ['-c', WATCHED, 'sh', ...command], {
+    ...{ uid, gid, env, cwd: '/' },
+    stdio: ['pipe', output, output],
+    detached: true, // a session of its own, which Ctrl-C does not reach
+  })
+  closeSync(output)
+  child.unref()
+  const postmaster: Postmaster = {
+    child,
+    exited: new Promise((resolve) => {
+      child.once('exit', () => resolve())
+      child.once('error', (error) => {
+        postmaster.failure = error.message
+        resolve()
+      })
+    }),
+  }
+  return postmaster
+}
+
+async function isReady({ child, exited }: Postmaster, lockFile: string): Promise<boolean> {
+  let ended = false
+  void exited.then(() => {
+    ended = true
+  })
+  const deadline = Date.now() + START_TIMEOUT
+  while (!ended && Date.now() < deadline) {
+    const lock = readLock(lockFile)
+    if (lock?.pid === child.pid && lock?.status === 'ready') return true
+    await sleep(10)
+  }
+  return false
+}
+
+/** Stops it the way that our own death would, through the pipe: so that way is known to work. */
+async function stopFast({ child, exited }: Postmaster) {
+  child.ref()
+  child.stdin?.destroy()
+  // Immediate shutdown loses nothing either: it makes the next start recover.
+  const impatient = setTimeout(() => child.kill('SIGQUIT'), STOP_TIMEOUT)
+  await exited
+  clearTimeout(impatient)
+}

@@ -1,0 +1,127 @@
+import * as z from 'zod'
+import { accounts as protocol } from '../../protocol/index.ts'
+import type { Accounts } from '../accounts/accounts.ts'
+import type { Sessions } from '../accounts/sessions.ts'
+import { type Operation, operation } from './operation.ts'
+
+const TOKEN = 'eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiIwMTkwYTVjMi0uLi4ifQ.c2lnbmF0dXJl'
+
+/** Registering and signing in. */
+export function accountOperations(accounts: Accounts, sessions: Sessions): Operation[] {
+  const common = { tag: 'account', method: 'post', access: 'limited' } as const
+  const pair = {
+    name: 'TokenPair',
+    schema: protocol.tokenPair,
+    example: { access: TOKEN, refresh: TOKEN },
+  }
+  return [
+    operation({
+      ...common,
+      id: 'register',
+      path: '/api/register/',
+      summary: 'Make an account',
+      description: 'The profile is made with it.',
+      body: {
+        name: 'Registration',
+        schema: protocol.registration,
+        examples: {
+          usual: { username: 'ann', email: 'ann@example.com', password: 'a ferry to Lisbon' },
+        },
+      },
+      answers: {
+        201: {
+          description: 'The account. Now get a token.',
+          name: 'Account',
+          schema: protocol.account,
+          example: {
+            id: '0190a5c2-7a4e-7cc3-98c4-dc0c0c07398f',
+            username: 'ann',
+            email: 'ann@example.com',
+            created_at: '2026-11-22T08:30:00.000Z',
+          },
+        },
+      },
+      problems: ['invalid'],
+      handle: async ({ body }) => ({ status: 201, body: await accounts.register(body) }),
+    }),
+    operation({
+      ...common,
+      id: 'sign_in',
+      path: '/api/token/',
+      summary: 'Sign in',
+      description: 'Takes a username or an email address, and starts a session for this device.',
+      body: {
+        name: 'Credentials',
+        schema: protocol.credentials,
+        examples: { usual: { username: 'ann', password: 'a ferry to Lisbon' } },
+      },
+      answers: { 200: { description: 'The tokens of the session.', ...pair } },
+      problems: ['invalid', 'credentials_not_valid'],
+      handle: async ({ body: { username, password }, request }) => ({
+        status: 200,
+        headers: NOT_KEPT,
+        body: await accounts.signIn(username, password, request.get('user-agent') ?? ''),
+      }),
+    }),
+    operation({
+      ...common,
+      id: 'refresh_token',
+      path: '/api/token/refresh/',
+      summary: 'Get the next pair of tokens',
+      description:
+        'Each refresh token is for one use, but the last one used may be used again if its answer was lost. An older one ends the session.',
+      body: {
+        name: 'RefreshRequest',
+        schema: protocol.refreshRequest,
+        examples: { usual: { refresh: TOKEN } },
+      },
+      answers: { 200: { description: 'The next tokens of the session.', ...pair } },
+      problems: ['invalid', 'token_not_valid'],
+      handle: async ({ body }) => ({
+        status: 200,
+        headers: NOT_KEPT,
+        body: await sessions.renew(body.refresh),
+      }),
+    }),
+    operation({
+      ...common,
+      id: 'verify_token',
+      path: '/api/token/verify/',
+      summary: 'Ask whether a token is good',
+      description: 'Takes an access or a refresh token.',
+      body: {
+        name: 'VerifyRequest',
+        schema: protocol.verifyRequest,
+        examples: { usual: { token: TOKEN } },
+      },
+      answers: {
+        200: { description: 'It is.', name: 'Empty', schema: z.strictObject({}), example: {} },
+      },
+      problems: ['invalid', 'token_not_valid'],
+      handle: async ({ body }) => {
+        await sessions.verify(body.token)
+        return { status: 200, body: {} }
+      },
+    }),
+    operation({
+      ...common,
+      id: 'log_out',
+      path: '/api/logout/',
+      summary: 'End the session of a device',
+      description: 'Neither of its tokens is good for anything from then on.',
+      body: {
+        name: 'LogoutRequest',
+        schema: protocol.refreshRequest,
+        examples: { usual: { refresh: TOKEN } },
+      },
+      answers: { 204: { description: 'Signed out.' } },
+      problems: ['invalid', 'token_not_valid'],
+      handle: async ({ body }) => {
+        await sessions.close(body.refresh)
+        return { status: 204 }
+      },
+    }),
+  ]
+}
+
+const NOT_KEPT = { 'Cache-Control': 'no-store' }

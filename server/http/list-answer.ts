@@ -1,0 +1,77 @@
+import type { Request } from 'express'
+import { type Document, Problem, type Resource } from '../../protocol/index.ts'
+import type { Bookmark, Lists } from '../store/lists.ts'
+import { type ListRequest, writeCursor } from './list-parameters.ts'
+import type { Answer, Call } from './operation.ts'
+
+interface ListCall {
+  resource: Resource
+  lists: Lists
+  publicUrl: string | undefined
+  call: Call
+  request: ListRequest
+}
+
+/** A page of a list, with links that keep all the other parameters. */
+export function answerList(list: ListCall): Promise<Answer> {
+  const { at } = list.request
+  return 'page' in at ? numberedPage(list, at.page) : pageAtCursor(list, at.bookmark)
+}
+
+async function numberedPage(
+  { resource, lists, publicUrl, call, request }: ListCall,
+  page: number,
+): Promise<Answer> {
+  const { size } = request
+  const { count, results } = await lists.page(call.user, resource, request, size, (page - 1) * size)
+  const pages = Math.max(1, Math.ceil(count / size))
+  if (page > pages)
+    throw new Problem('not_found', `There is no page ${page}: the last one is ${pages}.`)
+  const link = (to: number) => JSON.stringify(linkTo(publicUrl, call.request, { page: String(to) }))
+  const next = page < pages ? link(page + 1) : 'null'
+  const previous = page > 1 ? link(page - 1) : 'null'
+  // The documents are JSON text already, from Postgres.
+  const body = `{"count":${count},"next":${next},"previous":${previous},"results":${results}}`
+  return { status: 200, body }
+}
+
+async function pageAtCursor(
+  { resource, lists, publicUrl, call, request }: ListCall,
+  bookmark: Bookmark | undefined,
+): Promise<Answer> {
+  const { size, order } = request
+  const { documents, more } = await lists.slice(call.user, resource, request, size, bookmark)
+  const backward = bookmark?.backward ?? false
+  const beside = (document: Document | undefined, direction: { backward: boolean }) =>
+    document &&
+    linkTo(publicUrl, call.request, {
+      cursor: writeCursor(order, { ...bookmarkAt(document), ...direction }),
+    })
+  const bookmarkAt = (document: Document) => ({
+    id: document.id,
+    values: order.map(({ field }) => document[field] as string | boolean | null),
+  })
+  const body = {
+    count: null,
+    // Whoever came backward came from what is next; whoever came forward, from what is previous.
+    next: (backward || more ? beside(documents.at(-1), { backward: false }) : undefined) ?? null,
+    previous:
+      ((backward ? more : bookmark !== undefined)
+        ? beside(documents[0], { backward: true })
+        : undefined) ?? null,
+    results: documents,
+  }
+  return { status: 200, body }
+}
+
+function linkTo(
+  publicUrl: string | undefined,
+  request: Request,
+  changes: Record<string, string>,
+): string {
+  const base = publicUrl ?? `${request.protocol}://${request.get('host') ?? 'localhost'}`
+  const [path, query] = request.originalUrl.split('?', 2) as [string, string | undefined]
+  const parameters = new URLSearchParams(query)
+  for (const [name, value] of Object.entries(changes)) parameters.set(name, value)
+  return `${base}${path}?${parameters}`
+}

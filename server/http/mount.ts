@@ -1,0 +1,116 @@
+import express, { type Express, type Request, type Response } from 'express'
+import * as z from 'zod'
+import { Problem } from '../../protocol/index.ts'
+import type { Sessions } from '../accounts/sessions.ts'
+import type { AttemptLimit } from './attempt-limit.ts'
+import type { Call, Method, Operation } from './operation.ts'
+import { parse } from './problems.ts'
+import { send } from './send.ts'
+
+export interface MountDependencies {
+  sessions: Pick<Sessions, 'authenticate'>
+  limit: AttemptLimit
+  maxBodyBytes: number
+}
+
+/** Gives every operation its route, and every other method on its path a 405. */
+export function mount(
+  app: Express,
+  operations: readonly Operation[],
+  dependencies: MountDependencies,
+) {
+  const readBody = bodyReader(dependencies.maxBodyBytes)
+  for (const [path, atPath] of groupBy(operations, ({ path }) => path)) {
+    const route = app.route(path.replaceAll(/\{(\w+)\}/g, ':$1').replace(/\/$/, ''))
+    for (const operation of atPath) {
+      const serve = handlerOf(operation, readBody, dependencies)
+      route[operation.method](serve)
+    }
+    const allow = allowed(atPath.map(({ method }) => method))
+    route.all((req, res) => {
+      if (req.method === 'OPTIONS') return send(res, { status: 204, headers: { Allow: allow } })
+      throw new Problem('method_not_allowed', `${req.method} is not allowed here: use ${allow}.`, {
+        headers: { Allow: allow },
+      })
+    })
+  }
+}
+
+/** An endpoint, in the order in which it checks: who, how often, what in; then what out. */
+function handlerOf(
+  operation: Operation,
+  readBody: BodyReader,
+  { sessions, limit }: MountDependencies,
+) {
+  const query = z.strictObject(
+    Object.fromEntries(
+      (operation.query ?? []).map(({ name, schema }) => [name, schema.optional()]),
+    ),
+  )
+  return async (req: Request, res: Response) => {
+    let caller = NOBODY
+    if (operation.access === 'bearer') caller = await sessions.authenticate(bearerToken(req))
+    if (operation.access === 'limited') await limit(operation.id, req.ip)
+    res.locals.user = caller.user || undefined
+    const call: Call<unknown> = {
+      ...caller,
+      params: req.params as Record<string, string>,
+      query: parse(query, once(req.query), 'query'),
+      body: operation.body && parse(operation.body.schema, await readBody(req, res), 'body'),
+      request: req,
+    }
+    send(res, await operation.handle(call as Call))
+  }
+}
+
+const NOBODY = { user: '', session: '' }
+
+/** @throws Problem `unauthenticated` when there is none */
+function bearerToken(req: Request): string {
+  const token = /^Bearer +(\S+)$/i.exec(req.headers.authorization ?? '')?.[1]
+  if (token !== undefined) return token
+  throw new Problem('unauthenticated', 'Send an access token as Authorization: Bearer <token>.', {
+    headers: { 'WWW-Authenticate': 'Bearer' },
+  })
+}
+
+/** A parameter that is given twice could mean either value. */
+function once(query: Request['query']): object {
+  for (const [name, value] of Object.entries(query))
+    if (typeof value !== 'string')
+      throw new Problem('invalid', `The query has faults in: ${name}.`, {
+        errors: { [name]: ['Give it once.'] },
+      })
+  return query
+}
+
+type BodyReader = (req: Request, res: Response) => Promise<unknown>
+
+function bodyReader(limit: number): BodyReader {
+  const types = ['application/json', 'application/*+json']
+  const read = express.json({ limit, type: types, strict: false })
+  return async (req, res) => {
+    if (!req.headers['content-type'] && !hasBody(req))
+      throw new Problem('invalid', 'Send a JSON body.', { errors: { '': ['It is missing.'] } })
+    if (!req.is(types))
+      throw new Problem('unsupported_media_type', 'Send JSON, with Content-Type: application/json.')
+    await new Promise<void>((resolve, reject) => {
+      read(req, res, (error) => (error ? reject(error) : resolve()))
+    })
+    return req.body
+  }
+}
+
+const hasBody = (req: Request) =>
+  req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0
+
+function allowed(methods: readonly Method[]): string {
+  const names = methods.map((method) => method.toUpperCase())
+  return [...names, ...(methods.includes('get') ? ['HEAD'] : []), 'OPTIONS'].join(', ')
+}
+
+function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>()
+  for (const item of items) groups.set(keyOf(item), [...(groups.get(keyOf(item)) ?? []), item])
+  return groups
+}

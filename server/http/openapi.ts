@@ -1,0 +1,224 @@
+import {
+  type OpenAPIObject,
+  OpenApiBuilder,
+  type OperationObject,
+  type ParameterObject,
+  type ResponseObject,
+  type SchemaObject,
+} from 'openapi3-ts/oas31'
+import * as z from 'zod'
+import { PROBLEMS, Problem, type ProblemCode, problemSchema } from '../../protocol/index.ts'
+import type { AnswerDescription, Operation } from './operation.ts'
+
+interface About {
+  version: string
+  publicUrl: string | undefined
+}
+
+/** The API's description in both its forms, made from the operations that the server serves. */
+export function openApiTexts(operations: readonly Operation[], about: About) {
+  const builder = describe(operations, about)
+  return { json: builder.getSpecAsJson(), yaml: builder.getSpecAsYaml() }
+}
+
+export function openApiDocument(operations: readonly Operation[], about: About): OpenAPIObject {
+  return describe(operations, about).getSpec()
+}
+
+function describe(operations: readonly Operation[], { version, publicUrl }: About): OpenApiBuilder {
+  const builder = OpenApiBuilder.create()
+    .addOpenApiVersion('3.1.0')
+    .addInfo({
+      title: 'Tasktide',
+      version,
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+      description: INTRODUCTION,
+    })
+    .addServer({ url: publicUrl ?? '/' })
+    .addSecurityScheme('access_token', {
+      type: 'http',
+      scheme: 'bearer',
+      bearerFormat: 'JWT',
+      description: 'The `access` token that POST /api/token/ answers with.',
+    })
+    .addSchema('Problem', jsonSchema(problemSchema, 'output'))
+  for (const tag of new Set(operations.map(({ tag }) => tag))) builder.addTag({ name: tag })
+  const paths = new Set(operations.map(({ path }) => path))
+  for (const path of paths) {
+    const atPath = operations.filter((operation) => operation.path === path)
+    builder.addPath(
+      path,
+      Object.fromEntries(
+        atPath.map((operation) => [operation.method, describeOne(builder, operation)]),
+      ),
+    )
+  }
+  return builder
+}
+
+const INTRODUCTION = `Tasks that a person owns, with their categories and a profile.
+
+1. \`POST /api/register/\` makes an account, \`POST /api/token/\` signs in.
+2. Press **Authorize** and paste the \`access\` token.
+3. Everything else is yours to try.
+
+Every refusal is an RFC 9457 problem with a \`code\` for programs and a \`detail\` for people. Paths work with and without the last slash.`
+
+function describeOne(builder: OpenApiBuilder, operation: Operation): OperationObject {
+  const { body } = operation
+  return {
+    operationId: operation.id,
+    tags: [operation.tag],
+    summary: operation.summary,
+    ...(operation.description && { description: operation.description }),
+    security: operation.access === 'bearer' ? [{ access_token: [] }] : [],
+    parameters: parametersOf(operation),
+    ...(body && {
+      requestBody: {
+        required: true,
+        content: {
+          'application/json': {
+            schema: component(builder, body.name, body.schema, 'input'),
+            examples: Object.fromEntries(
+              Object.entries(body.examples).map(([name, value]) => [name, { value }]),
+            ),
+          },
+        },
+      },
+    }),
+    responses: {
+      ...Object.fromEntries(
+        Object.entries(operation.answers).map(([status, answer]) => [
+          status,
+          answerOf(builder, answer),
+        ]),
+      ),
+      ...refusalsOf(operation),
+    },
+  }
+}
+
+function parametersOf({ path, query = [], headers = [] }: Operation): ParameterObject[] {
+  return [
+    ...[...path.matchAll(/\{(\w+)\}/g)].map(
+      ([, name]): ParameterObject => ({
+        name: name!,
+        in: 'path',
+        required: true,
+        schema: { type: 'string', format: 'uuid' },
+        example: '0190a5c2-7a4e-7cc3-98c4-dc0c0c07398f',
+      }),
+    ),
+    ...query.map(
+      ({ name, description, schema, json, example }): ParameterObject => ({
+        name,
+        in: 'query',
+        description,
+        schema: tidy((json as SchemaObject) ?? jsonSchema(schema, 'input')),
+        ...((json as SchemaObject)?.type === 'array' && { style: 'form', explode: false }),
+        ...(example !== undefined && { example }),
+      }),
+    ),
+    ...headers.map(
+      ({ name, description }): ParameterObject => ({
+        name,
+        in: 'header',
+        description,
+        schema: { type: 'string' },
+      }),
+    ),
+  ]
+}
+
+function answerOf(builder: OpenApiBuilder, answer: AnswerDescription): ResponseObject {
+  const { description, name, schema, example, headers, mediaTypes = ['application/json'] } = answer
+  const content = schema && {
+    schema: component(builder, name!, schema, 'output'),
+    ...(example !== undefined && { example }),
+  }
+  return {
+    description,
+    ...(headers && {
+      headers: Object.fromEntries(headers.map((header) => [header, ANSWER_HEADERS[header]])),
+    }),
+    ...(content && {
+      content: Object.fromEntries(mediaTypes.map((mediaType) => [mediaType, content])),
+    }),
+  }
+}
+
+const ANSWER_HEADERS = {
+  ETag: {
+    description: 'The version of the document.',
+    schema: { type: 'string' },
+    example: '"12"',
+  },
+  Location: { description: 'Where it is.', schema: { type: 'string' } },
+} as const
+
+/** Every way in which the operation may refuse, by status. */
+function refusalsOf(operation: Operation): Record<string, ResponseObject> {
+  const codes = new Set<ProblemCode>([
+    ...operation.problems,
+    ...(operation.access === 'bearer' ? (['unauthenticated', 'token_not_valid'] as const) : []),
+    ...(operation.access === 'limited' ? (['too_many_requests'] as const) : []),
+    ...(operation.body
+      ? (['invalid', 'malformed', 'too_large', 'unsupported_media_type'] as const)
+      : []),
+    'invalid', // an unknown parameter in the query
+    'internal',
+    'unavailable',
+  ])
+  const byStatus = [...codes].reduce(groupByStatus, {})
+  return Object.fromEntries(
+    Object.entries(byStatus).map(([status, codesOfStatus]) => [
+      status,
+      {
+        description: codesOfStatus.map((code) => PROBLEMS[code].title).join('. '),
+        ...(status === '429' && {
+          headers: {
+            'Retry-After': { description: 'Seconds to wait.', schema: { type: 'integer' } },
+          },
+        }),
+        content: {
+          'application/problem+json': {
+            schema: { $ref: '#/components/schemas/Problem' },
+            examples: Object.fromEntries(
+              codesOfStatus.map((code) => [code, { value: new Problem(code).body() }]),
+            ),
+          },
+        },
+      },
+    ]),
+  )
+}
+
+function groupByStatus(groups: Record<number, ProblemCode[]>, code: ProblemCode) {
+  const { status } = PROBLEMS[code]
+  groups[status] = [...(groups[status] ?? []), code]
+  return groups
+}
+
+/** A named schema stands once among the components and is referred to everywhere. */
+function component(
+  builder: OpenApiBuilder,
+  name: string,
+  schema: z.ZodType,
+  io: 'input' | 'output',
+) {
+  builder.addSchema(name, jsonSchema(schema, io))
+  return { $ref: `#/components/schemas/${name}` }
+}
+
+function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): SchemaObject {
+  const { $schema: _, ...json } = z.toJSONSchema(schema, { io, target: 'draft-2020-12' })
+  return tidy(json as SchemaObject)
+}
+
+/** Formats say what zod's long patterns spell out. */
+function tidy<T>(json: T): T {
+  return JSON.parse(JSON.stringify(json), (_key, value) => {
+    if (value?.format && value.pattern) delete value.pattern
+    return value
+  })
+}

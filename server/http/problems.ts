@@ -1,0 +1,100 @@
+import type { ErrorRequestHandler, RequestHandler } from 'express'
+import type * as z from 'zod'
+import { type FieldErrors, Problem } from '../../protocol/index.ts'
+import type { Log } from '../log.ts'
+import { send } from './send.ts'
+
+/** Parses what came from outside, or refuses it with what is wrong with each field. */
+export function parse<S extends z.ZodType>(schema: S, input: unknown, what: string): z.output<S> {
+  const result = schema.safeParse(input)
+  if (result.success) return result.data
+  const errors = fieldErrors(result.error, knownKeys(schema))
+  const names = Object.keys(errors).filter((name) => name !== '')
+  const detail =
+    names.length === 0 ? errors['']!.join(' ') : `The ${what} has faults in: ${names.join(', ')}.`
+  throw new Problem('invalid', detail, { errors })
+}
+
+function fieldErrors(error: z.ZodError, known: readonly string[]): FieldErrors {
+  const errors: FieldErrors = Object.create(null)
+  const add = (name: string, message: string) => {
+    errors[name] = [...(errors[name] ?? []), message]
+  }
+  for (const issue of error.issues) {
+    if (issue.code === 'unrecognized_keys')
+      for (const key of issue.keys) add(shortened(key), `Unknown. Known are: ${known.join(', ')}.`)
+    else if (issue.code === 'invalid_type' && issue.input === undefined && issue.path.length > 0)
+      add(issue.path.join('.'), 'Required: it is missing.')
+    else add(issue.path.join('.'), issue.message)
+  }
+  return { ...errors }
+}
+
+/** A name from outside, repeated only as far as it helps. */
+const shortened = (name: string) => (name.length > 60 ? `${name.slice(0, 60)}…` : name)
+
+function knownKeys(schema: z.ZodType): string[] {
+  return 'shape' in schema ? Object.keys(schema.shape as object) : []
+}
+
+export const notFound: RequestHandler = (req) => {
+  throw new Problem(
+    'not_found',
+    `Nothing is at ${shortened(req.path)}. The API's description is at /api/docs/.`,
+  )
+}
+
+/** The only place where an error becomes a response; the last handler of the app. */
+export const answerProblems =
+  (log: Log): ErrorRequestHandler =>
+  (error, req, res, next) => {
+    const problem = toProblem(error)
+    if (problem.status >= 500)
+      log.error(
+        { request_id: res.locals.requestId, method: req.method, path: req.path, error },
+        'request failed',
+      )
+    if (res.headersSent) return next(error)
+    send(res, {
+      status: problem.status,
+      headers: { 'Content-Type': 'application/problem+json', ...problem.headers },
+      body: problem.body(res.locals.requestId),
+    })
+  }
+
+/** What is not meant for the caller stays inside: an unknown error says nothing but its status. */
+export function toProblem(error: unknown): Problem {
+  if (error instanceof Problem) return error
+  const { status, type, code } = (error ?? {}) as { status?: number; type?: string; code?: string }
+  if (type !== undefined && BODY_FAULTS[type]) return BODY_FAULTS[type]()
+  if (status !== undefined && status >= 400 && status < 500)
+    return new Problem('malformed', 'The request cannot be read; check its path and its encoding.')
+  if (isDatabaseAway(error, code))
+    return new Problem('unavailable', 'The database cannot be reached at the moment; try again.', {
+      headers: { 'Retry-After': '2' },
+      cause: error,
+    })
+  return new Problem('internal', undefined, { cause: error })
+}
+
+/** What body-parser calls the ways in which a body cannot be read. */
+const BODY_FAULTS: Record<string, () => Problem> = {
+  'entity.parse.failed': () => new Problem('malformed', 'The body is not valid JSON.'),
+  'entity.too.large': () => new Problem('too_large', 'The body is larger than this server takes.'),
+  'request.size.invalid': () => new Problem('malformed', 'The body has not the length announced.'),
+  'request.aborted': () => new Problem('malformed', 'The request was cut off.'),
+  'encoding.unsupported': () =>
+    new Problem('unsupported_media_type', 'Send the body plain, or with gzip, deflate or br.'),
+  'charset.unsupported': () => new Problem('unsupported_media_type', 'Send JSON in UTF-8.'),
+}
+
+function isDatabaseAway(error: unknown, code: string | undefined): boolean {
+  if (!(error instanceof Error)) return false
+  // 08: connection exceptions; 57P: shut down; 53: out of resources; 57014: statement timeout.
+  if (code && /^(08...|57P..|53...|57014|ECONN\w+|ENOENT|EPIPE|ENOTFOUND|ETIMEDOUT)$/.test(code))
+    return true
+  return (
+    error.name === 'KnexTimeoutError' ||
+    /^Connection terminated|^timeout expired|^Client has encountered/.test(error.message)
+  )
+}

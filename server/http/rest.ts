@@ -1,0 +1,286 @@
+import { v7 as uuidv7 } from 'uuid'
+import * as z from 'zod'
+import { type Document, id, Problem, type Resource, type Unsettled } from '../../protocol/index.ts'
+import type { Lists } from '../store/lists.ts'
+import { create, edit, type Outcome } from '../sync/edit.ts'
+import type { Edit, Store, Stored } from '../sync/store.ts'
+import { readEtags, writeEtag } from './etags.ts'
+import { exampleDocument, listExample } from './examples.ts'
+import { answerList } from './list-answer.ts'
+import { listParameters } from './list-parameters.ts'
+import { type Answer, type Call, type Header, type Operation, operation } from './operation.ts'
+
+export interface RestDependencies {
+  store: Store
+  lists: Lists
+  now: () => Date
+  /** The address that clients know the server by, for links. Empty: the one they called. */
+  publicUrl: string | undefined
+}
+
+const ifMatch: Header = {
+  name: 'If-Match',
+  description: 'Only if the document is still at this version, as told by its ETag.',
+}
+const ifNoneMatch: Header = {
+  name: 'If-None-Match',
+  description: 'Answer 304, without a body, if the document is still at this version.',
+}
+
+type Fields = Record<string, unknown>
+
+/** The REST face of a resource: the same operations for every resource, made from its definition. */
+export function restOperations(resource: Resource, dependencies: RestDependencies): Operation[] {
+  const { store, lists, now, publicUrl } = dependencies
+  const { name, singular, singleton } = resource
+  const collection = `/api/${name}/`
+  const one = singleton ? collection : `${collection}{id}/`
+  const a = /^[aeiou]/.test(singular) ? 'an' : 'a'
+  const listing = listParameters(resource)
+
+  const common = { tag: name, access: 'bearer' } as const
+  const document = {
+    name: titled(singular),
+    schema: resource.document as z.ZodType,
+    example: exampleDocument(resource),
+  }
+  const withEtag = { ...document, headers: ['ETag'] as const }
+
+  const listOperation = operation({
+    ...common,
+    id: `list_${name}`,
+    method: 'get',
+    path: collection,
+    summary: `List ${name}`,
+    description:
+      'Filters combine: a document must pass them all. Unknown parameters are refused, not ignored.',
+    query: listing.parameters,
+    answers: {
+      200: {
+        description: 'A page.',
+        name: `${titled(singular)}List`,
+        schema: z.strictObject({
+          count: z
+            .int()
+            .nullable()
+            .describe('How many there are on all pages; null with a cursor.'),
+          next: z.string().nullable().describe('Where the next page is.'),
+          previous: z.string().nullable().describe('Where the previous page is.'),
+          results: z.array(resource.document),
+        }),
+        example: listExample(resource),
+      },
+    },
+    problems: ['invalid', 'not_found'],
+    handle: (call) =>
+      answerList({ resource, lists, publicUrl, call, request: listing.read(call.query) }),
+  })
+
+  const createOperation = operation({
+    ...common,
+    id: `create_${singular}`,
+    method: 'post',
+    path: collection,
+    summary: `Create ${a} ${singular}`,
+    description:
+      'You may choose the id (a UUID, best of version 7). Creating the same again then changes nothing and answers 200, so a request whose answer was lost can simply be repeated.',
+    body: {
+      name: `${titled(singular)}Create`,
+      schema: resource.create,
+      examples: { usual: resource.example },
+    },
+    answers: {
+      200: { description: 'It was there already, with this same content.', ...withEtag },
+      201: { description: 'Created.', ...document, headers: ['ETag', 'Location'] },
+    },
+    problems: ['invalid', 'conflict'],
+    async handle(call: Call<Fields>) {
+      const input = { id: uuidv7(), ...call.body } as Unsettled
+      const moment = now().toISOString()
+      const outcome = await create(store, call.user, resource, input, moment)
+      const location = { Location: `${publicUrl ?? ''}${collection}${input.id}/` }
+      return answerOutcome(resource, outcome, { created: location })
+    },
+  })
+
+  const getOperation = operation({
+    ...common,
+    id: `get_${singular}`,
+    method: 'get',
+    path: one,
+    summary: `Read ${singleton ? 'your' : a} ${singular}`,
+    headers: [ifNoneMatch],
+    answers: {
+      200: { description: 'The document.', ...withEtag },
+      304: { description: 'It is still at the version named.', headers: ['ETag'] },
+    },
+    problems: ['not_found'],
+    async handle(call) {
+      const found = await store.find(call.user, resource, target(call))
+      if (!found) throw nothingHere(resource)
+      const known = readEtags(call.request.headers, 'if-none-match')
+      const headers = { ETag: writeEtag(found.seq) }
+      if (known === '*' || known?.includes(found.seq)) return { status: 304, headers }
+      return { status: 200, headers, body: found.json }
+    },
+  })
+
+  const putOperation = operation({
+    ...common,
+    id: `put_${singular}`,
+    method: 'put',
+    path: one,
+    summary: `Write the whole of ${singleton ? 'your' : a} ${singular}`,
+    description: `What is required must be there${resource.required.length > 0 ? ` (${resource.required.join(', ')})` : ''}; what is left out stays as it is. A document that was read may be sent back as it came: the fields that the server keeps are not taken from it.`,
+    headers: [ifMatch],
+    body: {
+      name: `${titled(singular)}Put`,
+      schema: resource.put,
+      examples: { usual: resource.example },
+    },
+    answers: { 200: { description: 'The document as it is now.', ...withEtag } },
+    problems: ['invalid', 'not_found', 'precondition_failed'],
+    handle(call: Call<Fields>) {
+      const fields = Object.fromEntries(
+        resource.writable.flatMap((field) =>
+          field in call.body ? [[field, call.body[field]]] : [],
+        ),
+      )
+      const given = call.body.id
+      if (given !== undefined && given !== target(call))
+        throw new Problem('invalid', 'The id in the body is not the one in the path.', {
+          errors: { id: ['Leave it out, or give the id that is in the path.'] },
+        })
+      return change(call, 'patch', fields)
+    },
+  })
+
+  const patchOperation = operation({
+    ...common,
+    id: `patch_${singular}`,
+    method: 'patch',
+    path: one,
+    summary: `Change some fields of ${singleton ? 'your' : a} ${singular}`,
+    description: 'Touches only the fields that it names.',
+    headers: [ifMatch],
+    body: {
+      name: `${titled(singular)}Patch`,
+      schema: resource.patch,
+      examples: { usual: firstOf(resource.example) },
+    },
+    answers: { 200: { description: 'The document as it is now.', ...withEtag } },
+    problems: ['invalid', 'not_found', 'precondition_failed'],
+    handle: (call: Call<Fields>) => change(call, 'patch', call.body),
+  })
+
+  const deleteOperation = operation({
+    ...common,
+    id: `delete_${singular}`,
+    method: 'delete',
+    path: one,
+    summary: `Delete ${a} ${singular}`,
+    description:
+      `It can be restored. ${name === 'categories' ? 'Its tasks stay, without a category.' : ''}`.trim(),
+    headers: [ifMatch],
+    answers: { 204: { description: 'Deleted.' } },
+    problems: ['not_found', 'precondition_failed'],
+    handle: (call) => change(call, 'delete', {}),
+  })
+
+  const restoreOperation = operation({
+    ...common,
+    id: `restore_${singular}`,
+    method: 'post',
+    path: `${one}restore/`,
+    summary: `Bring a deleted ${singular} back`,
+    description: 'A document that is not deleted stays as it is.',
+    headers: [ifMatch],
+    answers: { 200: { description: 'The document as it is now.', ...withEtag } },
+    problems: ['not_found', 'precondition_failed'],
+    handle: (call) => change(call, 'restore', {}),
+  })
+
+  const ofEveryResource = [getOperation, putOperation, patchOperation]
+  return singleton
+    ? ofEveryResource
+    : [listOperation, createOperation, ...ofEveryResource, deleteOperation, restoreOperation]
+
+  function target({ user, params }: Pick<Call, 'user' | 'params'>): string {
+    if (singleton) return user
+    const parsed = id().safeParse(params.id)
+    if (!parsed.success) throw nothingHere(resource)
+    return parsed.data
+  }
+
+  async function change(call: Call<never> | Call<Fields>, action: Edit['action'], fields: Fields) {
+    const known = readEtags(call.request.headers, 'if-match')
+    const outcome = await edit(store, call.user, resource, {
+      action,
+      id: target(call),
+      fields,
+      ifSeq: known === '*' ? undefined : known,
+      now: now().toISOString(),
+    })
+    if (action === 'delete' && outcome.outcome === 'edited') return { status: 204 }
+    return answerOutcome(resource, outcome)
+  }
+}
+
+function answerOutcome(
+  resource: Resource,
+  outcome: Outcome,
+  { created }: { created?: Record<string, string> } = {},
+): Answer {
+  switch (outcome.outcome) {
+    case 'created':
+    case 'edited': {
+      const { seq, json } = outcome.encoded
+      const status = outcome.outcome === 'created' ? 201 : 200
+      return { status, headers: { ETag: writeEtag(seq), ...created }, body: json }
+    }
+    case 'unchanged':
+      return { status: 200, headers: etagOf(outcome.stored), body: outcome.stored.document }
+    case 'not_found':
+      throw nothingHere(resource)
+    case 'conflict':
+      throw outcome.stored.deleted
+        ? new Problem(
+            'conflict',
+            `A ${resource.singular} with this id is deleted: restore it, or take another id.`,
+          )
+        : current(
+            'conflict',
+            `Another ${resource.singular} has this id: change that one, or take another id.`,
+            outcome.stored,
+          )
+    case 'precondition_failed':
+      throw current(
+        'precondition_failed',
+        'The document has changed since that version; `current` is what it is now.',
+        outcome.stored,
+      )
+    case 'unknown_reference':
+      throw new Problem('invalid', `The body has faults in: ${outcome.field}.`, {
+        errors: { [outcome.field]: ['There is none with this id: create it first, or give null.'] },
+      })
+  }
+}
+
+function current(
+  code: 'conflict' | 'precondition_failed',
+  detail: string,
+  stored: Stored,
+): Problem {
+  return new Problem(code, detail, { current: stored.document, headers: etagOf(stored) })
+}
+
+const etagOf = ({ seq }: Pick<Stored, 'seq'>) => ({ ETag: writeEtag(seq) })
+
+function nothingHere({ singular }: Resource): Problem {
+  return new Problem('not_found', `You have no ${singular} with this id (ids are UUIDs).`)
+}
+
+const titled = (name: string) => name[0]!.toUpperCase() + name.slice(1)
+
+const firstOf = (example: Document | Fields) =>
+  Object.fromEntries(Object.entries(example).slice(0, 1))

@@ -1,0 +1,16 @@
+import type { ServerResponse } from 'node:http'
+import type { Answer } from './operation.ts'
+
+/** Writes an answer in one go. Headers that were set on `res` before are kept. */
+export function send(res: ServerResponse, { status, headers, body }: Answer): void {
+  res.statusCode = status
+  if (headers) for (const name in headers) res.setHeader(name, headers[name]!)
+  if (body === undefined) {
+    res.end()
+    return
+  }
+  const text = typeof body === 'string' ? body : JSON.stringify(body)
+  if (!res.hasHeader('Content-Type')) res.setHeader('Content-Type', 'application/json')
+  res.setHeader('Content-Length', Buffer.byteLength(text))
+  res.end(text)
+}

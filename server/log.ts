@@ -1,0 +1,44 @@
+import pino, { type DestinationStream, type Logger } from 'pino'
+import pretty from 'pino-pretty'
+
+export type Log = Logger
+
+/**
+ * One line an event, as JSON in production and for people elsewhere. What is logged is chosen field
+ * by field where it happens: no headers, no bodies, no query strings, so that no token, password or
+ * task text can get in. The redaction is a second fence.
+ */
+export function createLog(
+  level: string,
+  { readable, to }: { readable: boolean; to?: DestinationStream },
+): Log {
+  const options = {
+    level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    redact: ['*.password', '*.token', '*.access', '*.refresh', '*.authorization', '*.SECRET_KEY'],
+    serializers: { error: describeError },
+  }
+  if (readable) return pino(options, pretty({ colorize: process.stdout.isTTY, sync: true }))
+  return pino(options, to ?? pino.destination({ dest: 1, sync: false }))
+}
+
+/**
+ * What an error says without what it quotes: messages of Postgres repeat values ("invalid input
+ * syntax for type date: …"), so of those only the code and the place are kept.
+ */
+function describeError(error: unknown): object {
+  if (!(error instanceof Error)) return { type: typeof error }
+  const { code, table, constraint, routine } = error as Error & Record<string, unknown>
+  const frames = error.stack?.split('\n').filter((line) => line.startsWith('    at ')) ?? []
+  const fromPostgres = routine !== undefined || (typeof code === 'string' && code.length === 5)
+  return {
+    type: error.name,
+    ...(!fromPostgres && { message: error.message }),
+    ...(code !== undefined && { code }),
+    ...(table !== undefined && { table }),
+    ...(constraint !== undefined && { constraint }),
+    stack: frames.join('\n'),
+    ...(error.cause !== undefined && { cause: describeError(error.cause) }),
+  }
+}

@@ -1,0 +1,44 @@
+import type { Field, Kind, Resource } from '../../protocol/index.ts'
+import { stampFields } from '../../protocol/index.ts'
+
+/** How each kind of value is kept. A choice is an enum of its own, in meaning order. */
+const SQL_TYPES: Record<Exclude<Kind, 'choice'>, string> = {
+  text: 'text',
+  day: 'date',
+  time: 'time',
+  instant: 'timestamptz',
+  flag: 'boolean',
+  reference: 'uuid',
+  order_key: 'text',
+}
+
+/** Every column of a resource that a client sees, in the order in which documents show them. */
+export function columnsOf(resource: Resource): readonly string[] {
+  return ['id', ...resource.fieldNames, 'created_at', 'updated_at']
+}
+
+export function fieldOf(resource: Resource, column: string): Field {
+  return resource.fields[column] ?? stampFields[column as keyof typeof stampFields]
+}
+
+/** The SQL type of a column, for casts: `tasks_priority`, `timestamptz`, … */
+export function sqlType(resource: Resource, column: string): string {
+  if (column === 'id') return 'uuid'
+  const { kind } = fieldOf(resource, column)
+  return kind === 'choice' ? `${resource.table}_${column}` : SQL_TYPES[kind]
+}
+
+/** SQL that gives the document of a row `t` as JSON, in the exact form of the protocol. */
+export function documentSql(resource: Resource): string {
+  const pairs = columnsOf(resource).map((column) => `'${column}', ${valueSql(resource, column)}`)
+  return `json_build_object(${pairs.join(', ')})`
+}
+
+function valueSql(resource: Resource, column: string): string {
+  if (column === 'id') return 't.id'
+  const { kind } = fieldOf(resource, column)
+  if (kind === 'instant')
+    return `to_char(t.${column} at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
+  if (kind === 'time') return `to_char(t.${column}, 'HH24:MI')`
+  return `t.${column}`
+}

@@ -1,0 +1,166 @@
+import type { Document, Resource } from '../../protocol/index.ts'
+import { type Database, run } from '../database/connect.ts'
+import { documentSql, fieldOf, sqlType } from './columns.ts'
+import { named } from './statements.ts'
+
+/** Reading lists for people, as opposed to changes for replicas: filters, order, pages. */
+
+export type Operator = 'eq' | 'gt' | 'gte' | 'lt' | 'lte' | 'in' | 'isnull'
+
+export interface Filter {
+  readonly field: string
+  readonly operator: Operator
+  /** Parsed: text, a boolean, or for `in` a list of texts. */
+  readonly value: unknown
+}
+
+export interface OrderKey {
+  readonly field: string
+  readonly descending: boolean
+}
+
+export interface Listing {
+  readonly filters: readonly Filter[]
+  /** Each of these words must be in one of the searchable fields. */
+  readonly words: readonly string[]
+  /** Nulls come last whatever the direction; ties go by id. */
+  readonly order: readonly OrderKey[]
+  /** The deleted documents instead of the others. */
+  readonly deleted: boolean
+}
+
+/** A place between two documents: beside the one with these values of the order's keys, and this id. */
+export interface Bookmark {
+  readonly values: readonly (string | boolean | null)[]
+  readonly id: string
+  /** Whether to go on before it rather than after it. */
+  readonly backward: boolean
+}
+
+export interface Lists {
+  /** One numbered page as a JSON array, with the number of documents on all pages. */
+  page(
+    user: string,
+    resource: Resource,
+    listing: Listing,
+    limit: number,
+    offset: number,
+  ): Promise<{ count: number; results: string }>
+
+  /** The documents beside a bookmark (or the first ones), in order, and whether there are more beyond. */
+  slice(
+    user: string,
+    resource: Resource,
+    listing: Listing,
+    limit: number,
+    bookmark: Bookmark | undefined,
+  ): Promise<{ documents: Document[]; more: boolean }>
+}
+
+export function postgresLists(db: Database): Lists {
+  return {
+    async page(user, resource, listing, limit, offset) {
+      const values: unknown[] = [user]
+      const where = whereSql(resource, listing, values)
+      const order = orderSql(resource, listing.order, false)
+      values.push(limit, offset)
+      // Two reads of one snapshot: the count walks an index where the page need not.
+      const text = `
+        select
+          (select count(*) from ${resource.table} t where ${where}),
+          (select coalesce('[' || string_agg(page.document, ',') || ']', '[]') from (
+            select ${documentSql(resource)}::text as document from ${resource.table} t
+            where ${where} order by ${order}
+            limit $${values.length - 1}::bigint offset $${values.length}::bigint
+          ) page)`
+      const [row] = await run<[string, string]>(db, named(text), values)
+      return { count: Number(row![0]), results: row![1] }
+    },
+
+    async slice(user, resource, listing, limit, bookmark) {
+      const values: unknown[] = [user]
+      const backward = bookmark?.backward ?? false
+      const where = whereSql(resource, listing, values)
+      const beyond = bookmark ? ` and ${beyondSql(resource, listing.order, bookmark, values)}` : ''
+      values.push(limit + 1)
+      const text = `
+        select ${documentSql(resource)}::text from ${resource.table} t
+        where ${where}${beyond} order by ${orderSql(resource, listing.order, backward)}
+        limit $${values.length}::bigint`
+      const rows = await run<[string]>(db, named(text), values)
+      const documents = rows.slice(0, limit).map(([json]) => JSON.parse(json) as Document)
+      if (backward) documents.reverse()
+      return { documents, more: rows.length > limit }
+    },
+  }
+}
+
+/** Names of columns come from the resource's definition only; what a client sends is a value. */
+function whereSql(resource: Resource, listing: Listing, values: unknown[]): string {
+  const conditions = ['t.user_id = $1', listing.deleted ? 't.deleted' : 'not t.deleted']
+  if (listing.deleted) conditions.push('t.seq > 0')
+  for (const { field, operator, value } of listing.filters) {
+    const column = `t.${field}`
+    const type = sqlType(resource, field)
+    if (operator === 'isnull') conditions.push(`${column} is ${value ? '' : 'not '}null`)
+    else if (operator === 'in')
+      conditions.push(`${column} = any (${bind(values, value)}::${type}[])`)
+    else conditions.push(`${column} ${COMPARISONS[operator]} ${bind(values, value)}::${type}`)
+  }
+  for (const word of listing.words) {
+    const pattern = bind(values, `%${word.replace(/[\\%_]/g, '\\$&')}%`)
+    conditions.push(`(${resource.searchable.map((f) => `t.${f} ilike ${pattern}`).join(' or ')})`)
+  }
+  return conditions.join(' and ')
+}
+
+const COMPARISONS = { eq: '=', gt: '>', gte: '>=', lt: '<', lte: '<=' }
+
+function orderSql(resource: Resource, order: readonly OrderKey[], backward: boolean): string {
+  return withTie(order)
+    .map(({ field, descending }) => {
+      const direction = descending !== backward ? 'desc' : 'asc'
+      const nulls = isNullable(resource, field) ? ` nulls ${backward ? 'first' : 'last'}` : ''
+      return `t.${field} ${direction}${nulls}`
+    })
+    .join(', ')
+}
+
+/**
+ * Rows beyond a bookmark: they differ from it first in some key, and there lie beyond it. (A row
+ * comparison cannot say this, for the directions of the keys differ and nulls are to come last.)
+ */
+function beyondSql(
+  resource: Resource,
+  order: readonly OrderKey[],
+  { values: at, id: atId, backward }: Bookmark,
+  values: unknown[],
+): string {
+  const keys = withTie(order).map(({ field, descending }, i) => {
+    const value = field === 'id' ? atId : at[i]!
+    const column = `t.${field}`
+    const nullable = field !== 'id' && isNullable(resource, field)
+    if (value === null)
+      return { same: `${column} is null`, beyond: backward ? `${column} is not null` : 'false' }
+    const bound = `${bind(values, value)}::${sqlType(resource, field)}`
+    const compared = `${column} ${descending !== backward ? '<' : '>'} ${bound}`
+    return {
+      same: `${column} = ${bound}`,
+      beyond: nullable && !backward ? `(${compared} or ${column} is null)` : compared,
+    }
+  })
+  const cases = keys.map(({ beyond }, i) =>
+    [...keys.slice(0, i).map(({ same }) => same), beyond].join(' and '),
+  )
+  return `(${cases.join(' or ')})`
+}
+
+const withTie = (order: readonly OrderKey[]) => [...order, { field: 'id', descending: false }]
+
+const isNullable = (resource: Resource, field: string) =>
+  field !== 'id' && fieldOf(resource, field).nullable
+
+function bind(values: unknown[], value: unknown): string {
+  values.push(value)
+  return `$${values.length}`
+}

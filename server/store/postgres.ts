@@ -1,0 +1,127 @@
+import type { Knex } from 'knex'
+import type pg from 'pg'
+import type { Document } from '../../protocol/index.ts'
+import { type Database, run, runOn } from '../database/connect.ts'
+import type { Encoded, Store, Stored, Transaction } from '../sync/store.ts'
+import { columnsOf } from './columns.ts'
+import {
+  changesSql,
+  editStatement,
+  findSql,
+  insertSql,
+  named,
+  readSql,
+  writeSql,
+} from './statements.ts'
+import { createTurns } from './turns.ts'
+
+type EncodedRow = [seq: string, json: string]
+type StoredRow = [seq: string, deleted: boolean, json: string]
+
+/** The Store in Postgres. */
+export function postgresStore(db: Database): Store {
+  const takeTurn = createTurns()
+
+  return {
+    async find(user, resource, id) {
+      const [row] = await run<EncodedRow>(db, findSql(resource), [user, id])
+      return row && encoded(row)
+    },
+
+    async read(user, resource, ids) {
+      return byId(await run<StoredRow>(db, readSql(resource), [user, ids]))
+    },
+
+    insert(user, resource, document) {
+      const values = columnsOf(resource).map((column) => document[column])
+      return takeTurn(user, () =>
+        writeOne(() => run<EncodedRow>(db, insertSql(resource), [user, ...values])),
+      )
+    },
+
+    edit(user, resource, edit) {
+      const { text, values } = editStatement(resource, edit)
+      if (edit.action === 'patch' && Object.keys(edit.fields).length === 0)
+        return Promise.resolve(undefined)
+      return takeTurn(user, () =>
+        writeOne(() => run<EncodedRow>(db, named(text), [user, ...values])),
+      )
+    },
+
+    transaction(user, work) {
+      return takeTurn(user, () =>
+        retried(() =>
+          db.transaction(async (trx) => {
+            await trx.raw('select from feeds where user_id = ? for update', [user])
+            return work(transactionOn(trx, user))
+          }),
+        ),
+      )
+    },
+
+    async changes(user, resource, seq, limit) {
+      return (await run<StoredRow>(db, changesSql(resource), [user, seq, limit])).map(stored)
+    },
+  }
+}
+
+function transactionOn(trx: Knex.Transaction, user: string): Transaction {
+  const connection: Promise<pg.Client> = trx.client.acquireConnection()
+  return {
+    async read(resource, ids) {
+      return byId(await runOn<StoredRow>(await connection, readSql(resource), [user, ids]))
+    },
+
+    async write(resource, documents) {
+      if (documents.length === 0) return
+      const rows = documents.map(({ document, deleted }, i) => ({
+        ...document,
+        deleted,
+        nth: i + 1,
+      }))
+      const on = await connection
+      const [range] = await runOn<[string]>(on, RESERVE, [user, rows.length])
+      await runOn(on, writeSql(resource), [user, JSON.stringify(rows), range![0]])
+    },
+  }
+}
+
+const RESERVE = named(
+  'update feeds set seq = seq + $2::bigint where user_id = $1 returning seq - $2::bigint',
+)
+
+async function writeOne(write: () => Promise<EncodedRow[]>): Promise<Encoded | undefined> {
+  try {
+    const [row] = await retried(write)
+    return row && encoded(row)
+  } catch (error) {
+    // What it refers to was deleted while the statement waited for its turn.
+    if (codeOf(error) === FOREIGN_KEY_VIOLATION) return undefined
+    throw error
+  }
+}
+
+/** Writers take the feed's row first, so they cannot deadlock; an administrator's SQL may. */
+async function retried<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (codeOf(error) === DEADLOCK_DETECTED) return work()
+    throw error
+  }
+}
+
+const FOREIGN_KEY_VIOLATION = '23503'
+const DEADLOCK_DETECTED = '40P01'
+const codeOf = (error: unknown) => (error as { code?: unknown } | undefined)?.code
+
+const encoded = ([seq, json]: EncodedRow): Encoded => ({ seq: Number(seq), json })
+
+const stored = ([seq, deleted, json]: StoredRow): Stored => ({
+  seq: Number(seq),
+  deleted,
+  document: JSON.parse(json) as Document,
+})
+
+const byId = (rows: StoredRow[]) =>
+  new Map(rows.map(stored).map((found) => [found.document.id, found]))

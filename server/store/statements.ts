@@ -1,0 +1,150 @@
+import type { Resource } from '../../protocol/index.ts'
+import type { Statement } from '../database/connect.ts'
+import type { Edit } from '../sync/store.ts'
+import { columnsOf, documentSql, sqlType } from './columns.ts'
+
+/**
+ * The SQL of one-document reads and writes, made from a resource's definition and kept.
+ *
+ * A write is one statement that takes the user's next number first and so holds the feed's row to
+ * the commit. A statement that then touches no row leaves the number unused, which is harmless:
+ * readers ask for what is after a number, never for the next one.
+ */
+const NEXT = 'with feed as (update feeds set seq = seq + 1 where user_id = $1 returning seq)'
+
+/** `$1` user, `$2` id. */
+export const findSql = kept(
+  (resource) => `
+    select t.seq, ${documentSql(resource)}::text from ${resource.table} t
+    where t.user_id = $1 and t.id = $2 and not t.deleted`,
+)
+
+/** `$1` user, `$2` ids. Placeholders are not there. */
+export const readSql = kept(
+  (resource) => `
+    select t.seq, t.deleted, ${documentSql(resource)}::text from ${resource.table} t
+    where t.user_id = $1 and t.id = any ($2::uuid[]) and t.seq > 0`,
+)
+
+/** `$1` user, `$2` seq, `$3` limit. */
+export const changesSql = kept(
+  (resource) => `
+    select t.seq, t.deleted, ${documentSql(resource)}::text from ${resource.table} t
+    where t.user_id = $1 and t.seq > $2 order by t.seq limit $3`,
+)
+
+/** `$1` user, then the columns in order. Fills a placeholder; leaves anything else alone. */
+export const insertSql = kept((resource) => {
+  const columns = columnsOf(resource)
+  const values = columns.map((column, i) => `$${i + 2}::${sqlType(resource, column)}`)
+  const updates = columns.slice(1).map((column) => `${column} = excluded.${column}`)
+  const references = columns.flatMap((column, i) => referenceSql(resource, column, `$${i + 2}`))
+  return `
+    ${NEXT}
+    insert into ${resource.table} as t (user_id, ${columns.join(', ')}, deleted, seq)
+    select $1, ${values.join(', ')}, false, feed.seq from feed
+    ${references.length > 0 ? `where ${references.join(' and ')}` : ''}
+    on conflict (user_id, id) do update
+      set ${updates.join(', ')}, deleted = false, seq = excluded.seq where t.seq = 0
+    returning t.seq, ${documentSql(resource)}::text`
+})
+
+/** `$1` user, `$2` documents as a JSON array, `$3` the number before the first. */
+export const writeSql = kept((resource) => {
+  const columns = columnsOf(resource)
+  const record = columns.map((column) => `${column} ${sqlType(resource, column)}`)
+  const updates = columns.slice(1).map((column) => `${column} = excluded.${column}`)
+  return `
+    insert into ${resource.table} (user_id, ${columns.join(', ')}, deleted, seq)
+    select $1, ${columns.map((column) => `r.${column}`).join(', ')}, r.deleted, $3::bigint + r.nth
+    from json_to_recordset($2::json) as r (${record.join(', ')}, deleted boolean, nth bigint)
+    on conflict (user_id, id) do update
+      set ${updates.join(', ')}, deleted = excluded.deleted, seq = excluded.seq`
+})
+
+/**
+ * The statement of an edit and the values for it: `$1` user, `$2` id, `$3` now, `$4` versions or
+ * null, then one for each field. Its rules are those of `settle`; a test compares the two.
+ */
+export function editStatement(resource: Resource, edit: Edit): { text: string; values: unknown[] } {
+  const names = Object.keys(edit.fields)
+  return {
+    text: editSql(resource, edit.action, names),
+    values: [edit.id, edit.now, edit.ifSeq ?? null, ...names.map((name) => edit.fields[name])],
+  }
+}
+
+function editSql(resource: Resource, action: Edit['action'], names: readonly string[]): string {
+  const value = (name: string) => `$${names.indexOf(name) + 5}::${sqlType(resource, name)}`
+  const stamps = Object.entries(resource.stamps).filter(([, flag]) => names.includes(flag))
+  const changes = {
+    patch: names.map((name) => `${name} = ${value(name)}`),
+    delete: ['deleted = true'],
+    restore: ['deleted = false'],
+  }[action]
+  const applies = {
+    patch: `not t.deleted and (${names.map((name) => `t.${name}`).join(', ')}) is distinct from (${names.map(value).join(', ')})`,
+    delete: 'not t.deleted',
+    restore: 't.deleted and t.seq > 0',
+  }[action]
+  return `
+    ${NEXT}
+    update ${resource.table} t set ${[
+      ...changes,
+      ...stamps.map(([stamp, flag]) => `${stamp} = ${stampSql(stamp, flag, value(flag))}`),
+      'updated_at = greatest(t.updated_at, $3::timestamptz)',
+      'seq = feed.seq',
+    ].join(', ')}
+    from feed
+    where ${[
+      't.user_id = $1 and t.id = $2',
+      '($4::bigint[] is null or t.seq = any ($4::bigint[]))',
+      applies,
+      ...names.flatMap((name) => referenceSql(resource, name, value(name))),
+    ].join(' and ')}
+    returning t.seq, ${documentSql(resource)}::text`
+}
+
+function stampSql(stamp: string, flag: string, value: string): string {
+  return `case when not ${value} then null when t.${flag} then t.${stamp} else $3::timestamptz end`
+}
+
+/** A condition that what `value` refers to is there; none for a column that is no reference. */
+function referenceSql(resource: Resource, column: string, value: string): string[] {
+  const references = resource.fields[column]?.references
+  if (references === undefined) return []
+  const plain = value.replace(/::.*/, '')
+  return [
+    `(${plain}::uuid is null or exists (select from ${references} c
+      where c.user_id = $1 and c.id = ${plain}::uuid and not c.deleted))`,
+  ]
+}
+
+/** One statement for each resource, made when first needed. */
+function kept(text: (resource: Resource) => string): (resource: Resource) => Statement {
+  const statements = new Map<Resource, Statement>()
+  return (resource) => {
+    let statement = statements.get(resource)
+    if (!statement) {
+      statement = named(text(resource))
+      statements.set(resource, statement)
+    }
+    return statement
+  }
+}
+
+/**
+ * A name is a plan that each connection keeps for good, and clients choose which filters and fields
+ * they combine; so only so many texts ever get one.
+ */
+const MAX_NAMES = 300
+const names = new Map<string, string>()
+
+export function named(text: string): Statement {
+  let name = names.get(text)
+  if (name === undefined && names.size < MAX_NAMES) {
+    name = `tasktide_${names.size}`
+    names.set(text, name)
+  }
+  return name === undefined ? { text } : { name, text }
+}

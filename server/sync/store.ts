@@ -1,0 +1,75 @@
+/**
+ * What the sync core needs of a database. `server/store/` keeps these promises with Postgres.
+ *
+ * Every call takes the user first, and sees and touches that user's documents only: an id that
+ * belongs to somebody else is simply not there.
+ */
+import type { Document, Resource } from '../../protocol/index.ts'
+
+/** A document in its JSON text, so that what is only passed on is never taken apart. */
+export interface Encoded {
+  /** The user's change counter at the last change of this document: its version. */
+  readonly seq: number
+  readonly json: string
+}
+
+/** A document with what the store knows of it. A deleted one is a tombstone: it keeps its fields. */
+export interface Stored {
+  readonly seq: number
+  readonly deleted: boolean
+  readonly document: Document
+}
+
+/** A change of one document that names only what it touches. */
+export interface Edit {
+  readonly action: 'patch' | 'delete' | 'restore'
+  readonly id: string
+  /** For a patch: the fields to change. Empty otherwise. */
+  readonly fields: Readonly<Record<string, unknown>>
+  /** Only if the document is at one of these versions. */
+  readonly ifSeq?: readonly number[] | undefined
+  /** When the edit was made: UTC instant with milliseconds. */
+  readonly now: string
+}
+
+export interface Store {
+  /** The document, unless it is deleted. */
+  find(user: string, resource: Resource, id: string): Promise<Encoded | undefined>
+
+  /** Those of the documents that there are, deleted or not, by id. */
+  read(user: string, resource: Resource, ids: readonly string[]): Promise<Map<string, Stored>>
+
+  /**
+   * Adds one settled document and commits, all in one round trip. Answers undefined, with nothing
+   * written, when the id is taken or when what it refers to is not there: `read` tells which.
+   */
+  insert(user: string, resource: Resource, document: Document): Promise<Encoded | undefined>
+
+  /**
+   * Makes one edit and commits, all in one round trip, with the result that `settle` would give.
+   * Answers undefined, with nothing written, when the edit does not apply or changes nothing:
+   * `judgeEdit` on what `read` answers tells why.
+   */
+  edit(user: string, resource: Resource, edit: Edit): Promise<Encoded | undefined>
+
+  /**
+   * Runs `work` while nobody else writes this user's documents. All that it wrote is there
+   * afterwards, or, when it throws, nothing. Work of different users shares nothing.
+   */
+  transaction<T>(user: string, work: (transaction: Transaction) => Promise<T>): Promise<T>
+
+  /**
+   * The changes after `seq`, oldest first, tombstones included; each document once, as it is now.
+   * The counter rises in commit order, so whoever has seen n has seen everything up to n.
+   */
+  changes(user: string, resource: Resource, seq: number, limit: number): Promise<Stored[]>
+}
+
+export interface Transaction {
+  read(resource: Resource, ids: readonly string[]): Promise<Map<string, Stored>>
+  /** Inserts or replaces whole settled documents, numbered in the order given. */
+  write(
+    resource: Resource,
+    documents: readonly Pick<Stored, 'deleted' | 'document'>[],
+  ): Promise<void>
+}

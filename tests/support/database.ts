@@ -1,0 +1,35 @@
+import { randomBytes } from 'node:crypto'
+import { inject } from 'vitest'
+import type { Database } from '../../server/database/connect.ts'
+import { connectTo, databaseUrl } from './cluster.ts'
+
+export interface TestDatabase {
+  url: string
+  db: Database
+  drop(): Promise<void>
+}
+
+/** A fresh migrated database for the calling test file: a copy of the template, gone afterwards. */
+export async function createDatabase(): Promise<TestDatabase> {
+  const name = `test_${randomBytes(6).toString('hex')}`
+  await asAdmin(`create database ${name} template ${inject('template')}`)
+  const url = databaseUrl(inject('adminUrl'), name)
+  const db = connectTo(url)
+  return {
+    url,
+    db,
+    async drop() {
+      await db.destroy()
+      await asAdmin(`drop database ${name} with (force)`)
+    },
+  }
+}
+
+async function asAdmin(sql: string): Promise<void> {
+  const admin = connectTo(inject('adminUrl'))
+  try {
+    await admin.raw(sql)
+  } finally {
+    await admin.destroy()
+  }
+}

@@ -1,0 +1,147 @@
+import { randomUUID } from 'node:crypto'
+import { createPasswords } from '../../server/accounts/passwords.ts'
+import { readConfig } from '../../server/config.ts'
+import { createLog } from '../../server/log.ts'
+import { type Server, start } from '../../server/main.ts'
+import { createDatabase, type TestDatabase } from './database.ts'
+
+export const SECRET = 'a secret for tests: 0123456789 abcdefghij'
+
+export interface TestServer extends Server {
+  testDatabase: TestDatabase
+  clock: Clock
+  /** Every line that was logged. */
+  logged: string[]
+  /** A new user with a session: as `call`, but with that user's token. */
+  person(name?: string): Promise<Person>
+  call: Caller
+}
+
+export interface Person {
+  username: string
+  password: string
+  access: string
+  refresh: string
+  id: string
+  call: Caller
+}
+
+export interface Reply {
+  status: number
+  headers: Headers
+  /** The body as JSON; undefined when there is none. */
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers freely
+  body: any
+  text: string
+}
+
+interface CallOptions {
+  headers?: Record<string, string>
+  /** A body that is sent as it is. */
+  raw?: string | Uint8Array<ArrayBuffer>
+}
+
+export type Caller = (
+  method: string,
+  path: string,
+  body?: unknown,
+  options?: CallOptions,
+) => Promise<Reply>
+
+export interface Clock {
+  now(): Date
+  /** Moves it on by so many milliseconds. */
+  advance(milliseconds: number): void
+}
+
+/** The whole server on a database of its own, with a clock that tests can move and cheap hashes. */
+export async function startServer(environment: Record<string, string> = {}): Promise<TestServer> {
+  const testDatabase = await createDatabase()
+  const config = readConfig({
+    NODE_ENV: 'test',
+    DATABASE_URL: testDatabase.url,
+    SECRET_KEY: SECRET,
+    PORT: '0',
+    HOST: '127.0.0.1',
+    AUTH_RATE_LIMIT: '0',
+    LOG_LEVEL: 'debug',
+    ...environment,
+  })
+  const logged: string[] = []
+  const clock = movableClock()
+  const passwords = createPasswords({ cost: 4, lanes: 4, waitingPerLane: 100 })
+  // The real log, in the form of production, so that tests see what operators would.
+  const log = createLog(config.LOG_LEVEL, {
+    readable: false,
+    to: { write: (line) => void logged.push(line) },
+  })
+  const server = await start(config, log, { now: clock.now, passwords })
+  const call = callerTo(server.url)
+  return {
+    ...server,
+    testDatabase,
+    clock,
+    logged,
+    call,
+    person: (name) => register(call, server.url, name),
+    async stop() {
+      await server.stop()
+      await testDatabase.drop()
+    },
+  }
+}
+
+async function register(
+  call: Caller,
+  url: string,
+  name = `p${randomUUID().slice(0, 8)}`,
+): Promise<Person> {
+  const password = 'a ferry to Lisbon'
+  const account = await call('POST', '/api/register/', {
+    username: name,
+    email: `${name}@example.com`,
+    password,
+  })
+  const { body } = await call('POST', '/api/token/', { username: name, password })
+  return {
+    username: name,
+    password,
+    id: account.body.id,
+    ...body,
+    call: callerTo(url, { authorization: `Bearer ${body.access}` }),
+  }
+}
+
+export function callerTo(url: string, headers: Record<string, string> = {}): Caller {
+  return async (method, path, body, options = {}) => {
+    const response = await fetch(url + path, {
+      method,
+      redirect: 'manual',
+      headers: {
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...headers,
+        ...options.headers,
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+      ...(options.raw !== undefined && { body: options.raw }),
+    })
+    const text = await response.text()
+    const isJson = /json/.test(response.headers.get('content-type') ?? '')
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: isJson && text !== '' ? JSON.parse(text) : undefined,
+      text,
+    }
+  }
+}
+
+function movableClock(): Clock {
+  let offset = 0
+  return {
+    now: () => new Date(Date.now() + offset),
+    advance: (milliseconds) => {
+      offset += milliseconds
+    },
+  }
+}
