@@ -1,0 +1,60 @@
+import { v7 as uuidv7 } from 'uuid'
+import { Problem, resources, type Unsettled } from '../protocol/index.ts'
+import type { App } from './app.ts'
+import { create } from './sync/edit.ts'
+
+const PASSWORD = 'tide comes and goes'
+
+const PEOPLE = [
+  {
+    username: 'ann',
+    categories: [
+      { name: 'Home', color: '#16a34a', tasks: ['Water the plants', 'Fix the tap'] },
+      { name: 'Travel', color: '#0ea5e9', tasks: ['Book the ferry', 'Renew the passport'] },
+    ],
+    tasks: ['Call Bob'],
+  },
+  {
+    username: 'bob',
+    categories: [
+      { name: 'Work', color: '#f97316', tasks: ['Write the report', 'Plan the sprint'] },
+    ],
+    tasks: ['Buy milk', 'Call Ann'],
+  },
+]
+
+/**
+ * Makes two people with categories and tasks, where they are not there yet.
+ *
+ * @returns how they sign in
+ */
+export async function demonstrate({ accounts, store }: Pick<App, 'accounts' | 'store'>) {
+  for (const person of PEOPLE) {
+    const { username } = person
+    try {
+      const email = `${username}@example.com`
+      const { id } = await accounts.register({ username, email, password: PASSWORD })
+      await fill(id, person)
+    } catch (error) {
+      if (!(error instanceof Problem && error.errors?.username)) throw error
+    }
+  }
+  return PEOPLE.map(({ username }) => ({ username, password: PASSWORD }))
+
+  async function fill(user: string, { categories, tasks }: (typeof PEOPLE)[number]) {
+    for (const { name, color, tasks: titles } of categories) {
+      const category = { id: uuidv7(), name, color }
+      await create(store, user, resources.categories, category, now())
+      for (const title of titles) await addTask({ title, category_id: category.id })
+    }
+    for (const title of tasks) await addTask({ title })
+
+    async function addTask(fields: { title: string; category_id?: string }) {
+      const due_date = new Date(Date.now() + 86_400_000).toISOString().slice(0, 10)
+      const task: Unsettled = { id: uuidv7(), due_date, ...fields }
+      await create(store, user, resources.tasks, task, now())
+    }
+  }
+}
+
+const now = () => new Date().toISOString()
