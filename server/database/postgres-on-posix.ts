@@ -46,7 +46,7 @@ export async function runOnPosix(
     // knex wants some host before the path.
     url: `postgres://${SUPERUSER}@localhost:${PORT}/postgres?host=${encodeURIComponent(socketDir)}`,
     stop() {
-      stopped ??= stopFast(postmaster).then(() => rmdir(socketDir).catch(() => {}))
+      stopped ??= stopFast(postmaster, socketDir)
       return stopped
     },
   }
@@ -92,7 +92,7 @@ async function launchPatiently(
     const log = openLog(cluster.log)
     const postmaster = launch(cluster, settings, log)
     if (await isReady(postmaster, lockFile)) return postmaster
-    await stopFast(postmaster)
+    await stopFast(postmaster, socketDir)
     const why = postmaster.failure ?? tailOf(log)
     const mayPass = /lock file ".*" already exists|is still in use/.test(why)
     if (!mayPass || Date.now() > deadline) {
@@ -153,11 +153,12 @@ async function isReady({ child, exited }: Postmaster, lockFile: string): Promise
 }
 
 /** Stops it the way that our own death would, through the pipe: so that way is known to work. */
-async function stopFast({ child, exited }: Postmaster) {
+async function stopFast({ child, exited }: Postmaster, socketDir: string) {
   child.ref()
   child.stdin?.destroy()
   // Immediate shutdown loses nothing either: it makes the next start recover.
   const impatient = setTimeout(() => child.kill('SIGQUIT'), STOP_TIMEOUT)
   await exited
   clearTimeout(impatient)
+  await rmdir(socketDir).catch(() => {}) // not empty: another Postgres is there already
 }

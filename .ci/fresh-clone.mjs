@@ -1,0 +1,98 @@
+// Does with a fresh clone what somebody who deploys it does: build it, start it, use it, restart it.
+import assert from 'node:assert/strict'
+import { spawn, spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+
+const root = path.resolve(import.meta.dirname, '..')
+const work = mkdtempSync(path.join(tmpdir(), 'tasktide-clone-'))
+const clone = path.join(work, 'tasktide')
+const port = await freePort()
+const url = `http://localhost:${port}`
+const environment = {
+  ...process.env,
+  NODE_ENV: 'production',
+  SECRET_KEY: 'only for this check: 0123456789 abcdefghij',
+  DATA_DIR: path.join(work, 'data'),
+  PORT: String(port),
+}
+
+try {
+  run('git', ['clone', '--quiet', root, clone], work)
+  run('npm', ['ci', '--silent'])
+  run('npm', ['run', '--silent', 'build'])
+  let server = await start()
+  await call('/api/register/', { username: 'ann', email: 'ann@example.com', password: 'a ferry to Lisbon' })
+  const access = await signIn()
+  const made = await call('/api/tasks/', { title: 'Book the ferry' }, access)
+  await stop(server)
+  server = await start()
+  const { results } = await call('/api/tasks/?search=ferry', undefined, await signIn())
+  assert.deepEqual(results, [made])
+  assert.match(await (await fetch(`${url}/api/docs/`)).text(), /swagger-ui/)
+  await stop(server)
+  console.log('built, started, used, restarted: the task is there')
+} finally {
+  rmSync(work, { recursive: true, force: true })
+}
+
+async function start() {
+  const server = spawn('npm', ['start', '--silent'], { cwd: clone, env: environment, stdio: 'inherit' })
+  const ended = new Promise((_, reject) => {
+    server.once('exit', (code) => reject(new Error(`the server ended with ${code}`)))
+  })
+  await Promise.race([ended, healthy()])
+  ended.catch(() => {})
+  return server
+}
+
+async function healthy() {
+  const deadline = Date.now() + 60_000
+  for (;;) {
+    const response = await fetch(`${url}/healthz`).catch(() => undefined)
+    if (response?.ok) return
+    if (Date.now() > deadline) throw new Error('the server did not become healthy in a minute')
+    await new Promise((again) => setTimeout(again, 100))
+  }
+}
+
+async function stop(server) {
+  const ended = new Promise((resolve) => server.once('exit', resolve))
+  server.kill('SIGTERM')
+  await ended
+  await assert.rejects(fetch(`${url}/healthz`), 'the server still answers after SIGTERM')
+}
+
+async function signIn() {
+  return (await call('/api/token/', { username: 'ann', password: 'a ferry to Lisbon' })).access
+}
+
+async function call(target, body, access) {
+  const response = await fetch(url + target, {
+    method: body ? 'POST' : 'GET',
+    headers: {
+      'content-type': 'application/json',
+      ...(access && { authorization: `Bearer ${access}` }),
+    },
+    ...(body && { body: JSON.stringify(body) }),
+  })
+  const text = await response.text()
+  assert.ok(response.ok, `${target}: ${response.status} ${text}`)
+  return JSON.parse(text)
+}
+
+function run(command, args, cwd = clone) {
+  const { status } = spawnSync(command, args, { cwd, stdio: ['ignore', 'inherit', 'inherit'] })
+  assert.equal(status, 0, `${command} ${args.join(' ')}`)
+}
+
+function freePort() {
+  return new Promise((resolve) => {
+    const probe = createServer().listen(0, () => {
+      const { port } = probe.address()
+      probe.close(() => resolve(port))
+    })
+  })
+}
