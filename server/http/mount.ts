@@ -49,7 +49,11 @@ function handlerOf(
   )
   return async (req: Request, res: Response) => {
     let caller = NOBODY
-    if (operation.access === 'bearer') caller = await sessions.authenticate(bearerToken(req))
+    if (operation.access === 'bearer') {
+      // What is somebody's own is for no shared cache, and for their own only after asking (ETag).
+      res.setHeader('Cache-Control', 'private, no-cache')
+      caller = await sessions.authenticate(bearerToken(req))
+    }
     if (operation.access === 'limited') await limit(operation.id, req.ip)
     res.locals.user = caller.user || undefined
     const call: Call<unknown> = {

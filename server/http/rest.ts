@@ -1,6 +1,13 @@
 import { v7 as uuidv7 } from 'uuid'
 import * as z from 'zod'
-import { type Document, id, Problem, type Resource, type Unsettled } from '../../protocol/index.ts'
+import {
+  type Document,
+  id,
+  Problem,
+  type Resource,
+  resources,
+  type Unsettled,
+} from '../../protocol/index.ts'
 import type { Lists } from '../store/lists.ts'
 import { create, edit, type Outcome } from '../sync/edit.ts'
 import type { Edit, Store, Stored } from '../sync/store.ts'
@@ -37,6 +44,9 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
   const one = singleton ? collection : `${collection}{id}/`
   const a = /^[aeiou]/.test(singular) ? 'an' : 'a'
   const listing = listParameters(resource)
+  const isReferredTo = Object.values<Resource>(resources).some(({ fields }) =>
+    Object.values(fields).some(({ references }) => references === name),
+  )
 
   const common = { tag: name, access: 'bearer' } as const
   const document = {
@@ -179,8 +189,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
     method: 'delete',
     path: one,
     summary: `Delete ${a} ${singular}`,
-    description:
-      `It can be restored. ${name === 'categories' ? 'Its tasks stay, without a category.' : ''}`.trim(),
+    description: `It can be restored.${isReferredTo ? ' What refers to it stays, and refers to nothing.' : ''}`,
     headers: [ifMatch],
     answers: { 204: { description: 'Deleted.' } },
     problems: ['not_found', 'precondition_failed'],
