@@ -9,10 +9,11 @@ const PASSWORD_MAX_BYTES = 72
 /** No @ in a username, so that a sign-in name is either an email address or a username. */
 export const username = z
   .string()
+  .max(1_000, 'Use at most 150 characters.')
+  .overwrite((value) => value.normalize('NFKC'))
   .min(1, 'Choose a username.')
   .max(150, 'Use at most 150 characters.')
-  .regex(/^[\p{L}\p{N}._+-]+$/u, 'Use letters, digits and . _ + - only.')
-  .overwrite((value) => value.normalize('NFKC'))
+  .regex(/^[\p{L}\p{M}\p{N}._+-]+$/u, 'Use letters, digits and . _ + - only.')
 
 export const email = z
   .email('Write an email address, such as ann@example.com.')

@@ -22,4 +22,4 @@ export { settle, type Unsettled } from './settle.ts'
 export type { Task } from './tasks.ts'
 
 /** Everything that a person owns. Another kind is a file like tasks.ts, a line here and a migration. */
-export const resources = { categories, profile, tasks } satisfies Record<string, Resource>
+export const resources = { tasks, categories, profile } satisfies Record<string, Resource>

@@ -59,10 +59,10 @@ export function createApp({
   const lists = postgresLists(db)
 
   const api: Operation[] = [
-    ...accountOperations(accounts, sessions),
     ...Object.values<Resource>(resources).flatMap((resource) =>
       restOperations(resource, { store, lists, now, publicUrl }),
     ),
+    ...accountOperations(accounts, sessions),
   ]
   const operations = [...api, ...aboutOperations({ db, version, publicUrl }, api)]
 

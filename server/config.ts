@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import * as z from 'zod'
 
 const MEGABYTE = 1024 * 1024
@@ -25,10 +26,16 @@ const flag = z
   .transform((value) => value === 'true' || value === '1')
 
 /** What `app.set('trust proxy')` takes: how many proxies stand in front, or their addresses. */
-const trustProxy = z.string().transform((value) => {
-  if (/^\d+$/.test(value)) return Number(value)
-  return value === 'true' ? 1 : value === 'false' ? 0 : value
-})
+const trustProxy = z
+  .string()
+  .refine(
+    (value) => /^(\d{1,2}|true|false)$/.test(value) || value.split(',').every(isNetwork),
+    'expected a number of proxies, or their addresses: 10.0.0.0/8, loopback',
+  )
+  .transform((value) => {
+    if (/^\d+$/.test(value)) return Number(value)
+    return value === 'true' ? 1 : value === 'false' ? 0 : value
+  })
 
 const environment = z.object({
   NODE_ENV: z.enum(['development', 'production', 'test']).default('development'),
@@ -68,8 +75,7 @@ export type Config = ReturnType<typeof readConfig>
  * @throws Error that names everything wrong with it, all at once, and never a value
  */
 export function readConfig(env: NodeJS.ProcessEnv = process.env) {
-  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
-  const result = environment.safeParse(given)
+  const result = environment.safeParse(withoutBlanks(env))
   const faults = result.success
     ? faultsInProduction(result.data)
     : result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
@@ -91,9 +97,23 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env) {
   }
 }
 
+/** The environment without what is empty or blank, which counts as unset. */
+export function withoutBlanks(env: NodeJS.ProcessEnv): Record<string, string> {
+  const entries = Object.entries(env).map(([name, value = '']) => [name, value.trim()] as const)
+  return Object.fromEntries(entries.filter(([, value]) => value !== ''))
+}
+
 function faultsInProduction(data: z.output<typeof environment>): string[] {
   if (data.NODE_ENV !== 'production' || data.SECRET_KEY !== undefined) return []
   return ['SECRET_KEY: required in production; make one with: openssl rand -base64 32']
+}
+
+function isNetwork(item: string): boolean {
+  const [address = '', prefix, ...rest] = item.trim().split('/')
+  if (['loopback', 'linklocal', 'uniquelocal'].includes(item.trim())) return true
+  const bits = { 4: 32, 6: 128 }[isIP(address)]
+  if (bits === undefined || rest.length > 0) return false
+  return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= bits)
 }
 
 function isOrigin(item: string): boolean {

@@ -1,17 +1,13 @@
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { keptSecret } from './accounts/tokens.ts'
 import { type App, type AppDependencies, createApp } from './app.ts'
 import { type Config, readConfig } from './config.ts'
 import { migrate, pendingMigrations } from './database/migrate.ts'
 import { type OpenDatabase, openDatabase } from './database/open.ts'
-import { answerUnreadable } from './http/unreadable.ts'
+import { createListener, drain } from './http/listener.ts'
 import { createLog, type Log } from './log.ts'
-
-/** Longer than the idle time of the usual load balancers, which else send into a closing socket. */
-const KEEP_ALIVE_MS = 65_000
-const DRAIN_MS = 10_000
+import { orExplain } from './start-fault.ts'
 
 export interface Server {
   /** Where it listens. */
@@ -40,8 +36,7 @@ export async function start(
       version: version(),
       ...replaced,
     })
-    const http = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, app.express)
-    http.on('clientError', answerUnreadable)
+    const http = createListener(app.express)
     await new Promise<void>((listening, failed) => {
       http.once('error', failed).listen(config.PORT, config.HOST, () => listening())
     })
@@ -51,11 +46,7 @@ export async function start(
       app,
       database,
       async stop() {
-        const closed = new Promise((resolve) => http.close(resolve))
-        http.closeIdleConnections()
-        const deadline = setTimeout(() => http.closeAllConnections(), DRAIN_MS)
-        await closed
-        clearTimeout(deadline)
+        await drain(http)
         await database.close()
       },
     }
@@ -65,30 +56,27 @@ export async function start(
   }
 }
 
-/** Starts as the environment says, until a signal. A fault at the start is told in words, not as a trace. */
+/** Starts as the environment says, and runs until a signal. */
 export async function runFromEnvironment(
   afterStart?: (server: Server) => Promise<void>,
 ): Promise<void> {
-  try {
+  await orExplain(async () => {
     const config = readConfig()
     const log = createLog(config.LOG_LEVEL, { readable: !config.isProduction })
     const server = await start(config, log)
     stopOnSignal(server, log)
     await afterStart?.(server)
     log.info(`Tasktide ${version()} listens at ${server.url} (try it at ${server.url}/api/docs/)`)
-  } catch (error) {
-    process.stderr.write(`${explain(error)}\n`)
-    process.exit(1)
-  }
+  })
 }
 
-async function prepareSchema(config: Config, { db }: OpenDatabase, log: Log): Promise<void> {
+async function prepareSchema(config: Config, database: OpenDatabase, log: Log): Promise<void> {
   if (config.migrateOnStart) {
-    const names = await migrate(db)
+    const names = await database.withoutTimeLimit(migrate)
     if (names.length > 0) log.info({ migrations: names }, 'migrated')
     return
   }
-  const pending = await pendingMigrations(db)
+  const pending = await pendingMigrations(database.db)
   if (pending.length > 0)
     throw new Error('The database is behind this release: run `npm run migrate` first.')
 }
@@ -108,15 +96,6 @@ function stopOnSignal(server: Server, log: Log): void {
         },
       )
     })
-}
-
-function explain(error: unknown): string {
-  const { code, port, message } = error as NodeJS.ErrnoException & { port?: number }
-  if (code === 'EADDRINUSE')
-    return `Port ${port} is taken: stop what uses it, or set PORT to another.`
-  if (code === 'ECONNREFUSED' || code === 'ENOTFOUND')
-    return `The database of DATABASE_URL cannot be reached (${code}).`
-  return message ?? String(error)
 }
 
 /** package.json stands one folder up from here, and two from the built file. */

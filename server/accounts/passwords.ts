@@ -32,9 +32,9 @@ export function createPasswords({
      * @throws Problem `too_many_requests` when too many are waiting
      */
     async matches(password: string, hash: string | undefined): Promise<boolean> {
-      return inLane(
-        async () => (await bcrypt.compare(password, hash ?? nobody)) && hash !== undefined,
-      )
+      // bcrypt would take a right password with anything behind its 72 bytes.
+      const canBe = hash !== undefined && Buffer.byteLength(password) <= 72
+      return inLane(async () => (await bcrypt.compare(password, hash ?? nobody)) && canBe)
     },
   }
 
@@ -78,7 +78,7 @@ function tooMany(waitingEach: number): Problem {
     'too_many_requests',
     'Many people are signing in at the moment; try again soon.',
     {
-      headers: { 'Retry-After': String(Math.ceil(waitingEach * SECONDS_EACH)) },
+      headers: { 'Retry-After': String(Math.max(1, Math.ceil(waitingEach * SECONDS_EACH))) },
     },
   )
 }

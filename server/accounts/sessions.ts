@@ -1,6 +1,6 @@
 import { v7 as uuidv7 } from 'uuid'
 import type { TokenPair } from '../../protocol/index.ts'
-import type { Database } from '../database/connect.ts'
+import { type Database, run } from '../database/connect.ts'
 import { REFRESH_SECONDS, type Tokens, tokenNotValid } from './tokens.ts'
 
 /** How long another node may go on believing in a session that has ended. */
@@ -8,6 +8,13 @@ const BELIEF_MS = 1_000
 const MAX_BELIEFS = 50_000
 const MAX_CLAIMS = 20_000
 const MAX_USER_AGENT = 300
+
+const IS_LIVE = {
+  name: 'session_is_live',
+  text: `
+    select 1 from sessions s join users u on u.id = s.user_id
+    where s.id = $1 and s.revoked_at is null and s.expires_at > $2 and u.is_active`,
+}
 
 interface Row {
   user_id: string
@@ -81,8 +88,11 @@ export function createSessions(db: Database, tokens: Tokens, now: () => Date) {
 
     /** Whether this token, of either kind, would be taken now. @throws Problem `token_not_valid` */
     async verify(token: string): Promise<void> {
-      const { session } = await tokens.checkAny(token)
-      if (!(await isLive(session))) throw tokenNotValid('The session has ended; sign in again.')
+      const { session, generation } = await tokens.checkAny(token)
+      const found = await live(session).first<Row | undefined>('generation')
+      // An access token has no generation; of refresh tokens the last two are taken.
+      if (!found || (generation ?? found.generation) < found.generation - 1)
+        throw tokenNotValid('The session has ended; sign in again.')
     },
 
     /** Ends the session of this refresh token; ending it again is no fault. */
@@ -119,9 +129,7 @@ export function createSessions(db: Database, tokens: Tokens, now: () => Date) {
     const belief = beliefs.get(session)
     if (belief && belief.until > moment) return belief.live
     if (beliefs.size >= MAX_BELIEFS) beliefs.clear()
-    const answer = live(session)
-      .first('id')
-      .then((row) => row !== undefined)
+    const answer = run(db, IS_LIVE, [session, now()]).then((rows) => rows.length > 0)
     beliefs.set(session, { until: moment + BELIEF_MS, live: answer })
     answer.catch(() => beliefs.delete(session))
     return answer

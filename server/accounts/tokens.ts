@@ -1,5 +1,5 @@
 import { createHash, createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { errors, jwtVerify, SignJWT } from 'jose'
 import { Problem } from '../../protocol/index.ts'
@@ -43,16 +43,16 @@ export function createTokens(now: () => Date, secret: string, previousSecret?: s
 
     /** @throws Problem `token_not_valid` */
     async checkAccess(token: string): Promise<AccessClaims> {
-      return await check(token, TYPES.access)
+      return await check(token, [TYPES.access])
     },
 
     /** @throws Problem `token_not_valid` */
     async checkRefresh(token: string): Promise<RefreshClaims> {
-      return await check(token, TYPES.refresh)
+      return await check(token, [TYPES.refresh])
     },
 
     /** Either of the two. @throws Problem `token_not_valid` */
-    async checkAny(token: string): Promise<AccessClaims> {
+    async checkAny(token: string): Promise<AccessClaims & { generation?: number }> {
       return await check(token, Object.values(TYPES))
     },
   }
@@ -68,7 +68,7 @@ export function createTokens(now: () => Date, secret: string, previousSecret?: s
       .sign(currentKey)
   }
 
-  async function check(token: string, types: string | string[]): Promise<RefreshClaims> {
+  async function check(token: string, types: readonly unknown[]): Promise<RefreshClaims> {
     try {
       const { payload, protectedHeader } = await jwtVerify(
         token,
@@ -85,12 +85,12 @@ export function createTokens(now: () => Date, secret: string, previousSecret?: s
           requiredClaims: ['sub', 'sid', 'iat', 'exp'],
         },
       )
-      if (!types.includes(protectedHeader.typ ?? '')) throw new errors.JWTInvalid('typ')
+      if (!types.includes(protectedHeader.typ)) throw new errors.JWTInvalid('typ')
       return {
         user: String(payload.sub),
         session: String(payload.sid),
         expires: payload.exp!,
-        generation: Number(payload.gen),
+        generation: payload.gen as number,
       }
     } catch (error) {
       const expired = error instanceof errors.JWTExpired
@@ -115,14 +115,22 @@ export function keptSecret(dataDir: string): string {
   const file = path.join(dataDir, 'secret_key')
   if (!existsSync(file)) {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+    // Written beside and linked: whoever finds the file finds the whole key, also after a crash.
+    const draft = `${file}.${process.pid}`
+    writeFileSync(draft, randomBytes(32).toString('base64url'), { mode: 0o600 })
     try {
-      writeFileSync(file, randomBytes(32).toString('base64url'), { flag: 'wx', mode: 0o600 })
+      linkSync(draft, file)
     } catch (error) {
-      // Another process has made it in the meantime.
+      // Another process was first; its key is the one.
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    } finally {
+      rmSync(draft)
     }
   }
-  return readFileSync(file, 'utf8').trim()
+  const secret = readFileSync(file, 'utf8').trim()
+  if (secret.length < 32)
+    throw new Error(`${file} is damaged: delete it, and everybody signs in again.`)
+  return secret
 }
 
 function deriveKey(secret: string): [id: string, key: KeyObject] {

@@ -10,6 +10,8 @@ export interface ConnectionOptions {
   statementTimeoutMs: number
 }
 
+const GRACE_MS = 3_000
+
 /** A pool of connections; nothing is connected until it is used. */
 export function connect({ url, poolSize, tls, statementTimeoutMs }: ConnectionOptions): Database {
   return knex({
@@ -18,6 +20,8 @@ export function connect({ url, poolSize, tls, statementTimeoutMs }: ConnectionOp
       connectionString: url,
       application_name: 'tasktide',
       statement_timeout: statementTimeoutMs,
+      // Postgres keeps its own limit; this one is for a line on which nothing comes any more.
+      ...(statementTimeoutMs > 0 && { query_timeout: statementTimeoutMs + GRACE_MS }),
       // Answers arrive in one packet more often than not; waiting to fill one costs up to 40 ms.
       keepAlive: true,
       connectionTimeoutMillis: 5_000,
@@ -25,6 +29,8 @@ export function connect({ url, poolSize, tls, statementTimeoutMs }: ConnectionOp
     },
     pool: { min: 0, max: poolSize },
     acquireConnectionTimeout: 10_000,
+    // It would print errors, with the SQL, past our log; they reach us as rejections anyway.
+    log: { warn() {}, error() {}, deprecate() {}, debug() {} },
   })
 }
 
@@ -40,12 +46,17 @@ export interface Statement {
  */
 export async function run<Row extends unknown[]>(
   db: Database,
-  { name, text }: Statement,
+  statement: Statement,
   values: readonly unknown[],
 ): Promise<Row[]> {
   const connection: pg.Client = await db.client.acquireConnection()
   try {
-    return await runOn<Row>(connection, { name, text }, values)
+    return await runOn<Row>(connection, statement, values)
+  } catch (error) {
+    // Whatever still comes on that line would answer somebody else.
+    if ((error as Error).message === 'Query read timeout')
+      Object.assign(connection, { __knex__disposed: error })
+    throw error
   } finally {
     void db.client.releaseConnection(connection)
   }
@@ -57,10 +68,10 @@ export async function runOn<Row extends unknown[]>(
   values: readonly unknown[],
 ): Promise<Row[]> {
   const result = await connection.query<Row>({
-    ...(name !== undefined && { name }),
+    name,
     text,
     values: values as unknown[],
     rowMode: 'array',
-  })
+  } as pg.QueryArrayConfig)
   return result.rows
 }

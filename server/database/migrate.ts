@@ -1,6 +1,7 @@
 import { migrationSource } from '../../migrations/index.ts'
-import { readConfig } from '../config.ts'
+import { readConfig, withoutBlanks } from '../config.ts'
 import { createLog } from '../log.ts'
+import { orExplain } from '../start-fault.ts'
 import type { Database } from './connect.ts'
 import { openDatabase } from './open.ts'
 
@@ -16,12 +17,8 @@ const MIGRATION_LOCK = 7_265_001
  */
 export async function migrate(db: Database): Promise<string[]> {
   return db.transaction(async (trx) => {
-    await trx.raw('set local statement_timeout = 0')
     await trx.raw('select pg_advisory_xact_lock(?)', [MIGRATION_LOCK])
-    const [, names] = await trx.migrate.latest({
-      migrationSource,
-      disableMigrationsListValidation: false,
-    })
+    const [, names] = await trx.migrate.latest({ migrationSource })
     return names as string[]
   })
 }
@@ -34,16 +31,18 @@ export async function pendingMigrations(db: Database): Promise<string[]> {
 
 /** `npm run migrate`. */
 export async function migrateFromEnvironment(): Promise<void> {
-  const config = readConfig({ ...process.env, SECRET_KEY: process.env.SECRET_KEY || UNUSED_SECRET })
-  const log = createLog(config.LOG_LEVEL, { readable: !config.isProduction })
-  const database = await openDatabase(config, log)
-  try {
-    const names = await migrate(database.db)
-    log.info({ migrations: names }, names.length > 0 ? 'migrated' : 'the schema is up to date')
-  } finally {
-    await database.close()
-  }
+  await orExplain(async () => {
+    // A release step that only migrates signs nothing, so it may run without the key.
+    const config = readConfig({ SECRET_KEY: UNUSED_SECRET, ...withoutBlanks(process.env) })
+    const log = createLog(config.LOG_LEVEL, { readable: !config.isProduction })
+    const database = await openDatabase(config, log)
+    try {
+      const names = await database.withoutTimeLimit(migrate)
+      log.info({ migrations: names }, names.length > 0 ? 'migrated' : 'the schema is up to date')
+    } finally {
+      await database.close()
+    }
+  })
 }
 
-/** A release step that only migrates signs nothing, so it may run without the key. */
 const UNUSED_SECRET = 'not-used-while-migrating-0123456789'

@@ -1,10 +1,12 @@
 import type { Config } from '../config.ts'
 import type { Log } from '../log.ts'
-import { connect, type Database } from './connect.ts'
+import { type ConnectionOptions, connect, type Database } from './connect.ts'
 import { startEmbeddedPostgres } from './embedded-postgres.ts'
 
 export interface OpenDatabase {
   db: Database
+  /** Runs work that may take longer than any request, such as a migration, on a connection of its own. */
+  withoutTimeLimit<T>(work: (db: Database) => Promise<T>): Promise<T>
   /** Closes the pool, and stops Postgres where it is ours. */
   close(): Promise<void>
 }
@@ -16,17 +18,31 @@ export async function openDatabase(config: Config, log: Log): Promise<OpenDataba
     statementTimeoutMs: config.DATABASE_STATEMENT_TIMEOUT_MS,
   }
   if (config.DATABASE_URL !== undefined) {
-    const db = connect({ ...options, url: config.DATABASE_URL, tls: config.DATABASE_TLS })
-    return { db, close: () => db.destroy() }
+    const target = { url: config.DATABASE_URL, tls: config.DATABASE_TLS }
+    const db = connect({ ...options, ...target })
+    return { db, withoutTimeLimit: unlimited(target), close: () => db.destroy() }
   }
   const postgres = await startEmbeddedPostgres({ dataDir: config.DATA_DIR })
   log.info({ version: postgres.version, source: postgres.source }, 'embedded Postgres is running')
-  const db = connect({ ...options, url: postgres.url, tls: 'off' })
+  const target = { url: postgres.url, tls: 'off' } as const
+  const db = connect({ ...options, ...target })
   return {
     db,
+    withoutTimeLimit: unlimited(target),
     async close() {
       await db.destroy()
       await postgres.stop()
     },
+  }
+}
+
+function unlimited(target: Pick<ConnectionOptions, 'url' | 'tls'>) {
+  return async <T>(work: (db: Database) => Promise<T>): Promise<T> => {
+    const db = connect({ ...target, poolSize: 1, statementTimeoutMs: 0 })
+    try {
+      return await work(db)
+    } finally {
+      await db.destroy()
+    }
   }
 }

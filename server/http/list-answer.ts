@@ -70,8 +70,7 @@ function linkTo(
   changes: Record<string, string>,
 ): string {
   const base = publicUrl ?? `${request.protocol}://${request.get('host') ?? 'localhost'}`
-  const [path, query] = request.originalUrl.split('?', 2) as [string, string | undefined]
-  const parameters = new URLSearchParams(query)
+  const parameters = new URLSearchParams(request.query as Record<string, string>)
   for (const [name, value] of Object.entries(changes)) parameters.set(name, value)
-  return `${base}${path}?${parameters}`
+  return `${base}${request.path}?${parameters}`
 }

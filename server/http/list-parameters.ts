@@ -1,8 +1,9 @@
 import * as z from 'zod'
-import { type Field, type Kind, Problem, type Resource } from '../../protocol/index.ts'
+import type { Field, Kind, Resource } from '../../protocol/index.ts'
 import { fieldOf } from '../store/columns.ts'
 import type { Bookmark, Filter, Listing, Operator, OrderKey } from '../store/lists.ts'
 import type { Parameter } from './operation.ts'
+import { invalid } from './problems.ts'
 
 /** What the URL of a list may say, and what it means. */
 export interface ListParameters {
@@ -64,7 +65,7 @@ export function listParameters(resource: Resource): ListParameters {
           ? { page: (query.page as number | undefined) ?? 1 }
           : { bookmark: readCursor(resource, order, query.cursor as string) }
       if (query.cursor !== undefined && query.page !== undefined)
-        throw refused('page', 'Give either page or cursor, not both.')
+        throw invalid('query', { page: ['Give either page or cursor, not both.'] })
       return {
         filters: Object.entries(query).flatMap(([name, value]) => {
           const filter = filterByName.get(name)
@@ -228,10 +229,9 @@ function readCursor(
   ])
   const result = content.safeParse(jsonOf(text))
   if (!result.success)
-    throw refused(
-      'cursor',
-      'Not a cursor of this list and ordering: start again with an empty one.',
-    )
+    throw invalid('query', {
+      cursor: ['Not a cursor of this list and ordering: start again with an empty one.'],
+    })
   const [, backward, id, ...rest] = result.data as [string, number, string, ...Bookmark['values']]
   return { id, values: rest, backward: backward === 1 }
 }
@@ -246,9 +246,3 @@ function jsonOf(base64url: string): unknown {
 
 const orderText = (order: readonly OrderKey[]) =>
   order.map(({ field, descending }) => (descending ? `-${field}` : field)).join(',')
-
-function refused(name: string, message: string): Problem {
-  return new Problem('invalid', `The query has faults in: ${name}.`, {
-    errors: { [name]: [message] },
-  })
-}

@@ -1,10 +1,9 @@
 import express, { type Express, type Request, type Response } from 'express'
-import * as z from 'zod'
-import { Problem } from '../../protocol/index.ts'
+import { type FieldErrors, Problem } from '../../protocol/index.ts'
 import type { Sessions } from '../accounts/sessions.ts'
 import type { AttemptLimit } from './attempt-limit.ts'
-import type { Call, Method, Operation } from './operation.ts'
-import { parse } from './problems.ts'
+import type { Call, Method, Operation, Parameter } from './operation.ts'
+import { invalid, parse, shortened } from './problems.ts'
 import { send } from './send.ts'
 
 export interface MountDependencies {
@@ -42,11 +41,7 @@ function handlerOf(
   readBody: BodyReader,
   { sessions, limit }: MountDependencies,
 ) {
-  const query = z.strictObject(
-    Object.fromEntries(
-      (operation.query ?? []).map(({ name, schema }) => [name, schema.optional()]),
-    ),
-  )
+  const readQuery = queryReader(operation.query ?? [])
   return async (req: Request, res: Response) => {
     let caller = NOBODY
     if (operation.access === 'bearer') {
@@ -59,7 +54,7 @@ function handlerOf(
     const call: Call<unknown> = {
       ...caller,
       params: req.params as Record<string, string>,
-      query: parse(query, once(req.query), 'query'),
+      query: readQuery(req.query),
       body: operation.body && parse(operation.body.schema, await readBody(req, res), 'body'),
       request: req,
     }
@@ -73,19 +68,28 @@ const NOBODY = { user: '', session: '' }
 function bearerToken(req: Request): string {
   const token = /^Bearer +(\S+)$/i.exec(req.headers.authorization ?? '')?.[1]
   if (token !== undefined) return token
-  throw new Problem('unauthenticated', 'Send an access token as Authorization: Bearer <token>.', {
-    headers: { 'WWW-Authenticate': 'Bearer' },
-  })
+  throw new Problem('unauthenticated', 'Send an access token as Authorization: Bearer <token>.')
 }
 
-/** A parameter that is given twice could mean either value. */
-function once(query: Request['query']): object {
-  for (const [name, value] of Object.entries(query))
-    if (typeof value !== 'string')
-      throw new Problem('invalid', `The query has faults in: ${name}.`, {
-        errors: { [name]: ['Give it once.'] },
-      })
-  return query
+/** Reads the parameters that are there: of a list's fifty, most requests have three. */
+function queryReader(parameters: readonly Parameter[]) {
+  const schemas = new Map(parameters.map(({ name, schema }) => [name, schema]))
+  const unknown = `Unknown. Known are: ${[...schemas.keys()].join(', ') || 'none'}.`
+  return (given: Request['query']): Record<string, unknown> => {
+    const query: Record<string, unknown> = {}
+    const errors: FieldErrors = {}
+    for (const [name, value] of Object.entries(given)) {
+      const schema = schemas.get(name)
+      // Given twice, it could mean either value.
+      if (schema && typeof value !== 'string') errors[name] = ['Give it once.']
+      const result = schema?.safeParse(value)
+      if (result?.success) query[name] = result.data
+      else
+        errors[shortened(name)] ??= result?.error.issues.map(({ message }) => message) ?? [unknown]
+    }
+    if (Object.keys(errors).length > 0) throw invalid('query', errors)
+    return query
+  }
 }
 
 type BodyReader = (req: Request, res: Response) => Promise<unknown>

@@ -9,10 +9,14 @@ export function parse<S extends z.ZodType>(schema: S, input: unknown, what: stri
   const result = schema.safeParse(input)
   if (result.success) return result.data
   const errors = fieldErrors(result.error, knownKeys(schema))
+  throw invalid(what, errors)
+}
+
+export function invalid(what: string, errors: FieldErrors): Problem {
   const names = Object.keys(errors).filter((name) => name !== '')
   const detail =
     names.length === 0 ? errors['']!.join(' ') : `The ${what} has faults in: ${names.join(', ')}.`
-  throw new Problem('invalid', detail, { errors })
+  return new Problem('invalid', detail, { errors })
 }
 
 function fieldErrors(error: z.ZodError, known: readonly string[]): FieldErrors {
@@ -31,7 +35,7 @@ function fieldErrors(error: z.ZodError, known: readonly string[]): FieldErrors {
 }
 
 /** A name from outside, repeated only as far as it helps. */
-const shortened = (name: string) => (name.length > 60 ? `${name.slice(0, 60)}…` : name)
+export const shortened = (name: string) => (name.length > 60 ? `${name.slice(0, 60)}…` : name)
 
 function knownKeys(schema: z.ZodType): string[] {
   return 'shape' in schema ? Object.keys(schema.shape as object) : []
@@ -57,7 +61,11 @@ export const answerProblems =
     if (res.headersSent) return next(error)
     send(res, {
       status: problem.status,
-      headers: { 'Content-Type': 'application/problem+json', ...problem.headers },
+      headers: {
+        'Content-Type': 'application/problem+json',
+        ...(problem.status === 401 && { 'WWW-Authenticate': 'Bearer' }),
+        ...problem.headers,
+      },
       body: problem.body(res.locals.requestId),
     })
   }
@@ -95,6 +103,8 @@ function isDatabaseAway(error: unknown, code: string | undefined): boolean {
     return true
   return (
     error.name === 'KnexTimeoutError' ||
-    /^Connection terminated|^timeout expired|^Client has encountered/.test(error.message)
+    /^Connection terminated|^timeout expired|^Client has encountered|^Query read timeout/.test(
+      error.message,
+    )
   )
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { RequestHandler } from 'express'
+import { Problem } from '../../protocol/index.ts'
 import type { Log } from '../log.ts'
 
 declare global {
@@ -38,6 +39,8 @@ export function beginRequests(headers: ReadonlyMap<string, string>, log: Log): R
         })
       })
     }
+    if (req.headers.host === undefined && req.httpVersion === '1.1')
+      throw new Problem('malformed', 'The request has no Host header.')
     next()
   }
 }

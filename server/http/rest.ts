@@ -36,6 +36,8 @@ const ifNoneMatch: Header = {
 
 type Fields = Record<string, unknown>
 
+const DOCUMENT_ID = id()
+
 /** The REST face of a resource: the same operations for every resource, made from its definition. */
 export function restOperations(resource: Resource, dependencies: RestDependencies): Operation[] {
   const { store, lists, now, publicUrl } = dependencies
@@ -216,7 +218,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
 
   function target({ user, params }: Pick<Call, 'user' | 'params'>): string {
     if (singleton) return user
-    const parsed = id().safeParse(params.id)
+    const parsed = DOCUMENT_ID.safeParse(params.id)
     if (!parsed.success) throw nothingHere(resource)
     return parsed.data
   }

@@ -32,7 +32,12 @@ export function securityHeaders({ https }: { https: boolean }): ReadonlyMap<stri
 export function redirectToHttps(publicUrl: string): RequestHandler {
   return (req, res, next) => {
     if (req.secure || req.path === '/healthz') next()
-    else res.redirect(308, `${publicUrl}${req.originalUrl}`)
+    else {
+      // The target may be a whole URL, of any host: only its path is ours.
+      const { pathname, search } = new URL(req.originalUrl, publicUrl)
+      const target = req.originalUrl.startsWith('/') ? req.originalUrl : `${pathname}${search}`
+      res.redirect(308, `${publicUrl}${target}`)
+    }
   }
 }
 
@@ -45,5 +50,7 @@ export function crossOrigin(origins: readonly string[]): RequestHandler {
     exposedHeaders: ['ETag', 'Location', 'Retry-After', 'X-Request-Id', 'Allow'],
     maxAge: 3600,
   })
-  return (req, res, next) => (req.headers.origin === undefined ? next() : allow(req, res, next))
+  return origins.includes('*')
+    ? (req, res, next) => (req.headers.origin === undefined ? next() : allow(req, res, next))
+    : allow
 }

@@ -4,7 +4,11 @@ import type { Answer } from './operation.ts'
 /** Writes an answer in one go. Headers that were set on `res` before are kept. */
 export function send(res: ServerResponse, { status, headers, body }: Answer): void {
   res.statusCode = status
-  if (headers) for (const name in headers) res.setHeader(name, headers[name]!)
+  for (const name in headers) {
+    // Others may have said already what an answer varies with.
+    if (name === 'Vary') res.appendHeader(name, headers[name]!)
+    else res.setHeader(name, headers[name]!)
+  }
   if (body === undefined) {
     res.end()
     return

@@ -1,7 +1,8 @@
 import path from 'node:path'
 import express, { type Router } from 'express'
 import helmet from 'helmet'
-import { absolutePath } from 'swagger-ui-dist'
+import absolutePath from 'swagger-ui-dist/absolute-path.js'
+import { Problem } from '../../protocol/index.ts'
 
 const PATH = '/api/docs'
 
@@ -22,6 +23,11 @@ export function swaggerUi(): Router {
     router.get(`${PATH}/${file}`, (_req, res) => {
       res.sendFile(path.join(absolutePath(), file), { maxAge: '1h' })
     })
+  router.all([PATH, `${PATH}/*file`], (req) => {
+    const allow = 'GET, HEAD'
+    if (['GET', 'HEAD'].includes(req.method)) throw new Problem('not_found')
+    throw new Problem('method_not_allowed', `Use ${allow}.`, { headers: { Allow: allow } })
+  })
   return router
 }
 

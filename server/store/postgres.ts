@@ -40,12 +40,10 @@ export function postgresStore(db: Database): Store {
     },
 
     edit(user, resource, edit) {
-      const { text, values } = editStatement(resource, edit)
+      const { statement, values } = editStatement(resource, edit)
       if (edit.action === 'patch' && Object.keys(edit.fields).length === 0)
         return Promise.resolve(undefined)
-      return takeTurn(user, () =>
-        writeOne(() => run<EncodedRow>(db, named(text), [user, ...values])),
-      )
+      return takeTurn(user, () => writeOne(() => run<EncodedRow>(db, statement, [user, ...values])))
     },
 
     transaction(user, work) {

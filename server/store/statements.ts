@@ -66,13 +66,25 @@ export const writeSql = kept((resource) => {
  * The statement of an edit and the values for it: `$1` user, `$2` id, `$3` now, `$4` versions or
  * null, then one for each field. Its rules are those of `settle`; a test compares the two.
  */
-export function editStatement(resource: Resource, edit: Edit): { text: string; values: unknown[] } {
+export function editStatement(
+  resource: Resource,
+  edit: Edit,
+): { statement: Statement; values: unknown[] } {
   const names = Object.keys(edit.fields)
+  const key = `${resource.name} ${edit.action} ${names}`
+  let statement = edits.get(key)
+  if (!statement) {
+    statement = named(editSql(resource, edit.action, names))
+    // Which fields a client changes together is its own choice, so only so many are kept.
+    if (edits.size < MAX_NAMES) edits.set(key, statement)
+  }
   return {
-    text: editSql(resource, edit.action, names),
+    statement,
     values: [edit.id, edit.now, edit.ifSeq ?? null, ...names.map((name) => edit.fields[name])],
   }
 }
+
+const edits = new Map<string, Statement>()
 
 function editSql(resource: Resource, action: Edit['action'], names: readonly string[]): string {
   const value = (name: string) => `$${names.indexOf(name) + 5}::${sqlType(resource, name)}`

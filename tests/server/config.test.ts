@@ -1,0 +1,178 @@
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { keptSecret } from '../../server/accounts/tokens.ts'
+import { readConfig } from '../../server/config.ts'
+
+const SECRET = 'Vb3kQ9xZt7Lw2Rf5Yh8Jn4Mc6Pd1Sg0A'
+const PRODUCTION = { NODE_ENV: 'production', SECRET_KEY: SECRET }
+
+describe('the environment', () => {
+  test('may be empty, for development', () => {
+    const config = readConfig({})
+    expect(config).toMatchObject({
+      NODE_ENV: 'development',
+      isProduction: false,
+      PORT: 3000,
+      HOST: '::',
+      DATABASE_POOL_SIZE: 8,
+      DATABASE_TLS: 'off',
+      DATA_DIR: '.data',
+      CORS_ORIGINS: ['*'],
+      TRUST_PROXY: 0,
+      LOG_LEVEL: 'info',
+      AUTH_RATE_LIMIT: 20,
+      MAX_BODY_BYTES: 262_144,
+      migrateOnStart: true,
+    })
+    for (const name of ['DATABASE_URL', 'PUBLIC_URL', 'SECRET_KEY', 'SECRET_KEY_PREVIOUS'])
+      expect(config).not.toHaveProperty(name)
+  })
+
+  test('needs a key in production, and lets no other origin in by itself', () => {
+    expect(readConfig(PRODUCTION)).toMatchObject({
+      isProduction: true,
+      SECRET_KEY: SECRET,
+      CORS_ORIGINS: [],
+    })
+  })
+
+  test.each(['', ' '])('counts what is empty or blank as unset: %j', (value) => {
+    const names = Object.keys(UNUSABLE)
+    const empty = Object.fromEntries(names.map((name) => [name, value]))
+    expect(readConfig(empty)).toEqual(readConfig({}))
+  })
+
+  test.each([
+    ['PORT', '8080', { PORT: 8080 }],
+    ['PUBLIC_URL', 'https://tasks.example.com/', { PUBLIC_URL: 'https://tasks.example.com' }],
+    [
+      'CORS_ORIGINS',
+      'https://a.example, https://b.example:8443',
+      {
+        CORS_ORIGINS: ['https://a.example', 'https://b.example:8443'],
+      },
+    ],
+    ['TRUST_PROXY', '2', { TRUST_PROXY: 2 }],
+    ['TRUST_PROXY', 'true', { TRUST_PROXY: 1 }],
+    ['TRUST_PROXY', 'false', { TRUST_PROXY: 0 }],
+    ['TRUST_PROXY', '10.0.0.0/8, loopback', { TRUST_PROXY: '10.0.0.0/8, loopback' }],
+    ['AUTH_RATE_LIMIT', '0', { AUTH_RATE_LIMIT: 0 }],
+    ['MIGRATE_ON_START', '0', { migrateOnStart: false }],
+    ['DATABASE_TLS', 'verify', { DATABASE_TLS: 'verify' }],
+  ])('is read: %s=%s', (name, value, expected) => {
+    expect(readConfig({ [name]: value })).toMatchObject(expected)
+  })
+
+  test.each([
+    ['development, embedded', {}, true],
+    ['development, another database', { DATABASE_URL: 'postgres://db/tasks' }, true],
+    ['production, embedded', PRODUCTION, true],
+    ['production, another database', { ...PRODUCTION, DATABASE_URL: 'postgres://db/tasks' }, false],
+    [
+      'production that asks for it',
+      {
+        ...PRODUCTION,
+        DATABASE_URL: 'postgres://db/tasks',
+        MIGRATE_ON_START: 'true',
+      },
+      true,
+    ],
+  ])('says who migrates: %s', (_, env, expected) => {
+    expect(readConfig(env).migrateOnStart).toBe(expected)
+  })
+})
+
+/** By variable, values that no server can start with. */
+const UNUSABLE: Record<string, string[]> = {
+  NODE_ENV: ['prodution'],
+  PORT: ['eighty', '-1', '65536', '80.5'],
+  PUBLIC_URL: ['tasks.example.com', 'ftp://tasks.example.com', 'javascript:alert(1)'],
+  DATABASE_URL: ['mysql://root:hunter22@db/tasks', 'hunter22'],
+  DATABASE_POOL_SIZE: ['0', '201', 'many'],
+  DATABASE_TLS: ['yes'],
+  DATABASE_STATEMENT_TIMEOUT_MS: ['-1', 'soon'],
+  SECRET_KEY: ['hunter22', 'a'.repeat(64), 'changeme-changeme-changeme-changeme'],
+  SECRET_KEY_PREVIOUS: ['hunter22', '0123456'.repeat(9)],
+  CORS_ORIGINS: ['web.example.net', 'https://web.example.net/', 'https://a.example,,*', 'null'],
+  TRUST_PROXY: ['nginx', '10.0.0.0/64', '-1'],
+  LOG_LEVEL: ['loud'],
+  AUTH_RATE_LIMIT: ['-1', 'few', '2.5'],
+  MAX_BODY_BYTES: ['1023', '67108865', '1MB'],
+  MIGRATE_ON_START: ['yes'],
+}
+
+describe('what is wrong with the environment', () => {
+  const each = Object.entries(UNUSABLE).flatMap(([name, values]) =>
+    values.map((value) => [name, value] as const),
+  )
+  test.each(each)('is named, and the value is not repeated: %s=%j', (name, value) => {
+    const [first, ...faults] = faultsOf({ [name]: value }).split('\n')
+    expect(first).toBe('The environment is not usable.')
+    expect(faults.length).toBeGreaterThan(0)
+    for (const fault of faults) expect(fault).toMatch(new RegExp(`^  ${name}(\\.\\d+)?: \\S`))
+    if (value.length > 2) expect(faults.join('\n')).not.toContain(value)
+  })
+
+  test('is named all at once', () => {
+    const wrong = Object.fromEntries(
+      Object.entries(UNUSABLE).map(([name, [value]]) => [name, value] as const),
+    )
+    const message = faultsOf(wrong)
+    for (const name of Object.keys(wrong)) expect(message).toContain(`\n  ${name}`)
+    expect(message).not.toContain('hunter22')
+  })
+
+  test.each([
+    ['no key', {}],
+    ['an empty key', { SECRET_KEY: '' }],
+    ['a short key', { SECRET_KEY: 'Vb3kQ9xZt7Lw2Rf5Yh8Jn4Mc6Pd1Sg0' }],
+    ['a key that repeats itself', { SECRET_KEY: 'abcdefghijk'.repeat(10) }],
+  ])('is, in production, %s', (_, env) => {
+    expect(faultsOf({ NODE_ENV: 'production', ...env })).toMatch(/\n {2}SECRET_KEY: .*openssl rand/)
+  })
+})
+
+describe('the key of development', () => {
+  let dataDir: string
+  beforeEach(() => {
+    dataDir = mkdtempSync(path.join(tmpdir(), 'tasktide-secret-'))
+  })
+  afterEach(() => rmSync(dataDir, { recursive: true, force: true }))
+
+  test('is made once and kept, for nobody else to read', () => {
+    const made = keptSecret(path.join(dataDir, 'new'))
+    const file = path.join(dataDir, 'new', 'secret_key')
+    expect(Buffer.from(made, 'base64url')).toHaveLength(32)
+    expect(keptSecret(path.join(dataDir, 'new'))).toBe(made)
+    expect(readFileSync(file, 'utf8')).toBe(made)
+    if (process.platform === 'win32') return
+    expect(statSync(file).mode & 0o777).toBe(0o600)
+    expect(statSync(path.dirname(file)).mode & 0o777).toBe(0o700)
+  })
+
+  test('differs from one directory to the next', () => {
+    expect(keptSecret(path.join(dataDir, 'one'))).not.toBe(keptSecret(path.join(dataDir, 'two')))
+  })
+
+  test('is never an empty one that a crash has left', () => {
+    writeFileSync(path.join(dataDir, 'secret_key'), '')
+    let secret: string | undefined
+    try {
+      secret = keptSecret(dataDir)
+    } catch {
+      return
+    }
+    expect(secret.length).toBeGreaterThanOrEqual(32)
+  })
+})
+
+function faultsOf(env: Record<string, string | undefined>): string {
+  try {
+    readConfig(env)
+  } catch (error) {
+    return (error as Error).message
+  }
+  throw new Error('the environment was taken')
+}
