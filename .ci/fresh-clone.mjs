@@ -24,7 +24,11 @@ try {
   run('npm', ['ci', '--silent'])
   run('npm', ['run', '--silent', 'build'])
   let server = await start()
-  await call('/api/register/', { username: 'ann', email: 'ann@example.com', password: 'a ferry to Lisbon' })
+  await call('/api/register/', {
+    username: 'ann',
+    email: 'ann@example.com',
+    password: 'a ferry to Lisbon',
+  })
   const access = await signIn()
   const made = await call('/api/tasks/', { title: 'Book the ferry' }, access)
   await stop(server)
@@ -39,7 +43,11 @@ try {
 }
 
 async function start() {
-  const server = spawn('npm', ['start', '--silent'], { cwd: clone, env: environment, stdio: 'inherit' })
+  const server = spawn('npm', ['start', '--silent'], {
+    cwd: clone,
+    env: environment,
+    stdio: 'inherit',
+  })
   const ended = new Promise((_, reject) => {
     server.once('exit', (code) => reject(new Error(`the server ended with ${code}`)))
   })

@@ -41,7 +41,7 @@ export async function up(knex: Knex): Promise<void> {
       user_id      uuid           not null references feeds (user_id) on delete cascade,
       id           uuid           not null,
       title        text           collate "und-x-icu" not null,
-      description  text           not null,
+      description  text           collate "und-x-icu" not null,
       category_id  uuid,
       priority     tasks_priority not null,
       due_date     date,

@@ -1,4 +1,5 @@
 import type { Request } from 'express'
+import { MAX, NIL } from 'uuid'
 import { type Document, Problem, type Resource } from '../../protocol/index.ts'
 import type { Bookmark, Lists } from '../store/lists.ts'
 import { type ListRequest, writeCursor } from './list-parameters.ts'
@@ -42,23 +43,27 @@ async function pageAtCursor(
   const { size, order } = request
   const { documents, more } = await lists.slice(call.user, resource, request, size, bookmark)
   const backward = bookmark?.backward ?? false
-  const beside = (document: Document | undefined, direction: { backward: boolean }) =>
-    document &&
-    linkTo(publicUrl, call.request, {
-      cursor: writeCursor(order, { ...bookmarkAt(document), ...direction }),
-    })
-  const bookmarkAt = (document: Document) => ({
+  const link = (to: Bookmark) => linkTo(publicUrl, call.request, { cursor: writeCursor(order, to) })
+  const beside = (document: Document, direction: Pick<Bookmark, 'backward'>): Bookmark => ({
     id: document.id,
     values: order.map(({ field }) => document[field] as string | boolean | null),
+    ...direction,
   })
+  // Where all documents of a page are gone, its links lead back to the bookmark it started from, and
+  // an id before (or after) all others takes in what lies right there.
+  const last = documents.at(-1)
+  const next = last
+    ? beside(last, { backward: false })
+    : bookmark && { ...bookmark, id: NIL, backward: false }
+  const first = documents[0]
+  const previous = first
+    ? beside(first, { backward: true })
+    : bookmark && { ...bookmark, id: MAX, backward: true }
+  // Whoever came backward came from what is next; whoever came forward, from what is previous.
   const body = {
     count: null,
-    // Whoever came backward came from what is next; whoever came forward, from what is previous.
-    next: (backward || more ? beside(documents.at(-1), { backward: false }) : undefined) ?? null,
-    previous:
-      ((backward ? more : bookmark !== undefined)
-        ? beside(documents[0], { backward: true })
-        : undefined) ?? null,
+    next: next && (backward || more) ? link(next) : null,
+    previous: previous && (backward ? more : bookmark) ? link(previous) : null,
     results: documents,
   }
   return { status: 200, body }

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import express, { type Express, type Request, type Response } from 'express'
 import { type FieldErrors, Problem } from '../../protocol/index.ts'
 import type { Sessions } from '../accounts/sessions.ts'
@@ -77,7 +78,7 @@ function queryReader(parameters: readonly Parameter[]) {
   const unknown = `Unknown. Known are: ${[...schemas.keys()].join(', ') || 'none'}.`
   return (given: Request['query']): Record<string, unknown> => {
     const query: Record<string, unknown> = {}
-    const errors: FieldErrors = {}
+    const errors: FieldErrors = Object.create(null)
     for (const [name, value] of Object.entries(given)) {
       const schema = schemas.get(name)
       // Given twice, it could mean either value.
@@ -87,7 +88,7 @@ function queryReader(parameters: readonly Parameter[]) {
       else
         errors[shortened(name)] ??= result?.error.issues.map(({ message }) => message) ?? [unknown]
     }
-    if (Object.keys(errors).length > 0) throw invalid('query', errors)
+    if (Object.keys(errors).length > 0) throw invalid('query', { ...errors })
     return query
   }
 }
@@ -96,9 +97,17 @@ type BodyReader = (req: Request, res: Response) => Promise<unknown>
 
 function bodyReader(limit: number): BodyReader {
   const types = ['application/json', 'application/*+json']
-  const read = express.json({ limit, type: types, strict: false })
+  const read = express.json({
+    limit,
+    type: types,
+    strict: false,
+    verify(_req, _res, bytes) {
+      // Decoding would put U+FFFD in the place of what cannot be read.
+      if (!isUtf8(bytes)) throw new Error('not UTF-8')
+    },
+  })
   return async (req, res) => {
-    if (!req.headers['content-type'] && !hasBody(req))
+    if (!hasBody(req))
       throw new Problem('invalid', 'Send a JSON body.', { errors: { '': ['It is missing.'] } })
     if (!req.is(types))
       throw new Problem('unsupported_media_type', 'Send JSON, with Content-Type: application/json.')

@@ -6,7 +6,7 @@ import { send } from './send.ts'
 
 /** Parses what came from outside, or refuses it with what is wrong with each field. */
 export function parse<S extends z.ZodType>(schema: S, input: unknown, what: string): z.output<S> {
-  const result = schema.safeParse(input)
+  const result = schema.safeParse(input, { reportInput: true })
   if (result.success) return result.data
   const errors = fieldErrors(result.error, knownKeys(schema))
   throw invalid(what, errors)
@@ -88,6 +88,7 @@ export function toProblem(error: unknown): Problem {
 /** What body-parser calls the ways in which a body cannot be read. */
 const BODY_FAULTS: Record<string, () => Problem> = {
   'entity.parse.failed': () => new Problem('malformed', 'The body is not valid JSON.'),
+  'entity.verify.failed': () => new Problem('malformed', 'The body is not valid UTF-8.'),
   'entity.too.large': () => new Problem('too_large', 'The body is larger than this server takes.'),
   'request.size.invalid': () => new Problem('malformed', 'The body has not the length announced.'),
   'request.aborted': () => new Problem('malformed', 'The request was cut off.'),
