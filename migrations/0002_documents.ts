@@ -101,7 +101,8 @@ export async function up(knex: Knex): Promise<void> {
       return null;
     end $$;
     create trigger categories_deleted after update of deleted on categories
-      for each row when (new.deleted and not old.deleted) execute function empty_category();
+      for each row when (new.deleted and new.seq > 0 and (not old.deleted or old.seq = 0))
+      execute function empty_category();
 
     -- A foreign key is content with a deleted category, because its row is still there. Whoever
     -- writes a task has looked, but a category may be deleted while the writer waits for its turn.

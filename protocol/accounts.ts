@@ -30,6 +30,7 @@ export const password = z
     'Use at most 72 bytes: fewer characters if they are not plain Latin letters.',
   )
   .refine((value) => !value.includes('\0'), 'Remove the NUL character.')
+  .meta({ minLength: PASSWORD_MIN_CHARACTERS, maxLength: PASSWORD_MAX_BYTES, format: 'password' })
 
 export const registration = z.strictObject({ username, email, password })
 

@@ -23,7 +23,7 @@ export type ProblemCode = keyof typeof PROBLEMS
 /** Messages by field; a fault of the whole body stands under the empty name. */
 export type FieldErrors = Record<string, string[]>
 
-export const problemSchema = z.object({
+export const problemSchema = z.looseObject({
   type: z.string().describe('Names the kind of problem; `code` says the same in one word.'),
   title: z.string(),
   status: z.int(),

@@ -85,7 +85,7 @@ export function createTokens(now: () => Date, secret: string, previousSecret?: s
           requiredClaims: ['sub', 'sid', 'iat', 'exp'],
         },
       )
-      if (!types.includes(protectedHeader.typ)) throw new errors.JWTInvalid('typ')
+      if (!types.includes(protectedHeader.typ)) throw new WrongType(protectedHeader.typ)
       return {
         user: String(payload.sub),
         session: String(payload.sid),
@@ -93,10 +93,26 @@ export function createTokens(now: () => Date, secret: string, previousSecret?: s
         generation: payload.gen as number,
       }
     } catch (error) {
-      const expired = error instanceof errors.JWTExpired
-      throw tokenNotValid(expired ? 'The token has expired.' : 'The token is not valid here.')
+      throw tokenNotValid(explain(error))
     }
   }
+}
+
+class WrongType extends Error {
+  readonly type: unknown
+  constructor(type: unknown) {
+    super()
+    this.type = type
+  }
+}
+
+function explain(error: unknown): string {
+  if (error instanceof errors.JWTExpired) return 'The token has expired.'
+  if (error instanceof WrongType && error.type === TYPES.refresh)
+    return 'This is a refresh token; the access token is wanted here.'
+  if (error instanceof WrongType && error.type === TYPES.access)
+    return 'This is an access token; the refresh token is wanted here.'
+  return 'The token is not valid here.'
 }
 
 export type Tokens = ReturnType<typeof createTokens>

@@ -50,13 +50,13 @@ export function listParameters(resource: Resource): ListParameters {
   const filterByName = new Map(filters.map((filter) => [filter.parameter.name, filter]))
   return {
     parameters: [
+      ...(resource.searchable.length > 0 ? [search(resource)] : []),
+      ordering(resource),
       page,
       pageSize,
       cursor,
-      ordering(resource),
-      ...(resource.searchable.length > 0 ? [search(resource)] : []),
-      ...filters.map(({ parameter }) => parameter),
       deleted,
+      ...filters.map(({ parameter }) => parameter),
     ],
     read(query) {
       const order = (query.ordering as OrderKey[] | undefined) ?? readOrder(resource.ordering)
@@ -83,16 +83,16 @@ export function listParameters(resource: Resource): ListParameters {
 
 const page: Parameter = {
   name: 'page',
-  description: 'Which page, from 1.',
+  description: 'Which page: the first is 1, and the default.',
   schema: wholeNumber(1, MAX_PAGE),
-  json: { type: 'integer', minimum: 1, maximum: MAX_PAGE, default: 1 },
+  json: { type: 'integer', minimum: 1, maximum: MAX_PAGE },
 }
 
 const pageSize: Parameter = {
   name: 'page_size',
-  description: 'How many documents a page has.',
+  description: `How many documents a page has; ${DEFAULT_PAGE_SIZE} if not given.`,
   schema: wholeNumber(1, MAX_PAGE_SIZE),
-  json: { type: 'integer', minimum: 1, maximum: MAX_PAGE_SIZE, default: DEFAULT_PAGE_SIZE },
+  json: { type: 'integer', minimum: 1, maximum: MAX_PAGE_SIZE },
 }
 
 const cursor: Parameter = {
@@ -100,13 +100,14 @@ const cursor: Parameter = {
   description:
     'Pages that stay right while documents come and go: start with an empty cursor, then follow `next`. Such a list is not counted.',
   schema: z.string().max(8_000),
+  mayBeEmpty: true,
 }
 
 const deleted: Parameter = {
   name: 'deleted',
   description: 'The deleted documents instead of the others; any of them can be restored.',
   schema: boolean(),
-  json: { type: 'boolean', default: false },
+  json: { type: 'boolean' },
 }
 
 function search(resource: Resource): Parameter {
@@ -126,6 +127,7 @@ function search(resource: Resource): Parameter {
 
 function ordering(resource: Resource): Parameter {
   const known = resource.sortable
+  const key = `[-+]?(${known.join('|')})`
   return {
     name: 'ordering',
     description: `Sort by these, separated by commas, each with - in front for descending: ${known.join(', ')}. Nulls come last, ties go by id. Default: ${resource.ordering}.`,
@@ -137,8 +139,7 @@ function ordering(resource: Resource): Parameter {
       else if (names.size < order.length) ctx.addIssue('Name each field once.')
       return order
     }),
-    json: { type: 'string' },
-    example: resource.ordering,
+    json: { type: 'string', pattern: `^${key}(,${key})*$` },
   }
 }
 

@@ -67,9 +67,12 @@ const NOBODY = { user: '', session: '' }
 
 /** @throws Problem `unauthenticated` when there is none */
 function bearerToken(req: Request): string {
-  const token = /^Bearer +(\S+)$/i.exec(req.headers.authorization ?? '')?.[1]
+  const token = /^Bearer +([\w.~+/=-]+)$/i.exec(req.headers.authorization ?? '')?.[1]
   if (token !== undefined) return token
-  throw new Problem('unauthenticated', 'Send an access token as Authorization: Bearer <token>.')
+  throw new Problem(
+    'unauthenticated',
+    'Send Authorization: Bearer <token>, with the bare access token: no quotes, and Bearer once.',
+  )
 }
 
 /** Reads the parameters that are there: of a list's fifty, most requests have three. */

@@ -39,7 +39,8 @@ function describe(operations: readonly Operation[], { version, publicUrl }: Abou
       type: 'http',
       scheme: 'bearer',
       bearerFormat: 'JWT',
-      description: 'The `access` token that POST /api/token/ answers with.',
+      description:
+        'The `access` token that POST /api/token/ answers with: alone, without quotes or `Bearer`. It is good for 15 minutes.',
     })
     .addSchema('Problem', jsonSchema(problemSchema, 'output'))
   for (const tag of new Set(operations.map(({ tag }) => tag))) builder.addTag({ name: tag })
@@ -106,17 +107,16 @@ function parametersOf({ path, query = [], headers = [] }: Operation): ParameterO
         in: 'path',
         required: true,
         schema: { type: 'string', format: 'uuid' },
-        example: '0190a5c2-7a4e-7cc3-98c4-dc0c0c07398f',
       }),
     ),
     ...query.map(
-      ({ name, description, schema, json, example }): ParameterObject => ({
+      ({ name, description, schema, json, mayBeEmpty }): ParameterObject => ({
         name,
         in: 'query',
         description,
         schema: tidy((json as SchemaObject) ?? jsonSchema(schema, 'input')),
         ...((json as SchemaObject)?.type === 'array' && { style: 'form', explode: false }),
-        ...(example !== undefined && { example }),
+        ...(mayBeEmpty && { allowEmptyValue: true }),
       }),
     ),
     ...headers.map(
@@ -184,13 +184,23 @@ function refusalsOf(operation: Operation): Record<string, ResponseObject> {
           'application/problem+json': {
             schema: { $ref: '#/components/schemas/Problem' },
             examples: Object.fromEntries(
-              codesOfStatus.map((code) => [code, { value: new Problem(code).body() }]),
+              codesOfStatus.map((code) => [code, { value: exampleProblem(code, operation) }]),
             ),
           },
         },
       },
     ]),
   )
+}
+
+function exampleProblem(code: ProblemCode, { answers, body }: Operation): object {
+  const field = body ? Object.keys(Object.values(body.examples)[0] as object)[0]! : 'page'
+  const current = answers[200]?.example as Record<string, unknown> | undefined
+  const isOfVersion = code === 'conflict' || code === 'precondition_failed'
+  return new Problem(code, undefined, {
+    ...(code === 'invalid' && { errors: { [field]: ['What is wrong with it, and the remedy.'] } }),
+    ...(isOfVersion && current && { current }),
+  }).body('a3c1b5d0-6f0e-4c11-9d5c-2f8f5f0f7a10')
 }
 
 function groupByStatus(groups: Record<number, ProblemCode[]>, code: ProblemCode) {

@@ -35,7 +35,8 @@ export interface Parameter {
   readonly schema: z.ZodType
   /** Its JSON Schema, where the text form of `schema` would say less. */
   readonly json?: object
-  readonly example?: unknown
+  /** Whether an empty value means something else than none. */
+  readonly mayBeEmpty?: boolean
 }
 
 export interface Header {

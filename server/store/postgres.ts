@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Knex } from 'knex'
 import type pg from 'pg'
 import type { Document } from '../../protocol/index.ts'
@@ -99,16 +100,23 @@ async function writeOne(write: () => Promise<EncodedRow[]>): Promise<Encoded | u
   }
 }
 
-/** Writers take the feed's row first, so they cannot deadlock; an administrator's SQL may. */
+/**
+ * Writers take the feed's row first, so they cannot deadlock with each other; an administrator's SQL
+ * may take a document first. Postgres then ends one of the two, and the pause lets the other one by.
+ */
 async function retried<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (error) {
-    if (codeOf(error) === DEADLOCK_DETECTED) return work()
-    throw error
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work()
+    } catch (error) {
+      if (codeOf(error) !== DEADLOCK_DETECTED || attempt === MAX_ATTEMPTS) throw error
+      await pause(attempt * PAUSE_MS)
+    }
   }
 }
 
+const MAX_ATTEMPTS = 6
+const PAUSE_MS = 20
 const FOREIGN_KEY_VIOLATION = '23503'
 const DEADLOCK_DETECTED = '40P01'
 const codeOf = (error: unknown) => (error as { code?: unknown } | undefined)?.code

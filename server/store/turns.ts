@@ -7,7 +7,7 @@ export function createTurns() {
   const last = new Map<string, Promise<unknown>>()
   return function takeTurn<T>(key: string, work: () => Promise<T>): Promise<T> {
     const before = last.get(key)
-    const turn = before ? before.then(work, work) : work()
+    const turn = before ? before.then(work, work) : Promise.resolve().then(work)
     last.set(key, turn)
     const leave = () => {
       if (last.get(key) === turn) last.delete(key)

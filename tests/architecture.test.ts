@@ -1,0 +1,260 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { expect, test } from 'vitest'
+
+interface Allowance {
+  /** What may be imported: a file, a folder with a closing slash, or a package. */
+  readonly values: readonly string[]
+  /** What may be imported for its types alone. */
+  readonly types?: readonly string[]
+}
+
+/** Who may import whom, besides its own folder. What is not listed is not allowed. */
+const ALLOWED: Readonly<Record<string, Allowance>> = {
+  protocol: { values: ['zod'] },
+  migrations: { values: [], types: ['knex'] },
+  'server/sync': { values: ['protocol/index.ts'] },
+  'server/store': {
+    values: ['protocol/index.ts', 'server/database/connect.ts'],
+    types: ['server/sync/store.ts', 'knex', 'pg'],
+  },
+  'server/database': {
+    values: [
+      'migrations/index.ts',
+      'server/config.ts',
+      'server/log.ts',
+      'server/start-fault.ts',
+      'knex',
+      'node:',
+    ],
+    types: ['pg'],
+  },
+  'server/accounts': {
+    values: [
+      'protocol/index.ts',
+      'server/database/connect.ts',
+      'jose',
+      'bcrypt',
+      'uuid',
+      '@zxcvbn-ts/language-common',
+      'node:crypto',
+      'node:fs',
+      'node:os',
+      'node:path',
+    ],
+  },
+  'server/http': {
+    values: [
+      'protocol/index.ts',
+      'server/sync/edit.ts',
+      'server/store/columns.ts',
+      'server/database/connect.ts',
+      'express',
+      'zod',
+      'helmet',
+      'cors',
+      'openapi3-ts/oas31',
+      'rate-limiter-flexible',
+      'swagger-ui-dist/absolute-path.js',
+      'uuid',
+      'node:buffer',
+      'node:crypto',
+      'node:http',
+      'node:net',
+      'node:path',
+    ],
+    types: [
+      'server/sync/store.ts',
+      'server/store/lists.ts',
+      'server/accounts/',
+      'server/log.ts',
+      'node:stream',
+    ],
+  },
+  server: {
+    values: [
+      'protocol/index.ts',
+      'server/',
+      'express',
+      'pino',
+      'pino-pretty',
+      'uuid',
+      'zod',
+      'node:',
+    ],
+  },
+}
+
+const files = ['protocol', 'server', 'migrations'].flatMap(sourcesIn)
+
+test.each(Object.keys(ALLOWED))('%s imports only what it may', (folder) => {
+  const own = files.filter((file) => path.posix.dirname(file) === folder)
+  expect(own).not.toEqual([])
+  expect(own.flatMap((file) => strangers(file, readFileSync(file, 'utf8')))).toEqual([])
+})
+
+test('every folder is in the table', () => {
+  const folders = new Set(files.map((file) => path.posix.dirname(file)))
+  expect([...folders].filter((folder) => !(folder in ALLOWED))).toEqual([])
+})
+
+test('everything that the table allows is in use', () => {
+  const used = files.flatMap((file) => importsIn(file, readFileSync(file, 'utf8')))
+  const idle = Object.entries(ALLOWED).flatMap(([folder, { values, types = [] }]) => {
+    const own = used.filter(({ file }) => path.posix.dirname(file) === folder)
+    const unused = (targets: readonly string[], typeOnly: boolean) =>
+      targets.filter(
+        (target) => !own.some((one) => matches(target, one.target) && (typeOnly || !one.typeOnly)),
+      )
+    return [...unused(values, false), ...unused(types, true)].map((name) => `${folder} -> ${name}`)
+  })
+  expect(idle).toEqual([])
+})
+
+test.each<[string, string, string[]]>([
+  ['protocol/tasks.ts', `import { v7 } from 'uuid'`, ['uuid']],
+  ['protocol/tasks.ts', `import { createHash } from 'node:crypto'`, ['node:crypto']],
+  ['protocol/tasks.ts', `import fs from 'fs'`, ['fs']],
+  [
+    'protocol/tasks.ts',
+    `import type { Store } from '../server/sync/store.ts'`,
+    ['server/sync/store.ts'],
+  ],
+  ['protocol/tasks.ts', `import { z } from 'zod'`, ['zod (say: import * as z)']],
+  ['protocol/tasks.ts', `import z from 'zod'`, ['zod (say: import * as z)']],
+  ['server/config.ts', `import { z } from 'zod'`, ['zod (say: import * as z)']],
+  ['protocol/tasks.ts', `import * as z from 'zod'\nimport type * as zod from 'zod'`, []],
+  ['protocol/tasks.ts', `import { z } from 'zod/mini'`, ['zod/mini']],
+  ['server/sync/judge.ts', `import 'express'`, ['express']],
+  ['server/sync/judge.ts', `export * from 'knex'`, ['knex']],
+  [
+    'server/sync/judge.ts',
+    `export { run } from '../database/connect.ts'`,
+    ['server/database/connect.ts'],
+  ],
+  [
+    'server/sync/judge.ts',
+    `import {\n  type A,\n  b,\n} from '../store/postgres.ts'`,
+    ['server/store/postgres.ts'],
+  ],
+  ['server/sync/judge.ts', `const pg = await import('pg')`, ['pg']],
+  ['server/sync/judge.ts', `const x = await import(name)`, ['import(name)']],
+  ['server/sync/judge.ts', `let x: import('pg').Client`, ['pg']],
+  ['server/sync/judge.ts', `const pg = require('pg')`, ['pg']],
+  [
+    'server/sync/judge.ts',
+    `import { tasks } from '../../protocol/tasks.ts'`,
+    ['protocol/tasks.ts'],
+  ],
+  ['server/sync/judge.ts', `import { edit } from './edit.ts'`, []],
+  ['server/store/memory.ts', `import type { Knex } from 'knex'`, []],
+  ['server/store/memory.ts', `import { type Knex } from 'knex'`, []],
+  ['server/store/memory.ts', `import knex, { type Knex } from 'knex'`, ['knex']],
+  ['server/store/memory.ts', `import { edit } from '../sync/edit.ts'`, ['server/sync/edit.ts']],
+  ['server/store/memory.ts', `import express from 'express-like'`, ['express-like']],
+  ['server/http/rest.ts', `import { createServer } from 'node:https'`, ['node:https']],
+  [
+    'server/http/rest.ts',
+    `import type { Server } from '../../tests/support/server.ts'`,
+    ['tests/support/server.ts'],
+  ],
+  ['server/jobs/mail.ts', `import 'zod'`, ['zod']],
+  ['migrations/0003_x.ts', `import { tasks } from '../protocol/index.ts'`, ['protocol/index.ts']],
+])('the check sees through %s: %j', (file, source, expected) => {
+  expect(strangers(file, source)).toEqual(expected.map((target) => `${file} -> ${target}`))
+})
+
+const named = [...files, ...sourcesIn('tests')]
+
+test('no file is a drawer for everything', () => {
+  expect(named.filter(isDrawer)).toEqual([])
+  expect(
+    ['server/utils.ts', 'tests/helpers/a.ts', 'protocol/types.ts'].filter(isDrawer),
+  ).toHaveLength(3)
+})
+
+test('files are named in kebab-case', () => {
+  const numbered = /^\d{4}_[a-z]+(_[a-z]+)*\.ts$/
+  const misnamed = named.filter((file) => {
+    const name = path.posix.basename(file)
+    return file.startsWith('migrations/')
+      ? !numbered.test(name) && name !== 'index.ts'
+      : !isKebab(name)
+  })
+  expect(misnamed).toEqual([])
+  expect(['Store.ts', 'rowsOf.ts', 'rows_of.ts', 'rows-.ts'].filter(isKebab)).toEqual([])
+})
+
+const isKebab = (name: string) => /^[a-z0-9]+(-[a-z0-9]+)*(\.test)?\.ts$/.test(name)
+
+function isDrawer(file: string): boolean {
+  return file.split('/').some((part) => /^(utils?|helpers?|common|types|lib|misc)(\.|$)/.test(part))
+}
+
+function sourcesIn(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => `${folder}/${file.replaceAll(path.sep, '/')}`)
+}
+
+/** The imports of a file that the table does not allow. */
+function strangers(file: string, source: string): string[] {
+  const folder = path.posix.dirname(file)
+  const { values, types = [] } = ALLOWED[folder] ?? { values: [] }
+  return importsIn(file, source)
+    .filter(({ target, typeOnly, clause }) => {
+      if (target === 'zod' && values.includes('zod')) return !/^(type )?\* as z(od)?$/.test(clause)
+      const known = [...values, ...(typeOnly ? types : [])]
+      return path.posix.dirname(target) !== folder && !known.some((one) => matches(one, target))
+    })
+    .map(({ target }) => {
+      const hint = target === 'zod' && values.includes('zod') ? ' (say: import * as z)' : ''
+      return `${file} -> ${target}${hint}`
+    })
+}
+
+function matches(allowed: string, target: string): boolean {
+  return target === allowed || (/[/:]$/.test(allowed) && target.startsWith(allowed))
+}
+
+interface Import {
+  file: string
+  /** A path from the top folder, a package, or `import(expression)`. */
+  target: string
+  /** What stands between `import` and `from`. */
+  clause: string
+  typeOnly: boolean
+}
+
+/** Every import, re-export, `import()` and `require()`, those of types included. */
+function importsIn(file: string, source: string): Import[] {
+  const statements = [
+    ...source.matchAll(/^\s*(?:import|export)\s+([^'"`;=]*?)\s*\bfrom\s*['"]([^'"]+)['"]/gm),
+  ].map(([, clause, specifier]) => ({ clause: clause!, specifier: specifier! }))
+  const bare = [...source.matchAll(/^\s*import\s*['"]([^'"]+)['"]/gm)]
+  const called = [
+    ...source.matchAll(/(?<![\w.$])(?:import|require)\s*\(\s*(['"]?)([^'")]*)\1\s*\)/g),
+  ]
+  return [
+    ...statements,
+    ...bare.map(([, specifier]) => ({ clause: '', specifier: specifier! })),
+    ...called.map(([, quote, specifier]) => ({
+      clause: '',
+      specifier: quote ? specifier! : `import(${specifier})`,
+    })),
+  ].map(({ clause, specifier }) => ({
+    file,
+    clause,
+    target: specifier.startsWith('.')
+      ? path.posix.join(path.posix.dirname(file), specifier)
+      : specifier,
+    typeOnly: isTypeOnly(clause),
+  }))
+}
+
+/** `type { A }`, `type * as a`, `{ type A, type B }`. */
+function isTypeOnly(clause: string): boolean {
+  if (/^type\s/.test(clause)) return true
+  const listed = /^\{([^}]*)\}$/.exec(clause)?.[1]
+  return listed?.split(',').every((name) => /^\s*(type\s|$)/.test(name)) ?? false
+}

@@ -1,0 +1,79 @@
+import { createHash } from 'node:crypto'
+import { expect, test } from 'vitest'
+import * as z from 'zod'
+import {
+  accounts,
+  PROBLEMS,
+  problemSchema,
+  type Resource,
+  resources,
+} from '../../protocol/index.ts'
+
+/** What is on the wire, by resource and version. */
+const WIRE = {
+  'categories@0': 'f7fcd349d3d0',
+  'profile@0': '1f968af11eaa',
+  'tasks@0': '498699e94dfe',
+  accounts: 'b8ee8db23b46',
+  problems: '75a7aaa82917',
+}
+
+const REMEDY = `
+What clients send or receive has changed. Ask whether a client of the last release could go on
+reading and writing:
+- if it could (a field that may be left out, a message, a wider limit), pin the new fingerprint;
+- if it could not, first raise the \`version\` of the resource, so that old clients are told (426)
+  rather than broken. Accounts and problems have no version: keep their old form working.
+Tell of it in CHANGELOG.md either way. (A new release of zod may write its schemas in another way;
+then, and only then, a fingerprint changes with nothing else.)`
+
+test('what is on the wire is what its version promises', () => {
+  const found = {
+    ...Object.fromEntries(
+      Object.values<Resource>(resources).map((resource) => [
+        `${resource.name}@${resource.version}`,
+        fingerprint(wireOf(resource)),
+      ]),
+    ),
+    accounts: fingerprint(jsonSchemas(accounts)),
+    problems: fingerprint({ codes: PROBLEMS, body: jsonSchemas({ problemSchema }) }),
+  }
+  expect(found, REMEDY).toEqual(WIRE)
+})
+
+const { tasks } = resources
+test.each<[string, Resource]>([
+  ['another field', { ...tasks, document: tasks.document.extend({ mood: z.string() }) }],
+  ['a narrower limit', { ...tasks, patch: tasks.patch.extend({ title: z.string().max(9) }) }],
+  ['a field that must be given', { ...tasks, create: tasks.create.required({ priority: true }) }],
+  ['a field that is refused', { ...tasks, put: tasks.put.omit({ id: true }) }],
+  ['another starting value', { ...tasks, initial: { ...tasks.initial, priority: 'low' } }],
+  ['a stamp of another flag', { ...tasks, stamps: {} }],
+  ['choices in another order', { ...tasks, fields: reordered('priority') }],
+])('%s has another fingerprint', (_what, changed) => {
+  expect(fingerprint(wireOf(changed))).not.toBe(fingerprint(wireOf(tasks)))
+})
+
+/** What is sent and received, and what both ends compute from it (see settle.ts). */
+function wireOf({ document, create, patch, put, initial, stamps, fields }: Resource): object {
+  const choices = Object.entries(fields).map(([name, { values }]) => [name, values])
+  return { ...jsonSchemas({ document, create, patch, put }), initial, stamps, choices }
+}
+
+function jsonSchemas(schemas: Readonly<Record<string, z.ZodType>>): object {
+  return Object.fromEntries(
+    Object.entries(schemas).map(([name, schema]) => [
+      name,
+      z.toJSONSchema(schema, { io: 'input' }),
+    ]),
+  )
+}
+
+function fingerprint(value: object): string {
+  return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 12)
+}
+
+function reordered(name: keyof typeof tasks.fields): Resource['fields'] {
+  const field: Resource['fields'][string] = tasks.fields[name]
+  return { ...tasks.fields, [name]: { ...field, values: field.values!.toReversed() } }
+}

@@ -1,0 +1,262 @@
+import { randomUUID } from 'node:crypto'
+import pg from 'pg'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { type Resource, resources } from '../../protocol/index.ts'
+import type { Database } from '../../server/database/connect.ts'
+import { postgresLists } from '../../server/store/lists.ts'
+import { postgresStore } from '../../server/store/postgres.ts'
+import type { Store } from '../../server/sync/store.ts'
+import { connectTo } from '../support/cluster.ts'
+import { type Person, startServer, type TestServer } from '../support/server.ts'
+import {
+  aCategory,
+  addUser,
+  aTask,
+  countUp,
+  deferred,
+  increment,
+  live,
+  patch,
+  removal,
+  restoral,
+  storeContract,
+  tombstone,
+} from '../support/store-contract.ts'
+
+const { tasks, categories } = resources
+
+let server: TestServer
+let db: Database
+let otherDb: Database
+beforeAll(async () => {
+  server = await startServer()
+  db = server.testDatabase.db
+  otherDb = connectTo(server.testDatabase.url)
+})
+afterAll(async () => {
+  await otherDb.destroy()
+  await server.stop()
+})
+
+describe('the store in Postgres', () =>
+  storeContract(
+    async () => postgresStore(db),
+    () => addUser(db),
+  ))
+
+describe('two nodes on one database', () => {
+  let nodes: [Store, Store]
+  let ann: string
+  let id: string
+  beforeAll(() => {
+    nodes = [postgresStore(db), postgresStore(otherDb)]
+  })
+
+  async function oneTask(title: string): Promise<void> {
+    ann = await addUser(db)
+    const task = aTask({ title })
+    id = task.id
+    await nodes[0].insert(ann, tasks, task)
+  }
+
+  const titleNow = async () => (await nodes[0].read(ann, tasks, [id])).get(id)!.document.title
+
+  test('lose nothing of transactions that read, change and write', async () => {
+    await oneTask('0')
+    await Promise.all(Array.from({ length: 40 }, (_, i) => countUp(nodes[i % 2]!, ann, id)))
+    expect(await titleNow()).toBe('40')
+  })
+
+  test('lose nothing of edits that name the version they change', async () => {
+    await oneTask('0')
+    await Promise.all(Array.from({ length: 12 }, (_, i) => increment(nodes[i % 2]!, ann, id)))
+    expect(await titleNow()).toBe('12')
+  })
+
+  test('lose nothing of edits of different fields', async () => {
+    await oneTask('Milk')
+    const fields = { title: 'Oat milk', description: 'two', priority: 'high', completed: true }
+    await Promise.all(
+      Object.entries(fields).map(([name, value], i) =>
+        nodes[i % 2]!.edit(ann, tasks, patch(id, { [name]: value })),
+      ),
+    )
+    expect((await nodes[1].read(ann, tasks, [id])).get(id)!.document).toMatchObject(fields)
+  })
+
+  test('let one of two creations of the same id win', async () => {
+    await oneTask('Milk')
+    const same = aTask()
+    const answers = await Promise.all(nodes.map((node) => node.insert(ann, tasks, same)))
+    expect(answers.filter((answer) => answer !== undefined)).toHaveLength(1)
+  })
+
+  test('keep each other out of a transaction', async () => {
+    await oneTask('before')
+    const [started, others] = [deferred(), deferred()]
+    const seen = nodes[0].transaction(ann, async (tx) => {
+      started.resolve()
+      await others.promise
+      return (await tx.read(tasks, [id])).get(id)!.document.title
+    })
+    await started.promise
+    const edit = nodes[1].edit(ann, tasks, patch(id, { title: 'after' }))
+    await vi.waitFor(async () => expect(await lockWaits()).toBe(1), { interval: 5 })
+    others.resolve()
+    expect(await seen).toBe('before')
+    await edit
+    expect(await titleNow()).toBe('after')
+  })
+})
+
+describe('a placeholder', () => {
+  const store = () => postgresStore(db)
+  let ann: string
+  let id: string
+
+  /** What a task leaves that came before its category. */
+  async function placeholder(): Promise<void> {
+    ann = await addUser(db)
+    id = randomUUID()
+    await db('categories').insert({ user_id: ann, ...aCategory({ id }), deleted: true, seq: 0 })
+  }
+
+  async function taskBefore(): Promise<string> {
+    const task = aTask({ category_id: id })
+    await db('tasks').insert({ user_id: ann, ...task })
+    return task.id
+  }
+
+  test('is not there for any reader', async () => {
+    await placeholder()
+    expect(await store().find(ann, categories, id)).toBeUndefined()
+    expect(await store().read(ann, categories, [id])).toEqual(new Map())
+    expect(await store().transaction(ann, (tx) => tx.read(categories, [id]))).toEqual(new Map())
+    expect(await store().changes(ann, categories, 0, 10)).toEqual([])
+  })
+
+  test.each([false, true])('is in no list (of the deleted ones: %s)', async (deleted) => {
+    await placeholder()
+    const lists = postgresLists(db)
+    const listing = { filters: [], words: [], order: [], deleted }
+    expect(await lists.page(ann, categories, listing, 10, 0)).toEqual({ count: 0, results: '[]' })
+    expect(await lists.slice(ann, categories, listing, 10, undefined)).toEqual({
+      documents: [],
+      more: false,
+    })
+  })
+
+  test('cannot be edited', async () => {
+    await placeholder()
+    for (const edit of [patch(id, { name: 'Travel' }), removal(id), restoral(id)])
+      expect(await store().edit(ann, categories, edit)).toBeUndefined()
+  })
+
+  test('is no category for a task that is created or changed', async () => {
+    await placeholder()
+    expect(await store().insert(ann, tasks, aTask({ category_id: id }))).toBeUndefined()
+    const task = aTask()
+    await store().insert(ann, tasks, task)
+    expect(await store().edit(ann, tasks, patch(task.id, { category_id: id }))).toBeUndefined()
+  })
+
+  test.each(['insert', 'transaction'] as const)('is filled by %s', async (way) => {
+    await placeholder()
+    const task = await taskBefore()
+    const category = aCategory({ id, name: 'Travel', color: '#0ea5e9' })
+    if (way === 'insert') await store().insert(ann, categories, category)
+    else await store().transaction(ann, (tx) => tx.write(categories, [live(category)]))
+    const [change] = await store().changes(ann, categories, 0, 10)
+    expect(change).toEqual({ seq: expect.any(Number), ...live(category) })
+    expect(await categoryOf(task)).toBe(id)
+  })
+
+  test('that is filled by a deleted category leaves its tasks without one', async () => {
+    await placeholder()
+    const task = await taskBefore()
+    await store().transaction(ann, (tx) => tx.write(categories, [tombstone(aCategory({ id }))]))
+    const [change] = await store().changes(ann, categories, 0, 10)
+    expect(await categoryOf(task)).toBeNull()
+    expect(await store().changes(ann, tasks, change!.seq, 10)).toHaveLength(1)
+  })
+
+  const categoryOf = async (task: string) =>
+    (await store().read(ann, tasks, [task])).get(task)!.document.category_id
+})
+
+describe('a write of one document', () => {
+  let statements: string[]
+  let ann: Person
+  beforeAll(async () => {
+    ann = await server.person()
+  })
+  afterEach(() => vi.restoreAllMocks())
+
+  /** The statements that Postgres is sent from now on, by anybody in this process. */
+  function listen(): void {
+    statements = []
+    const { query } = pg.Client.prototype as unknown as { query: (...args: unknown[]) => unknown }
+    vi.spyOn(pg.Client.prototype, 'query').mockImplementation(function (
+      this: pg.Client,
+      ...args: unknown[]
+    ) {
+      const [first] = args as [string | { text: string }]
+      statements.push(typeof first === 'string' ? first : first.text)
+      return query.apply(this, args) as never
+    })
+  }
+
+  const create = async (resource: Resource, body: object): Promise<string> =>
+    (await ann.call('POST', `/api/${resource.name}/`, body)).body.id
+
+  test.each<[string, string, () => Promise<string>, object | undefined, number]>([
+    ['POST', 'task', async () => '/api/tasks/', { title: 'Bread' }, 201],
+    ['POST', 'category', async () => '/api/categories/', { name: 'Travel' }, 201],
+    ['PATCH', 'title', taskPath, { title: 'Oat milk' }, 200],
+    ['PATCH', 'completion', taskPath, { completed: true }, 200],
+    ['PUT', 'task', taskPath, { title: 'Bread', priority: 'high' }, 200],
+    ['DELETE', 'task', taskPath, undefined, 204],
+    ['DELETE', 'category with tasks', categoryPath, undefined, 204],
+    ['PATCH', 'profile', async () => '/api/profile/', { bio: 'Likes ferries.' }, 200],
+  ])(
+    'is one statement and no transaction: %s of a %s',
+    async (method, _what, pathOf, body, status) => {
+      const path = await pathOf()
+      listen()
+      const answer = await ann.call(method, path, body)
+      expect(answer.status).toBe(status)
+      expect(statements.filter((text) => !isOfTheSession(text))).toEqual([
+        expect.stringMatching(/^\s*with feed as \(update feeds/),
+      ])
+    },
+  )
+
+  test('is one statement too when it puts a task into a category', async () => {
+    const category_id = await create(categories, { name: 'Travel' })
+    listen()
+    const answer = await ann.call('POST', '/api/tasks/', { title: 'Ferry', category_id })
+    expect(answer.status).toBe(201)
+    expect(statements.filter((text) => !isOfTheSession(text))).toHaveLength(1)
+  })
+
+  async function taskPath(): Promise<string> {
+    return `/api/tasks/${await create(tasks, { title: 'Milk' })}/`
+  }
+
+  async function categoryPath(): Promise<string> {
+    const category_id = await create(categories, { name: 'Travel' })
+    await create(tasks, { title: 'Ferry', category_id })
+    return `/api/categories/${category_id}/`
+  }
+})
+
+/** Whether a session still lives is asked once a second, whatever it does. */
+const isOfTheSession = (text: string) => / from "?sessions\b/.test(text)
+
+async function lockWaits(): Promise<number> {
+  const { rows } = await db.raw(
+    `select count(*)::int as waits from pg_stat_activity
+     where datname = current_database() and wait_event_type = 'Lock'`,
+  )
+  return rows[0].waits
+}

@@ -1,0 +1,274 @@
+import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
+import ajvFormats from 'ajv-formats'
+import type { Caller, Reply } from './server.ts'
+
+/**
+ * The API as its own description tells it. Tests that walk it know of no endpoint by name, so a new
+ * one is tested from the day on which it is described.
+ */
+export interface Api {
+  readonly document: ApiDocument
+  readonly operations: readonly DescribedOperation[]
+  /** What is wrong with a value by a schema of the document; undefined when nothing is. */
+  faultsOf(schema: Schema, value: unknown): string | undefined
+  /** In what a reply differs from what the document says of the operation. */
+  complaints(operation: DescribedOperation, reply: Reply): string[]
+  resolve<T extends object>(node: T | Reference): T
+}
+
+export interface DescribedOperation {
+  readonly id: string
+  /** In capitals. */
+  readonly method: string
+  readonly path: string
+  /** Whether it takes an access token. */
+  readonly bearer: boolean
+  readonly parameters: readonly Parameter[]
+  readonly body: { readonly schema: Schema; readonly examples: readonly unknown[] } | undefined
+  /** By status. */
+  readonly responses: Readonly<Record<string, ResponseNode>>
+  readonly node: OperationNode
+}
+
+export interface ApiDocument {
+  readonly openapi: string
+  readonly paths: Readonly<Record<string, Readonly<Record<string, OperationNode>>>>
+  readonly components: { readonly schemas: Readonly<Record<string, Schema>> }
+  readonly security?: readonly object[]
+}
+
+export interface OperationNode {
+  readonly operationId?: string
+  readonly summary?: string
+  readonly tags?: readonly string[]
+  readonly security?: readonly object[]
+  readonly parameters?: readonly (Parameter | Reference)[]
+  readonly requestBody?: { readonly content: Content } | Reference
+  readonly responses: Readonly<Record<string, ResponseNode | Reference>>
+}
+
+export interface Parameter {
+  readonly name: string
+  readonly in: 'path' | 'query' | 'header' | 'cookie'
+  readonly schema: Schema
+  readonly example?: unknown
+}
+
+export interface ResponseNode {
+  readonly headers?: Readonly<Record<string, { readonly schema: Schema }>>
+  readonly content?: Content
+}
+
+type Content = Readonly<Record<string, Media>>
+
+export interface Media {
+  readonly schema: Schema
+  readonly example?: unknown
+  readonly examples?: Readonly<Record<string, { readonly value: unknown }>>
+}
+
+export interface Reference {
+  readonly $ref: string
+}
+
+export interface Schema {
+  readonly $ref?: string
+  readonly type?: string | readonly string[]
+  readonly enum?: readonly unknown[]
+  readonly const?: unknown
+  readonly format?: string
+  readonly pattern?: string
+  readonly minLength?: number
+  readonly maxLength?: number
+  readonly minimum?: number
+  readonly maximum?: number
+  readonly anyOf?: readonly Schema[]
+  readonly items?: Schema
+  readonly properties?: Readonly<Record<string, Schema>>
+  readonly required?: readonly string[]
+}
+
+/** Values that stand in the place of an example's, by name: what this person's own are. */
+export type Facts = Readonly<Record<string, unknown>>
+
+export interface Target {
+  /** With a document of the caller's own in the place of each parameter. */
+  readonly path: string
+  /** The answer that made the last of these documents. */
+  readonly made: Reply | undefined
+}
+
+const BASE = 'https://api.example/openapi.json'
+
+export async function readApi(call: Caller): Promise<Api> {
+  const described = await call('GET', '/api/schema/')
+  if (described.status !== 200) throw new Error(`No description: ${described.text}`)
+  const document = described.body as ApiDocument
+  const ajv = new Ajv2020({ allErrors: true, strict: true, strictTypes: false })
+  ajvFormats.default(ajv)
+  // Schemas are read strictly; what stands beside them at the root is not theirs.
+  ajv.addVocabulary(Object.keys(document))
+  ajv.addSchema(document, BASE)
+  const validators = new Map<Schema, ValidateFunction>()
+
+  const api: Api = {
+    document,
+    operations: Object.entries(document.paths).flatMap(([path, methods]) =>
+      Object.entries(methods).map(([method, node]) => describe(path, method, node)),
+    ),
+    faultsOf(schema, value) {
+      let validate = validators.get(schema)
+      if (!validate) {
+        validate = ajv.compile(absolute(schema))
+        validators.set(schema, validate)
+      }
+      return validate(value) ? undefined : ajv.errorsText(validate.errors)
+    },
+    complaints(operation, reply) {
+      const declared = operation.responses[reply.status]
+      if (!declared) return [`${reply.status} is not declared: ${reply.text}`]
+      return [...bodyComplaints(declared, reply), ...headerComplaints(declared, reply)]
+    },
+    resolve,
+  }
+  return api
+
+  function describe(path: string, method: string, node: OperationNode): DescribedOperation {
+    const content = node.requestBody && Object.values(resolve(node.requestBody).content)[0]
+    return {
+      id: node.operationId ?? `${method} ${path}`,
+      method: method.toUpperCase(),
+      path,
+      bearer: (node.security ?? document.security ?? []).length > 0,
+      parameters: (node.parameters ?? []).map(resolve),
+      body: content && { schema: content.schema, examples: examplesOf(content) },
+      responses: Object.fromEntries(
+        Object.entries(node.responses).map(([status, response]) => [status, resolve(response)]),
+      ),
+      node,
+    }
+  }
+
+  function resolve<T extends object>(node: T | Reference): T {
+    if (!('$ref' in node) || typeof node.$ref !== 'string') return node as T
+    const names = node.$ref.split('/').slice(1)
+    const found = names.reduce<unknown>(
+      (at, name) => (at as Record<string, unknown>)[unescaped(name)],
+      document,
+    )
+    return resolve(found as T)
+  }
+
+  function bodyComplaints({ content = {} }: ResponseNode, reply: Reply): string[] {
+    const types = Object.keys(content)
+    const type = reply.headers.get('content-type')?.split(';')[0]
+    if (types.length === 0) return reply.text === '' ? [] : [`a body that is not declared`]
+    if (type === undefined || !types.includes(type)) return [`as ${type}, not as ${types}`]
+    if (!type.endsWith('json')) return []
+    const faults = api.faultsOf(content[type]!.schema, reply.body)
+    return faults === undefined ? [] : [`${faults}: ${reply.text}`]
+  }
+
+  function headerComplaints({ headers = {} }: ResponseNode, reply: Reply): string[] {
+    return Object.entries(headers).flatMap(([name, node]) => {
+      const { schema } = resolve(node)
+      const value = reply.headers.get(name)
+      if (value === null) return [`no header ${name}`]
+      const faults = api.faultsOf(schema, schema.type === 'integer' ? Number(value) : value)
+      return faults === undefined ? [] : [`header ${name}: ${faults}`]
+    })
+  }
+}
+
+export function examplesOf({ example, examples = {} }: Media): unknown[] {
+  return [
+    ...(example === undefined ? [] : [example]),
+    ...Object.values(examples).map(({ value }) => value),
+  ]
+}
+
+/** The first example of the operation's body, with the person's own values where they are known. */
+export function bodyOf({ body }: DescribedOperation, facts: Facts = {}): unknown {
+  const example = body?.examples[0]
+  if (typeof example !== 'object' || example === null) return example
+  const own = Object.keys(example).flatMap((name) => (name in facts ? [[name, facts[name]]] : []))
+  return { ...example, ...Object.fromEntries(own) }
+}
+
+/**
+ * Fills the parameters of the operation's path: a POST to the path before a parameter makes the
+ * document that it names; where there is none to make, the list there is asked for one.
+ */
+export async function targetOf(
+  api: Api,
+  operation: DescribedOperation,
+  call: Caller,
+): Promise<Target> {
+  const template = operation.path.split(/(?<=\/)(\{\w+\})/)
+  let [before, path] = ['', '']
+  let made: Reply | undefined
+  for (const part of template) {
+    const name = /^\{(\w+)\}$/.exec(part)?.[1]
+    if (name !== undefined) {
+      made = (await makeAt(api, call, before, path)) ?? (await firstAt(api, call, before, path))
+      const parameter = operation.parameters.find((parameter) => parameter.name === name)
+      path += encodeURIComponent(String(made?.body?.[name] ?? parameter?.example))
+    } else path += part
+    before += part
+  }
+  return { path, made }
+}
+
+/** Operations that answer with what they have made: POSTs to collections. */
+export function makers({ operations }: Api): DescribedOperation[] {
+  return operations.filter(
+    ({ method, path, bearer, body, responses }) =>
+      bearer && method === 'POST' && !path.includes('{') && body && responses[201],
+  )
+}
+
+/** The properties of an object's schema that are of a format, null or not: `category_id` of `uuid`. */
+export function propertiesOf(api: Api, schema: Schema, format: string): string[] {
+  return Object.entries(api.resolve(schema).properties ?? {}).flatMap(([name, property]) =>
+    hasFormat(api.resolve(property), format) ? [name] : [],
+  )
+}
+
+export const otherSlash = (path: string) => (path.endsWith('/') ? path.slice(0, -1) : `${path}/`)
+
+export function hasFormat(schema: Schema, format: string): boolean {
+  if (schema.format === format) return true
+  const parts = [...(schema.anyOf ?? []), ...(schema.items ? [schema.items] : [])]
+  return parts.some((part) => hasFormat(part, format))
+}
+
+async function makeAt(
+  { operations }: Api,
+  call: Caller,
+  template: string,
+  path: string,
+): Promise<Reply | undefined> {
+  const maker = operations.find(({ method, path }) => method === 'POST' && path === template)
+  return maker?.body && call('POST', path, bodyOf(maker))
+}
+
+async function firstAt(
+  { operations }: Api,
+  call: Caller,
+  template: string,
+  path: string,
+): Promise<Reply | undefined> {
+  const list = operations.find(({ method, path }) => method === 'GET' && path === template)
+  if (!list) return undefined
+  const reply = await call('GET', path)
+  return { ...reply, body: reply.body?.results?.[0] }
+}
+
+const unescaped = (name: string) => decodeURIComponent(name).replace(/~1/g, '/').replace(/~0/g, '~')
+
+/** A part of the document on its own still refers into the whole. */
+function absolute(schema: Schema): Schema {
+  return JSON.parse(JSON.stringify(schema), (key, value) =>
+    key === '$ref' && typeof value === 'string' && value.startsWith('#') ? BASE + value : value,
+  )
+}

@@ -1,0 +1,547 @@
+import { randomUUID } from 'node:crypto'
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { type Document, type Resource, resources, settle } from '../../protocol/index.ts'
+import type { Database } from '../../server/database/connect.ts'
+import type { Edit, Encoded, Store, Stored } from '../../server/sync/store.ts'
+
+const { tasks, categories } = resources
+
+export const CREATED = '2026-11-22T08:00:00.000Z'
+export const EDITED = '2026-11-22T09:00:00.000Z'
+
+export const aTask = (fields: Record<string, unknown> = {}) =>
+  settle(tasks, { id: randomUUID(), title: 'Milk', ...fields }, undefined, CREATED)
+
+export const aCategory = (fields: Record<string, unknown> = {}) =>
+  settle(categories, { id: randomUUID(), name: 'Errands', ...fields }, undefined, CREATED)
+
+export const patch = (id: string, fields: Edit['fields'], more: Partial<Edit> = {}): Edit => ({
+  action: 'patch',
+  id,
+  fields,
+  now: EDITED,
+  ...more,
+})
+
+export const removal = (id: string, more: Partial<Edit> = {}): Edit => ({
+  ...patch(id, {}, more),
+  action: 'delete',
+})
+
+export const restoral = (id: string, more: Partial<Edit> = {}): Edit => ({
+  ...patch(id, {}, more),
+  action: 'restore',
+})
+
+export const live = (document: Document) => ({ deleted: false, document })
+export const tombstone = (document: Document) => ({ deleted: true, document })
+
+/** A new user in the database: whoever has no row there has no feed, and can write nothing. */
+export async function addUser(db: Database): Promise<string> {
+  const id = randomUUID()
+  await db('users').insert({ id, username: id, email: `${id}@example.com`, password_hash: '' })
+  return id
+}
+
+/** A promise that is kept from outside. */
+export function deferred<T = void>() {
+  let resolve!: (value: T) => void
+  const promise = new Promise<T>((done) => {
+    resolve = done
+  })
+  return { promise, resolve }
+}
+
+/**
+ * The promises of server/sync/store.ts, asked of whichever Store is handed in.
+ *
+ * @param createUser makes a person that every store of `createStore` knows
+ */
+export function storeContract(
+  createStore: () => Promise<Store>,
+  createUser: () => Promise<string>,
+): void {
+  const open = async () => {
+    const [store, ann, bob] = [await createStore(), await createUser(), await createUser()]
+    return { store, ann, bob }
+  }
+
+  describe('find', () => {
+    test('gives a document as it was written, with its version', async () => {
+      const { store, ann } = await open()
+      const task = aTask({ due_date: '2026-12-01', due_time: '08:30', remind_at: EDITED })
+      const written = await store.insert(ann, tasks, task)
+      const found = await store.find(ann, tasks, task.id)
+      expect(found).toEqual(written)
+      expect(JSON.parse(found!.json)).toEqual(task)
+    })
+
+    test.each([
+      ['an id that nobody has', async () => randomUUID()],
+      ['a deleted document', async ({ store, ann }: Scene) => deleted(store, ann)],
+      ["another person's document", async ({ store, bob }: Scene) => inserted(store, bob)],
+      ['a document of another resource', async ({ store, ann }: Scene) => filed(store, ann)],
+    ])('does not find %s', async (_what, idOf) => {
+      const scene = await open()
+      const id = await idOf(scene)
+      expect(await scene.store.find(scene.ann, tasks, id)).toBeUndefined()
+    })
+  })
+
+  describe('read', () => {
+    test('gives those of the documents that there are, deleted or not', async () => {
+      const { store, ann, bob } = await open()
+      const [kept, gone] = [await inserted(store, ann), await deleted(store, ann)]
+      const ids = [kept, gone, randomUUID(), await inserted(store, bob), await filed(store, ann)]
+      const found = await store.read(ann, tasks, ids)
+      expect([...found].map(([id, { deleted }]) => [id, deleted]).sort()).toEqual(
+        [
+          [kept, false],
+          [gone, true],
+        ].sort(),
+      )
+    })
+
+    test('gives nothing when nothing is asked for', async () => {
+      const { store, ann } = await open()
+      await inserted(store, ann)
+      expect(await store.read(ann, tasks, [])).toEqual(new Map())
+    })
+
+    test('gives a tombstone with the fields that it had', async () => {
+      const { store, ann } = await open()
+      const task = aTask({ description: 'two' })
+      await store.insert(ann, tasks, task)
+      const { seq } = (await store.edit(ann, tasks, removal(task.id)))!
+      expect((await store.read(ann, tasks, [task.id])).get(task.id)).toEqual({
+        seq,
+        ...tombstone({ ...task, updated_at: EDITED }),
+      })
+    })
+  })
+
+  describe('insert', () => {
+    test('numbers each document after those before it', async () => {
+      const { store, ann } = await open()
+      const seqs: number[] = []
+      for (const task of [aTask(), aTask(), aTask()])
+        seqs.push((await store.insert(ann, tasks, task))!.seq)
+      expect(seqs).toEqual([...new Set(seqs)].sort((a, b) => a - b))
+      expect((await store.changes(ann, tasks, 0, 10)).map(({ seq }) => seq)).toEqual(seqs)
+    })
+
+    test.each([
+      ['the id is taken', inserted],
+      ['the id is taken by a deleted document', deleted],
+    ])('writes nothing when %s', async (_why, taken) => {
+      const { store, ann } = await open()
+      const id = await taken(store, ann)
+      await expectNothing(store, ann, () => store.insert(ann, tasks, aTask({ id, title: 'Other' })))
+    })
+
+    test.each(unusableCategories)('writes nothing when the category is %s', async (_why, idOf) => {
+      const scene = await open()
+      const { store, ann } = scene
+      const task = aTask({ category_id: await idOf(scene) })
+      await expectNothing(store, ann, () => store.insert(ann, tasks, task))
+      expect(await store.read(ann, tasks, [task.id])).toEqual(new Map())
+    })
+
+    test('takes a category that is there', async () => {
+      const { store, ann } = await open()
+      const category_id = await filed(store, ann)
+      const written = await store.insert(ann, tasks, aTask({ category_id }))
+      expect(JSON.parse(written!.json)).toMatchObject({ category_id })
+    })
+
+    test('is not hindered by the same id at another person', async () => {
+      const { store, ann, bob } = await open()
+      const task = aTask()
+      await store.insert(ann, tasks, task)
+      expect(await store.insert(bob, tasks, { ...task, title: 'Bread' })).toBeDefined()
+      expect(await titles(store, ann)).toEqual(['Milk'])
+      expect(await titles(store, bob)).toEqual(['Bread'])
+    })
+  })
+
+  describe('edit', () => {
+    const LATER = '2026-11-22T10:00:00.000Z'
+    const EARLIER = '2026-11-22T07:00:00.000Z'
+    const done = { completed: true, completed_at: CREATED }
+    test.each<[string, Record<string, unknown>, Record<string, unknown>, string]>([
+      ['one field', {}, { title: 'Oat milk' }, EDITED],
+      ['several fields', {}, { title: 'Oat milk', priority: 'high', due_date: null }, EDITED],
+      ['a completion', {}, { completed: true }, LATER],
+      ['a second completion', done, { completed: true, title: 'Oat milk' }, LATER],
+      ['a reopening', done, { completed: false }, LATER],
+      ['a clock that is behind', {}, { title: 'Oat milk' }, EARLIER],
+    ])('gives what `settle` gives: %s', async (_what, had, fields, now) => {
+      const { store, ann } = await open()
+      const before = aTask(had)
+      await store.insert(ann, tasks, before)
+      const edited = await store.edit(ann, tasks, patch(before.id, fields, { now }))
+      const settled = settle(tasks, { ...before, updated_at: now, ...fields }, before, now)
+      expect(JSON.parse(edited!.json)).toEqual(settled)
+      expect(await store.find(ann, tasks, before.id)).toEqual(edited)
+    })
+
+    test('deletes, and restores what was deleted', async () => {
+      const { store, ann } = await open()
+      const task = aTask()
+      await store.insert(ann, tasks, task)
+      const gone = await store.edit(ann, tasks, removal(task.id))
+      expect(await store.find(ann, tasks, task.id)).toBeUndefined()
+      const back = await store.edit(ann, tasks, restoral(task.id))
+      expect(back!.seq).toBeGreaterThan(gone!.seq)
+      expect(JSON.parse(back!.json)).toEqual({ ...task, updated_at: EDITED })
+    })
+
+    test('is made when the document is at one of the versions named', async () => {
+      const { store, ann } = await open()
+      const task = aTask()
+      const { seq } = (await store.insert(ann, tasks, task))!
+      const ifSeq = [seq + 1000, seq]
+      expect(await store.edit(ann, tasks, patch(task.id, { title: 'a' }, { ifSeq }))).toBeDefined()
+    })
+
+    test.each<[string, (scene: Scene) => Promise<Edit>]>([
+      ['a patch of nothing there', async () => patch(randomUUID(), { title: 'a' })],
+      ['a deletion of nothing there', async () => removal(randomUUID())],
+      ['a restoral of nothing there', async () => restoral(randomUUID())],
+      [
+        'a patch of a deleted one',
+        async (s) => patch(await deleted(s.store, s.ann), { title: 'a' }),
+      ],
+      ['a second deletion', async (s) => removal(await deleted(s.store, s.ann))],
+      ['a restoral of a live one', async (s) => restoral(await inserted(s.store, s.ann))],
+      ['a patch of no field', async (s) => patch(await inserted(s.store, s.ann), {})],
+      ['a patch to what is', async (s) => patch(await inserted(s.store, s.ann), { title: 'Milk' })],
+      [
+        'a patch that clears what is clear',
+        async (s) => patch(await inserted(s.store, s.ann), { due_date: null, completed: false }),
+      ],
+      ["another's document", async (s) => patch(await inserted(s.store, s.bob), { title: 'a' })],
+      ["another's deleted one", async (s) => restoral(await deleted(s.store, s.bob))],
+      [
+        'a patch of another version',
+        async (s) => patch(await inserted(s.store, s.ann), { title: 'a' }, { ifSeq: [1_000_000] }),
+      ],
+      [
+        'a deletion of no version at all',
+        async (s) => removal(await inserted(s.store, s.ann), { ifSeq: [] }),
+      ],
+      [
+        'a restoral of another version',
+        async (s) => restoral(await deleted(s.store, s.ann), { ifSeq: [1_000_000] }),
+      ],
+    ])('writes nothing for %s', async (_what, editOf) => {
+      const scene = await open()
+      const edit = await editOf(scene)
+      const { store, ann, bob } = scene
+      const bobs = await store.changes(bob, tasks, 0, 10)
+      await expectNothing(store, ann, () => store.edit(ann, tasks, edit))
+      expect(await store.changes(bob, tasks, 0, 10)).toEqual(bobs)
+    })
+
+    test.each(unusableCategories)('writes nothing when the category is %s', async (_why, idOf) => {
+      const scene = await open()
+      const { store, ann } = scene
+      const id = await inserted(store, ann)
+      const category_id = await idOf(scene)
+      const edit = patch(id, { category_id, title: 'Oat milk' })
+      await expectNothing(store, ann, () => store.edit(ann, tasks, edit))
+    })
+
+    test('compares and sets, so that of many at one version one wins each time', async () => {
+      const { store, ann } = await open()
+      const id = await inserted(store, ann, { title: '0' })
+      await Promise.all(Array.from({ length: 8 }, () => increment(store, ann, id)))
+      expect(await titles(store, ann)).toEqual(['8'])
+    })
+  })
+
+  describe('transaction', () => {
+    test('answers what its work answers', async () => {
+      const { store, ann } = await open()
+      expect(await store.transaction(ann, async () => 'done')).toBe('done')
+    })
+
+    test('inserts and replaces whole documents, numbered in the order given', async () => {
+      const { store, ann } = await open()
+      const [kept, replaced, gone] = [aTask(), aTask({ description: 'two' }), aTask()]
+      await store.insert(ann, tasks, replaced)
+      const next = { ...aTask({ title: 'Bread' }), id: replaced.id }
+      await store.transaction(ann, (tx) =>
+        tx.write(tasks, [tombstone(gone), live(next), live(kept)]),
+      )
+      expect(unnumbered(await store.changes(ann, tasks, 0, 10))).toEqual([
+        tombstone(gone),
+        live(next),
+        live(kept),
+      ])
+    })
+
+    test('deletes and restores by writing', async () => {
+      const { store, ann } = await open()
+      const task = aTask()
+      for (const state of [live(task), tombstone(task), live(task)]) {
+        await store.transaction(ann, (tx) => tx.write(tasks, [state]))
+        expect(unnumbered(await store.changes(ann, tasks, 0, 10))).toEqual([state])
+      }
+    })
+
+    test('reads what it wrote, which nobody else sees before the end', async () => {
+      const { store, ann } = await open()
+      const task = aTask()
+      await store.transaction(ann, async (tx) => {
+        await tx.write(tasks, [live(task)])
+        expect((await tx.read(tasks, [task.id])).get(task.id)?.document).toEqual(task)
+        expect(await store.find(ann, tasks, task.id)).toBeUndefined()
+        expect(await store.changes(ann, tasks, 0, 10)).toEqual([])
+      })
+      expect(await store.find(ann, tasks, task.id)).toBeDefined()
+    })
+
+    test('reads as the store does: tombstones too, and nothing of others', async () => {
+      const { store, ann, bob } = await open()
+      const [mine, gone, bobs] = [
+        await inserted(store, ann),
+        await deleted(store, ann),
+        await inserted(store, bob),
+      ]
+      const ids = [mine, gone, bobs, randomUUID()]
+      const inside = await store.transaction(ann, (tx) => tx.read(tasks, ids))
+      expect(inside).toEqual(await store.read(ann, tasks, ids))
+      expect([...inside.keys()].sort()).toEqual([mine, gone].sort())
+    })
+
+    test('writes under its own user, whoever else has the id', async () => {
+      const { store, ann, bob } = await open()
+      const id = await inserted(store, bob)
+      await store.transaction(ann, (tx) => tx.write(tasks, [live(aTask({ id, title: 'Mine' }))]))
+      expect(await titles(store, bob)).toEqual(['Milk'])
+      expect(await titles(store, ann)).toEqual(['Mine'])
+    })
+
+    test('undoes everything when its work throws, and passes the error on', async () => {
+      const { store, ann } = await open()
+      const id = await inserted(store, ann)
+      const before = await everything(store, ann)
+      const fault = new Error('no')
+      const failing = store.transaction(ann, async (tx) => {
+        await tx.write(categories, [live(aCategory())])
+        await tx.write(tasks, [live(aTask()), tombstone(aTask({ id }))])
+        throw fault
+      })
+      await expect(failing).rejects.toBe(fault)
+      expect(await everything(store, ann)).toEqual(before)
+      expect(await store.insert(ann, tasks, aTask())).toBeDefined()
+    })
+
+    test('keeps every other writer of this user out until it ends', async () => {
+      const { store, ann } = await open()
+      const id = await inserted(store, ann, { title: 'before' })
+      const [started, others] = [deferred(), deferred()]
+      const seen = store.transaction(ann, async (tx) => {
+        started.resolve()
+        await others.promise
+        const [first, again] = [await tx.read(tasks, [id]), await tx.read(tasks, [id])]
+        await tx.write(tasks, [live({ ...first.get(id)!.document, description: 'mine' })])
+        return [first, again].map((read) => read.get(id)!.document.title)
+      })
+      await started.promise
+      const edit = store.edit(ann, tasks, patch(id, { title: 'after' }))
+      const insert = store.insert(ann, tasks, aTask())
+      await store.find(ann, tasks, id)
+      others.resolve()
+      expect(await seen).toEqual(['before', 'before'])
+      expect(JSON.parse((await edit)!.json)).toMatchObject({ title: 'after', description: 'mine' })
+      expect(await insert).toBeDefined()
+    })
+
+    test('shares nothing with the work of another user', async () => {
+      const { store, ann, bob } = await open()
+      const id = await inserted(store, bob)
+      await store.transaction(ann, async (tx) => {
+        await tx.write(tasks, [live(aTask())])
+        expect(await store.insert(bob, tasks, aTask({ title: 'Bread' }))).toBeDefined()
+        expect(await store.edit(bob, tasks, removal(id))).toBeDefined()
+        await store.transaction(bob, (other) => other.write(tasks, [live(aTask({ id }))]))
+      })
+      expect(await titles(store, bob)).toEqual(['Bread', 'Milk'])
+    })
+
+    test('loses nothing of many that read, change and write the same document', async () => {
+      const { store, ann } = await open()
+      const id = await inserted(store, ann, { title: '0' })
+      await Promise.all(Array.from({ length: 20 }, () => countUp(store, ann, id)))
+      expect(await titles(store, ann)).toEqual(['20'])
+    })
+
+    test('writes a thousand documents, and none', async () => {
+      const { store, ann } = await open()
+      const many = Array.from({ length: 1_000 }, (_, i) => aTask({ title: `task ${i}` }))
+      await store.transaction(ann, async (tx) => {
+        await tx.write(tasks, [])
+        await tx.write(tasks, many.map(live))
+      })
+      const changes = await store.changes(ann, tasks, 0, 2_000)
+      expect(unnumbered(changes)).toEqual(many.map(live))
+      expect(changes.map(({ seq }) => seq)).toEqual(
+        Array.from({ length: 1_000 }, (_, i) => changes[0]!.seq + i),
+      )
+    })
+  })
+
+  describe('changes', () => {
+    test('come oldest first, each document once as it is now, tombstones included', async () => {
+      const { store, ann } = await open()
+      const [a, b, c] = [aTask({ title: 'a' }), aTask({ title: 'b' }), aTask({ title: 'c' })]
+      for (const task of [a, b, c]) await store.insert(ann, tasks, task)
+      await store.edit(ann, tasks, patch(a.id, { title: 'again' }))
+      await store.edit(ann, tasks, removal(b.id))
+      expect(unnumbered(await store.changes(ann, tasks, 0, 10))).toEqual([
+        live(c),
+        live({ ...a, title: 'again', updated_at: EDITED }),
+        tombstone({ ...b, updated_at: EDITED }),
+      ])
+    })
+
+    test('begin right after the number, and stop at the limit', async () => {
+      const { store, ann } = await open()
+      for (let i = 0; i < 5; i++) await inserted(store, ann)
+      const all = await store.changes(ann, tasks, 0, 10)
+      expect(all).toHaveLength(5)
+      expect(await store.changes(ann, tasks, 0, 5)).toEqual(all)
+      expect(await store.changes(ann, tasks, 0, 2)).toEqual(all.slice(0, 2))
+      expect(await store.changes(ann, tasks, all[1]!.seq, 2)).toEqual(all.slice(2, 4))
+      expect(await store.changes(ann, tasks, all[3]!.seq, 2)).toEqual(all.slice(4))
+      expect(await store.changes(ann, tasks, all[4]!.seq, 2)).toEqual([])
+    })
+
+    test('are of one person and one resource', async () => {
+      const { store, ann, bob } = await open()
+      const [task, category] = [await inserted(store, ann), await filed(store, ann)]
+      await inserted(store, bob)
+      const ids = async (resource: Resource) =>
+        (await store.changes(ann, resource, 0, 10)).map(({ document }) => document.id)
+      expect(await ids(tasks)).toEqual([task])
+      expect(await ids(categories)).toEqual([category])
+    })
+
+    test('carry the versions that the other calls answer', async () => {
+      const { store, ann } = await open()
+      const { seq } = (await store.insert(ann, tasks, aTask()))!
+      const [change] = await store.changes(ann, tasks, 0, 10)
+      const read = await store.read(ann, tasks, [change!.document.id])
+      expect(change).toEqual({ ...read.get(change!.document.id), seq })
+    })
+  })
+
+  test('what is written comes back the same, to the last character', async () => {
+    const { store, ann } = await open()
+    await fc.assert(
+      fc.asyncProperty(anyTask, fc.boolean(), async (fields, atOnce) => {
+        const task = aTask(fields)
+        if (atOnce) await store.insert(ann, tasks, task)
+        else await store.transaction(ann, (tx) => tx.write(tasks, [live(task)]))
+        const found = (await store.find(ann, tasks, task.id)) as Encoded
+        expect(JSON.parse(found.json)).toEqual(task)
+        expect(await store.changes(ann, tasks, found.seq - 1, 1)).toEqual([
+          { seq: found.seq, ...live(task) },
+        ])
+      }),
+      { numRuns: 60 },
+    )
+  })
+}
+
+type Scene = { store: Store; ann: string; bob: string }
+
+const unusableCategories: [string, (scene: Scene) => Promise<string>][] = [
+  ['unknown', async () => randomUUID()],
+  ['deleted', async ({ store, ann }) => deletedCategory(store, ann)],
+  ["another person's", async ({ store, bob }) => filed(store, bob)],
+]
+
+async function inserted(store: Store, user: string, fields = {}): Promise<string> {
+  const task = aTask(fields)
+  await store.insert(user, tasks, task)
+  return task.id
+}
+
+async function deleted(store: Store, user: string): Promise<string> {
+  const id = await inserted(store, user)
+  await store.edit(user, tasks, removal(id))
+  return id
+}
+
+async function filed(store: Store, user: string): Promise<string> {
+  const category = aCategory()
+  await store.insert(user, categories, category)
+  return category.id
+}
+
+async function deletedCategory(store: Store, user: string): Promise<string> {
+  const id = await filed(store, user)
+  await store.edit(user, categories, removal(id))
+  return id
+}
+
+async function expectNothing(
+  store: Store,
+  user: string,
+  write: () => Promise<Encoded | undefined>,
+): Promise<void> {
+  const before = await everything(store, user)
+  expect(await write()).toBeUndefined()
+  expect(await everything(store, user)).toEqual(before)
+}
+
+const everything = (store: Store, user: string) =>
+  Promise.all([tasks, categories].map((resource) => store.changes(user, resource, 0, 1_000)))
+
+const titles = async (store: Store, user: string) =>
+  (await store.changes(user, tasks, 0, 1_000)).map(({ document }) => document.title)
+
+const unnumbered = (changes: Stored[]) => changes.map(({ seq: _seq, ...change }) => change)
+
+/** Adds one to the number in the title, in a transaction. */
+export const countUp = (store: Store, user: string, id: string) =>
+  store.transaction(user, async (tx) => {
+    const { document } = (await tx.read(tasks, [id])).get(id)!
+    await tx.write(tasks, [live({ ...document, title: String(Number(document.title) + 1) })])
+  })
+
+/** Adds one to the number in the title, by an edit of the version that was read. */
+export async function increment(store: Store, user: string, id: string): Promise<void> {
+  for (;;) {
+    const { document, seq } = (await store.read(user, tasks, [id])).get(id)!
+    const title = String(Number(document.title) + 1)
+    if (await store.edit(user, tasks, patch(id, { title }, { ifSeq: [seq] }))) return
+  }
+}
+
+const anyText = fc
+  .string({ unit: 'binary', maxLength: 40 })
+  .map((text) => text.replaceAll('\0', ''))
+const anyMoment = fc
+  .date({
+    min: new Date('0001-01-01T00:00:00.000Z'),
+    max: new Date('9999-12-31T23:59:59.999Z'),
+    noInvalidDate: true,
+  })
+  .map((date) => date.toISOString())
+const anyDay = anyMoment.map((moment) => moment.slice(0, 10))
+const anyTime = anyMoment.map((moment) => moment.slice(11, 16))
+
+const anyTask = fc.record({
+  title: anyText,
+  description: anyText,
+  priority: fc.constantFrom('low', 'medium', 'high'),
+  due_date: fc.option(anyDay),
+  due_time: fc.option(anyTime),
+  remind_at: fc.option(anyMoment),
+  completed: fc.boolean(),
+})
