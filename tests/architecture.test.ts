@@ -15,7 +15,7 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
   migrations: { values: [], types: ['knex'] },
   'server/sync': { values: ['protocol/index.ts'] },
   'server/store': {
-    values: ['protocol/index.ts', 'server/database/connect.ts'],
+    values: ['protocol/index.ts', 'server/database/connect.ts', 'node:timers/promises'],
     types: ['server/sync/store.ts', 'knex', 'pg'],
   },
   'server/database': {

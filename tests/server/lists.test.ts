@@ -371,7 +371,7 @@ describe('filters', () => {
     expect(reply.status).toBe(400)
     expect(reply.body.detail).toContain(name)
     const [message] = Object.entries(reply.body.errors as object).find(([key]) => key === name)![1]
-    expect(message).toMatch(/^Unknown\. Known are: page, .*ordering, .*due_date__gte/)
+    expect(message).toMatch(/^Unknown\. Known are: search, ordering, page, .*due_date__gte/)
   })
 
   test.each(['page=1&page=1', 'priority=low&priority=high', 'cursor=&cursor='])(
