@@ -9,6 +9,8 @@ export type Kind =
   | 'instant'
   | 'flag'
   | 'reference'
+  | 'uuid'
+  | 'record'
   | 'order_key'
 
 /**
@@ -95,6 +97,18 @@ export function reference(description: string, references: string) {
     description,
     references,
   } satisfies Field
+}
+
+/** The id of something that need not be a document, or not be there. */
+export function uuid(description: string) {
+  return { kind: 'uuid', schema: id(), nullable: false, description } satisfies Field
+}
+
+/** Values of fields, by name. */
+export function record(description: string) {
+  const value = z.union([z.string(), z.number(), z.boolean(), z.null()])
+  const schema = z.record(z.string(), value)
+  return { kind: 'record', schema, nullable: false, description } satisfies Field
 }
 
 /** A UUID, of any version, in the lower case that Postgres answers with. */

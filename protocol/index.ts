@@ -1,4 +1,5 @@
 import { categories } from './categories.ts'
+import { conflicts } from './conflicts.ts'
 import { profile } from './profile.ts'
 import type { Resource } from './resource.ts'
 import { tasks } from './tasks.ts'
@@ -6,7 +7,9 @@ import { tasks } from './tasks.ts'
 export type { Account, TokenPair } from './accounts.ts'
 export * as accounts from './accounts.ts'
 export type { Category } from './categories.ts'
+export type { Conflict } from './conflicts.ts'
 export { type Field, id, type Kind } from './field.ts'
+export { type Merged, merge, sameFields, sameValue } from './merge.ts'
 export { orderKeyAt } from './order-key.ts'
 export {
   type FieldErrors,
@@ -17,9 +20,13 @@ export {
   problemSchema,
 } from './problem.ts'
 export type { Profile } from './profile.ts'
+export * from './replication.ts'
 export { type Document, type DocumentOf, type Resource, stampFields } from './resource.ts'
 export { settle, type Unsettled } from './settle.ts'
 export type { Task } from './tasks.ts'
 
 /** Everything that a person owns. Another kind is a file like tasks.ts, a line here and a migration. */
-export const resources = { tasks, categories, profile } satisfies Record<string, Resource>
+export const resources = { tasks, categories, profile, conflicts } satisfies Record<
+  string,
+  Resource
+>

@@ -13,6 +13,7 @@ export const PROBLEMS = {
   precondition_failed: { status: 412, title: 'The document has changed since it was read' },
   too_large: { status: 413, title: 'The request is too large' },
   unsupported_media_type: { status: 415, title: 'The media type is not supported' },
+  outdated_client: { status: 426, title: 'This version of the resource is no longer spoken' },
   too_many_requests: { status: 429, title: 'Too many requests' },
   internal: { status: 500, title: 'The server failed' },
   unavailable: { status: 503, title: 'The service is not available at the moment' },

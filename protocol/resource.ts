@@ -28,6 +28,8 @@ export interface Definition<F extends Fields> {
   readonly ordering: string
   /** There is exactly one document per person, whose id is the person's. */
   readonly singleton?: boolean
+  /** Only the server writes it. */
+  readonly readOnly?: boolean
   /** A realistic document for the API's description: the fields that a person would give. */
   readonly example: { readonly [K in keyof F]?: z.output<F[K]['schema']> }
 }
@@ -51,6 +53,7 @@ export interface Resource {
   readonly searchable: readonly string[]
   readonly ordering: string
   readonly singleton: boolean
+  readonly readOnly: boolean
   readonly example: Readonly<Record<string, unknown>>
   /** The document as it is stored and replicated, without `_deleted`. */
   readonly document: z.ZodObject
@@ -97,6 +100,7 @@ export function defineResource<const F extends Fields>(definition: Definition<F>
     ...definition,
     table: definition.table ?? definition.name,
     singleton: definition.singleton ?? false,
+    readOnly: definition.readOnly ?? false,
     stamps: stamps as Record<string, string>,
     fieldNames,
     writable,

@@ -9,9 +9,11 @@ import type { Database } from './database/connect.ts'
 import { aboutOperations } from './http/about.ts'
 import { accountOperations } from './http/accounts.ts'
 import { attemptLimit } from './http/attempt-limit.ts'
+import { conflictOperations } from './http/conflicts.ts'
 import { mount } from './http/mount.ts'
 import type { Operation } from './http/operation.ts'
 import { answerProblems, notFound } from './http/problems.ts'
+import { refuseOutdated, replicationOperations } from './http/replication.ts'
 import { beginRequests } from './http/requests.ts'
 import { restOperations } from './http/rest.ts'
 import { crossOrigin, redirectToHttps, securityHeaders } from './http/security.ts'
@@ -62,6 +64,10 @@ export function createApp({
     ...Object.values<Resource>(resources).flatMap((resource) =>
       restOperations(resource, { store, lists, now, publicUrl }),
     ),
+    ...conflictOperations({ store, now }),
+    ...Object.values<Resource>(resources).flatMap((resource) =>
+      replicationOperations(resource, { store, now }),
+    ),
     ...accountOperations(accounts, sessions),
   ]
   const operations = [...api, ...aboutOperations({ db, version, publicUrl }, api)]
@@ -77,6 +83,7 @@ export function createApp({
     limit: attemptLimit(db, config.AUTH_RATE_LIMIT),
     maxBodyBytes: config.MAX_BODY_BYTES,
   })
+  app.use('/replication', refuseOutdated(Object.values<Resource>(resources)))
   app.use(swaggerUi())
   app.use(notFound)
   app.use(answerProblems(log))

@@ -13,7 +13,7 @@ interface Allowance {
 const ALLOWED: Readonly<Record<string, Allowance>> = {
   protocol: { values: ['zod'] },
   migrations: { values: [], types: ['knex'] },
-  'server/sync': { values: ['protocol/index.ts'] },
+  'server/sync': { values: ['protocol/index.ts', 'uuid'] },
   'server/store': {
     values: ['protocol/index.ts', 'server/database/connect.ts', 'node:timers/promises'],
     types: ['server/sync/store.ts', 'knex', 'pg'],
@@ -47,6 +47,8 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
     values: [
       'protocol/index.ts',
       'server/sync/edit.ts',
+      'server/sync/journal.ts',
+      'server/sync/replicate.ts',
       'server/store/columns.ts',
       'server/database/connect.ts',
       'express',

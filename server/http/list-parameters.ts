@@ -32,6 +32,8 @@ const OPERATORS: Record<Kind, readonly Operator[]> = {
   instant: ['eq', 'gt', 'gte', 'lt', 'lte'],
   flag: ['eq'],
   reference: ['eq', 'in'],
+  uuid: ['eq', 'in'],
+  record: [],
   order_key: [],
 }
 
@@ -192,11 +194,11 @@ function plain(field: Field): z.ZodType {
   return field.schema instanceof z.ZodNullable ? (field.schema.unwrap() as z.ZodType) : field.schema
 }
 
-function wholeNumber(min: number, max: number) {
+export function wholeNumber(min: number, max: number) {
   const remedy = `Give a whole number from ${min} to ${max}.`
   return z
     .string()
-    .regex(/^\d{1,9}$/, remedy)
+    .regex(/^\d{1,16}$/, remedy)
     .transform(Number)
     .pipe(z.int().min(min, remedy).max(max, remedy))
 }

@@ -19,11 +19,10 @@ export function mount(
   operations: readonly Operation[],
   dependencies: MountDependencies,
 ) {
-  const readBody = bodyReader(dependencies.maxBodyBytes)
   for (const [path, atPath] of groupBy(operations, ({ path }) => path)) {
     const route = app.route(path.replaceAll(/\{(\w+)\}/g, ':$1').replace(/\/$/, ''))
     for (const operation of atPath) {
-      const serve = handlerOf(operation, readBody, dependencies)
+      const serve = handlerOf(operation, dependencies)
       route[operation.method](serve)
     }
     const allow = allowed(atPath.map(({ method }) => method))
@@ -37,11 +36,8 @@ export function mount(
 }
 
 /** An endpoint, in the order in which it checks: who, how often, what in; then what out. */
-function handlerOf(
-  operation: Operation,
-  readBody: BodyReader,
-  { sessions, limit }: MountDependencies,
-) {
+function handlerOf(operation: Operation, { sessions, limit, maxBodyBytes }: MountDependencies) {
+  const readBody = bodyReader(operation.maxBodyBytes ?? maxBodyBytes)
   const readQuery = queryReader(operation.query ?? [])
   return async (req: Request, res: Response) => {
     let caller = NOBODY

@@ -131,7 +131,15 @@ function parametersOf({ path, query = [], headers = [] }: Operation): ParameterO
 }
 
 function answerOf(builder: OpenApiBuilder, answer: AnswerDescription): ResponseObject {
-  const { description, name, schema, example, headers, mediaTypes = ['application/json'] } = answer
+  const {
+    description,
+    name,
+    schema,
+    example,
+    headers,
+    mediaTypes = ['application/json'],
+    onRequest = {},
+  } = answer
   const content = schema && {
     schema: component(builder, name!, schema, 'output'),
     ...(example !== undefined && { example }),
@@ -142,7 +150,18 @@ function answerOf(builder: OpenApiBuilder, answer: AnswerDescription): ResponseO
       headers: Object.fromEntries(headers.map((header) => [header, ANSWER_HEADERS[header]])),
     }),
     ...(content && {
-      content: Object.fromEntries(mediaTypes.map((mediaType) => [mediaType, content])),
+      content: {
+        ...Object.fromEntries(mediaTypes.map((mediaType) => [mediaType, content])),
+        ...Object.fromEntries(
+          Object.entries(onRequest).map(([mediaType, other]) => [
+            mediaType,
+            {
+              schema: component(builder, other.name!, other.schema!, 'output'),
+              example: other.example,
+            },
+          ]),
+        ),
+      },
     }),
   }
 }

@@ -19,6 +19,8 @@ export interface Operation {
   readonly query?: readonly Parameter[]
   readonly headers?: readonly Header[]
   readonly body?: Body
+  /** How large the body may be, where that is not the usual. */
+  readonly maxBodyBytes?: number
   /** What it answers when all is well, by status. */
   readonly answers: Readonly<Record<number, AnswerDescription>>
   /** How it may refuse, beyond what every operation of its form may. */
@@ -59,6 +61,10 @@ export interface AnswerDescription {
   readonly headers?: readonly ('ETag' | 'Location')[]
   /** When the schema is given in another form too: its media types, JSON first. */
   readonly mediaTypes?: readonly string[]
+  /** What is answered instead to those who ask for these media types. */
+  readonly onRequest?: Readonly<
+    Record<string, Pick<AnswerDescription, 'name' | 'schema' | 'example'>>
+  >
 }
 
 /** A request after its checks. */

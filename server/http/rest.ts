@@ -211,6 +211,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
     handle: (call) => change(call, 'restore', {}),
   })
 
+  if (resource.readOnly) return [listOperation, getOperation]
   const ofEveryResource = [getOperation, putOperation, patchOperation]
   return singleton
     ? ofEveryResource

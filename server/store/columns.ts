@@ -9,6 +9,8 @@ const SQL_TYPES: Record<Exclude<Kind, 'choice'>, string> = {
   instant: 'timestamptz',
   flag: 'boolean',
   reference: 'uuid',
+  uuid: 'uuid',
+  record: 'jsonb',
   order_key: 'text',
 }
 
@@ -33,9 +35,19 @@ export function sqlType(resource: Resource, column: string): string {
  * because row_to_json takes two thirds of the time of json_build_object and writes no spaces.
  */
 export function documentSql(resource: Resource): string {
-  const values = columnsOf(resource).map((column) => `${valueSql(resource, column)} as ${column}`)
-  return `(select row_to_json(d) from (select ${values.join(', ')}) d)`
+  return rowSql(valuesSql(resource))
 }
+
+/** The same in its wire form, which says whether it is deleted. */
+export function wireDocumentSql(resource: Resource): string {
+  return rowSql([...valuesSql(resource), 't.deleted as _deleted'])
+}
+
+const rowSql = (values: readonly string[]) =>
+  `(select row_to_json(d) from (select ${values.join(', ')}) d)`
+
+const valuesSql = (resource: Resource) =>
+  columnsOf(resource).map((column) => `${valueSql(resource, column)} as ${column}`)
 
 function valueSql(resource: Resource, column: string): string {
   if (column === 'id') return 't.id'

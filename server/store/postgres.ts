@@ -11,12 +11,15 @@ import {
   findSql,
   insertSql,
   named,
+  pageSql,
+  placeholdSql,
   readSql,
   writeSql,
 } from './statements.ts'
 import { createTurns } from './turns.ts'
 
 type EncodedRow = [seq: string, json: string]
+type PageRow = [documents: string | null, id: string | null, seq: string | null]
 type StoredRow = [seq: string, deleted: boolean, json: string]
 
 /** The Store in Postgres. */
@@ -61,6 +64,12 @@ export function postgresStore(db: Database): Store {
     async changes(user, resource, seq, limit) {
       return (await run<StoredRow>(db, changesSql(resource), [user, seq, limit])).map(stored)
     },
+
+    async page(user, resource, seq, limit) {
+      const rows = await run<PageRow>(db, pageSql(resource), [user, seq, limit])
+      const [documents, id, last] = rows[0]!
+      return { documents: documents ?? '[]', last: id ? { id, seq: Number(last) } : undefined }
+    },
   }
 }
 
@@ -69,6 +78,10 @@ function transactionOn(trx: Knex.Transaction, user: string): Transaction {
   return {
     async read(resource, ids) {
       return byId(await runOn<StoredRow>(await connection, readSql(resource), [user, ids]))
+    },
+
+    async placehold(resource, ids) {
+      if (ids.length > 0) await runOn(await connection, placeholdSql(resource), [user, ids])
     },
 
     async write(resource, documents) {

@@ -1,7 +1,7 @@
 import type { Resource } from '../../protocol/index.ts'
 import type { Statement } from '../database/connect.ts'
 import type { Edit } from '../sync/store.ts'
-import { columnsOf, documentSql, sqlType } from './columns.ts'
+import { columnsOf, documentSql, sqlType, wireDocumentSql } from './columns.ts'
 
 /**
  * The SQL of one-document reads and writes, made from a resource's definition and kept.
@@ -32,6 +32,34 @@ export const changesSql = kept(
     select t.seq, t.deleted, ${documentSql(resource)}::text from ${resource.table} t
     where t.user_id = $1 and t.seq > $2 order by t.seq limit $3`,
 )
+
+/** `$1` user, `$2` seq, `$3` limit. One row: a JSON array, and where it ends. */
+export const pageSql = kept(
+  (resource) => `
+    select '[' || string_agg(p.json, ',' order by p.seq) || ']',
+      (array_agg(p.id order by p.seq desc))[1], max(p.seq)
+    from (
+      select t.id, t.seq, ${wireDocumentSql(resource)}::text as json from ${resource.table} t
+      where t.user_id = $1 and t.seq > $2 order by t.seq limit $3
+    ) p`,
+)
+
+/** `$1` user, `$2` ids. A placeholder has the least that a document can have. */
+export const placeholdSql = kept((resource) => {
+  const columns = resource.fieldNames.filter((name) => !resource.fields[name]!.nullable)
+  return `
+    insert into ${resource.table}
+      (user_id, id, ${columns.join(', ')}, created_at, updated_at, deleted, seq)
+    select $1, id, ${columns.map((name) => leastValue(resource, name)).join(', ')}, now(), now(), true, 0
+    from unnest($2::uuid[]) as id
+    on conflict (user_id, id) do nothing`
+})
+
+function leastValue(resource: Resource, name: string): string {
+  const { kind, values } = resource.fields[name]!
+  if (kind === 'choice') return `'${values![0]}'`
+  return { flag: 'false', instant: 'now()', record: "'{}'" }[kind as string] ?? "''"
+}
 
 /** `$1` user, then the columns in order. Fills a placeholder; leaves anything else alone. */
 export const insertSql = kept((resource) => {

@@ -63,10 +63,23 @@ export interface Store {
    * The counter rises in commit order, so whoever has seen n has seen everything up to n.
    */
   changes(user: string, resource: Resource, seq: number, limit: number): Promise<Stored[]>
+
+  /** The same as `changes`, as a JSON array of documents in their wire form, with where it ends. */
+  page(
+    user: string,
+    resource: Resource,
+    seq: number,
+    limit: number,
+  ): Promise<{ documents: string; last: { id: string; seq: number } | undefined }>
 }
 
 export interface Transaction {
   read(resource: Resource, ids: readonly string[]): Promise<Map<string, Stored>>
+  /**
+   * Makes these ids ones that a document may refer to, where there is nothing yet: outside the feed,
+   * and seen by no reader until the document itself is written.
+   */
+  placehold(resource: Resource, ids: readonly string[]): Promise<void>
   /** Inserts or replaces whole settled documents, numbered in the order given. */
   write(
     resource: Resource,

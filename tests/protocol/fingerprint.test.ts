@@ -3,8 +3,10 @@ import { expect, test } from 'vitest'
 import * as z from 'zod'
 import {
   accounts,
+  checkpointSchema,
   PROBLEMS,
   problemSchema,
+  pushRowSchema,
   type Resource,
   resources,
 } from '../../protocol/index.ts'
@@ -15,7 +17,9 @@ const WIRE = {
   'profile@0': '1f968af11eaa',
   'tasks@0': '498699e94dfe',
   accounts: 'b8ee8db23b46',
-  problems: '75a7aaa82917',
+  replication: '19c07ef7e9db',
+  'conflicts@0': '96060640c54f',
+  problems: 'ed542cb90eef',
 }
 
 const REMEDY = `
@@ -36,6 +40,7 @@ test('what is on the wire is what its version promises', () => {
       ]),
     ),
     accounts: fingerprint(jsonSchemas(accounts)),
+    replication: fingerprint(jsonSchemas({ checkpointSchema, pushRowSchema })),
     problems: fingerprint({ codes: PROBLEMS, body: jsonSchemas({ problemSchema }) }),
   }
   expect(found, REMEDY).toEqual(WIRE)

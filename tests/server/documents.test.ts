@@ -44,8 +44,8 @@ const others = {
 }
 const first = { tasks: { title: 'Milk' }, categories: { name: 'Travel' }, profile: {} }
 
-type Name = keyof typeof resources
 const NAMES = ['tasks', 'categories', 'profile'] as const
+type Name = (typeof NAMES)[number]
 const COLLECTIONS = ['tasks', 'categories'] as const
 
 interface Made extends Reply {

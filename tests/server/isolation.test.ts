@@ -6,6 +6,7 @@ import {
   type DescribedOperation,
   hasFormat,
   makers,
+  PROVOKED,
   propertiesOf,
   readApi,
   targetOf,
@@ -241,6 +242,7 @@ async function ownEverything(): Promise<Owned[]> {
     )
     waiting = later
   }
+  for (const provoke of Object.values(PROVOKED)) await provoke(ann.call, MARK)
   return [...documents, ...(await ownedUnmade())]
 }
 
@@ -311,7 +313,9 @@ async function linksOfLists(): Promise<string[]> {
   for (const { method, path, parameters } of withoutParameter()) {
     const names = parameters.map(({ name }) => name)
     if (method !== 'GET' || !names.includes('page_size')) continue
-    await ann.call('POST', path, bodyOf(makers(api).find((maker) => maker.path === path)!))
+    const maker = makers(api).find((maker) => maker.path === path)
+    if (maker) await ann.call('POST', path, bodyOf(maker))
+    else await PROVOKED[path]!(ann.call, MARK)
     for (const start of names.includes('cursor') ? ['?page_size=1', '?page_size=1&cursor='] : []) {
       const { next } = (await ann.call('GET', path + start)).body
       found.push(new URL(next).pathname + new URL(next).search)

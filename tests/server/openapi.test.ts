@@ -219,7 +219,7 @@ describe('the server answers as described', () => {
     {
       what: 'that is too large',
       status: 413,
-      change: (body: object) => ({ ...body, nonsense: 'x'.repeat(300_000) }),
+      change: (body: object) => ({ ...body, nonsense: 'x'.repeat(6_000_000) }),
     },
   ])('to a body $what', async ({ status, change }) => {
     expect(

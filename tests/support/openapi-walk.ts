@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 import ajvFormats from 'ajv-formats'
 import type { Caller, Reply } from './server.ts'
@@ -190,7 +191,7 @@ export function examplesOf({ example, examples = {} }: Media): unknown[] {
 /** The first example of the operation's body, with the person's own values where they are known. */
 export function bodyOf({ body }: DescribedOperation, facts: Facts = {}): unknown {
   const example = body?.examples[0]
-  if (typeof example !== 'object' || example === null) return example
+  if (typeof example !== 'object' || example === null || Array.isArray(example)) return example
   const own = Object.keys(example).flatMap((name) => (name in facts ? [[name, facts[name]]] : []))
   return { ...example, ...Object.fromEntries(own) }
 }
@@ -260,8 +261,28 @@ async function firstAt(
 ): Promise<Reply | undefined> {
   const list = operations.find(({ method, path }) => method === 'GET' && path === template)
   if (!list) return undefined
-  const reply = await call('GET', path)
-  return { ...reply, body: reply.body?.results?.[0] }
+  const first = async () => {
+    const reply = await call('GET', path)
+    return { ...reply, body: reply.body?.results?.[0] }
+  }
+  const found = await first()
+  if (found.body || !(path in PROVOKED)) return found
+  await PROVOKED[path]!(call)
+  return first()
+}
+
+/** Kinds that only the server makes, and how a person brings it to do so. */
+export const PROVOKED: Record<string, (call: Caller, words?: string) => Promise<void>> = {
+  '/api/conflicts/': provokeConflict,
+}
+
+/** Two devices that each make the same document, not knowing of the other. */
+async function provokeConflict(call: Caller, words = 'Milk') {
+  const id = randomUUID()
+  for (const title of [words, `${words}, or not`])
+    await call('POST', '/replication/tasks/0/push', [
+      { newDocumentState: { id, title, _deleted: false } },
+    ])
 }
 
 const unescaped = (name: string) => decodeURIComponent(name).replace(/~1/g, '/').replace(/~0/g, '~')

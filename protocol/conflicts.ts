@@ -1,0 +1,41 @@
+import { choice, instant, nullable, record, text, uuid } from './field.ts'
+import { type DocumentOf, defineResource } from './resource.ts'
+
+/**
+ * The conflict journal: values that gave way when two devices changed the same thing. The server
+ * writes it; people read it, and put back what they want.
+ */
+export const conflicts = defineResource({
+  name: 'conflicts',
+  singular: 'conflict',
+  version: 0,
+  readOnly: true,
+  fields: {
+    resource: text('The kind of document, such as tasks.', { max: 100 }),
+    document_id: uuid('The document.'),
+    cause: choice('What the values gave way to: another edit, or a deletion.', [
+      'edit',
+      'deletion',
+    ]),
+    lost: record('The values that lost, by field.'),
+    kept: record('What stands in their place.'),
+    lost_at: instant('When the losing edit was made.'),
+    session_id: nullable(uuid('The session whose push met the conflict.')),
+    restored_at: nullable(instant('When the values were put back.')),
+  },
+  initial: { session_id: null, restored_at: null },
+  filterable: ['resource', 'document_id', 'cause', 'restored_at', 'created_at'],
+  sortable: ['created_at', 'lost_at', 'restored_at'],
+  searchable: [],
+  ordering: '-created_at',
+  example: {
+    resource: 'tasks',
+    document_id: '0190a5c2-7a4e-7cc3-98c4-dc0c0c07398f',
+    cause: 'edit',
+    lost: { title: 'Book the night ferry' },
+    kept: { title: 'Book the early ferry' },
+    lost_at: '2026-11-22T08:29:00.000Z',
+  },
+})
+
+export type Conflict = DocumentOf<typeof conflicts>

@@ -1,0 +1,43 @@
+import { id, Problem, type Resource, resources } from '../../protocol/index.ts'
+import { restoreLoss } from '../sync/journal.ts'
+import type { Store } from '../sync/store.ts'
+import { writeEtag } from './etags.ts'
+import { exampleDocument } from './examples.ts'
+import { type Operation, operation } from './operation.ts'
+
+const conflicts: Resource = resources.conflicts
+const ENTRY_ID = id()
+
+/** What REST does with the conflict journal, beyond listing and reading it. */
+export function conflictOperations({ store, now }: { store: Store; now: () => Date }): Operation[] {
+  return [
+    operation({
+      id: 'restore_conflict',
+      tag: conflicts.name,
+      access: 'bearer',
+      method: 'post',
+      path: '/api/conflicts/{id}/restore/',
+      summary: 'Put the values that lost back',
+      description:
+        'Writes them into their document, which is undeleted if need be. What stood there is not kept: it is in this entry. A second time changes nothing.',
+      answers: {
+        200: {
+          description: 'The entry, with the time at which it was restored.',
+          name: 'Conflict',
+          schema: conflicts.document,
+          example: exampleDocument(conflicts),
+          headers: ['ETag'],
+        },
+      },
+      problems: ['not_found'],
+      async handle({ user, params }) {
+        const parsed = ENTRY_ID.safeParse(params.id)
+        const entry = parsed.success
+          ? await restoreLoss(store, user, parsed.data, now().toISOString())
+          : undefined
+        if (!entry) throw new Problem('not_found', 'You have no conflict with this id.')
+        return { status: 200, headers: { ETag: writeEtag(entry.seq) }, body: entry.document }
+      },
+    }),
+  ]
+}

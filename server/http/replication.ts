@@ -1,0 +1,150 @@
+import type { RequestHandler } from 'express'
+import * as z from 'zod'
+import {
+  checkpointSchema,
+  MAX_PULL_LIMIT,
+  MAX_PUSH_BYTES,
+  MAX_PUSH_ROWS,
+  Problem,
+  pushRowSchema,
+  type Resource,
+} from '../../protocol/index.ts'
+import { pull, push } from '../sync/replicate.ts'
+import type { Store } from '../sync/store.ts'
+import { exampleDocument } from './examples.ts'
+import { wholeNumber } from './list-parameters.ts'
+import { type Operation, operation, type Parameter } from './operation.ts'
+
+/** A client that asks for this type is also told which rows were rejected, and why. */
+export const PUSH_RESULT = 'application/vnd.tasktide.push+json'
+
+const DEFAULT_LIMIT = 100
+const MAX_SEQ = Number.MAX_SAFE_INTEGER
+
+/** The replication face of a resource, on the wire that RxDB's clients speak. */
+export function replicationOperations(
+  resource: Resource,
+  { store, now }: { store: Store; now: () => Date },
+): Operation[] {
+  const { name, version } = resource
+  const path = `/replication/${name}/${version}`
+  const common = { tag: `replication of ${name}`, access: 'bearer' } as const
+  const replica = resource.document.extend({ _deleted: z.boolean() })
+  const example = { ...exampleDocument(resource), _deleted: false }
+  const state = z.looseObject({ id: z.string(), _deleted: z.boolean() })
+  const rejection = z.strictObject({
+    id: z.string(),
+    code: z.string(),
+    errors: z.record(z.string(), z.array(z.string())),
+  })
+  return [
+    operation({
+      ...common,
+      id: `pull_${name}`,
+      method: 'get',
+      path: `${path}/pull`,
+      summary: `Changes of ${name} after a checkpoint`,
+      description: 'Tombstones included. A page shorter than `limit` is the last one.',
+      query: PULL_PARAMETERS,
+      answers: {
+        200: {
+          description: 'The changes, and the checkpoint to go on from.',
+          name: `${name}Changes`,
+          schema: z.strictObject({ documents: z.array(replica), checkpoint: checkpointSchema }),
+          example: {
+            documents: [example],
+            checkpoint: { id: (example as { id?: string }).id, lwt: 12 },
+          },
+        },
+      },
+      problems: [],
+      async handle({ user, query }) {
+        const { lwt = 0, id = '', limit = DEFAULT_LIMIT } = query as PullQuery
+        const { documents, checkpoint } = await pull(store, user, resource, { id, lwt }, limit)
+        // The documents are JSON text already, from Postgres.
+        return {
+          status: 200,
+          body: `{"documents":${documents},"checkpoint":${JSON.stringify(checkpoint)}}`,
+        }
+      },
+    }),
+    operation({
+      ...common,
+      id: `push_${name}`,
+      method: 'post',
+      path: `${path}/push`,
+      summary: `Push changes of ${name} that were made on a device`,
+      description: `Answers the stored states that differ from what was pushed. With \`Accept: ${PUSH_RESULT}\` the rejected rows are told too; the others land either way.`,
+      maxBodyBytes: MAX_PUSH_BYTES,
+      body: {
+        name: `${name}Push`,
+        schema: z.array(pushRowSchema).max(MAX_PUSH_ROWS),
+        examples: { usual: [{ newDocumentState: example }] },
+      },
+      answers: {
+        200: {
+          description: 'The conflicts.',
+          name: `${name}Conflicts`,
+          schema: z.array(state),
+          example: [],
+          onRequest: {
+            [PUSH_RESULT]: {
+              name: `${name}PushResult`,
+              schema: z.strictObject({ conflicts: z.array(state), rejected: z.array(rejection) }),
+              example: { conflicts: [], rejected: [] },
+            },
+          },
+        },
+      },
+      problems: ['invalid'],
+      async handle({ user, session, body, request }) {
+        const pushed = await push(store, { user, session }, resource, body, now().toISOString())
+        if (request.accepts(['application/json', PUSH_RESULT]) !== PUSH_RESULT)
+          return { status: 200, body: pushed.conflicts }
+        return { status: 200, headers: { 'Content-Type': PUSH_RESULT }, body: pushed }
+      },
+    }),
+  ]
+}
+
+/** Tells a client that speaks a former version of a resource, whatever it asks and whoever it is. */
+export function refuseOutdated(resources: readonly Resource[]): RequestHandler {
+  const versions = new Map(resources.map(({ name, version }) => [name, version]))
+  return (req, _res, next) => {
+    const [, name = '', version = ''] = req.path.split('/')
+    const current = versions.get(name)
+    if (current !== undefined && /^\d{1,9}$/.test(version) && Number(version) < current)
+      throw new Problem(
+        'outdated_client',
+        `Update the app: version ${current} of ${name} is spoken now.`,
+      )
+    next()
+  }
+}
+
+interface PullQuery {
+  lwt?: number
+  id?: string
+  limit?: number
+}
+
+const PULL_PARAMETERS: readonly Parameter[] = [
+  {
+    name: 'lwt',
+    description: 'From the last checkpoint; 0 at the start.',
+    schema: wholeNumber(0, MAX_SEQ),
+    json: { type: 'integer', minimum: 0 },
+  },
+  {
+    name: 'id',
+    description: 'From the last checkpoint; empty at the start.',
+    schema: z.string().max(100),
+    mayBeEmpty: true,
+  },
+  {
+    name: 'limit',
+    description: `How many documents at most; ${DEFAULT_LIMIT} if not given.`,
+    schema: wholeNumber(0, MAX_PULL_LIMIT),
+    json: { type: 'integer', minimum: 0, maximum: MAX_PULL_LIMIT },
+  },
+]

@@ -1,0 +1,165 @@
+/**
+ * Deciding what becomes of pushed rows. Pure: neither clock nor database, so that every rule can be
+ * tried on paper and replayed in the simulation.
+ */
+import { type Document, merge, type Resource, sameFields, settle } from '../../protocol/index.ts'
+
+/** The state of a document, as stored or as a client sends it. */
+export interface State {
+  readonly document: Document
+  readonly deleted: boolean
+}
+
+/** A valid pushed row. Fields that a client left out are absent, in both states. */
+export interface Row {
+  readonly id: string
+  readonly next: Readonly<Record<string, unknown>>
+  readonly nextDeleted: boolean
+  /** What the client wrote over; undefined where it knew of nothing. */
+  readonly assumed: Readonly<Record<string, unknown>> | undefined
+  readonly assumedDeleted: boolean
+  /** It is not quite what the client sent: its sender is to take over what is stored. */
+  readonly corrected?: true
+}
+
+/** Values that gave way, to be kept in the conflict journal. */
+export interface Loss {
+  readonly id: string
+  readonly cause: 'edit' | 'deletion'
+  readonly lost: Readonly<Record<string, unknown>>
+  readonly kept: Readonly<Record<string, unknown>>
+  /** When the losing edit was made. */
+  readonly lostAt: string
+}
+
+export interface Judgement {
+  /** What is to be stored, in order; each document once. */
+  readonly writes: readonly State[]
+  /** The stored states that differ from what was pushed; their senders are to take them over. */
+  readonly conflicts: readonly State[]
+  readonly losses: readonly Loss[]
+}
+
+/**
+ * Judges the rows of one batch in their order, each on what the one before has left.
+ *
+ * @param stored those of the documents that there are, deleted ones included, by id
+ * @param now UTC instant with milliseconds
+ */
+export function judge(
+  resource: Resource,
+  rows: readonly Row[],
+  stored: ReadonlyMap<string, State>,
+  now: string,
+): Judgement {
+  const writes = new Map<string, State>()
+  const conflicts = new Map<string, State>()
+  const losses: Loss[] = []
+  for (const row of rows) {
+    const current = writes.get(row.id) ?? stored.get(row.id)
+    const { state, loss } = judgeRow(resource, row, current, now)
+    if (state !== current) {
+      writes.delete(row.id)
+      writes.set(row.id, state)
+    }
+    if (isAsSent(state, row)) conflicts.delete(row.id)
+    else conflicts.set(row.id, state)
+    if (loss && Object.keys(loss.lost).length > 0) losses.push({ id: row.id, ...loss })
+  }
+  return { writes: [...writes.values()], conflicts: [...conflicts.values()], losses }
+}
+
+interface Verdict {
+  /** The state that the document has from then on: the current one itself where nothing changes. */
+  state: State
+  loss?: Omit<Loss, 'id'>
+}
+
+function judgeRow(resource: Resource, row: Row, current: State | undefined, now: string): Verdict {
+  if (!current || isRecreation(row, current)) {
+    const document = settle(resource, { ...row.next, id: row.id }, undefined, now)
+    return { state: { document, deleted: row.nextDeleted } }
+  }
+  const wanted = completed(row.next, current)
+  const isSame =
+    current.deleted === row.nextDeleted && sameFields(resource, current.document, wanted)
+  if (isSame) return { state: current } // a replay
+  const base = row.assumed && completed(row.assumed, current)
+  const isOverCurrent =
+    base && current.deleted === row.assumedDeleted && sameFields(resource, current.document, base)
+  if (isOverCurrent) {
+    const document = settle(resource, wanted, current.document, now)
+    return { state: { document, deleted: row.nextDeleted } }
+  }
+  const at = editedAt(row, now)
+  if (current.deleted) {
+    if (row.nextDeleted) return { state: current }
+    const lost = changes(resource, base, wanted, current.document)
+    return { state: current, loss: { cause: 'deletion', ...lost, lostAt: at } }
+  }
+  if (row.nextDeleted) {
+    const document = settle(
+      resource,
+      { ...current.document, updated_at: at },
+      current.document,
+      now,
+    )
+    const lost = base ? changes(resource, base, current.document, base) : NOTHING
+    const lostAt = current.document.updated_at
+    return { state: { document, deleted: true }, loss: { cause: 'deletion', ...lost, lostAt } }
+  }
+  const { document, lost, kept } = merge(resource, base, wanted, at, current.document, now)
+  const isUnchanged = sameFields(resource, document, current.document)
+  // Whichever of the two edits is the earlier one has lost, in every field that both changed.
+  const lostAt = at < current.document.updated_at ? at : current.document.updated_at
+  return {
+    state: isUnchanged ? current : { document, deleted: false },
+    loss: { cause: 'edit', lost, kept, lostAt },
+  }
+}
+
+const NOTHING = { lost: {}, kept: {} }
+
+/**
+ * A document made anew over a tombstone. The repetition of the creation that the tombstone ended is
+ * not that (its answer was lost, and somebody else has deleted it since): it has the same birth.
+ */
+function isRecreation(row: Row, current: State): boolean {
+  if (!current.deleted || row.assumed || row.nextDeleted) return false
+  const born = row.next.created_at
+  return born !== undefined && born !== current.document.created_at
+}
+
+/** With what it leaves out as it is: an older or a narrower client does not touch what it does not know. */
+function completed(given: Readonly<Record<string, unknown>>, current: State): Document {
+  return { ...current.document, ...given, id: current.document.id }
+}
+
+/** When the edit was made. A client that does not keep `updated_at` edits now. */
+function editedAt({ next, assumed }: Row, now: string): string {
+  const at = next.updated_at as string | undefined
+  if (at === undefined || at === assumed?.updated_at || at > now) return now
+  return at
+}
+
+/** What an edit from `base` to `edited` changed, beside what stands in its place. */
+function changes(
+  resource: Resource,
+  base: Document | undefined,
+  edited: Document,
+  standing: Document,
+) {
+  const from = base ?? standing
+  const names = resource.writable.filter((name) => edited[name] !== from[name])
+  const of = (document: Document) => Object.fromEntries(names.map((name) => [name, document[name]]))
+  return { lost: of(edited), kept: of(standing) }
+}
+
+/** Whether the sender holds just what is stored, in all that it sent. */
+function isAsSent({ document, deleted }: State, row: Row): boolean {
+  return (
+    !row.corrected &&
+    deleted === row.nextDeleted &&
+    Object.entries(row.next).every(([name, value]) => document[name] === value)
+  )
+}

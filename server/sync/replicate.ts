@@ -1,0 +1,89 @@
+/** The replication protocol, without HTTP and without SQL: protocol/README.md is its prose. */
+
+import type {
+  Checkpoint,
+  PushRow,
+  Rejection,
+  Resource,
+  WireDocument,
+} from '../../protocol/index.ts'
+import { keepLosses } from './journal.ts'
+import { judge, type State } from './judge.ts'
+import { withReferences } from './references.ts'
+import { isDocumentId, type Refusal, readRows, withoutIncomplete } from './rows.ts'
+import type { Store, Stored } from './store.ts'
+
+export interface Page {
+  /** A JSON array of documents as they are on the wire. */
+  documents: string
+  checkpoint: Checkpoint
+}
+
+/** The changes after a checkpoint. A page shorter than `limit` is the last one. */
+export async function pull(
+  store: Store,
+  user: string,
+  resource: Resource,
+  from: Checkpoint,
+  limit: number,
+): Promise<Page> {
+  const { documents, last } = await store.page(user, resource, from.lwt, limit)
+  return { documents, checkpoint: last ? { id: last.id, lwt: last.seq } : from }
+}
+
+export interface Pushed {
+  /** The stored states that differ from what was pushed. */
+  conflicts: WireDocument[]
+  rejected: Rejection[]
+}
+
+export interface Pusher {
+  user: string
+  /** Named in the conflict journal. */
+  session: string
+}
+
+/**
+ * Takes a batch of rows: those that are valid land together or, when something fails, not at all. A
+ * row that is not valid is answered with what is stored, or with a tombstone, and stops no other.
+ * The same batch again has no second effect.
+ *
+ * @param now UTC instant with milliseconds
+ */
+export async function push(
+  store: Store,
+  pusher: Pusher,
+  resource: Resource,
+  pushed: readonly PushRow[],
+  now: string,
+): Promise<Pushed> {
+  const reading = readRows(resource, pusher.user, pushed)
+  return store.transaction(pusher.user, async (transaction) => {
+    const ids = [...reading.rows, ...reading.refusals].map(({ id }) => id).filter(isDocumentId)
+    const stored = await transaction.read(resource, [...new Set(ids)])
+    const { rows, refusals } = withoutIncomplete(resource, reading, (id) => stored.has(id))
+    const judgement = judge(
+      resource,
+      await withReferences(transaction, resource, rows),
+      stored,
+      now,
+    )
+    await transaction.write(resource, judgement.writes)
+    await keepLosses(transaction, resource, judgement.losses, pusher, now)
+    return {
+      conflicts: [
+        ...judgement.conflicts.map(onTheWire),
+        ...refusals.map((refusal) => inPlaceOf(refusal, stored.get(refusal.id))),
+      ],
+      rejected: refusals.map(({ id, errors }) => ({ id, code: 'invalid', errors })),
+    }
+  })
+}
+
+function inPlaceOf({ sent }: Refusal, stored: Stored | undefined): WireDocument {
+  return stored ? onTheWire(stored) : ({ ...sent, _deleted: true } as unknown as WireDocument)
+}
+
+export function onTheWire({ document, deleted }: State): WireDocument {
+  return { ...document, _deleted: deleted }
+}

@@ -1,0 +1,106 @@
+import {
+  type FieldErrors,
+  id as idSchema,
+  type PushRow,
+  type Resource,
+} from '../../protocol/index.ts'
+import type { Row } from './judge.ts'
+
+/** A row that cannot be taken, with what the client sent. */
+export interface Refusal {
+  readonly id: string
+  readonly sent: Readonly<Record<string, unknown>>
+  readonly errors: FieldErrors
+}
+
+export interface Reading {
+  readonly rows: readonly Row[]
+  readonly refusals: readonly Refusal[]
+}
+
+type Fields = Record<string, unknown>
+
+/** Reads a pushed batch. What is wrong with a row refuses that row alone. */
+export function readRows(resource: Resource, user: string, pushed: readonly PushRow[]): Reading {
+  const rows: Row[] = []
+  const refusals: Refusal[] = []
+  for (const { newDocumentState: sent, assumedMasterState: assumed } of pushed) {
+    const read = readRow(resource, user, sent, assumed ?? undefined)
+    if ('errors' in read) refusals.push({ id: sent.id, sent, errors: read.errors })
+    else rows.push(read.row)
+  }
+  return { rows, refusals }
+}
+
+function readRow(
+  resource: Resource,
+  user: string,
+  sent: Fields,
+  assumed: Fields | undefined,
+): { row: Row } | { errors: FieldErrors } {
+  const { _deleted: nextDeleted = false, ...fields } = sent
+  const { success, data, error } = resource.document.partial().safeParse(fields)
+  const errors: FieldErrors = {}
+  for (const issue of error?.issues ?? []) {
+    const name = issue.path.join('.')
+    errors[name] = [...(errors[name] ?? []), issue.message]
+  }
+  if (typeof nextDeleted !== 'boolean') errors._deleted = ['Write true or false.']
+  if (resource.readOnly) errors[''] = [`${resource.name} are kept by the server.`]
+  if (resource.singleton && success && data.id !== user) errors.id = ['There is only your own.']
+  if (resource.singleton && nextDeleted) errors._deleted = [`A ${resource.singular} stays.`]
+  if (!success || Object.keys(errors).length > 0) return { errors }
+  const { id, ...next } = data as Fields & { id: string }
+  return {
+    row: {
+      id,
+      next,
+      nextDeleted: nextDeleted as boolean,
+      assumed: assumed && readAssumed(resource, assumed),
+      assumedDeleted: assumed?._deleted === true,
+    },
+  }
+}
+
+/** What the client believes is stored, in the form in which it would be. It may believe anything. */
+function readAssumed(resource: Resource, assumed: Fields): Fields {
+  const known = Object.entries(assumed).filter(
+    ([name]) => name !== 'id' && name in resource.document.shape,
+  )
+  return Object.fromEntries(
+    known.map(([name, value]) => {
+      const parsed = resource.document.shape[name]!.safeParse(value) as {
+        success: boolean
+        data?: unknown
+      }
+      return [name, parsed.success ? parsed.data : value]
+    }),
+  )
+}
+
+/** Rows that would create a document, but do not say all that it must have. */
+export function withoutIncomplete(
+  resource: Resource,
+  { rows, refusals }: Reading,
+  isStored: (id: string) => boolean,
+): Reading {
+  const complete: Row[] = []
+  const incomplete: Refusal[] = []
+  const created = new Set<string>()
+  for (const row of rows) {
+    const missing =
+      isStored(row.id) || created.has(row.id)
+        ? []
+        : resource.required.filter((name) => row.next[name] === undefined)
+    if (missing.length === 0) {
+      created.add(row.id)
+      complete.push(row)
+      continue
+    }
+    const errors = Object.fromEntries(missing.map((name) => [name, ['Required: it is missing.']]))
+    incomplete.push({ id: row.id, sent: { id: row.id, ...row.next }, errors })
+  }
+  return { rows: complete, refusals: [...refusals, ...incomplete] }
+}
+
+export const isDocumentId = (id: string) => idSchema().safeParse(id).success
