@@ -1,4 +1,5 @@
-// Does with a fresh clone what somebody who deploys it does: build it, start it, use it, restart it.
+// Does with a fresh clone what a newcomer does, `npm start`, and then what somebody who deploys it does:
+// build it, leave out what only development needs, start it, use it, restart it.
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -19,11 +20,14 @@ const environment = {
   PORT: String(port),
 }
 
+let server
 try {
   run('git', ['clone', '--quiet', root, clone], work)
-  run('npm', ['ci', '--silent'])
+  // The one command of the README, which installs what it needs.
+  await stop(await start({ NODE_ENV: '' }))
   run('npm', ['run', '--silent', 'build'])
-  let server = await start()
+  run('npm', ['prune', '--silent', '--omit=dev'])
+  await start()
   await call('/api/register/', {
     username: 'ann',
     email: 'ann@example.com',
@@ -32,20 +36,21 @@ try {
   const access = await signIn()
   const made = await call('/api/tasks/', { title: 'Book the ferry' }, access)
   await stop(server)
-  server = await start()
+  await start()
   const { results } = await call('/api/tasks/?search=ferry', undefined, await signIn())
   assert.deepEqual(results, [made])
   assert.match(await (await fetch(`${url}/api/docs/`)).text(), /swagger-ui/)
   await stop(server)
   console.log('built, started, used, restarted: the task is there')
 } finally {
+  server?.kill('SIGTERM')
   rmSync(work, { recursive: true, force: true })
 }
 
-async function start() {
-  const server = spawn('npm', ['start', '--silent'], {
+async function start(more = {}) {
+  server = spawn('npm', ['start', '--silent'], {
     cwd: clone,
-    env: environment,
+    env: { ...environment, ...more },
     stdio: 'inherit',
   })
   const ended = new Promise((_, reject) => {

@@ -116,6 +116,7 @@ export function id() {
   return z
     .uuid('Write a UUID, such as 0190a5c2-7a4e-7cc3-98c4-dc0c0c07398f.')
     .overwrite((value) => value.toLowerCase())
+    .refine((value) => !/^(0|f)\1*(-\1+)+$/.test(value), 'Write a UUID of your own making.')
 }
 
 /** The same field, or null. */

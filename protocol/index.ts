@@ -21,7 +21,7 @@ export {
 } from './problem.ts'
 export type { Profile } from './profile.ts'
 export * from './replication.ts'
-export { type Document, type DocumentOf, type Resource, stampFields } from './resource.ts'
+export { type Document, type DocumentOf, fieldOf, type Resource } from './resource.ts'
 export { settle, type Unsettled } from './settle.ts'
 export type { Task } from './tasks.ts'
 

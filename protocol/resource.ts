@@ -81,6 +81,11 @@ export const stampFields: Readonly<Record<Stamp, Field>> = {
   updated_at: instant('When it was last changed.'),
 }
 
+/** What a column or parameter of this name means: a field of the resource, or a stamp that all have. */
+export function fieldOf(resource: Resource, name: string): Field {
+  return resource.fields[name] ?? stampFields[name as Stamp]
+}
+
 export function defineResource<const F extends Fields>(definition: Definition<F>) {
   const { fields, initial, stamps = {} } = definition
   const fieldNames = Object.keys(fields)

@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process'
 import { ensureInstalled, root } from './install.mjs'
+import { stopWithParent } from './parent.mjs'
 
 ensureInstalled()
+stopWithParent()
 
 // Node's own watcher lets the old server end before it starts the new one.
 const watched = ['server', 'protocol', 'migrations'].map((folder) => `--watch-path=${folder}`)

@@ -1,26 +1,20 @@
 import { spawnSync } from 'node:child_process'
-import { createHash } from 'node:crypto'
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, lstatSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 export const root = fileURLToPath(new URL('..', import.meta.url))
 export const production = process.env.NODE_ENV === 'production'
 
-const lock = join(root, 'package-lock.json')
-const installed = join(root, 'node_modules/.package-lock.json')
-const stamp = join(root, 'node_modules/.tasktide-lock-hash')
-
 /** Makes a fresh clone, or one after `git pull`, runnable: needs nothing but node itself. */
 export function ensureInstalled() {
   requireNode(20, 19)
   if (isUpToDate()) return
-  console.error('Installing dependencies, once (npm ci)')
+  console.error('Installing dependencies (npm ci)')
   // Left alone, npm would heed an `omit` in somebody's npmrc; in production it leaves out dev itself.
   const include = production ? '' : ' --include=dev --include=optional'
   const { status } = spawnSync(`npm ci${include}`, { cwd: root, stdio: 'inherit', shell: true })
   if (status !== 0) fail('npm ci did not succeed: see above.')
-  writeFileSync(stamp, hashOfLock())
 }
 
 export function fail(message) {
@@ -34,16 +28,23 @@ function requireNode(major, minor) {
   fail(`Tasktide needs Node ${major}.${minor} or newer; this is ${process.version}.`)
 }
 
+/**
+ * Whether what is installed is what the lock file names. What somebody deployed, or linked from
+ * elsewhere, is theirs: it is never installed over.
+ */
 function isUpToDate() {
-  if (!existsSync(installed)) return false // absent, or an install that was cut off
-  const installedAt = statSync(installed).mtimeMs
-  if (existsSync(stamp) && statSync(stamp).mtimeMs >= installedAt) {
-    return readFileSync(stamp, 'utf8') === hashOfLock()
-  }
-  // Installed by hand. `npm install` writes both files, in either order.
-  return installedAt > statSync(lock).mtimeMs - 5_000
+  const modules = join(root, 'node_modules')
+  const isThere = existsSync(join(modules, '.package-lock.json'))
+  if (existsSync(modules) && (production || lstatSync(modules).isSymbolicLink())) return true
+  if (!isThere) return false // absent, or an install that was cut off
+  const wanted = packagesIn(join(root, 'package-lock.json'))
+  const installed = packagesIn(join(modules, '.package-lock.json'))
+  return Object.entries(wanted).every(
+    ([name, { version, optional }]) =>
+      name === '' || (installed[name] ? installed[name].version === version : optional),
+  )
 }
 
-function hashOfLock() {
-  return createHash('sha256').update(readFileSync(lock)).digest('hex')
+function packagesIn(file) {
+  return JSON.parse(readFileSync(file, 'utf8')).packages
 }

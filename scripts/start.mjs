@@ -1,21 +1,11 @@
 import { existsSync } from 'node:fs'
 import { ensureInstalled, fail, production } from './install.mjs'
+import { stopWithParent } from './parent.mjs'
 
 ensureInstalled()
 const { runFromEnvironment } = await load()
-if (process.env.npm_lifecycle_event) stopWithParent()
+stopWithParent()
 await runFromEnvironment()
-
-/** npm passes SIGTERM on to a shell, which dies of it alone and would leave the server behind. */
-function stopWithParent() {
-  const parent = process.ppid
-  const watch = setInterval(() => {
-    if (process.ppid === parent) return
-    clearInterval(watch)
-    process.kill(process.pid, 'SIGTERM')
-  }, 200)
-  watch.unref()
-}
 
 async function load() {
   if (!production) {

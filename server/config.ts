@@ -40,7 +40,7 @@ const trustProxy = z
 const environment = z.object({
   NODE_ENV: z.enum(['development', 'production', 'test']).default('development'),
   PORT: z.coerce.number().int().min(0).max(65_535).default(3000),
-  HOST: z.string().default('::'),
+  HOST: z.string().optional(),
   PUBLIC_URL: z
     .url({ protocol: /^https?$/, error: 'expected an http or https address' })
     .transform((value) => value.replace(/\/+$/, ''))
@@ -77,7 +77,7 @@ export type Config = ReturnType<typeof readConfig>
 export function readConfig(env: NodeJS.ProcessEnv = process.env) {
   const result = environment.safeParse(withoutBlanks(env))
   const faults = result.success
-    ? faultsInProduction(result.data)
+    ? faultsTogether(result.data)
     : result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)
   if (faults.length > 0 || !result.success)
     throw new Error(
@@ -103,9 +103,13 @@ export function withoutBlanks(env: NodeJS.ProcessEnv): Record<string, string> {
   return Object.fromEntries(entries.filter(([, value]) => value !== ''))
 }
 
-function faultsInProduction(data: z.output<typeof environment>): string[] {
-  if (data.NODE_ENV !== 'production' || data.SECRET_KEY !== undefined) return []
-  return ['SECRET_KEY: required in production; make one with: openssl rand -base64 32']
+function faultsTogether(data: z.output<typeof environment>): string[] {
+  const faults: string[] = []
+  if (data.DATABASE_TLS !== 'off' && /[?&]ssl/.test(data.DATABASE_URL ?? ''))
+    faults.push('DATABASE_TLS: DATABASE_URL says something of TLS (ssl…) too; say it once')
+  if (data.NODE_ENV === 'production' && data.SECRET_KEY === undefined)
+    faults.push('SECRET_KEY: required in production; make one with: openssl rand -base64 32')
+  return faults
 }
 
 function isNetwork(item: string): boolean {

@@ -1,6 +1,13 @@
 import { demonstrate } from './demonstration.ts'
 import { runFromEnvironment, type Server } from './main.ts'
 
+if (process.env.DATABASE_URL || process.env.NODE_ENV === 'production') {
+  process.stderr.write(
+    'npm run dev makes people whose password is known: unset DATABASE_URL and NODE_ENV.\n',
+  )
+  process.exit(1)
+}
+
 /** `npm run dev`: the server with two people in it who have something to do. */
 await runFromEnvironment(async (server: Server) => {
   const names = await demonstrate(server.app)

@@ -7,7 +7,7 @@ import { migrate, pendingMigrations } from './database/migrate.ts'
 import { type OpenDatabase, openDatabase } from './database/open.ts'
 import { createListener, drain } from './http/listener.ts'
 import { createLog, type Log } from './log.ts'
-import { orExplain } from './start-fault.ts'
+import { cannotListen, orExplain } from './start-fault.ts'
 
 export interface Server {
   /** Where it listens. */
@@ -38,7 +38,9 @@ export async function start(
     })
     const http = createListener(app.express)
     await new Promise<void>((listening, failed) => {
-      http.once('error', failed).listen(config.PORT, config.HOST, () => listening())
+      http
+        .once('error', (error) => failed(cannotListen(config, error)))
+        .listen(config.PORT, config.HOST, () => listening())
     })
     const { port } = http.address() as AddressInfo
     return {
@@ -65,6 +67,10 @@ export async function runFromEnvironment(
     const log = createLog(config.LOG_LEVEL, { readable: !config.isProduction })
     const server = await start(config, log)
     stopOnSignal(server, log)
+    void server.database.lost?.then(() => {
+      log.fatal('the embedded Postgres has ended, and with it this server: start it again')
+      process.exit(1)
+    })
     await afterStart?.(server)
     log.info(`Tasktide ${version()} listens at ${server.url} (try it at ${server.url}/api/docs/)`)
   })

@@ -15,8 +15,13 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
   migrations: { values: [], types: ['knex'] },
   'server/sync': { values: ['protocol/index.ts', 'uuid'] },
   'server/store': {
-    values: ['protocol/index.ts', 'server/database/connect.ts', 'node:timers/promises'],
-    types: ['server/sync/store.ts', 'knex', 'pg'],
+    values: [
+      'protocol/index.ts',
+      'server/sync/store.ts',
+      'server/database/connect.ts',
+      'node:timers/promises',
+    ],
+    types: ['knex', 'pg'],
   },
   'server/database': {
     values: [
@@ -49,7 +54,7 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
       'server/sync/edit.ts',
       'server/sync/journal.ts',
       'server/sync/replicate.ts',
-      'server/store/columns.ts',
+      'server/sync/store.ts',
       'server/database/connect.ts',
       'express',
       'zod',

@@ -32,6 +32,7 @@ export function createSessions(db: Database, tokens: Tokens, now: () => Date) {
     async open(user: string, userAgent: string): Promise<TokenPair> {
       const id = uuidv7()
       const moment = now()
+      await db('sessions').where({ user_id: user }).andWhere('expires_at', '<', moment).delete()
       await db('sessions').insert({
         id,
         user_id: user,

@@ -22,7 +22,6 @@ export function connect({ url, poolSize, tls, statementTimeoutMs }: ConnectionOp
       statement_timeout: statementTimeoutMs,
       // Postgres keeps its own limit; this one is for a line on which nothing comes any more.
       ...(statementTimeoutMs > 0 && { query_timeout: statementTimeoutMs + GRACE_MS }),
-      // Answers arrive in one packet more often than not; waiting to fill one costs up to 40 ms.
       keepAlive: true,
       connectionTimeoutMillis: 5_000,
       ...(tls !== 'off' && { ssl: { rejectUnauthorized: tls === 'verify' } }),

@@ -11,6 +11,8 @@ export interface EmbeddedPostgres {
   /** '18.4' */
   version: string
   source: 'npm' | 'system'
+  /** Resolves when Postgres has ended without being asked to; on Windows nobody notices. */
+  died?: Promise<void>
   /** Fast shutdown: open transactions are rolled back. May be called again. */
   stop(): Promise<void>
 }

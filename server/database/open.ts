@@ -7,6 +7,8 @@ export interface OpenDatabase {
   db: Database
   /** Runs work that may take longer than any request, such as a migration, on a connection of its own. */
   withoutTimeLimit<T>(work: (db: Database) => Promise<T>): Promise<T>
+  /** Resolves when a Postgres of ours has ended without being asked to. */
+  lost?: Promise<void>
   /** Closes the pool, and stops Postgres where it is ours. */
   close(): Promise<void>
 }
@@ -29,6 +31,7 @@ export async function openDatabase(config: Config, log: Log): Promise<OpenDataba
   return {
     db,
     withoutTimeLimit: unlimited(target),
+    ...(postgres.died && { lost: postgres.died }),
     async close() {
       await db.destroy()
       await postgres.stop()

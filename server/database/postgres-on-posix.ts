@@ -32,7 +32,7 @@ const WATCHED = `
 export async function runOnPosix(
   cluster: PostgresCluster,
   settings: Record<string, string>,
-): Promise<{ url: string; stop(): Promise<void> }> {
+): Promise<{ url: string; died: Promise<void>; stop(): Promise<void> }> {
   const socketDir = socketDirOf(cluster)
   const postmaster = await launchPatiently(cluster, socketDir, {
     ...settings,
@@ -43,6 +43,11 @@ export async function runOnPosix(
   })
   let stopped: Promise<void> | undefined
   return {
+    died: new Promise((died) => {
+      void postmaster.exited.then(() => {
+        if (!stopped) died()
+      })
+    }),
     // knex wants some host before the path.
     url: `postgres://${SUPERUSER}@localhost:${PORT}/postgres?host=${encodeURIComponent(socketDir)}`,
     stop() {

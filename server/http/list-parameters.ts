@@ -1,6 +1,5 @@
 import * as z from 'zod'
-import type { Field, Kind, Resource } from '../../protocol/index.ts'
-import { fieldOf } from '../store/columns.ts'
+import { type Field, fieldOf, type Kind, type Resource } from '../../protocol/index.ts'
 import type { Bookmark, Filter, Listing, Operator, OrderKey } from '../store/lists.ts'
 import type { Parameter } from './operation.ts'
 import { invalid } from './problems.ts'

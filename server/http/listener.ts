@@ -1,6 +1,8 @@
 import { createServer, IncomingMessage, type Server, ServerResponse } from 'node:http'
+import type express from 'express'
 import type { Express } from 'express'
-import { answerUnreadable } from './unreadable.ts'
+import { send } from './send.ts'
+import { answerUnreadable, unreadableTarget } from './unreadable.ts'
 
 /** Longer than the idle time of the usual load balancers, which else send into a closing socket. */
 const KEEP_ALIVE_MS = 65_000
@@ -27,9 +29,16 @@ export function createListener(app: Express): Server {
       // Otherwise Node answers a request without Host itself, in a form of its own.
       requireHostHeader: false,
     },
-    app,
+    (req, res) => serve(req as never, res as never),
   )
+  // An expectation that nobody knows may be left unmet; Node would refuse it in a form of its own.
+  server.on('checkExpectation', serve)
   return server.on('clientError', answerUnreadable)
+
+  function serve(req: express.Request, res: express.Response) {
+    // A target that is no URL reaches none of the app's handlers.
+    app(req, res, () => send(res, unreadableTarget()))
+  }
 }
 
 /** Stops accepting, and waits for what runs; what still runs after ten seconds is cut off. */

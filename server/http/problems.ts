@@ -2,6 +2,7 @@ import type { ErrorRequestHandler, RequestHandler } from 'express'
 import type * as z from 'zod'
 import { type FieldErrors, Problem } from '../../protocol/index.ts'
 import type { Log } from '../log.ts'
+import { UnknownUser } from '../sync/store.ts'
 import { send } from './send.ts'
 
 /** Parses what came from outside, or refuses it with what is wrong with each field. */
@@ -19,6 +20,9 @@ export function invalid(what: string, errors: FieldErrors): Problem {
   return new Problem('invalid', detail, { errors })
 }
 
+/** Of a body made of nothing but unknown names, these are enough to see. */
+const MAX_UNKNOWN = 20
+
 function fieldErrors(error: z.ZodError, known: readonly string[]): FieldErrors {
   const errors: FieldErrors = Object.create(null)
   const add = (name: string, message: string) => {
@@ -26,7 +30,8 @@ function fieldErrors(error: z.ZodError, known: readonly string[]): FieldErrors {
   }
   for (const issue of error.issues) {
     if (issue.code === 'unrecognized_keys')
-      for (const key of issue.keys) add(shortened(key), `Unknown. Known are: ${known.join(', ')}.`)
+      for (const key of issue.keys.slice(0, MAX_UNKNOWN))
+        add(shortened(key), `Unknown. Known are: ${known.join(', ')}.`)
     else if (issue.code === 'invalid_type' && issue.input === undefined && issue.path.length > 0)
       add(issue.path.join('.'), 'Required: it is missing.')
     else add(issue.path.join('.'), issue.message)
@@ -73,10 +78,18 @@ export const answerProblems =
 /** What is not meant for the caller stays inside: an unknown error says nothing but its status. */
 export function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error
+  if (error instanceof UnknownUser)
+    return new Problem('token_not_valid', 'The account is not there any more.')
   const { status, type, code } = (error ?? {}) as { status?: number; type?: string; code?: string }
   if (type !== undefined && BODY_FAULTS[type]) return BODY_FAULTS[type]()
+  if (status === 412) return new Problem('precondition_failed')
   if (status !== undefined && status >= 400 && status < 500)
     return new Problem('malformed', 'The request cannot be read; check its path and its encoding.')
+  if (code === '57014')
+    return new Problem('unavailable', 'This took too long; ask for less, or try again.', {
+      headers: { 'Retry-After': '2' },
+      cause: error,
+    })
   if (isDatabaseAway(error, code))
     return new Problem('unavailable', 'The database cannot be reached at the moment; try again.', {
       headers: { 'Retry-After': '2' },
@@ -99,8 +112,13 @@ const BODY_FAULTS: Record<string, () => Problem> = {
 
 function isDatabaseAway(error: unknown, code: string | undefined): boolean {
   if (!(error instanceof Error)) return false
-  // 08: connection exceptions; 57P: shut down; 53: out of resources; 57014: statement timeout.
-  if (code && /^(08...|57P..|53...|57014|ECONN\w+|ENOENT|EPIPE|ENOTFOUND|ETIMEDOUT)$/.test(code))
+  // 08: connection exceptions; 57P: shut down; 53: out of resources.
+  if (
+    code &&
+    /^(08...|57P..|53...|ECONN\w+|ENOENT|EPIPE|ENOTFOUND|ETIMEDOUT|EAI_AGAIN|E(HOST|NET)UNREACH)$/.test(
+      code,
+    )
+  )
     return true
   return (
     error.name === 'KnexTimeoutError' ||

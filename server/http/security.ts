@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import cors from 'cors'
 import type { RequestHandler } from 'express'
 import helmet from 'helmet'
+import { Problem } from '../../protocol/index.ts'
 
 const HSTS_SECONDS = 365 * 24 * 60 * 60
 
@@ -33,6 +34,7 @@ export function redirectToHttps(publicUrl: string): RequestHandler {
   return (req, res, next) => {
     if (req.secure || req.path === '/healthz') next()
     else {
+      if (!URL.canParse(req.originalUrl, publicUrl)) throw new Problem('malformed')
       // The target may be a whole URL, of any host: only its path is ours.
       const { pathname, search } = new URL(req.originalUrl, publicUrl)
       const target = req.originalUrl.startsWith('/') ? req.originalUrl : `${pathname}${search}`

@@ -21,7 +21,7 @@ export function swaggerUi(): Router {
   })
   for (const file of ['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png'])
     router.get(`${PATH}/${file}`, (_req, res) => {
-      res.sendFile(path.join(absolutePath(), file), { maxAge: '1h' })
+      res.sendFile(path.join(absolutePath(), file), { maxAge: '1h', acceptRanges: false })
     })
   router.all([PATH, `${PATH}/*file`], (req) => {
     const allow = 'GET, HEAD'

@@ -1,5 +1,7 @@
+import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { Problem } from '../../protocol/index.ts'
+import type { Answer } from './operation.ts'
 
 /** Answers what Node could not read as a request at all, in the form of every other refusal. */
 export function answerUnreadable(error: NodeJS.ErrnoException, socket: Duplex): void {
@@ -7,14 +9,29 @@ export function answerUnreadable(error: NodeJS.ErrnoException, socket: Duplex): 
     socket.destroy()
     return
   }
-  const problem =
-    error.code === 'HPE_HEADER_OVERFLOW'
-      ? new Problem('too_large', 'The headers are larger than 16 kB.')
-      : new Problem('malformed', 'This is not an HTTP request that can be read.')
+  const problem = problemOf(error.code)
   const body = JSON.stringify(problem.body())
   socket.end(
-    `HTTP/1.1 ${problem.status} ${problem.status === 413 ? 'Content Too Large' : 'Bad Request'}\r\n` +
+    `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}\r\n` +
       `Content-Type: application/problem+json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
       `Connection: close\r\n\r\n${body}`,
   )
+}
+
+/** For a request that is HTTP, but whose target cannot be read as a path. */
+export function unreadableTarget(): Answer {
+  const problem = new Problem('malformed', 'The target of the request is not a path.')
+  return {
+    status: problem.status,
+    headers: { 'Content-Type': 'application/problem+json' },
+    body: problem.body(),
+  }
+}
+
+function problemOf(code: string | undefined): Problem {
+  if (code === 'HPE_HEADER_OVERFLOW')
+    return new Problem('headers_too_large', 'The headers are larger than 16 kB.')
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT')
+    return new Problem('timed_out', 'The request did not come to its end in time.')
+  return new Problem('malformed', 'This is not an HTTP request that can be read.')
 }

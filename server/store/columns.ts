@@ -1,5 +1,4 @@
-import type { Field, Kind, Resource } from '../../protocol/index.ts'
-import { stampFields } from '../../protocol/index.ts'
+import { fieldOf, type Kind, type Resource } from '../../protocol/index.ts'
 
 /** How each kind of value is kept. A choice is an enum of its own, in meaning order. */
 const SQL_TYPES: Record<Exclude<Kind, 'choice'>, string> = {
@@ -17,10 +16,6 @@ const SQL_TYPES: Record<Exclude<Kind, 'choice'>, string> = {
 /** Every column of a resource that a client sees, in the order in which documents show them. */
 export function columnsOf(resource: Resource): readonly string[] {
   return ['id', ...resource.fieldNames, 'created_at', 'updated_at']
-}
-
-export function fieldOf(resource: Resource, column: string): Field {
-  return resource.fields[column] ?? stampFields[column as keyof typeof stampFields]
 }
 
 /** The SQL type of a column, for casts: `tasks_priority`, `timestamptz`, … */

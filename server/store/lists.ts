@@ -1,6 +1,6 @@
-import type { Document, Resource } from '../../protocol/index.ts'
+import { type Document, fieldOf, type Resource } from '../../protocol/index.ts'
 import { type Database, run } from '../database/connect.ts'
-import { documentSql, fieldOf, sqlType } from './columns.ts'
+import { documentSql, sqlType } from './columns.ts'
 import { named } from './statements.ts'
 
 /** Reading lists for people, as opposed to changes for replicas: filters, order, pages. */

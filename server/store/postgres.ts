@@ -3,7 +3,13 @@ import type { Knex } from 'knex'
 import type pg from 'pg'
 import type { Document } from '../../protocol/index.ts'
 import { type Database, run, runOn } from '../database/connect.ts'
-import type { Encoded, Store, Stored, Transaction } from '../sync/store.ts'
+import {
+  type Encoded,
+  type Store,
+  type Stored,
+  type Transaction,
+  UnknownUser,
+} from '../sync/store.ts'
 import { columnsOf } from './columns.ts'
 import {
   changesSql,
@@ -54,7 +60,8 @@ export function postgresStore(db: Database): Store {
       return takeTurn(user, () =>
         retried(() =>
           db.transaction(async (trx) => {
-            await trx.raw('select from feeds where user_id = ? for update', [user])
+            const { rowCount } = await trx.raw(LOCK, [user])
+            if (rowCount === 0) throw new UnknownUser()
             return work(transactionOn(trx, user))
           }),
         ),
@@ -97,6 +104,8 @@ function transactionOn(trx: Knex.Transaction, user: string): Transaction {
     },
   }
 }
+
+const LOCK = 'select from feeds where user_id = ? for update'
 
 const RESERVE = named(
   'update feeds set seq = seq + $2::bigint where user_id = $1 returning seq - $2::bigint',

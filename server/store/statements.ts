@@ -1,4 +1,4 @@
-import type { Resource } from '../../protocol/index.ts'
+import { type Resource, resources } from '../../protocol/index.ts'
 import type { Statement } from '../database/connect.ts'
 import type { Edit } from '../sync/store.ts'
 import { columnsOf, documentSql, sqlType, wireDocumentSql } from './columns.ts'
@@ -153,20 +153,23 @@ function stampSql(stamp: string, flag: string, value: string): string {
 function referenceSql(resource: Resource, column: string, value: string): string[] {
   const references = resource.fields[column]?.references
   if (references === undefined) return []
+  const target: Resource = resources[references as keyof typeof resources]
   const plain = value.replace(/::.*/, '')
   return [
-    `(${plain}::uuid is null or exists (select from ${references} c
+    `(${plain}::uuid is null or exists (select from ${target.table} c
       where c.user_id = $1 and c.id = ${plain}::uuid and not c.deleted))`,
   ]
 }
 
-/** One statement for each resource, made when first needed. */
+let keptCount = 0
+
+/** One statement for each resource, made when first needed; these few always have their plans kept. */
 function kept(text: (resource: Resource) => string): (resource: Resource) => Statement {
   const statements = new Map<Resource, Statement>()
   return (resource) => {
     let statement = statements.get(resource)
     if (!statement) {
-      statement = named(text(resource))
+      statement = { name: `tasktide_${resource.name}_${++keptCount}`, text: text(resource) }
       statements.set(resource, statement)
     }
     return statement

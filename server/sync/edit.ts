@@ -31,6 +31,7 @@ const MAX_ROUNDS = 20
  * did not get the answer may simply repeat its request.
  *
  * @param input the fields given, with the id
+ * @throws UnknownUser
  */
 export async function create(
   store: Store,
@@ -48,6 +49,7 @@ export async function create(
       return { outcome: isReplay(resource, input, stored) ? 'unchanged' : 'conflict', stored }
     const field = await unknownReference(store, user, resource, input)
     if (field) return { outcome: 'unknown_reference', field }
+    await store.transaction(user, async () => {}) // throws where the user is gone
   }
   throw new Error(`${resource.name}: a creation found no quiet moment`)
 }

@@ -32,6 +32,11 @@ export interface Edit {
   readonly now: string
 }
 
+/** There is no such user any more: an account may go while its requests are under way. */
+export class UnknownUser extends Error {
+  override name = 'UnknownUser'
+}
+
 export interface Store {
   /** The document, unless it is deleted. */
   find(user: string, resource: Resource, id: string): Promise<Encoded | undefined>
@@ -55,6 +60,8 @@ export interface Store {
   /**
    * Runs `work` while nobody else writes this user's documents. All that it wrote is there
    * afterwards, or, when it throws, nothing. Work of different users shares nothing.
+   *
+   * @throws UnknownUser
    */
   transaction<T>(user: string, work: (transaction: Transaction) => Promise<T>): Promise<T>
 

@@ -19,7 +19,7 @@ const WIRE = {
   accounts: 'b8ee8db23b46',
   replication: '19c07ef7e9db',
   'conflicts@0': '96060640c54f',
-  problems: 'ed542cb90eef',
+  problems: 'c5dbc6cf8405',
 }
 
 const REMEDY = `

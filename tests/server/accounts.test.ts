@@ -307,3 +307,17 @@ function register(wanted: {
 function signIn(username: string, password = PASSWORD): Promise<Reply> {
   return server.call('POST', '/api/token/', { username, password })
 }
+
+test('whose account goes while they write is told so, and it is no fault of the server', async () => {
+  const gone = await server.person()
+  await gone.call('GET', '/api/tasks/')
+  await server.testDatabase.db('users').where({ id: gone.id }).delete()
+  const replies = [
+    await gone.call('POST', '/api/tasks/', { title: 'Milk' }),
+    await gone.call('POST', '/replication/tasks/0/push', [
+      { newDocumentState: { id: randomUUID(), title: 'Milk' } },
+    ]),
+  ]
+  for (const reply of replies)
+    expect(reply).toMatchObject({ status: 401, body: { code: 'token_not_valid' } })
+})

@@ -508,13 +508,13 @@ describe('a path', () => {
 
   test('that is longer than a request line may be is refused', async () => {
     await expectRefused(() => spoken('GET', `/api/tasks/?search=${long(100_000)}`), {
-      code: 'too_large',
+      code: 'headers_too_large',
     })
   })
 
   test('a header that is too long is refused', async () => {
     await expectRefused(() => spoken('GET', '/api/tasks/', { 'x-long': long(100_000) }), {
-      code: 'too_large',
+      code: 'headers_too_large',
     })
   })
 

@@ -15,7 +15,6 @@ describe('the environment', () => {
       NODE_ENV: 'development',
       isProduction: false,
       PORT: 3000,
-      HOST: '::',
       DATABASE_POOL_SIZE: 8,
       DATABASE_TLS: 'off',
       DATA_DIR: '.data',

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Resource, resources } from '../../protocol/index.ts'
+import { fieldOf, type Resource, resources } from '../../protocol/index.ts'
 import type { Database } from '../../server/database/connect.ts'
-import { columnsOf, fieldOf, sqlType } from '../../server/store/columns.ts'
+import { columnsOf, sqlType } from '../../server/store/columns.ts'
 import { createDatabase, type TestDatabase } from '../support/database.ts'
 
 let database: TestDatabase

@@ -75,7 +75,10 @@ export async function startServer(environment: Record<string, string> = {}): Pro
     readable: false,
     to: { write: (line) => void logged.push(line) },
   })
-  const server = await start(config, log, { now: clock.now, passwords })
+  const server = await start(config, log, { now: clock.now, passwords }).catch(async (error) => {
+    await testDatabase.drop()
+    throw error
+  })
   const call = callerTo(server.url)
   return {
     ...server,
