@@ -6,14 +6,21 @@ const PASSWORD_MIN_CHARACTERS = 8
 /** bcrypt reads no further, so a longer password would be cut silently. */
 const PASSWORD_MAX_BYTES = 72
 
+/** Longer texts are not even normalised, which for some takes time that grows with the square. */
+const MAX_UNREAD = 1_000
+
+/** Nothing that cannot be seen: two names that look the same would be two people. */
+const USERNAME =
+  /^(?!\p{Default_Ignorable_Code_Point})[\p{L}\p{N}](?:(?!\p{Default_Ignorable_Code_Point})[\p{L}\p{M}\p{N}._+-])*$/u
+
 /** No @ in a username, so that a sign-in name is either an email address or a username. */
 export const username = z
   .string()
-  .max(1_000, 'Use at most 150 characters.')
+  .max(MAX_UNREAD, { error: 'Use at most 150 characters.', abort: true })
   .overwrite((value) => value.normalize('NFKC'))
   .min(1, 'Choose a username.')
   .max(150, 'Use at most 150 characters.')
-  .regex(/^[\p{L}\p{M}\p{N}._+-]+$/u, 'Use letters, digits and . _ + - only.')
+  .regex(USERNAME, 'Use letters, digits and . _ + - only, a letter or digit first.')
 
 export const email = z
   .email('Write an email address, such as ann@example.com.')
@@ -22,7 +29,7 @@ export const email = z
 /** Normalised (NFKC, as RFC 8265 asks), so that the same keys give the same bytes on every device. */
 export const password = z
   .string()
-  .max(1_000, 'Use at most 72 bytes.')
+  .max(MAX_UNREAD, { error: 'Use at most 72 bytes.', abort: true })
   .overwrite((value) => value.normalize('NFKC'))
   .refine((value) => [...value].length >= PASSWORD_MIN_CHARACTERS, 'Use at least 8 characters.')
   .refine(
@@ -47,7 +54,7 @@ export const credentials = z.strictObject({
   password: z
     .string()
     .min(1)
-    .max(1_000)
+    .max(MAX_UNREAD, { error: 'No password is as long.', abort: true })
     .overwrite((value) => value.normalize('NFKC')),
 })
 

@@ -35,7 +35,7 @@ export interface Field<S extends z.ZodType = z.ZodType> {
 export function text(description: string, { min = 0, max }: { min?: 0 | 1; max: number }) {
   const wellFormed = z
     .string()
-    .max(max, `Use at most ${max} characters.`)
+    .max(max, { error: `Use at most ${max} characters.`, abort: true })
     .refine(isStorable, 'Remove the NUL or broken (unpaired surrogate) characters.')
   const schema = min === 0 ? wellFormed : wellFormed.regex(/\S/, 'Write something: it is blank.')
   return { kind: 'text', schema, nullable: false, description } satisfies Field

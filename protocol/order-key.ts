@@ -18,7 +18,10 @@ const TIE_DIGITS = 5
 export function orderKey(description: string) {
   const schema = z
     .string()
-    .max(MAX_LENGTH, 'Give the neighbours new keys: this one has grown too long.')
+    .max(MAX_LENGTH, {
+      error: 'Give the neighbours new keys: this one has grown too long.',
+      abort: true,
+    })
     .regex(orderKeyPattern(), 'Write a key made by the fractional-indexing package, such as a0V.')
   return { kind: 'order_key', schema, nullable: false, description } satisfies Field
 }

@@ -35,7 +35,7 @@ function timezone(description: string) {
   const remedy = 'Write an IANA timezone, such as Europe/Lisbon or UTC.'
   const schema = z
     .string()
-    .max(64)
+    .max(64, { error: remedy, abort: true })
     // Offsets such as +02:00 are no timezones (they know no summer time), though engines take them.
     .regex(/^[A-Za-z]/, remedy)
     .refine((value) => isKnown(() => new Intl.DateTimeFormat('en', { timeZone: value })), remedy)
@@ -46,7 +46,7 @@ function locale(description: string) {
   const remedy = 'Write a BCP 47 language tag, such as en or pt-BR.'
   const schema = z
     .string()
-    .max(35)
+    .max(35, { error: remedy, abort: true })
     .refine((value) => isKnown(() => new Intl.Locale(value)), remedy)
   return { kind: 'text', schema, nullable: false, description } satisfies Field
 }

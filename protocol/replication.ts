@@ -10,7 +10,7 @@ import type { Document } from './resource.ts'
 export const MAX_PUSH_ROWS = 1_000
 export const MAX_PUSH_BYTES = 5 * 1024 * 1024
 /** A page that is shorter than asked for means the end, so a larger limit is refused, never cut. */
-export const MAX_PULL_LIMIT = 10_000
+export const MAX_PULL_LIMIT = 2_000
 
 /** A document on the wire. */
 export type WireDocument = Document & { _deleted: boolean }

@@ -14,6 +14,7 @@ async function load() {
     return import('../server/main.ts')
   }
   const built = new URL('../dist/server/main.js', import.meta.url)
-  if (!existsSync(built)) fail('There is no dist: run `npm run build` first (or unset NODE_ENV).')
+  if (!existsSync(built))
+    fail('There is no dist: run `npm ci --include=dev && npm run build` first (or unset NODE_ENV).')
   return import(built.href)
 }

@@ -2,7 +2,7 @@ import express, { type Express } from 'express'
 import { type Resource, resources } from '../protocol/index.ts'
 import { type Accounts, createAccounts } from './accounts/accounts.ts'
 import { createPasswords, type Passwords } from './accounts/passwords.ts'
-import { createSessions } from './accounts/sessions.ts'
+import { createSessions, type Sessions } from './accounts/sessions.ts'
 import { createTokens } from './accounts/tokens.ts'
 import type { Config } from './config.ts'
 import type { Database } from './database/connect.ts'
@@ -13,12 +13,15 @@ import { conflictOperations } from './http/conflicts.ts'
 import { mount } from './http/mount.ts'
 import type { Operation } from './http/operation.ts'
 import { answerProblems, notFound } from './http/problems.ts'
+import { createPullStreams, type PullStreams } from './http/pull-streams.ts'
 import { refuseOutdated, replicationOperations } from './http/replication.ts'
 import { beginRequests } from './http/requests.ts'
 import { restOperations } from './http/rest.ts'
 import { crossOrigin, redirectToHttps, securityHeaders } from './http/security.ts'
 import { swaggerUi } from './http/swagger-ui.ts'
 import type { Log } from './log.ts'
+import { createFollowers, type Followers } from './realtime/followers.ts'
+import type { Hints } from './realtime/hints.ts'
 import { postgresLists } from './store/lists.ts'
 import { postgresStore } from './store/postgres.ts'
 import type { Store } from './sync/store.ts'
@@ -30,6 +33,7 @@ export interface AppDependencies {
   db: Database
   log: Log
   version: string
+  hints: Hints
   /** The clock; tests set their own. */
   now?: () => Date
   passwords?: Passwords
@@ -41,6 +45,9 @@ export interface App {
   operations: readonly Operation[]
   store: Store
   accounts: Accounts
+  sessions: Sessions
+  followers: Followers
+  streams: PullStreams
 }
 
 /** The whole HTTP surface, in the order in which a request meets it. */
@@ -50,14 +57,17 @@ export function createApp({
   db,
   log,
   version,
+  hints,
   now = () => new Date(),
   passwords = createPasswords(),
 }: AppDependencies): App {
   const publicUrl = config.PUBLIC_URL
   const tokens = createTokens(now, secret, config.SECRET_KEY_PREVIOUS)
-  const sessions = createSessions(db, tokens, now)
+  const sessions = createSessions(db, tokens, now, hints.ended)
   const accounts = createAccounts(db, passwords, sessions, now)
-  const store = postgresStore(db)
+  const store = postgresStore(db, hints.changed)
+  const followers = createFollowers(store, log)
+  const streams = createPullStreams(followers, now)
   const lists = postgresLists(db)
 
   const api: Operation[] = [
@@ -66,7 +76,7 @@ export function createApp({
     ),
     ...conflictOperations({ store, now }),
     ...Object.values<Resource>(resources).flatMap((resource) =>
-      replicationOperations(resource, { store, now }),
+      replicationOperations(resource, { store, streams, now }),
     ),
     ...accountOperations(accounts, sessions),
   ]
@@ -87,5 +97,5 @@ export function createApp({
   app.use(swaggerUi())
   app.use(notFound)
   app.use(answerProblems(log))
-  return { express: app, operations, store, accounts }
+  return { express: app, operations, store, accounts, sessions, followers, streams }
 }

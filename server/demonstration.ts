@@ -7,7 +7,7 @@ const PASSWORD = 'tide comes and goes'
 
 const PEOPLE = [
   {
-    username: 'ann',
+    username: 'demo-ann',
     categories: [
       { name: 'Home', color: '#16a34a', tasks: ['Water the plants', 'Fix the tap'] },
       { name: 'Travel', color: '#0ea5e9', tasks: ['Book the ferry', 'Renew the passport'] },
@@ -15,7 +15,7 @@ const PEOPLE = [
     tasks: ['Call Bob'],
   },
   {
-    username: 'bob',
+    username: 'demo-bob',
     categories: [
       { name: 'Work', color: '#f97316', tasks: ['Write the report', 'Plan the sprint'] },
     ],
@@ -26,20 +26,22 @@ const PEOPLE = [
 /**
  * Makes two people with categories and tasks, where they are not there yet.
  *
- * @returns how they sign in
+ * @returns how those sign in who were made
  */
 export async function demonstrate({ accounts, store }: Pick<App, 'accounts' | 'store'>) {
+  const made: { username: string; password: string }[] = []
   for (const person of PEOPLE) {
     const { username } = person
     try {
       const email = `${username}@example.com`
       const { id } = await accounts.register({ username, email, password: PASSWORD })
       await fill(id, person)
+      made.push({ username, password: PASSWORD })
     } catch (error) {
       if (!(error instanceof Problem && error.errors?.username)) throw error
     }
   }
-  return PEOPLE.map(({ username }) => ({ username, password: PASSWORD }))
+  return made
 
   async function fill(user: string, { categories, tasks }: (typeof PEOPLE)[number]) {
     for (const { name, color, tasks: titles } of categories) {

@@ -6,7 +6,9 @@ import { type Config, readConfig } from './config.ts'
 import { migrate, pendingMigrations } from './database/migrate.ts'
 import { type OpenDatabase, openDatabase } from './database/open.ts'
 import { createListener, drain } from './http/listener.ts'
+import { startRealtime } from './live.ts'
 import { createLog, type Log } from './log.ts'
+import { openHints } from './realtime/hints.ts'
 import { cannotListen, orExplain } from './start-fault.ts'
 
 export interface Server {
@@ -28,7 +30,9 @@ export async function start(
   try {
     await prepareSchema(config, database, log)
     const secret = config.SECRET_KEY ?? keptSecret(config.DATA_DIR)
+    const hints = await openHints(database.target, log)
     const app = createApp({
+      hints,
       config,
       secret,
       db: database.db,
@@ -37,6 +41,12 @@ export async function start(
       ...replaced,
     })
     const http = createListener(app.express)
+    const realtime = startRealtime(http, {
+      app,
+      hints,
+      log,
+      now: replaced.now ?? (() => new Date()),
+    })
     await new Promise<void>((listening, failed) => {
       http
         .once('error', (error) => failed(cannotListen(config, error)))
@@ -48,7 +58,9 @@ export async function start(
       app,
       database,
       async stop() {
+        await realtime.close()
         await drain(http)
+        await hints.close()
         await database.close()
       },
     }
@@ -89,7 +101,7 @@ async function prepareSchema(config: Config, database: OpenDatabase, log: Log): 
 
 function stopOnSignal(server: Server, log: Log): void {
   let stopping = false
-  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     process.on(signal, () => {
       if (stopping) return
       stopping = true

@@ -74,9 +74,14 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
       'server/sync/store.ts',
       'server/store/lists.ts',
       'server/accounts/',
+      'server/realtime/followers.ts',
       'server/log.ts',
       'node:stream',
     ],
+  },
+  'server/realtime': {
+    values: ['protocol/index.ts', 'server/database/connect.ts', 'pg', 'socket.io', 'node:crypto'],
+    types: ['server/accounts/', 'server/sync/store.ts', 'server/log.ts', 'node:http'],
   },
   server: {
     values: [

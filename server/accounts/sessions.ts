@@ -1,7 +1,7 @@
 import { v7 as uuidv7 } from 'uuid'
 import type { TokenPair } from '../../protocol/index.ts'
 import { type Database, run } from '../database/connect.ts'
-import { REFRESH_SECONDS, type Tokens, tokenNotValid } from './tokens.ts'
+import { type AccessClaims, REFRESH_SECONDS, type Tokens, tokenNotValid } from './tokens.ts'
 
 /** How long another node may go on believing in a session that has ended. */
 const BELIEF_MS = 1_000
@@ -16,6 +16,13 @@ const IS_LIVE = {
     where s.id = $1 and s.revoked_at is null and s.expires_at > $2 and u.is_active`,
 }
 
+const ARE_LIVE = {
+  name: 'sessions_are_live',
+  text: `
+    select s.id from sessions s join users u on u.id = s.user_id
+    where s.id = any ($1::uuid[]) and s.revoked_at is null and s.expires_at > $2 and u.is_active`,
+}
+
 interface Row {
   user_id: string
   generation: number
@@ -23,9 +30,14 @@ interface Row {
 }
 
 /** The signed-in devices, and the tokens that they hold. */
-export function createSessions(db: Database, tokens: Tokens, now: () => Date) {
+export function createSessions(
+  db: Database,
+  tokens: Tokens,
+  now: () => Date,
+  ended: (session: string) => void = () => {},
+) {
   const beliefs = new Map<string, { until: number; live: Promise<boolean> }>()
-  const claims = new Map<string, { user: string; session: string; expires: number }>()
+  const claims = new Map<string, AccessClaims>()
 
   return {
     /** Starts a session on a device. */
@@ -49,7 +61,7 @@ export function createSessions(db: Database, tokens: Tokens, now: () => Date) {
      *
      * @throws Problem `token_not_valid`: forged, expired, or its session or user is gone
      */
-    async authenticate(token: string): Promise<{ user: string; session: string }> {
+    async authenticate(token: string): Promise<AccessClaims> {
       let known = claims.get(token)
       if (!known || known.expires * 1000 <= now().getTime()) {
         known = await tokens.checkAccess(token)
@@ -96,6 +108,12 @@ export function createSessions(db: Database, tokens: Tokens, now: () => Date) {
         throw tokenNotValid('The session has ended; sign in again.')
     },
 
+    /** Those of the sessions that are still good, whatever was believed of them. */
+    async stillLive(ids: readonly string[]): Promise<Set<string>> {
+      const rows = await run<[string]>(db, ARE_LIVE, [ids, now()])
+      return new Set(rows.map(([id]) => id))
+    },
+
     /** Ends the session of this refresh token; ending it again is no fault. */
     async close(refresh: string): Promise<void> {
       await end((await tokens.checkRefresh(refresh)).session)
@@ -122,6 +140,7 @@ export function createSessions(db: Database, tokens: Tokens, now: () => Date) {
   async function end(session: string): Promise<void> {
     await db('sessions').where({ id: session, revoked_at: null }).update({ revoked_at: now() })
     beliefs.delete(session)
+    ended(session)
   }
 
   /** Asked of the database once a second for each session in use, however many requests it makes. */

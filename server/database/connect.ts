@@ -3,10 +3,13 @@ import type pg from 'pg'
 
 export type Database = Knex
 
-export interface ConnectionOptions {
+export interface ConnectionTarget {
   url: string
-  poolSize: number
   tls: 'off' | 'require' | 'verify'
+}
+
+export interface ConnectionOptions extends ConnectionTarget {
+  poolSize: number
   statementTimeoutMs: number
 }
 
@@ -17,20 +20,27 @@ export function connect({ url, poolSize, tls, statementTimeoutMs }: ConnectionOp
   return knex({
     client: 'pg',
     connection: {
-      connectionString: url,
-      application_name: 'tasktide',
+      ...clientOptions({ url, tls }),
       statement_timeout: statementTimeoutMs,
       // Postgres keeps its own limit; this one is for a line on which nothing comes any more.
       ...(statementTimeoutMs > 0 && { query_timeout: statementTimeoutMs + GRACE_MS }),
-      keepAlive: true,
-      connectionTimeoutMillis: 5_000,
-      ...(tls !== 'off' && { ssl: { rejectUnauthorized: tls === 'verify' } }),
     },
     pool: { min: 0, max: poolSize },
     acquireConnectionTimeout: 10_000,
     // It would print errors, with the SQL, past our log; they reach us as rejections anyway.
     log: { warn() {}, error() {}, deprecate() {}, debug() {} },
   })
+}
+
+/** What every connection has in common, in the pool or beside it. */
+export function clientOptions({ url, tls }: ConnectionTarget) {
+  return {
+    connectionString: url,
+    application_name: 'tasktide',
+    keepAlive: true,
+    connectionTimeoutMillis: 5_000,
+    ...(tls !== 'off' && { ssl: { rejectUnauthorized: tls === 'verify' } }),
+  }
 }
 
 /** A statement of SQL whose plan each connection keeps under its name. */

@@ -27,6 +27,9 @@ export interface EmbeddedPostgresOptions {
   places?: Iterable<BinaryPlace>
 }
 
+/** Its log is to say what went wrong, not what people wrote. */
+const QUIET = { log_error_verbosity: 'terse', log_min_error_statement: 'panic' }
+
 /**
  * Runs a real Postgres of our own; rejects with DatabaseUnavailable and a remedy when it cannot.
  *
@@ -44,5 +47,5 @@ export async function startEmbeddedPostgres({
   const cluster = await openCluster(dataDir, places, env, settings.fsync !== 'off')
   const run = process.platform === 'win32' ? runOnWindows : runOnPosix
   const { version, source } = cluster.binaries
-  return { version, source, ...(await run(cluster, settings)) }
+  return { version, source, ...(await run(cluster, { ...QUIET, ...settings })) }
 }

@@ -1,10 +1,12 @@
 import type { Config } from '../config.ts'
 import type { Log } from '../log.ts'
-import { type ConnectionOptions, connect, type Database } from './connect.ts'
+import { type ConnectionTarget, connect, type Database } from './connect.ts'
 import { startEmbeddedPostgres } from './embedded-postgres.ts'
 
 export interface OpenDatabase {
   db: Database
+  /** Where it is, for a connection beside the pool. */
+  target: ConnectionTarget
   /** Runs work that may take longer than any request, such as a migration, on a connection of its own. */
   withoutTimeLimit<T>(work: (db: Database) => Promise<T>): Promise<T>
   /** Resolves when a Postgres of ours has ended without being asked to. */
@@ -22,7 +24,7 @@ export async function openDatabase(config: Config, log: Log): Promise<OpenDataba
   if (config.DATABASE_URL !== undefined) {
     const target = { url: config.DATABASE_URL, tls: config.DATABASE_TLS }
     const db = connect({ ...options, ...target })
-    return { db, withoutTimeLimit: unlimited(target), close: () => db.destroy() }
+    return { db, target, withoutTimeLimit: unlimited(target), close: () => db.destroy() }
   }
   const postgres = await startEmbeddedPostgres({ dataDir: config.DATA_DIR })
   log.info({ version: postgres.version, source: postgres.source }, 'embedded Postgres is running')
@@ -30,6 +32,7 @@ export async function openDatabase(config: Config, log: Log): Promise<OpenDataba
   const db = connect({ ...options, ...target })
   return {
     db,
+    target,
     withoutTimeLimit: unlimited(target),
     ...(postgres.died && { lost: postgres.died }),
     async close() {
@@ -39,7 +42,7 @@ export async function openDatabase(config: Config, log: Log): Promise<OpenDataba
   }
 }
 
-function unlimited(target: Pick<ConnectionOptions, 'url' | 'tls'>) {
+function unlimited(target: ConnectionTarget) {
   return async <T>(work: (db: Database) => Promise<T>): Promise<T> => {
     const db = connect({ ...target, poolSize: 1, statementTimeoutMs: 0 })
     try {

@@ -25,7 +25,7 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
         name: 'Registration',
         schema: protocol.registration,
         examples: {
-          usual: { username: 'ann', email: 'ann@example.com', password: 'a ferry to Lisbon' },
+          usual: { username: 'maria', email: 'maria@example.com', password: 'a ferry to Lisbon' },
         },
       },
       answers: {
@@ -35,8 +35,8 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
           schema: protocol.account,
           example: {
             id: '0190a5c2-7a4e-7cc3-98c4-dc0c0c07398f',
-            username: 'ann',
-            email: 'ann@example.com',
+            username: 'maria',
+            email: 'maria@example.com',
             created_at: '2026-11-22T08:30:00.000Z',
           },
         },
@@ -53,7 +53,7 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       body: {
         name: 'Credentials',
         schema: protocol.credentials,
-        examples: { usual: { username: 'ann', password: 'a ferry to Lisbon' } },
+        examples: { usual: { username: 'maria', password: 'a ferry to Lisbon' } },
       },
       answers: { 200: { description: 'The tokens of the session.', ...pair } },
       problems: ['invalid', 'credentials_not_valid'],

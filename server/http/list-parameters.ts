@@ -99,7 +99,7 @@ const pageSize: Parameter = {
 const cursor: Parameter = {
   name: 'cursor',
   description:
-    'Pages that stay right while documents come and go: start with an empty cursor, then follow `next`. Such a list is not counted.',
+    'Pages that stay right while documents come and go: start with an empty cursor (in Swagger UI: tick *Send empty value*), then follow `next`. Such a list is not counted.',
   schema: z.string().max(8_000),
   mayBeEmpty: true,
 }

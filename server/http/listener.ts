@@ -1,11 +1,17 @@
 import { createServer, IncomingMessage, type Server, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type express from 'express'
 import type { Express } from 'express'
 import { send } from './send.ts'
-import { answerUnreadable, unreadableTarget } from './unreadable.ts'
+import { answerUnreadable, tooManyAtOnce, unreadableTarget } from './unreadable.ts'
 
 /** Longer than the idle time of the usual load balancers, which else send into a closing socket. */
 const KEEP_ALIVE_MS = 65_000
+/** How long a request may take to arrive, and an answer to make no progress. */
+const REQUEST_MS = 60_000
+const STALLED_MS = 60_000
+/** Requests of one connection that may be under way at once; browsers and proxies send one. */
+const MAX_PIPELINED = 8
 const DRAIN_MS = 10_000
 const SWEEP_MS = 50
 
@@ -26,6 +32,7 @@ export function createListener(app: Express): Server {
       IncomingMessage: Request,
       ServerResponse: Response,
       keepAliveTimeout: KEEP_ALIVE_MS,
+      requestTimeout: REQUEST_MS,
       // Otherwise Node answers a request without Host itself, in a form of its own.
       requireHostHeader: false,
     },
@@ -33,9 +40,16 @@ export function createListener(app: Express): Server {
   )
   // An expectation that nobody knows may be left unmet; Node would refuse it in a form of its own.
   server.on('checkExpectation', serve)
+  // Whoever does not read what was asked for has it wait in memory.
+  server.setTimeout(STALLED_MS)
+  const underWay = new WeakMap<Socket, number>()
   return server.on('clientError', answerUnreadable)
 
   function serve(req: express.Request, res: express.Response) {
+    const count = (underWay.get(req.socket) ?? 0) + 1
+    underWay.set(req.socket, count)
+    res.once('close', () => underWay.set(req.socket, underWay.get(req.socket)! - 1))
+    if (count > MAX_PIPELINED) return send(res, tooManyAtOnce())
     // A target that is no URL reaches none of the app's handlers.
     app(req, res, () => send(res, unreadableTarget()))
   }

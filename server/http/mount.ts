@@ -59,7 +59,7 @@ function handlerOf(operation: Operation, { sessions, limit, maxBodyBytes }: Moun
   }
 }
 
-const NOBODY = { user: '', session: '' }
+const NOBODY = { user: '', session: '', expires: 0 }
 
 /** @throws Problem `unauthenticated` when there is none */
 function bearerToken(req: Request): string {
@@ -110,7 +110,17 @@ function bodyReader(limit: number): BodyReader {
       throw new Problem('invalid', 'Send a JSON body.', { errors: { '': ['It is missing.'] } })
     if (!req.is(types))
       throw new Problem('unsupported_media_type', 'Send JSON, with Content-Type: application/json.')
+    const tooLarge = new Problem('too_large', `The body is larger than ${limit} bytes.`, {
+      // The rest of it is not waited for.
+      headers: { Connection: 'close' },
+    })
+    if (Number(req.headers['content-length'] ?? 0) > limit) throw tooLarge
     await new Promise<void>((resolve, reject) => {
+      let size = 0
+      req.on('data', (chunk: Buffer) => {
+        size += chunk.length
+        if (size > limit) reject(tooLarge)
+      })
       read(req, res, (error) => (error ? reject(error) : resolve()))
     })
     return req.body

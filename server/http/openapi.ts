@@ -43,7 +43,9 @@ function describe(operations: readonly Operation[], { version, publicUrl }: Abou
         'The `access` token that POST /api/token/ answers with: alone, without quotes or `Bearer`. It is good for 15 minutes.',
     })
     .addSchema('Problem', jsonSchema(problemSchema, 'output'))
-  for (const tag of new Set(operations.map(({ tag }) => tag))) builder.addTag({ name: tag })
+  // A newcomer reads from the top, and begins with an account.
+  const tags = new Set(['account', ...operations.map(({ tag }) => tag)])
+  for (const name of tags) builder.addTag({ name })
   const paths = new Set(operations.map(({ path }) => path))
   for (const path of paths) {
     const atPath = operations.filter((operation) => operation.path === path)

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http'
 import type { Request } from 'express'
 import type * as z from 'zod'
 import type { ProblemCode } from '../../protocol/index.ts'
@@ -72,6 +73,8 @@ export interface Call<B = never> {
   /** Whose request it is. Empty for an operation that anybody may call. */
   readonly user: string
   readonly session: string
+  /** When its token runs out: seconds since 1970. */
+  readonly expires: number
   readonly params: Readonly<Record<string, string>>
   readonly query: Readonly<Record<string, unknown>>
   readonly body: B
@@ -83,6 +86,8 @@ export interface Answer {
   readonly headers?: Readonly<Record<string, string>>
   /** JSON text as it is sent, or a value to be written as such. */
   readonly body?: string | object
+  /** Writes the body itself, over time, once the headers are out. */
+  readonly stream?: (response: ServerResponse) => void
 }
 
 /** Ties the type of the body that `handle` sees to the schema that checks it. */

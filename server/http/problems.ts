@@ -122,7 +122,7 @@ function isDatabaseAway(error: unknown, code: string | undefined): boolean {
     return true
   return (
     error.name === 'KnexTimeoutError' ||
-    /^Connection terminated|^timeout expired|^Client has encountered|^Query read timeout/.test(
+    /Connection terminated|timeout expired|Client has encountered|Query read timeout/.test(
       error.message,
     )
   )

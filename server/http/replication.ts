@@ -14,6 +14,7 @@ import type { Store } from '../sync/store.ts'
 import { exampleDocument } from './examples.ts'
 import { wholeNumber } from './list-parameters.ts'
 import { type Operation, operation, type Parameter } from './operation.ts'
+import type { PullStreams } from './pull-streams.ts'
 
 /** A client that asks for this type is also told which rows were rejected, and why. */
 export const PUSH_RESULT = 'application/vnd.tasktide.push+json'
@@ -21,10 +22,16 @@ export const PUSH_RESULT = 'application/vnd.tasktide.push+json'
 const DEFAULT_LIMIT = 100
 const MAX_SEQ = Number.MAX_SAFE_INTEGER
 
+export interface ReplicationDependencies {
+  store: Store
+  streams: PullStreams
+  now: () => Date
+}
+
 /** The replication face of a resource, on the wire that RxDB's clients speak. */
 export function replicationOperations(
   resource: Resource,
-  { store, now }: { store: Store; now: () => Date },
+  { store, streams, now }: ReplicationDependencies,
 ): Operation[] {
   const { name, version } = resource
   const path = `/replication/${name}/${version}`
@@ -67,6 +74,26 @@ export function replicationOperations(
           body: `{"documents":${documents},"checkpoint":${JSON.stringify(checkpoint)}}`,
         }
       },
+    }),
+    operation({
+      ...common,
+      id: `stream_${name}`,
+      method: 'get',
+      path: `${path}/pullStream`,
+      summary: `Changes of ${name} as they happen`,
+      description:
+        'Server-sent events: `data: {"documents": […], "checkpoint": {…}}`, in the order of the feed. Pull when it opens. It ends when the token does, and whenever the order would be in doubt: open it again.',
+      answers: {
+        200: {
+          description: 'The stream.',
+          name: `${name}Events`,
+          schema: z.string(),
+          example: ': open\n\n',
+          mediaTypes: ['text/event-stream'],
+        },
+      },
+      problems: [],
+      handle: (call) => streams.serve(resource, call),
     }),
     operation({
       ...common,

@@ -13,6 +13,9 @@ declare global {
   }
 }
 
+/** Links are made of it where PUBLIC_URL is not set. */
+const HOST = /^[\w.-]+(:\d+)?$|^\[[\da-f:.]+\](:\d+)?$/i
+
 /**
  * Begins every request: its id, the headers of every response, and the line in the log when it is
  * over. The log has the path without its query, because searches are made of people's own words.
@@ -39,8 +42,8 @@ export function beginRequests(headers: ReadonlyMap<string, string>, log: Log): R
         })
       })
     }
-    if (req.headers.host === undefined && req.httpVersion === '1.1')
-      throw new Problem('malformed', 'The request has no Host header.')
+    if (req.httpVersion === '1.1' && !HOST.test(req.headers.host ?? ''))
+      throw new Problem('malformed', 'The request has no Host header that names a host.')
     next()
   }
 }

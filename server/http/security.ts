@@ -23,6 +23,7 @@ export function securityHeaders({ https }: { https: boolean }): ReadonlyMap<stri
       directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
     },
     strictTransportSecurity: https ? { maxAge: HSTS_SECONDS, includeSubDomains: false } : false,
+    frameguard: { action: 'deny' },
     // Web apps on other origins may read answers: CORS decides which.
     crossOriginResourcePolicy: { policy: 'cross-origin' },
   })({} as never, collector, () => {})

@@ -2,12 +2,17 @@ import type { ServerResponse } from 'node:http'
 import type { Answer } from './operation.ts'
 
 /** Writes an answer in one go. Headers that were set on `res` before are kept. */
-export function send(res: ServerResponse, { status, headers, body }: Answer): void {
+export function send(res: ServerResponse, { status, headers, body, stream }: Answer): void {
   res.statusCode = status
   for (const name in headers) {
     // Others may have said already what an answer varies with.
     if (name === 'Vary') res.appendHeader(name, headers[name]!)
     else res.setHeader(name, headers[name]!)
+  }
+  if (stream) {
+    res.flushHeaders()
+    stream(res)
+    return
   }
   if (body === undefined) {
     res.end()

@@ -19,11 +19,21 @@ export function answerUnreadable(error: NodeJS.ErrnoException, socket: Duplex): 
 }
 
 /** For a request that is HTTP, but whose target cannot be read as a path. */
-export function unreadableTarget(): Answer {
-  const problem = new Problem('malformed', 'The target of the request is not a path.')
+export const unreadableTarget = () =>
+  answer(new Problem('malformed', 'The target of the request is not a path.'))
+
+/** For a connection that sends request after request without waiting for answers. */
+export const tooManyAtOnce = () =>
+  answer(
+    new Problem('too_many_requests', 'Wait for answers before sending more on one connection.', {
+      headers: { 'Retry-After': '1' },
+    }),
+  )
+
+function answer(problem: Problem): Answer {
   return {
     status: problem.status,
-    headers: { 'Content-Type': 'application/problem+json' },
+    headers: { 'Content-Type': 'application/problem+json', ...problem.headers },
     body: problem.body(),
   }
 }

@@ -2,6 +2,7 @@ import { type Document, fieldOf, type Resource } from '../../protocol/index.ts'
 import { type Database, run } from '../database/connect.ts'
 import { documentSql, sqlType } from './columns.ts'
 import { named } from './statements.ts'
+import { createTurns } from './turns.ts'
 
 /** Reading lists for people, as opposed to changes for replicas: filters, order, pages. */
 
@@ -57,7 +58,11 @@ export interface Lists {
   ): Promise<{ documents: Document[]; more: boolean }>
 }
 
+/** A search through many long texts may take seconds: of one user, so many at a time. */
+const LISTS_AT_ONCE = 2
+
 export function postgresLists(db: Database): Lists {
+  const takeTurn = createTurns({ lanes: LISTS_AT_ONCE })
   return {
     async page(user, resource, listing, limit, offset) {
       const values: unknown[] = [user]
@@ -73,7 +78,7 @@ export function postgresLists(db: Database): Lists {
             where ${where} order by ${order}
             limit $${values.length - 1}::bigint offset $${values.length}::bigint
           ) page)`
-      const [row] = await run<[string, string]>(db, named(text), values)
+      const [row] = await takeTurn(user, () => run<[string, string]>(db, named(text), values))
       return { count: Number(row![0]), results: row![1] }
     },
 
@@ -87,7 +92,7 @@ export function postgresLists(db: Database): Lists {
         select ${documentSql(resource)}::text from ${resource.table} t
         where ${where}${beyond} order by ${orderSql(resource, listing.order, backward)}
         limit $${values.length}::bigint`
-      const rows = await run<[string]>(db, named(text), values)
+      const rows = await takeTurn(user, () => run<[string]>(db, named(text), values))
       const documents = rows.slice(0, limit).map(([json]) => JSON.parse(json) as Document)
       if (backward) documents.reverse()
       return { documents, more: rows.length > limit }

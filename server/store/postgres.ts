@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Knex } from 'knex'
 import type pg from 'pg'
-import type { Document } from '../../protocol/index.ts'
+import { type Document, resources, type WireDocument } from '../../protocol/index.ts'
 import { type Database, run, runOn } from '../database/connect.ts'
 import {
   type Encoded,
@@ -15,7 +15,10 @@ import {
   changesSql,
   editStatement,
   findSql,
+  frameSql,
+  headsSql,
   insertSql,
+  MAX_FRAME_DOCUMENTS,
   named,
   pageSql,
   placeholdSql,
@@ -28,9 +31,17 @@ type EncodedRow = [seq: string, json: string]
 type PageRow = [documents: string | null, id: string | null, seq: string | null]
 type StoredRow = [seq: string, deleted: boolean, json: string]
 
-/** The Store in Postgres. */
-export function postgresStore(db: Database): Store {
+/** A page may be large: of one user, so many at a time. */
+const PAGES_AT_ONCE = 3
+
+/**
+ * The Store in Postgres.
+ *
+ * @param changed is told of each user whose changes have been committed
+ */
+export function postgresStore(db: Database, changed: (user: string) => void = () => {}): Store {
   const takeTurn = createTurns()
+  const takePage = createTurns({ lanes: PAGES_AT_ONCE })
 
   return {
     async find(user, resource, id) {
@@ -44,8 +55,11 @@ export function postgresStore(db: Database): Store {
 
     insert(user, resource, document) {
       const values = columnsOf(resource).map((column) => document[column])
-      return takeTurn(user, () =>
-        writeOne(() => run<EncodedRow>(db, insertSql(resource), [user, ...values])),
+      return announced(
+        user,
+        takeTurn(user, () =>
+          writeOne(() => run<EncodedRow>(db, insertSql(resource), [user, ...values])),
+        ),
       )
     },
 
@@ -53,19 +67,45 @@ export function postgresStore(db: Database): Store {
       const { statement, values } = editStatement(resource, edit)
       if (edit.action === 'patch' && Object.keys(edit.fields).length === 0)
         return Promise.resolve(undefined)
-      return takeTurn(user, () => writeOne(() => run<EncodedRow>(db, statement, [user, ...values])))
+      return announced(
+        user,
+        takeTurn(user, () => writeOne(() => run<EncodedRow>(db, statement, [user, ...values]))),
+      )
     },
 
-    transaction(user, work) {
-      return takeTurn(user, () =>
+    async transaction(user, work) {
+      let wrote = false
+      const result = await takeTurn(user, () =>
         retried(() =>
           db.transaction(async (trx) => {
             const { rowCount } = await trx.raw(LOCK, [user])
             if (rowCount === 0) throw new UnknownUser()
-            return work(transactionOn(trx, user))
+            const transaction = transactionOn(trx, user, () => {
+              wrote = true
+            })
+            return work(transaction)
           }),
         ),
       )
+      if (wrote) changed(user)
+      return result
+    },
+
+    async heads(users) {
+      const rows = await run<[user: string, seq: string]>(db, headsSql, [users])
+      return new Map(rows.map(([user, seq]) => [user, Number(seq)]))
+    },
+
+    async frame(user, seq) {
+      const [row] = await run<[string, ...(string | null)[]]>(db, frameSql, [user, seq])
+      if (!row) return { seq }
+      const [head, ...texts] = row
+      const documents: Record<string, WireDocument[]> = {}
+      Object.keys(resources).forEach((name, i) => {
+        if (texts[i]) documents[name] = JSON.parse(texts[i])
+      })
+      const fits = Object.values(documents).every(({ length }) => length <= MAX_FRAME_DOCUMENTS)
+      return { seq: Number(head), ...(fits && { documents }) }
     },
 
     async changes(user, resource, seq, limit) {
@@ -73,14 +113,22 @@ export function postgresStore(db: Database): Store {
     },
 
     async page(user, resource, seq, limit) {
-      const rows = await run<PageRow>(db, pageSql(resource), [user, seq, limit])
+      const rows = await takePage(user, () =>
+        run<PageRow>(db, pageSql(resource), [user, seq, limit]),
+      )
       const [documents, id, last] = rows[0]!
       return { documents: documents ?? '[]', last: id ? { id, seq: Number(last) } : undefined }
     },
   }
+
+  async function announced(user: string, write: Promise<Encoded | undefined>) {
+    const written = await write
+    if (written) changed(user)
+    return written
+  }
 }
 
-function transactionOn(trx: Knex.Transaction, user: string): Transaction {
+function transactionOn(trx: Knex.Transaction, user: string, wrote: () => void): Transaction {
   const connection: Promise<pg.Client> = trx.client.acquireConnection()
   return {
     async read(resource, ids) {
@@ -93,6 +141,7 @@ function transactionOn(trx: Knex.Transaction, user: string): Transaction {
 
     async write(resource, documents) {
       if (documents.length === 0) return
+      wrote()
       const rows = documents.map(({ document, deleted }, i) => ({
         ...document,
         deleted,

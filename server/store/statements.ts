@@ -61,6 +61,32 @@ function leastValue(resource: Resource, name: string): string {
   return { flag: 'false', instant: 'now()', record: "'{}'" }[kind as string] ?? "''"
 }
 
+/** More changes than these at once are for a pull. */
+export const MAX_FRAME_DOCUMENTS = 100
+
+/** `$1` user, `$2` seq. The head, and for each resource the changes between, one more than fit. */
+export const frameSql: Statement = {
+  name: 'tasktide_frame',
+  text: `
+    select f.seq, ${Object.values<Resource>(resources)
+      .map(
+        (resource) => `
+      (select '[' || string_agg(p.json, ',') || ']' from (
+        select ${wireDocumentSql(resource)}::text as json from ${resource.table} t
+        where t.user_id = $1 and t.seq > $2 and t.seq <= f.seq
+        order by t.seq limit ${MAX_FRAME_DOCUMENTS + 1}
+      ) p)`,
+      )
+      .join(', ')}
+    from feeds f where f.user_id = $1`,
+}
+
+/** `$1` users. */
+export const headsSql: Statement = {
+  name: 'tasktide_heads',
+  text: 'select user_id, seq from feeds where user_id = any ($1::uuid[])',
+}
+
 /** `$1` user, then the columns in order. Fills a placeholder; leaves anything else alone. */
 export const insertSql = kept((resource) => {
   const columns = columnsOf(resource)

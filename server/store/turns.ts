@@ -4,33 +4,36 @@ import { Problem } from '../../protocol/index.ts'
 const MAX_WAITING = 1_000
 
 /**
- * Lets one piece of work per key run at a time, in the order of asking. Writers of one user wait for
- * each other anyway, on the feed's row; here they do so without each holding a pooled connection,
- * so that one busy user cannot starve the others.
+ * Lets so much work per key run at a time, in the order of asking; what is beyond waits here rather
+ * than in the pool, so that one busy user cannot starve the others. With one lane (the default) work
+ * of a key is serial: writers of one user wait for each other anyway, on the feed's row, and here
+ * they do so without each holding a connection.
+ *
+ * @throws Problem `too_many_requests` when too much is waiting
  */
-export function createTurns() {
-  const last = new Map<string, Promise<unknown>>()
-  const waiting = new Map<string, number>()
-  return function takeTurn<T>(key: string, work: () => Promise<T>): Promise<T> {
-    const count = waiting.get(key) ?? 0
-    if (count >= MAX_WAITING) return Promise.reject(tooMany())
-    waiting.set(key, count + 1)
-    const before = last.get(key)
-    const turn = before ? before.then(work, work) : Promise.resolve().then(work)
-    last.set(key, turn)
-    const leave = () => {
-      waiting.set(key, waiting.get(key)! - 1)
-      if (last.get(key) !== turn) return
-      last.delete(key)
-      waiting.delete(key)
+export function createTurns({ lanes = 1 } = {}) {
+  const queues = new Map<string, { running: number; waiting: (() => void)[] }>()
+
+  return async function takeTurn<T>(key: string, work: () => Promise<T>): Promise<T> {
+    const queue = queues.get(key) ?? { running: 0, waiting: [] }
+    queues.set(key, queue)
+    if (queue.running < lanes) queue.running++
+    else {
+      if (queue.waiting.length >= MAX_WAITING) throw tooMany()
+      await new Promise<void>((go) => queue.waiting.push(go))
     }
-    turn.then(leave, leave)
-    return turn
+    try {
+      return await work()
+    } finally {
+      const next = queue.waiting.shift()
+      if (next) next()
+      else if (--queue.running === 0) queues.delete(key)
+    }
   }
 }
 
 function tooMany(): Problem {
-  return new Problem('too_many_requests', 'Too many writes of yours are waiting; try again.', {
+  return new Problem('too_many_requests', 'Too many requests of yours are waiting; try again.', {
     headers: { 'Retry-After': '1' },
   })
 }

@@ -20,6 +20,9 @@ export interface Reading {
 
 type Fields = Record<string, unknown>
 
+/** A message may list every unknown name of a row. */
+const MAX_MESSAGE = 300
+
 /** Reads a pushed batch. What is wrong with a row refuses that row alone. */
 export function readRows(resource: Resource, user: string, pushed: readonly PushRow[]): Reading {
   const rows: Row[] = []
@@ -40,16 +43,16 @@ function readRow(
 ): { row: Row } | { errors: FieldErrors } {
   const { _deleted: nextDeleted = false, ...fields } = sent
   const { success, data, error } = resource.document.partial().safeParse(fields)
-  const errors: FieldErrors = {}
+  const errors: FieldErrors = Object.create(null)
   for (const issue of error?.issues ?? []) {
     const name = issue.path.join('.')
-    errors[name] = [...(errors[name] ?? []), issue.message]
+    errors[name] = [...(errors[name] ?? []), issue.message.slice(0, MAX_MESSAGE)]
   }
   if (typeof nextDeleted !== 'boolean') errors._deleted = ['Write true or false.']
   if (resource.readOnly) errors[''] = [`${resource.name} are kept by the server.`]
   if (resource.singleton && success && data.id !== user) errors.id = ['There is only your own.']
   if (resource.singleton && nextDeleted) errors._deleted = [`A ${resource.singular} stays.`]
-  if (!success || Object.keys(errors).length > 0) return { errors }
+  if (!success || Object.keys(errors).length > 0) return { errors: { ...errors } }
   const { id, ...next } = data as Fields & { id: string }
   return {
     row: {
@@ -62,20 +65,17 @@ function readRow(
   }
 }
 
-/** What the client believes is stored, in the form in which it would be. It may believe anything. */
-function readAssumed(resource: Resource, assumed: Fields): Fields {
-  const known = Object.entries(assumed).filter(
-    ([name]) => name !== 'id' && name in resource.document.shape,
-  )
-  return Object.fromEntries(
-    known.map(([name, value]) => {
-      const parsed = resource.document.shape[name]!.safeParse(value) as {
-        success: boolean
-        data?: unknown
-      }
-      return [name, parsed.success ? parsed.data : value]
-    }),
-  )
+/**
+ * What the client believes is stored, in the form in which it would be. It may believe anything: what
+ * no document could say is no base for a merge.
+ */
+function readAssumed(resource: Resource, assumed: Fields): Fields | undefined {
+  const { shape } = resource.document
+  const known = Object.entries(assumed).filter(([name]) => Object.hasOwn(shape, name))
+  const parsed = resource.document.partial().safeParse(Object.fromEntries(known))
+  if (!parsed.success) return undefined
+  const { id: _, ...fields } = parsed.data
+  return fields
 }
 
 /** Rows that would create a document, but do not say all that it must have. */

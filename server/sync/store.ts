@@ -4,7 +4,7 @@
  * Every call takes the user first, and sees and touches that user's documents only: an id that
  * belongs to somebody else is simply not there.
  */
-import type { Document, Resource } from '../../protocol/index.ts'
+import type { Document, Resource, WireDocument } from '../../protocol/index.ts'
 
 /** A document in its JSON text, so that what is only passed on is never taken apart. */
 export interface Encoded {
@@ -70,6 +70,18 @@ export interface Store {
    * The counter rises in commit order, so whoever has seen n has seen everything up to n.
    */
   changes(user: string, resource: Resource, seq: number, limit: number): Promise<Stored[]>
+
+  /** How far the feeds of these users are. */
+  heads(users: readonly string[]): Promise<Map<string, number>>
+
+  /**
+   * The changes after `seq` of all kinds, in one read, with how far the feed is then. Without
+   * documents when there are more than fit into one frame.
+   */
+  frame(
+    user: string,
+    seq: number,
+  ): Promise<{ seq: number; documents?: Record<string, WireDocument[]> }>
 
   /** The same as `changes`, as a JSON array of documents in their wire form, with where it ends. */
   page(

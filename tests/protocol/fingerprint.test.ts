@@ -16,7 +16,7 @@ const WIRE = {
   'categories@0': 'f7fcd349d3d0',
   'profile@0': '1f968af11eaa',
   'tasks@0': '498699e94dfe',
-  accounts: 'b8ee8db23b46',
+  accounts: '2c1f7000918a',
   replication: '19c07ef7e9db',
   'conflicts@0': '96060640c54f',
   problems: 'c5dbc6cf8405',

@@ -663,3 +663,13 @@ function replyOf(status: number, headers: Record<string, string>, text: string):
     body: text === '' ? undefined : JSON.parse(text),
   }
 }
+
+test('a body that is announced as too large is refused before it comes', async () => {
+  const socket = net.connect(Number(new URL(server.url).port), '127.0.0.1')
+  socket.write(
+    'POST /api/token/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 999999999\r\n\r\n{',
+  )
+  let answer = ''
+  for await (const chunk of socket) answer += chunk
+  expect(answer).toMatch(/^HTTP\/1.1 413 .*"code":"too_large"/s)
+})

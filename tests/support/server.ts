@@ -128,7 +128,7 @@ export function callerTo(url: string, headers: Record<string, string> = {}): Cal
       ...(body !== undefined && { body: JSON.stringify(body) }),
       ...(options.raw !== undefined && { body: options.raw }),
     })
-    const text = await response.text()
+    const text = await textOf(response)
     const isJson = /json/.test(response.headers.get('content-type') ?? '')
     return {
       status: response.status,
@@ -137,6 +137,15 @@ export function callerTo(url: string, headers: Record<string, string> = {}): Cal
       text,
     }
   }
+}
+
+/** The whole body; of a stream, which has no end, what comes first. */
+async function textOf(response: Response): Promise<string> {
+  if (!/event-stream/.test(response.headers.get('content-type') ?? '')) return response.text()
+  const reader = response.body!.getReader()
+  const { value } = await reader.read()
+  await reader.cancel()
+  return new TextDecoder().decode(value)
 }
 
 function movableClock(): Clock {

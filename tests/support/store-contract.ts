@@ -1,9 +1,16 @@
 import { randomUUID } from 'node:crypto'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { type Document, type Resource, resources, settle } from '../../protocol/index.ts'
 import type { Database } from '../../server/database/connect.ts'
-import type { Edit, Encoded, Store, Stored } from '../../server/sync/store.ts'
+import {
+  type Edit,
+  type Encoded,
+  type Store,
+  type Stored,
+  UnknownUser,
+} from '../../server/sync/store.ts'
 
 const { tasks, categories } = resources
 
@@ -56,6 +63,7 @@ export function deferred<T = void>() {
 /**
  * The promises of server/sync/store.ts, asked of whichever Store is handed in.
  *
+ * @param createStore opens a node: all of them keep the same documents
  * @param createUser makes a person that every store of `createStore` knows
  */
 export function storeContract(
@@ -439,6 +447,360 @@ export function storeContract(
     })
   })
 
+  describe('page', () => {
+    test('is what `changes` gives, in its wire form, with where it ends', async () => {
+      const { store, ann } = await open()
+      for (const write of [inserted, deleted, inserted, filed]) await write(store, ann)
+      for (const resource of [tasks, categories]) {
+        const changes = await store.changes(ann, resource, 0, 10)
+        const page = await store.page(ann, resource, 0, 10)
+        expect(JSON.parse(page.documents)).toEqual(changes.map(onTheWire))
+        expect(page.last).toEqual({ id: changes.at(-1)!.document.id, seq: changes.at(-1)!.seq })
+      }
+    })
+
+    test('begins right after the number, and stops at the limit', async () => {
+      const { store, ann } = await open()
+      for (let i = 0; i < 5; i++) await inserted(store, ann)
+      const all = await store.changes(ann, tasks, 0, 10)
+      for (const [from, limit] of [
+        [0, 5],
+        [0, 2],
+        [all[1]!.seq, 2],
+        [all[3]!.seq, 2],
+      ] as const) {
+        const expected = all.filter(({ seq }) => seq > from).slice(0, limit)
+        const { documents, last } = await store.page(ann, tasks, from, limit)
+        expect(JSON.parse(documents)).toEqual(expected.map(onTheWire))
+        expect(last).toEqual({ id: expected.at(-1)!.document.id, seq: expected.at(-1)!.seq })
+      }
+    })
+
+    test.each([
+      ['after the last change', 1_000_000, 10],
+      ['when none is asked for', 0, 0],
+    ])('is empty and ends nowhere %s', async (_what, seq, limit) => {
+      const { store, ann } = await open()
+      await inserted(store, ann)
+      const page = await store.page(ann, tasks, seq, limit)
+      expect(page).toEqual({ documents: '[]', last: undefined })
+    })
+  })
+
+  describe('heads', () => {
+    test('tell how far the feed of each user is, and nothing of who is unknown', async () => {
+      const { store, ann, bob } = await open()
+      await inserted(store, ann)
+      const { seq } = (await store.insert(ann, tasks, aTask()))!
+      const heads = await store.heads([ann, bob, randomUUID()])
+      expect(heads).toEqual(
+        new Map([
+          [ann, seq],
+          [bob, 0],
+        ]),
+      )
+    })
+  })
+
+  describe('a frame', () => {
+    test('has the changes of all kinds after a number, and how far the feed is', async () => {
+      const { store, ann, bob } = await open()
+      await inserted(store, ann)
+      const { seq: start } = (await store.insert(ann, tasks, aTask()))!
+      for (const write of [filed, deleted, inserted]) await write(store, ann)
+      await inserted(store, bob)
+      const [changedTasks, [category]] = [
+        await store.changes(ann, tasks, start, 10),
+        await store.changes(ann, categories, start, 10),
+      ]
+      expect(await store.frame(ann, start)).toEqual({
+        seq: changedTasks.at(-1)!.seq,
+        documents: { tasks: changedTasks.map(onTheWire), categories: [onTheWire(category!)] },
+      })
+    })
+
+    test('without changes has no documents, and of nobody it goes nowhere', async () => {
+      const { store, ann } = await open()
+      const { seq } = (await store.insert(ann, tasks, aTask()))!
+      expect(await store.frame(ann, seq)).toEqual({ seq, documents: {} })
+      expect(await store.frame(randomUUID(), 7)).toEqual({ seq: 7 })
+    })
+
+    test('leaves its documents to a pull when they are too many', async () => {
+      const { store, ann } = await open()
+      const many = Array.from({ length: 101 }, () => aTask())
+      await store.transaction(ann, (tx) => tx.write(tasks, many.map(live)))
+      const { seq } = (await store.changes(ann, tasks, 0, 1))[0]!
+      expect(Object.keys(await store.frame(ann, 0))).toEqual(['seq'])
+      expect((await store.frame(ann, seq)).documents!.tasks).toHaveLength(100)
+    })
+  })
+
+  describe('a placeholder', () => {
+    async function placeheld() {
+      const scene = await open()
+      const id = randomUUID()
+      const task = aTask({ category_id: id })
+      await scene.store.transaction(scene.ann, async (tx) => {
+        await tx.placehold(categories, [id])
+        await tx.write(tasks, [live(task)])
+      })
+      return { ...scene, id, task }
+    }
+
+    test('is seen by no reader, and takes no number', async () => {
+      const { store, ann, id, task } = await placeheld()
+      expect(await store.find(ann, categories, id)).toBeUndefined()
+      expect(await store.read(ann, categories, [id])).toEqual(new Map())
+      expect(await store.transaction(ann, (tx) => tx.read(categories, [id]))).toEqual(new Map())
+      expect(await store.changes(ann, categories, 0, 10)).toEqual([])
+      expect((await store.page(ann, categories, 0, 10)).documents).toBe('[]')
+      const [change] = await store.changes(ann, tasks, 0, 10)
+      expect(await store.heads([ann])).toEqual(new Map([[ann, change!.seq]]))
+      expect(await store.frame(ann, 0)).toEqual({
+        seq: change!.seq,
+        documents: { tasks: [{ ...task, _deleted: false }] },
+      })
+    })
+
+    test('cannot be edited, nor chosen for a task that is created or changed', async () => {
+      const { store, ann, id, task } = await placeheld()
+      const other = await inserted(store, ann)
+      for (const edit of [patch(id, { name: 'Travel' }), removal(id), restoral(id)])
+        await expectNothing(store, ann, () => store.edit(ann, categories, edit))
+      await expectNothing(store, ann, () => store.insert(ann, tasks, aTask({ category_id: id })))
+      const move = patch(other, { category_id: id })
+      await expectNothing(store, ann, () => store.edit(ann, tasks, move))
+      expect(await store.edit(ann, tasks, patch(task.id, { title: 'Bread' }))).toBeDefined()
+    })
+
+    test.each<[string, (store: Store, user: string, category: Document) => Promise<unknown>]>([
+      ['insert', (store, user, category) => store.insert(user, categories, category)],
+      [
+        'write',
+        (store, user, category) =>
+          store.transaction(user, (tx) => tx.write(categories, [live(category)])),
+      ],
+    ])('is filled by %s, and its tasks stay in it', async (_way, fill) => {
+      const { store, ann, id, task } = await placeheld()
+      const category = aCategory({ id, name: 'Travel', color: '#0ea5e9' })
+      await fill(store, ann, category)
+      const changes = await store.changes(ann, categories, 0, 10)
+      expect(unnumbered(changes)).toEqual([live(category)])
+      expect(await store.changes(ann, tasks, changes[0]!.seq, 10)).toEqual([])
+      expect((await store.read(ann, tasks, [task.id])).get(task.id)?.document).toEqual(task)
+    })
+
+    test('that is filled by a deleted category leaves its tasks without one', async () => {
+      const { store, ann, id, task } = await placeheld()
+      await store.transaction(ann, (tx) => tx.write(categories, [tombstone(aCategory({ id }))]))
+      const [change] = await store.changes(ann, categories, 0, 10)
+      expect(await store.changes(ann, tasks, 0, 10)).toEqual([
+        { seq: change!.seq + 1, ...live({ ...task, category_id: null }) },
+      ])
+    })
+
+    test('takes the place of nothing that is there, live or deleted', async () => {
+      const { store, ann } = await open()
+      const ids = [await filed(store, ann), await deletedCategory(store, ann)]
+      const before = await everything(store, ann)
+      await store.transaction(ann, (tx) => tx.placehold(categories, ids))
+      expect(await everything(store, ann)).toEqual(before)
+    })
+
+    test.each([
+      ['another person', async ({ bob }: Scene) => bob],
+      ['work that failed', async ({ ann }: Scene) => ann],
+    ])('is no use to others: that of %s', async (_what, userOf) => {
+      const scene = await open()
+      const { store, ann } = scene
+      const id = randomUUID()
+      const user = await userOf(scene)
+      const placeholding = store.transaction(user, async (tx) => {
+        await tx.placehold(categories, [id])
+        if (user === ann) throw new Error('no')
+      })
+      await placeholding.catch(() => {})
+      const stray = live(aTask({ category_id: id }))
+      await expect(store.transaction(ann, (tx) => tx.write(tasks, [stray]))).rejects.toThrow()
+    })
+  })
+
+  describe('a category', () => {
+    test.each(unusableCategories)('that is %s takes no task by writing', async (_why, idOf) => {
+      const scene = await open()
+      const { store, ann } = scene
+      const stray = aTask({ category_id: await idOf(scene) })
+      const before = await everything(store, ann)
+      for (const state of [live(stray), tombstone(stray)]) {
+        const writing = store.transaction(ann, (tx) => tx.write(tasks, [live(aTask()), state]))
+        await expect(writing).rejects.toThrow()
+      }
+      expect(await everything(store, ann)).toEqual(before)
+    })
+
+    type Removal = (store: Store, user: string, category: Document) => Promise<unknown>
+    const removals: [string, Removal][] = [
+      ['edit', (store, user, { id }) => store.edit(user, categories, removal(id))],
+      [
+        'write',
+        (store, user, category) =>
+          store.transaction(user, (tx) =>
+            tx.write(categories, [
+              tombstone({ ...category, updated_at: EDITED }),
+              live(aCategory({ name: 'Travel' })),
+            ]),
+          ),
+      ],
+    ]
+
+    test.each(removals)('deleted by %s is followed by each of its tasks', async (_way, remove) => {
+      const { store, ann, bob } = await open()
+      const category = aCategory()
+      const category_id = category.id
+      await store.insert(ann, categories, category)
+      await store.insert(bob, categories, category)
+      const [first, gone, loose] = [aTask({ category_id }), aTask({ category_id }), aTask()]
+      const last = { ...aTask({ category_id }), updated_at: '2026-11-22T10:00:00.000Z' }
+      for (const task of [first, gone, loose, last]) await store.insert(ann, tasks, task)
+      await store.insert(bob, tasks, first)
+      await store.edit(ann, tasks, removal(gone.id))
+      const before = (await store.heads([ann])).get(ann)!
+
+      await remove(store, ann, category)
+
+      const changed = await store.changes(ann, categories, before, 10)
+      const head = changed.at(-1)!.seq
+      expect(changed[0]).toMatchObject({ seq: before + 1, deleted: true })
+      expect(await store.changes(ann, tasks, before, 10)).toEqual([
+        { seq: head + 1, ...live({ ...first, category_id: null, updated_at: EDITED }) },
+        { seq: head + 2, ...live({ ...last, category_id: null }) },
+        { seq: head + 3, ...tombstone({ ...gone, category_id: null, updated_at: EDITED }) },
+      ])
+      expect(unnumbered(await store.changes(bob, tasks, 0, 10))).toEqual([live(first)])
+      await store.edit(ann, categories, restoral(category_id))
+      expect(await store.changes(ann, tasks, head + 3, 10)).toEqual([])
+    })
+  })
+
+  describe('somebody who is gone', () => {
+    test('has no transaction', async () => {
+      const { store } = await open()
+      const work = vi.fn(async () => {})
+      await expect(store.transaction(randomUUID(), work)).rejects.toBeInstanceOf(UnknownUser)
+      expect(work).not.toHaveBeenCalled()
+    })
+
+    test('writes nothing, and finds nothing', async () => {
+      const { store } = await open()
+      const [nobody, task] = [randomUUID(), aTask()]
+      expect(await store.insert(nobody, tasks, task)).toBeUndefined()
+      expect(await store.edit(nobody, tasks, patch(task.id, { title: 'a' }))).toBeUndefined()
+      expect(await store.find(nobody, tasks, task.id)).toBeUndefined()
+      expect(await store.read(nobody, tasks, [task.id])).toEqual(new Map())
+      expect(await store.changes(nobody, tasks, 0, 10)).toEqual([])
+      expect((await store.page(nobody, tasks, 0, 10)).documents).toBe('[]')
+    })
+  })
+
+  /**
+   * One writer is held back between its writing and its end; then another one writes, and gets as
+   * far as it is let, and a reader reads.
+   */
+  describe.each([
+    ['one node', false],
+    ['two nodes', true],
+  ])('on %s', (_where, isOther) => {
+    async function race() {
+      const { store, ann } = await open()
+      const other = isOther ? await createStore() : store
+      const [started, gate] = [deferred(), deferred()]
+      const hold = async () => {
+        started.resolve()
+        await gate.promise
+      }
+      return { store, other, ann, hold, started: started.promise, release: gate.resolve }
+    }
+
+    /** Time enough for a writer whom nothing keeps out. */
+    async function respite(store: Store, user: string): Promise<void> {
+      for (let i = 0; i < 20; i++) {
+        await nextTurn()
+        await store.changes(user, tasks, 0, 1)
+      }
+    }
+
+    test.each<[string, (store: Store, user: string, id: string) => Promise<unknown>]>([
+      ['edits', (store, user, id) => store.edit(user, tasks, patch(id, { title: 'Bread' }))],
+      [
+        'writes in a transaction',
+        (store, user, id) =>
+          store.transaction(user, (tx) => tx.write(tasks, [live(aTask({ id }))])),
+      ],
+      ['inserts', (store, user) => store.insert(user, tasks, aTask())],
+    ])('a reader never overtakes a writer while another one %s', async (_what, write) => {
+      const { store, other, ann, hold, started, release } = await race()
+      const there = await inserted(store, ann)
+      const first = aTask()
+      const start = (await store.heads([ann])).get(ann)!
+      const held = store.transaction(ann, async (tx) => {
+        await tx.write(tasks, [live(first)])
+        await hold()
+      })
+      await started
+      const writing = write(other, ann, there)
+      await respite(other, ann)
+      const early = await other.changes(ann, tasks, start, 10)
+      release()
+      await Promise.all([held, writing])
+      const late = await other.changes(ann, tasks, early.at(-1)?.seq ?? start, 10)
+      expect([...early, ...late]).toEqual(await store.changes(ann, tasks, start, 10))
+      expect([...early, ...late].map(({ document }) => document.id)).toContain(first.id)
+      expect([...early, ...late]).toHaveLength(2)
+    })
+
+    test('two writers never build on the same state', async () => {
+      const { store, other, ann, hold, started, release } = await race()
+      const id = await inserted(store, ann, { title: '0' })
+      const held = store.transaction(ann, async (tx) => {
+        const { document } = (await tx.read(tasks, [id])).get(id)!
+        await hold()
+        await tx.write(tasks, [live({ ...document, title: `${document.title}1` })])
+      })
+      await started
+      const writing = other.transaction(ann, async (tx) => {
+        const { document } = (await tx.read(tasks, [id])).get(id)!
+        await tx.write(tasks, [live({ ...document, title: `${document.title}2` })])
+      })
+      await respite(other, ann)
+      release()
+      await Promise.all([held, writing])
+      expect(await titles(store, ann)).toEqual(['012'])
+    })
+
+    test('a rolled-back transaction leaves no hole that stalls a reader', async () => {
+      const { store, other, ann, hold, started, release } = await race()
+      const [first, second] = [aTask({ title: 'first' }), aTask({ title: 'second' })]
+      await store.insert(ann, tasks, first)
+      const failing = store.transaction(ann, async (tx) => {
+        await tx.write(tasks, [live(aTask()), tombstone(first)])
+        await hold()
+        throw new Error('no')
+      })
+      await started
+      const writing = other.insert(ann, tasks, second)
+      await respite(other, ann)
+      const early = await other.changes(ann, tasks, 0, 10)
+      release()
+      await expect(failing).rejects.toThrow('no')
+      const { seq } = (await writing)!
+      const late = await other.changes(ann, tasks, early.at(-1)!.seq, 10)
+      expect(unnumbered([...early, ...late])).toEqual([live(first), live(second)])
+      expect(await other.heads([ann])).toEqual(new Map([[ann, seq]]))
+      expect(await other.changes(ann, tasks, seq, 10)).toEqual([])
+    })
+  })
+
   test('what is written comes back the same, to the last character', async () => {
     const { store, ann } = await open()
     await fc.assert(
@@ -504,6 +866,8 @@ const everything = (store: Store, user: string) =>
 
 const titles = async (store: Store, user: string) =>
   (await store.changes(user, tasks, 0, 1_000)).map(({ document }) => document.title)
+
+const onTheWire = ({ document, deleted }: Stored) => ({ ...document, _deleted: deleted })
 
 const unnumbered = (changes: Stored[]) => changes.map(({ seq: _seq, ...change }) => change)
 

@@ -1,0 +1,49 @@
+import type { Server as HttpServer } from 'node:http'
+import type { App } from './app.ts'
+import type { Log } from './log.ts'
+import type { Hints } from './realtime/hints.ts'
+import { createSockets } from './realtime/sockets.ts'
+
+/** How long a session that ended on another node may go on here when its hint was lost. */
+const SESSIONS_MS = 1_000
+
+interface Dependencies {
+  app: Pick<App, 'sessions' | 'followers' | 'streams'>
+  hints: Hints
+  log: Log
+  now: () => Date
+}
+
+/** Puts sockets, streams and hints together. Call it once the app is on the HTTP server. */
+export function startRealtime(http: HttpServer, { app, hints, log, now }: Dependencies) {
+  const { sessions, followers, streams } = app
+  const sockets = createSockets(http, { sessions, followers, log, now })
+  const sweep = setInterval(endDeadSessions, SESSIONS_MS)
+  sweep.unref()
+  hints.listen({ changed: followers.changed, ended: end, gap: followers.gap })
+
+  return {
+    async close() {
+      clearInterval(sweep)
+      followers.close()
+      streams.end()
+      await sockets.close()
+    },
+  }
+
+  function end(session: string) {
+    sockets.ended(session)
+    streams.end(session)
+  }
+
+  async function endDeadSessions() {
+    const open = [...new Set([...sockets.sessions(), ...streams.sessions()])]
+    if (open.length === 0) return
+    try {
+      const live = await sessions.stillLive(open)
+      for (const session of open) if (!live.has(session)) end(session)
+    } catch (error) {
+      log.warn({ error }, 'sessions could not be looked up')
+    }
+  }
+}
