@@ -7,13 +7,17 @@ export const root = fileURLToPath(new URL('..', import.meta.url))
 export const production = process.env.NODE_ENV === 'production'
 
 /** Makes a fresh clone, or one after `git pull`, runnable: needs nothing but node itself. */
-export function ensureInstalled() {
+export function ensureInstalled(folder = root) {
   requireNode(20, 19)
-  if (isUpToDate()) return
+  if (isUpToDate(folder)) return
   console.error('Installing dependencies (npm ci)')
   // Left alone, npm would heed an `omit` in somebody's npmrc; in production it leaves out dev itself.
   const include = production ? '' : ' --include=dev --include=optional'
-  const { status } = spawnSync(`npm ci${include}`, { cwd: root, stdio: 'inherit', shell: true })
+  const { status } = spawnSync(`npm ci${include}`, {
+    cwd: folder,
+    stdio: 'inherit',
+    shell: true,
+  })
   if (status !== 0) fail('npm ci did not succeed: see above.')
 }
 
@@ -32,12 +36,12 @@ function requireNode(major, minor) {
  * Whether what is installed is what the lock file names. What somebody deployed, or linked from
  * elsewhere, is theirs: it is never installed over.
  */
-function isUpToDate() {
-  const modules = join(root, 'node_modules')
+function isUpToDate(folder) {
+  const modules = join(folder, 'node_modules')
   const isThere = existsSync(join(modules, '.package-lock.json'))
   if (existsSync(modules) && (production || lstatSync(modules).isSymbolicLink())) return true
   if (!isThere) return false // absent, or an install that was cut off
-  const wanted = packagesIn(join(root, 'package-lock.json'))
+  const wanted = packagesIn(join(folder, 'package-lock.json'))
   const installed = packagesIn(join(modules, '.package-lock.json'))
   return Object.entries(wanted).every(
     ([name, { version, optional }]) =>
