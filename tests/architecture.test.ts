@@ -29,11 +29,12 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
       'server/config.ts',
       'server/log.ts',
       'server/start-fault.ts',
+      'server/database/embedded/embedded-postgres.ts',
       'knex',
-      'node:',
     ],
     types: ['pg'],
   },
+  'server/database/embedded': { values: ['node:'] },
   'server/accounts': {
     values: [
       'protocol/index.ts',
@@ -205,7 +206,7 @@ function isDrawer(file: string): boolean {
 
 function sourcesIn(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: 'utf8' })
-    .filter((file) => file.endsWith('.ts'))
+    .filter((file) => file.endsWith('.ts') && !file.includes('node_modules'))
     .map((file) => `${folder}/${file.replaceAll(path.sep, '/')}`)
 }
 

@@ -22,11 +22,11 @@ import {
   type EmbeddedPostgres,
   type EmbeddedPostgresOptions,
   startEmbeddedPostgres,
-} from '../../server/database/embedded-postgres.ts'
-import { binaryPlaces } from '../../server/database/postgres-binaries.ts'
+} from '../../server/database/embedded/embedded-postgres.ts'
+import { binaryPlaces } from '../../server/database/embedded/postgres-binaries.ts'
 
 const launcher = fileURLToPath(
-  new URL('../../server/database/embedded-postgres.ts', import.meta.url),
+  new URL('../../server/database/embedded/embedded-postgres.ts', import.meta.url),
 )
 const systemPlaces = [...binaryPlaces(process.env)].filter(({ source }) => source === 'system')
 
