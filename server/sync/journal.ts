@@ -19,8 +19,8 @@ export async function keepLosses(
 ): Promise<void> {
   if (losses.length === 0) return
   const entries = new Map(
-    losses.map(({ id: document_id, cause, lost, kept, lostAt }) => {
-      const what = JSON.stringify([user, resource.name, document_id, cause, lost, lostAt])
+    losses.map(({ id: document_id, cause, lost, kept, lostAt, dated }) => {
+      const what = JSON.stringify([user, resource.name, document_id, cause, lost, dated])
       const id = uuidv5(what, NAMESPACE)
       const fields = { resource: resource.name, document_id, cause, lost, kept, lost_at: lostAt }
       return [id, settle(conflicts, { id, ...fields, session_id: session }, undefined, now)]

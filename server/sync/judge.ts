@@ -30,6 +30,8 @@ export interface Loss {
   readonly kept: Readonly<Record<string, unknown>>
   /** When the losing edit was made. */
   readonly lostAt: string
+  /** The same as its maker dated it, which stays the same when the edit is sent again. */
+  readonly dated: string
 }
 
 export interface Judgement {
@@ -92,10 +94,11 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
     return { state: { document, deleted: row.nextDeleted } }
   }
   const at = editedAt(row, now)
+  const dated = String(row.next.updated_at ?? '')
   if (current.deleted) {
     if (row.nextDeleted) return { state: current }
     const lost = changes(resource, base, wanted, current.document)
-    return { state: current, loss: { cause: 'deletion', ...lost, lostAt: at } }
+    return { state: current, loss: { cause: 'deletion', ...lost, lostAt: at, dated } }
   }
   if (row.nextDeleted) {
     const document = settle(
@@ -106,7 +109,10 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
     )
     const lost = base ? changes(resource, base, current.document, base) : NOTHING
     const lostAt = current.document.updated_at
-    return { state: { document, deleted: true }, loss: { cause: 'deletion', ...lost, lostAt } }
+    return {
+      state: { document, deleted: true },
+      loss: { cause: 'deletion', ...lost, lostAt, dated: lostAt },
+    }
   }
   const { document, lost, kept } = merge(resource, base, wanted, at, current.document, now)
   const isUnchanged = sameFields(resource, document, current.document)
@@ -114,7 +120,7 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
   const lostAt = at < current.document.updated_at ? at : current.document.updated_at
   return {
     state: isUnchanged ? current : { document, deleted: false },
-    loss: { cause: 'edit', lost, kept, lostAt },
+    loss: { cause: 'edit', lost, kept, lostAt, dated: lostAt === at ? dated : lostAt },
   }
 }
 
