@@ -1,6 +1,7 @@
 import express, { type Express } from 'express'
 import { type Resource, resources } from '../protocol/index.ts'
 import { type Accounts, createAccounts } from './accounts/accounts.ts'
+import { backgroundBcrypt } from './accounts/background-bcrypt.ts'
 import { createPasswords, type Passwords } from './accounts/passwords.ts'
 import { createSessions, type Sessions } from './accounts/sessions.ts'
 import { createTokens } from './accounts/tokens.ts'
@@ -59,7 +60,7 @@ export function createApp({
   version,
   hints,
   now = () => new Date(),
-  passwords = createPasswords(),
+  passwords = createPasswords({ engine: backgroundBcrypt() }),
 }: AppDependencies): App {
   const publicUrl = config.PUBLIC_URL
   const tokens = createTokens(now, secret, config.SECRET_KEY_PREVIOUS)

@@ -43,10 +43,12 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
       'bcrypt',
       'uuid',
       '@zxcvbn-ts/language-common',
+      'node:child_process',
       'node:crypto',
       'node:fs',
       'node:os',
       'node:path',
+      'node:url',
     ],
   },
   'server/http': {

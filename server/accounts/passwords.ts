@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os'
 import { dictionary } from '@zxcvbn-ts/language-common'
 import bcrypt from 'bcrypt'
 import { Problem } from '../../protocol/index.ts'
+import type { PasswordEngine } from './background-bcrypt.ts'
 
 const COST = 12
 const WAITING_PER_LANE = 8
@@ -16,6 +17,7 @@ export function createPasswords({
   cost = COST,
   lanes = Math.max(1, availableParallelism() - 1),
   waitingPerLane = WAITING_PER_LANE,
+  engine = bcrypt as PasswordEngine,
 } = {}) {
   let running = 0
   const waiting: (() => void)[] = []
@@ -24,7 +26,7 @@ export function createPasswords({
 
   return {
     /** @throws Problem `too_many_requests` when too many are waiting */
-    hash: (password: string): Promise<string> => inLane(() => bcrypt.hash(password, cost)),
+    hash: (password: string): Promise<string> => inLane(() => engine.hash(password, cost)),
 
     /**
      * Whether the password is the one of this hash; false, after as long a time, without a hash.
@@ -34,7 +36,7 @@ export function createPasswords({
     async matches(password: string, hash: string | undefined): Promise<boolean> {
       // bcrypt would take a right password with anything behind its 72 bytes.
       const canBe = hash !== undefined && Buffer.byteLength(password) <= 72
-      return inLane(async () => (await bcrypt.compare(password, hash ?? nobody)) && canBe)
+      return inLane(async () => (await engine.compare(password, hash ?? nobody)) && canBe)
     },
   }
 
