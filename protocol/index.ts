@@ -10,7 +10,7 @@ export type { Category } from './categories.ts'
 export type { Conflict } from './conflicts.ts'
 export { type Field, id, type Kind } from './field.ts'
 export * from './live.ts'
-export { type Merged, merge, sameFields, sameValue } from './merge.ts'
+export { type GaveWay, type Merged, merge, sameFields, sameValue } from './merge.ts'
 export { orderKeyAt } from './order-key.ts'
 export {
   type FieldErrors,

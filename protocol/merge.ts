@@ -1,12 +1,18 @@
 import type { Document, Resource } from './resource.ts'
 import { settle } from './settle.ts'
 
+/** Values that gave way, and what they gave way to, by field. */
+export interface GaveWay {
+  readonly lost: Readonly<Record<string, unknown>>
+  readonly kept: Readonly<Record<string, unknown>>
+}
+
 /** What became of two edits of one document, and which values had to give way. */
 export interface Merged {
   readonly document: Document
-  /** The fields that both sides changed: what lost, and what it lost to. */
-  readonly lost: Readonly<Record<string, unknown>>
-  readonly kept: Readonly<Record<string, unknown>>
+  /** Of the fields that both sides changed: those in which ours gave way, and those in which theirs did. */
+  readonly oursLost: GaveWay
+  readonly theirsLost: GaveWay
 }
 
 /**
@@ -28,25 +34,25 @@ export function merge(
   now: string,
 ): Merged {
   const next: Document = { ...theirs, updated_at: oursAt }
-  const lost: Record<string, unknown> = {}
-  const kept: Record<string, unknown> = {}
+  const oursLost = { lost: {} as Record<string, unknown>, kept: {} as Record<string, unknown> }
+  const theirsLost = { lost: {} as Record<string, unknown>, kept: {} as Record<string, unknown> }
   for (const field of resource.writable) {
     const [a, b] = [ours[field], theirs[field]]
     if (sameValue(a, b) || (base && sameValue(a, base[field]))) continue
     const bothChanged = !base || !sameValue(b, base[field])
     if (bothChanged && !isLater(oursAt, a, theirs.updated_at, b)) {
-      lost[field] = a
-      kept[field] = b
+      oursLost.lost[field] = a
+      oursLost.kept[field] = b
       continue
     }
     next[field] = a
     if (!bothChanged) continue
-    lost[field] = b
-    kept[field] = a
+    theirsLost.lost[field] = b
+    theirsLost.kept[field] = a
   }
   // A stamp goes with its flag: `settle` keeps the stored one while the flag was set before.
   for (const stamp of Object.keys(resource.stamps)) next[stamp] = ours[stamp]
-  return { document: settle(resource, next, theirs, now), lost, kept }
+  return { document: settle(resource, next, theirs, now), oursLost, theirsLost }
 }
 
 /** Equal in everything that a person can write. */

@@ -59,14 +59,15 @@ export function judge(
   const losses: Loss[] = []
   for (const row of rows) {
     const current = writes.get(row.id) ?? stored.get(row.id)
-    const { state, loss } = judgeRow(resource, row, current, now)
+    const { state, lost = [] } = judgeRow(resource, row, current, now)
     if (state !== current) {
       writes.delete(row.id)
       writes.set(row.id, state)
     }
     if (isAsSent(state, row)) conflicts.delete(row.id)
     else conflicts.set(row.id, state)
-    if (loss && Object.keys(loss.lost).length > 0) losses.push({ id: row.id, ...loss })
+    for (const loss of lost)
+      if (Object.keys(loss.lost).length > 0) losses.push({ id: row.id, ...loss })
   }
   return { writes: [...writes.values()], conflicts: [...conflicts.values()], losses }
 }
@@ -74,7 +75,8 @@ export function judge(
 interface Verdict {
   /** The state that the document has from then on: the current one itself where nothing changes. */
   state: State
-  loss?: Omit<Loss, 'id'>
+  /** What gave way, with nothing in it where nothing did. */
+  lost?: readonly Omit<Loss, 'id'>[]
 }
 
 function judgeRow(resource: Resource, row: Row, current: State | undefined, now: string): Verdict {
@@ -98,7 +100,7 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
   if (current.deleted) {
     if (row.nextDeleted) return { state: current }
     const lost = changes(resource, base, wanted, current.document)
-    return { state: current, loss: { cause: 'deletion', ...lost, lostAt: at, dated } }
+    return { state: current, lost: [{ cause: 'deletion', ...lost, lostAt: at, dated }] }
   }
   if (row.nextDeleted) {
     const document = settle(
@@ -111,16 +113,26 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
     const lostAt = current.document.updated_at
     return {
       state: { document, deleted: true },
-      loss: { cause: 'deletion', ...lost, lostAt, dated: lostAt },
+      lost: [{ cause: 'deletion', ...lost, lostAt, dated: lostAt }],
     }
   }
-  const { document, lost, kept } = merge(resource, base, wanted, at, current.document, now)
+  const { document, oursLost, theirsLost } = merge(
+    resource,
+    base,
+    wanted,
+    at,
+    current.document,
+    now,
+  )
   const isUnchanged = sameFields(resource, document, current.document)
-  // Whichever of the two edits is the earlier one has lost, in every field that both changed.
-  const lostAt = at < current.document.updated_at ? at : current.document.updated_at
+  const before = current.document.updated_at
+  // Apart, because only what ours lost comes again when the row does.
   return {
     state: isUnchanged ? current : { document, deleted: false },
-    loss: { cause: 'edit', lost, kept, lostAt, dated: lostAt === at ? dated : lostAt },
+    lost: [
+      { cause: 'edit', ...oursLost, lostAt: at, dated },
+      { cause: 'edit', ...theirsLost, lostAt: before, dated: before },
+    ],
   }
 }
 

@@ -229,9 +229,20 @@ describe('merging', () => {
         const stored = once.writes[0] ?? live(other)
         const twice = decide(stored, row(live(ours), live(base)))
         expect(twice.writes).toEqual([])
-        const known = once.losses.map((loss) => JSON.stringify(loss.lost))
-        for (const loss of twice.losses) expect(known).toContain(JSON.stringify(loss.lost))
+        const known = once.losses.map((loss) => JSON.stringify([loss.lost, loss.dated]))
+        for (const loss of twice.losses)
+          expect(known).toContain(JSON.stringify([loss.lost, loss.dated]))
       }),
+      // Of one instant, each giving way in one of two fields.
+      {
+        numRuns: 1_000,
+        examples: [
+          [
+            edited({ priority: 'high', due_date: '2026-12-02' }, 5),
+            edited({ priority: 'low', due_date: '2026-12-01' }, 5),
+          ],
+        ],
+      },
     )
   })
 
