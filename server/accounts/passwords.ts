@@ -9,9 +9,11 @@ const WAITING_PER_LANE = 8
 const SECONDS_EACH = 0.3
 
 /**
- * Hashing is a quarter of a second of one core, on a thread of the pool that compression and
- * WebCrypto need too: sixteen at once starve every other request. So there is one lane for each
- * spare core with a short queue before it, and who does not fit is told when to come back.
+ * Hashing takes a quarter of a second of one core; sixteen at once would keep everybody waiting. So
+ * there is one lane for each spare core with a short queue before it, and who does not fit is told
+ * when to come back.
+ *
+ * @param engine does the hashing: by default bcrypt on this process's threads
  */
 export function createPasswords({
   cost = COST,

@@ -27,7 +27,7 @@ export function sqlType(resource: Resource, column: string): string {
 
 /**
  * SQL that gives the document of a row `t` as JSON, in the exact form of the protocol. Of a row,
- * because row_to_json takes two thirds of the time of json_build_object and writes no spaces.
+ * because row_to_json is faster than json_build_object and writes no spaces.
  */
 export function documentSql(resource: Resource): string {
   return rowSql(valuesSql(resource))
