@@ -110,21 +110,23 @@ function bodyReader(limit: number): BodyReader {
       throw new Problem('invalid', 'Send a JSON body.', { errors: { '': ['It is missing.'] } })
     if (!req.is(types))
       throw new Problem('unsupported_media_type', 'Send JSON, with Content-Type: application/json.')
-    const tooLarge = new Problem('too_large', `The body is larger than ${limit} bytes.`, {
-      // The rest of it is not waited for.
-      headers: { Connection: 'close' },
-    })
-    if (Number(req.headers['content-length'] ?? 0) > limit) throw tooLarge
+    if (Number(req.headers['content-length'] ?? 0) > limit) throw tooLarge(limit)
     await new Promise<void>((resolve, reject) => {
       let size = 0
       req.on('data', (chunk: Buffer) => {
         size += chunk.length
-        if (size > limit) reject(tooLarge)
+        if (size > limit) reject(tooLarge(limit))
       })
       read(req, res, (error) => (error ? reject(error) : resolve()))
     })
     return req.body
   }
+}
+
+function tooLarge(limit: number): Problem {
+  // The rest of it is not waited for.
+  const headers = { Connection: 'close' }
+  return new Problem('too_large', `The body is larger than ${limit} bytes.`, { headers })
 }
 
 const hasBody = (req: Request) =>
