@@ -2,12 +2,14 @@ import type { Knex } from 'knex'
 import * as accountsAndFeeds from './0001_accounts_and_feeds.ts'
 import * as documents from './0002_documents.ts'
 import * as conflicts from './0003_conflicts.ts'
+import * as takenEdits from './0004_taken_edits.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
   '0001_accounts_and_feeds': accountsAndFeeds,
   '0002_documents': documents,
   '0003_conflicts': conflicts,
+  '0004_taken_edits': takenEdits,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {

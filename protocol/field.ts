@@ -134,7 +134,11 @@ function isInCalendar(value: string): boolean {
   return Number.isNaN(Date.parse(value)) || /^(?!0000)\d{4}-/.test(value)
 }
 
+/** Most come in the form that is kept, and need no second look. */
+const IN_UTC = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
+
 function inUtc(value: string): string {
+  if (IN_UTC.test(value)) return value
   const moment = new Date(value)
   return Number.isNaN(moment.getTime()) ? value : moment.toISOString()
 }

@@ -57,6 +57,8 @@ export interface Resource {
   readonly example: Readonly<Record<string, unknown>>
   /** The document as it is stored and replicated, without `_deleted`. */
   readonly document: z.ZodObject
+  /** What a pushed row may hold: any of the fields, in any state of completeness. */
+  readonly partial: z.ZodObject
   /** What POST takes: required fields, optional ones, and an id of the client's choice. */
   readonly create: z.ZodObject
   /** What PATCH takes: any of the writable fields. */
@@ -111,6 +113,7 @@ export function defineResource<const F extends Fields>(definition: Definition<F>
     writable,
     required,
     document,
+    partial: document.partial(),
     patch,
     create: definition.singleton ? create : create.extend({ id: id().optional() }),
     put: create.extend(z.object(readOnly).partial().shape),

@@ -1,5 +1,5 @@
 import knex, { type Knex } from 'knex'
-import type pg from 'pg'
+import pg from 'pg'
 
 export type Database = Knex
 
@@ -15,12 +15,20 @@ export interface ConnectionOptions extends ConnectionTarget {
 
 const GRACE_MS = 3_000
 
+/**
+ * Each statement has one plan, made without looking at its values. What to read is always of one user
+ * and found by an index; made for a user of whom there are no statistics yet, a plan may read all
+ * that the user has, and look the cheaper for it.
+ */
+const ONE_PLAN = '-c plan_cache_mode=force_generic_plan'
+
 /** A pool of connections; nothing is connected until it is used. */
 export function connect({ url, poolSize, tls, statementTimeoutMs }: ConnectionOptions): Database {
   return knex({
     client: 'pg',
     connection: {
       ...clientOptions({ url, tls }),
+      options: ONE_PLAN,
       statement_timeout: statementTimeoutMs,
       // Postgres keeps its own limit; this one is for a line on which nothing comes any more.
       ...(statementTimeoutMs > 0 && { query_timeout: statementTimeoutMs + GRACE_MS }),
@@ -58,18 +66,53 @@ export async function run<Row extends unknown[]>(
   statement: Statement,
   values: readonly unknown[],
 ): Promise<Row[]> {
+  return onConnection(db, (connection) => runOn<Row>(connection, statement, values))
+}
+
+/**
+ * Runs `work` in a transaction that begins by locking: both in one round trip.
+ *
+ * @param lock a select for update, `?` for the key
+ * @returns undefined where there is nothing to lock
+ */
+export function transactionOn<T>(
+  db: Database,
+  lock: string,
+  key: string,
+  work: (connection: pg.ClientBase) => Promise<T>,
+): Promise<T | undefined> {
+  return onConnection(db, async (connection) => {
+    try {
+      const begin = `begin; ${lock.replace('?', pg.escapeLiteral(key))}`
+      const [, locked] = (await connection.query(begin)) as unknown as pg.QueryResult[]
+      const result = locked!.rowCount === 0 ? undefined : await work(connection)
+      await connection.query('commit')
+      return result
+    } catch (error) {
+      await connection.query('rollback').catch((failed) => dispose(connection, failed))
+      throw error
+    }
+  })
+}
+
+async function onConnection<T>(
+  db: Database,
+  work: (connection: pg.ClientBase) => Promise<T>,
+): Promise<T> {
   const connection: pg.Client = await db.client.acquireConnection()
   try {
-    return await runOn<Row>(connection, statement, values)
+    return await work(connection)
   } catch (error) {
     // Whatever still comes on that line would answer somebody else.
-    if ((error as Error).message === 'Query read timeout')
-      Object.assign(connection, { __knex__disposed: error })
+    if ((error as Error).message === 'Query read timeout') dispose(connection, error)
     throw error
   } finally {
     void db.client.releaseConnection(connection)
   }
 }
+
+const dispose = (connection: pg.ClientBase, error: unknown) =>
+  Object.assign(connection, { __knex__disposed: error })
 
 export async function runOn<Row extends unknown[]>(
   connection: pg.ClientBase,

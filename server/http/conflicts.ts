@@ -19,7 +19,7 @@ export function conflictOperations({ store, now }: { store: Store; now: () => Da
       path: '/api/conflicts/{id}/restore/',
       summary: 'Put the values that lost back',
       description:
-        'Writes them into their document, which is undeleted if need be. What stood there is not kept: it is in this entry. A second time changes nothing.',
+        'Writes them into their document, which is undeleted if need be. What stood there is in this entry or, if it came later, in a new one. A second time changes nothing.',
       answers: {
         200: {
           description: 'The entry, with the time at which it was restored.',
@@ -30,10 +30,10 @@ export function conflictOperations({ store, now }: { store: Store; now: () => Da
         },
       },
       problems: ['not_found'],
-      async handle({ user, params }) {
+      async handle({ user, session, params }) {
         const parsed = ENTRY_ID.safeParse(params.id)
         const entry = parsed.success
-          ? await restoreLoss(store, user, parsed.data, now().toISOString())
+          ? await restoreLoss(store, { user, session }, parsed.data, now().toISOString())
           : undefined
         if (!entry) throw new Problem('not_found', 'You have no conflict with this id.')
         return { status: 200, headers: { ETag: writeEtag(entry.seq) }, body: entry.document }

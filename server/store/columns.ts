@@ -47,8 +47,10 @@ const valuesSql = (resource: Resource) =>
 function valueSql(resource: Resource, column: string): string {
   if (column === 'id') return 't.id'
   const { kind } = fieldOf(resource, column)
+  // to_char would take a fifth of the time of a page. JSON leaves out zeros at the end of a second's
+  // fraction; with a microsecond more there are none, and it is cut off again.
   if (kind === 'instant')
-    return `to_char(t.${column} at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
-  if (kind === 'time') return `to_char(t.${column}, 'HH24:MI')`
+    return `substr(to_json((t.${column} at time zone 'utc') + interval '1 microsecond')::text, 2, 23) || 'Z'`
+  if (kind === 'time') return `left(t.${column}::text, 5)`
   return `t.${column}`
 }

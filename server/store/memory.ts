@@ -19,7 +19,7 @@ import { MAX_FRAME_DOCUMENTS } from './statements.ts'
 import { createTurns } from './turns.ts'
 
 type Fields = Readonly<Record<string, unknown>>
-type State = Pick<Stored, 'deleted' | 'document'>
+type State = Omit<Stored, 'seq'>
 
 export interface MemoryStore extends Store {
   /** From here on this user has a feed. To write for anybody else fails as for one who is gone. */
@@ -76,13 +76,16 @@ export function memoryStore(): MemoryStore {
         if (!refersToLive(draft, resource, edit.fields)) return undefined
         const next = { ...stored.document, ...edit.fields, updated_at: edit.now }
         const document = settle(resource, next, stored.document, edit.now)
-        return write(draft, resource, [{ document, deleted: edit.action === 'delete' }])
+        const deleted = edit.action === 'delete'
+        return write(draft, resource, [{ ...stored, document, deleted }])
       }),
 
     transaction: (user, work) => onDraft(user, (draft) => work(transactionOn(draft))),
 
     changes: async (user, resource, seq, limit) =>
-      changesAfter(feedOf(user), resource, seq).slice(0, limit),
+      changesAfter(feedOf(user), resource, seq)
+        .slice(0, limit)
+        .map(({ taken: _, ...stored }) => stored),
 
     async page(user, resource, seq, limit) {
       const changes = changesAfter(feedOf(user), resource, seq).slice(0, limit)
@@ -129,9 +132,10 @@ interface Feed {
 /** A document as text, for a text is nobody's to change. */
 interface Row extends Encoded {
   readonly deleted: boolean
+  readonly taken: readonly number[]
 }
 
-const PLACEHOLDER: Row = { seq: 0, deleted: true, json: '{}' }
+const PLACEHOLDER: Row = { seq: 0, deleted: true, json: '{}', taken: [] }
 
 function newFeed(): Feed {
   return { seq: 0, rows: new Map(Object.keys(resources).map((name) => [name, new Map()])) }
@@ -174,9 +178,10 @@ function write(feed: Feed, resource: Resource, states: readonly State[]): Encode
   return rows.map(encoded).at(-1)
 }
 
-function put(feed: Feed, resource: Resource, { document, deleted }: State): Row {
+function put(feed: Feed, resource: Resource, { document, deleted, taken = [] }: State): Row {
   const columns = columnsOf(resource).map((column) => [column, document[column]])
-  const row = { seq: ++feed.seq, deleted, json: JSON.stringify(Object.fromEntries(columns)) }
+  const json = JSON.stringify(Object.fromEntries(columns))
+  const row = { seq: ++feed.seq, deleted, json, taken }
   rowsOf(feed, resource).set(document.id, row)
   return row
 }
@@ -184,10 +189,13 @@ function put(feed: Feed, resource: Resource, { document, deleted }: State): Row 
 /** What referred to a document that is deleted now refers to nothing, tombstones included. */
 function clearReferences(feed: Feed, target: Resource, { id, updated_at }: Document): void {
   for (const { resource, field } of references.filter((one) => one.target === target)) {
-    for (const { document, deleted } of changesAfter(feed, resource, 0)) {
-      if (document[field] !== id) continue
-      const at = document.updated_at > updated_at ? document.updated_at : updated_at
-      put(feed, resource, { document: { ...document, [field]: null, updated_at: at }, deleted })
+    for (const state of changesAfter(feed, resource, 0)) {
+      if (state.document[field] !== id) continue
+      const next = { ...state.document, [field]: null, updated_at }
+      put(feed, resource, {
+        ...state,
+        document: settle(resource, next, state.document, updated_at),
+      })
     }
   }
 }
@@ -215,10 +223,11 @@ const targetsOf = (feed: Feed, resource: Resource, fields: Fields) =>
 
 const encoded = ({ seq, json }: Row): Encoded => ({ seq, json })
 
-const storedOf = ({ seq, deleted, json }: Row): Stored => ({
+const storedOf = ({ seq, deleted, json, taken }: Row): Stored => ({
   seq,
   deleted,
   document: JSON.parse(json) as Document,
+  ...(taken.length > 0 && { taken }),
 })
 
 const onTheWire = ({ document, deleted }: Stored): WireDocument => ({

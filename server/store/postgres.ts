@@ -1,8 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Knex } from 'knex'
 import type pg from 'pg'
 import { type Document, resources, type WireDocument } from '../../protocol/index.ts'
-import { type Database, run, runOn } from '../database/connect.ts'
+import { type Database, run, runOn, transactionOn } from '../database/connect.ts'
 import {
   type Encoded,
   type Store,
@@ -19,7 +18,6 @@ import {
   headsSql,
   insertSql,
   MAX_FRAME_DOCUMENTS,
-  named,
   pageSql,
   placeholdSql,
   readSql,
@@ -29,7 +27,7 @@ import { createTurns } from './turns.ts'
 
 type EncodedRow = [seq: string, json: string]
 type PageRow = [documents: string | null, id: string | null, seq: string | null]
-type StoredRow = [seq: string, deleted: boolean, json: string]
+type StoredRow = [seq: string, deleted: boolean, json: string, taken?: string[]]
 
 /** A page may be large: of one user, so many at a time. */
 const PAGES_AT_ONCE = 3
@@ -75,20 +73,19 @@ export function postgresStore(db: Database, changed: (user: string) => void = ()
 
     async transaction(user, work) {
       let wrote = false
-      const result = await takeTurn(user, () =>
+      const onWrite = () => {
+        wrote = true
+      }
+      const done = await takeTurn(user, () =>
         retried(() =>
-          db.transaction(async (trx) => {
-            const { rowCount } = await trx.raw(LOCK, [user])
-            if (rowCount === 0) throw new UnknownUser()
-            const transaction = transactionOn(trx, user, () => {
-              wrote = true
-            })
-            return work(transaction)
-          }),
+          transactionOn(db, LOCK, user, async (connection) => ({
+            result: await work(transactionOf(connection, user, onWrite)),
+          })),
         ),
       )
+      if (!done) throw new UnknownUser()
       if (wrote) changed(user)
-      return result
+      return done.result
     },
 
     async heads(users) {
@@ -128,37 +125,32 @@ export function postgresStore(db: Database, changed: (user: string) => void = ()
   }
 }
 
-function transactionOn(trx: Knex.Transaction, user: string, wrote: () => void): Transaction {
-  const connection: Promise<pg.Client> = trx.client.acquireConnection()
+function transactionOf(connection: pg.ClientBase, user: string, wrote: () => void): Transaction {
   return {
     async read(resource, ids) {
-      return byId(await runOn<StoredRow>(await connection, readSql(resource), [user, ids]))
+      return byId(await runOn<StoredRow>(connection, readSql(resource), [user, ids]))
     },
 
     async placehold(resource, ids) {
-      if (ids.length > 0) await runOn(await connection, placeholdSql(resource), [user, ids])
+      if (ids.length > 0) await runOn(connection, placeholdSql(resource), [user, ids])
     },
 
     async write(resource, documents) {
       if (documents.length === 0) return
       wrote()
-      const rows = documents.map(({ document, deleted }, i) => ({
+      const rows = documents.map(({ document, deleted, taken }, i) => ({
         ...document,
         deleted,
+        taken,
         nth: i + 1,
       }))
-      const on = await connection
-      const [range] = await runOn<[string]>(on, RESERVE, [user, rows.length])
-      await runOn(on, writeSql(resource), [user, JSON.stringify(rows), range![0]])
+      const values = [user, JSON.stringify(rows), rows.length]
+      await runOn(connection, writeSql(resource), values)
     },
   }
 }
 
 const LOCK = 'select from feeds where user_id = ? for update'
-
-const RESERVE = named(
-  'update feeds set seq = seq + $2::bigint where user_id = $1 returning seq - $2::bigint',
-)
 
 async function writeOne(write: () => Promise<EncodedRow[]>): Promise<Encoded | undefined> {
   try {
@@ -194,10 +186,11 @@ const codeOf = (error: unknown) => (error as { code?: unknown } | undefined)?.co
 
 const encoded = ([seq, json]: EncodedRow): Encoded => ({ seq: Number(seq), json })
 
-const stored = ([seq, deleted, json]: StoredRow): Stored => ({
+const stored = ([seq, deleted, json, taken]: StoredRow): Stored => ({
   seq: Number(seq),
   deleted,
   document: JSON.parse(json) as Document,
+  ...(taken?.length && { taken: taken.map(Number) }),
 })
 
 const byId = (rows: StoredRow[]) =>

@@ -22,7 +22,7 @@ export const findSql = kept(
 /** `$1` user, `$2` ids. Placeholders are not there. */
 export const readSql = kept(
   (resource) => `
-    select t.seq, t.deleted, ${documentSql(resource)}::text from ${resource.table} t
+    select t.seq, t.deleted, ${documentSql(resource)}::text, t.taken from ${resource.table} t
     where t.user_id = $1 and t.id = any ($2::uuid[]) and t.seq > 0`,
 )
 
@@ -103,17 +103,22 @@ export const insertSql = kept((resource) => {
     returning t.seq, ${documentSql(resource)}::text`
 })
 
-/** `$1` user, `$2` documents as a JSON array, `$3` the number before the first. */
+/** `$1` user, `$2` documents as a JSON array, `$3` how many. They take their numbers as one range. */
 export const writeSql = kept((resource) => {
   const columns = columnsOf(resource)
   const record = columns.map((column) => `${column} ${sqlType(resource, column)}`)
   const updates = columns.slice(1).map((column) => `${column} = excluded.${column}`)
   return `
-    insert into ${resource.table} (user_id, ${columns.join(', ')}, deleted, seq)
-    select $1, ${columns.map((column) => `r.${column}`).join(', ')}, r.deleted, $3::bigint + r.nth
-    from json_to_recordset($2::json) as r (${record.join(', ')}, deleted boolean, nth bigint)
+    with feed as (
+      update feeds set seq = seq + $3::bigint where user_id = $1 returning seq - $3::bigint as before
+    )
+    insert into ${resource.table} (user_id, ${columns.join(', ')}, deleted, seq, taken)
+    select $1, ${columns.map((column) => `r.${column}`).join(', ')}, r.deleted,
+      feed.before + r.nth, coalesce(r.taken, '{}')
+    from feed, json_to_recordset($2::json)
+      as r (${record.join(', ')}, deleted boolean, nth bigint, taken bigint[])
     on conflict (user_id, id) do update
-      set ${updates.join(', ')}, deleted = excluded.deleted, seq = excluded.seq`
+      set ${updates.join(', ')}, deleted = excluded.deleted, seq = excluded.seq, taken = excluded.taken`
 })
 
 /**
@@ -158,7 +163,7 @@ function editSql(resource: Resource, action: Edit['action'], names: readonly str
     update ${resource.table} t set ${[
       ...changes,
       ...stamps.map(([stamp, flag]) => `${stamp} = ${stampSql(stamp, flag, value(flag))}`),
-      'updated_at = greatest(t.updated_at, $3::timestamptz)',
+      `updated_at = greatest(t.updated_at + interval '1 millisecond', $3::timestamptz)`,
       'seq = feed.seq',
     ].join(', ')}
     from feed

@@ -8,6 +8,8 @@ import { type Document, merge, type Resource, sameFields, settle } from '../../p
 export interface State {
   readonly document: Document
   readonly deleted: boolean
+  /** Marks of the pushed edits that it has taken last, oldest first. */
+  readonly taken?: readonly number[]
 }
 
 /** A valid pushed row. Fields that a client left out are absent, in both states. */
@@ -18,6 +20,8 @@ export interface Row {
   /** What the client wrote over; undefined where it knew of nothing. */
   readonly assumed: Readonly<Record<string, unknown>> | undefined
   readonly assumedDeleted: boolean
+  /** The same for the same edit, pushed again; undefined where that cannot be told. */
+  readonly mark?: number | undefined
   /** It is not quite what the client sent: its sender is to take over what is stored. */
   readonly corrected?: true
 }
@@ -39,6 +43,7 @@ export interface Judgement {
   readonly writes: readonly State[]
   /** The stored states that differ from what was pushed; their senders are to take them over. */
   readonly conflicts: readonly State[]
+  /** Some with nothing in them, where nothing gave way. */
   readonly losses: readonly Loss[]
 }
 
@@ -59,35 +64,57 @@ export function judge(
   const losses: Loss[] = []
   for (const row of rows) {
     const current = writes.get(row.id) ?? stored.get(row.id)
-    const { state, lost = [] } = judgeRow(resource, row, current, now)
+    const verdict = judgeRow(resource, row, current, now)
+    const { lost = [] } = verdict
+    const state = withMark(verdict.state, current, row)
     if (state !== current) {
       writes.delete(row.id)
       writes.set(row.id, state)
     }
     if (isAsSent(state, row)) conflicts.delete(row.id)
     else conflicts.set(row.id, state)
-    for (const loss of lost)
-      if (Object.keys(loss.lost).length > 0) losses.push({ id: row.id, ...loss })
+    losses.push(...lost.map((loss) => ({ id: row.id, ...loss })))
   }
   return { writes: [...writes.values()], conflicts: [...conflicts.values()], losses }
+}
+
+/** So many pushed edits of a document are known again. */
+const MAX_MARKS = 8
+
+/** An edit that changed nothing is marked too: what it lost to may be gone when it comes again. */
+function withMark(state: State, current: State | undefined, { mark }: Row): State {
+  const taken = current?.taken ?? []
+  if (mark === undefined || taken.includes(mark))
+    return state === current ? state : { ...state, taken }
+  return { ...state, taken: [...taken, mark].slice(-MAX_MARKS) }
+}
+
+/** Whether the document has taken this edit before, whatever has become of it since. */
+function isTaken({ mark }: Row, { taken = [] }: State): boolean {
+  return mark !== undefined && taken.includes(mark)
 }
 
 interface Verdict {
   /** The state that the document has from then on: the current one itself where nothing changes. */
   state: State
-  /** What gave way, with nothing in it where nothing did. */
+  /** What gave way. */
   lost?: readonly Omit<Loss, 'id'>[]
 }
 
 function judgeRow(resource: Resource, row: Row, current: State | undefined, now: string): Verdict {
+  if (current && isTaken(row, current)) return { state: current }
   if (!current || isRecreation(row, current)) {
-    const document = settle(resource, { ...row.next, id: row.id }, undefined, now)
+    const created = settle(resource, { ...row.next, id: row.id }, undefined, now)
+    const { updated_at } = current?.document ?? {}
+    const document = updated_at
+      ? settle(resource, created, { ...created, updated_at }, now) // later than the tombstone
+      : created
     return { state: { document, deleted: row.nextDeleted } }
   }
   const wanted = completed(row.next, current)
   const isSame =
     current.deleted === row.nextDeleted && sameFields(resource, current.document, wanted)
-  if (isSame) return { state: current } // a replay
+  if (isSame) return { state: current }
   const base = row.assumed && completed(row.assumed, current)
   const isOverCurrent =
     base && current.deleted === row.assumedDeleted && sameFields(resource, current.document, base)
@@ -97,8 +124,9 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
   }
   const at = editedAt(row, now)
   const dated = String(row.next.updated_at ?? '')
-  if (current.deleted) {
-    if (row.nextDeleted) return { state: current }
+  if (current.deleted && row.nextDeleted) return { state: current }
+  const isRestored = current.deleted && row.assumedDeleted
+  if (current.deleted && !isRestored) {
     const lost = changes(resource, base, wanted, current.document)
     return { state: current, lost: [{ cause: 'deletion', ...lost, lostAt: at, dated }] }
   }
@@ -109,7 +137,8 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
       current.document,
       now,
     )
-    const lost = base ? changes(resource, base, current.document, base) : NOTHING
+    const seen = base ?? wanted
+    const lost = changes(resource, seen, current.document, seen)
     const lostAt = current.document.updated_at
     return {
       state: { document, deleted: true },
@@ -128,15 +157,13 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
   const before = current.document.updated_at
   // Apart, because only what ours lost comes again when the row does.
   return {
-    state: isUnchanged ? current : { document, deleted: false },
+    state: isUnchanged && !isRestored ? current : { document, deleted: false },
     lost: [
       { cause: 'edit', ...oursLost, lostAt: at, dated },
       { cause: 'edit', ...theirsLost, lostAt: before, dated: before },
     ],
   }
 }
-
-const NOTHING = { lost: {}, kept: {} }
 
 /**
  * A document made anew over a tombstone. The repetition of the creation that the tombstone ended is

@@ -7,7 +7,7 @@ import type {
   Resource,
   WireDocument,
 } from '../../protocol/index.ts'
-import { keepLosses } from './journal.ts'
+import { keepLosses, type Party } from './journal.ts'
 import { judge, type State } from './judge.ts'
 import { withReferences } from './references.ts'
 import { isDocumentId, type Refusal, readRows, withoutIncomplete } from './rows.ts'
@@ -37,12 +37,6 @@ export interface Pushed {
   rejected: Rejection[]
 }
 
-export interface Pusher {
-  user: string
-  /** Named in the conflict journal. */
-  session: string
-}
-
 /**
  * Takes a batch of rows: those that are valid land together or, when something fails, not at all. A
  * row that is not valid is answered with what is stored, or with a tombstone, and stops no other.
@@ -52,7 +46,7 @@ export interface Pusher {
  */
 export async function push(
   store: Store,
-  pusher: Pusher,
+  pusher: Party,
   resource: Resource,
   pushed: readonly PushRow[],
   now: string,

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import {
   type FieldErrors,
   id as idSchema,
@@ -42,7 +43,7 @@ function readRow(
   assumed: Fields | undefined,
 ): { row: Row } | { errors: FieldErrors } {
   const { _deleted: nextDeleted = false, ...fields } = sent
-  const { success, data, error } = resource.document.partial().safeParse(fields)
+  const { success, data, error } = resource.partial.safeParse(fields)
   const errors: FieldErrors = Object.create(null)
   for (const issue of error?.issues ?? []) {
     const name = issue.path.join('.')
@@ -54,16 +55,28 @@ function readRow(
   if (resource.singleton && nextDeleted) errors._deleted = [`A ${resource.singular} stays.`]
   if (!success || Object.keys(errors).length > 0) return { errors: { ...errors } }
   const { id, ...next } = data as Fields & { id: string }
-  return {
-    row: {
-      id,
-      next,
-      nextDeleted: nextDeleted as boolean,
-      assumed: assumed && readAssumed(resource, assumed),
-      assumedDeleted: assumed?._deleted === true,
-    },
+  const row = {
+    id,
+    next,
+    nextDeleted: nextDeleted as boolean,
+    assumed: assumed && readAssumed(resource, assumed),
+    assumedDeleted: assumed?._deleted === true,
   }
+  return { row: { ...row, mark: markOf(row) } }
 }
+
+/**
+ * Tells an edit that is pushed again from one that only looks like it. Only its date does: whoever
+ * keeps no `updated_at` may make the same change twice, and mean it.
+ */
+function markOf(row: Row): number | undefined {
+  const { updated_at } = row.next
+  if (updated_at === undefined || updated_at === row.assumed?.updated_at) return undefined
+  return Number.parseInt(hash('sha256', JSON.stringify(row)).slice(0, MARK_DIGITS), 16)
+}
+
+/** As many as a number holds exactly: 48 bits. */
+const MARK_DIGITS = 12
 
 /**
  * What the client believes is stored, in the form in which it would be. It may believe anything: what
@@ -72,7 +85,7 @@ function readRow(
 function readAssumed(resource: Resource, assumed: Fields): Fields | undefined {
   const { shape } = resource.document
   const known = Object.entries(assumed).filter(([name]) => Object.hasOwn(shape, name))
-  const parsed = resource.document.partial().safeParse(Object.fromEntries(known))
+  const parsed = resource.partial.safeParse(Object.fromEntries(known))
   if (!parsed.success) return undefined
   const { id: _, ...fields } = parsed.data
   return fields
@@ -103,4 +116,6 @@ export function withoutIncomplete(
   return { rows: complete, refusals: [...refusals, ...incomplete] }
 }
 
-export const isDocumentId = (id: string) => idSchema().safeParse(id).success
+const documentId = idSchema()
+
+export const isDocumentId = (id: string) => documentId.safeParse(id).success

@@ -18,6 +18,8 @@ export interface Stored {
   readonly seq: number
   readonly deleted: boolean
   readonly document: Document
+  /** Marks of the pushed edits that it has taken last, oldest first. Not told by `changes`. */
+  readonly taken?: readonly number[]
 }
 
 /** A change of one document that names only what it touches. */
@@ -100,8 +102,5 @@ export interface Transaction {
    */
   placehold(resource: Resource, ids: readonly string[]): Promise<void>
   /** Inserts or replaces whole settled documents, numbered in the order given. */
-  write(
-    resource: Resource,
-    documents: readonly Pick<Stored, 'deleted' | 'document'>[],
-  ): Promise<void>
+  write(resource: Resource, documents: readonly Omit<Stored, 'seq'>[]): Promise<void>
 }

@@ -3,8 +3,12 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type Document, resources, sameFields, settle } from '../../protocol/index.ts'
 import { type Judgement, judge, type Row, type State } from '../../server/sync/judge.ts'
+import { readRows } from '../../server/sync/rows.ts'
+import { justAfter } from '../support/store-contract.ts'
 
 const { tasks } = resources
+const user = randomUUID()
+const category_id = randomUUID()
 const T = (minute: number) => `2026-11-22T08:${String(minute).padStart(2, '0')}:00.000Z`
 const NOW = T(59)
 const id = randomUUID()
@@ -14,6 +18,8 @@ const edited = (fields: Partial<Document>, minute: number, from: Document = base
   settle(tasks, { ...from, ...fields, updated_at: T(minute) }, from, NOW)
 const live = (document: Document): State => ({ document, deleted: false })
 const gone = (document: Document): State => ({ document, deleted: true })
+
+/** Without a mark, as of whoever keeps no dates. */
 const row = (next: State, assumed?: State): Row => {
   const { id: _, ...fields } = next.document
   return {
@@ -24,12 +30,30 @@ const row = (next: State, assumed?: State): Row => {
     assumedDeleted: assumed?.deleted ?? false,
   }
 }
+
+/** As a device sends it, with its mark. */
+const sent = (next: State, assumed?: State): Row => {
+  const newDocumentState = onTheWire(next)
+  const pushed = assumed
+    ? { newDocumentState, assumedMasterState: onTheWire(assumed) }
+    : { newDocumentState }
+  return readRows(tasks, user, [pushed]).rows[0]!
+}
+const onTheWire = ({ document, deleted }: State) => ({ ...document, _deleted: deleted })
+
 const decide = (stored: State | undefined, ...rows: Row[]): Judgement =>
   judge(tasks, rows, new Map(stored ? [[id, stored]] : []), NOW)
+/** What is stored once all rows have come, each in a batch of its own. */
+const applied = (stored: State | undefined, ...rows: Row[]): State =>
+  rows.reduce((state, one) => decide(state, one).writes[0] ?? state, stored)!
+/** What the journal keeps: a loss of nothing is none. */
+const lossesOf = ({ losses }: Judgement) =>
+  losses.filter(({ lost }) => Object.keys(lost).length > 0)
 
 const mine = edited({ title: 'Oat milk' }, 10)
 const theirs = edited({ title: 'Soy milk' }, 20)
 const done = edited({ completed: true }, 20)
+const filed = edited({ category_id }, 5)
 
 interface Case {
   name: string
@@ -129,9 +153,31 @@ const cases: Case[] = [
   {
     name: 'a deletion of what is stored',
     stored: live(base),
-    rows: [row(gone(base), live(base))],
-    written: { deleted: true },
+    rows: [row(gone(edited({}, 10)), live(base))],
+    written: { deleted: true, updated_at: T(10) },
     conflicts: false,
+  },
+  {
+    name: 'a deletion that keeps the date of what it deletes',
+    stored: live(base),
+    rows: [row(gone(base), live(base))],
+    written: { deleted: true, updated_at: justAfter(T(0)) },
+    conflicts: true,
+  },
+  {
+    name: 'a deletion by somebody who has seen only what is stored, and no answer',
+    stored: live(base),
+    rows: [row(gone(edited({}, 10)))],
+    written: { deleted: true, updated_at: T(10) },
+    conflicts: false,
+  },
+  {
+    name: 'a deletion by somebody who has heard no answer, of something since edited',
+    stored: live(edited({ title: 'Soy milk', priority: 'high' }, 20)),
+    rows: [row(gone(edited({}, 30)))],
+    written: { deleted: true, title: 'Soy milk' },
+    conflicts: true,
+    lost: { title: 'Soy milk', priority: 'high' },
   },
   {
     name: 'a deletion of something deleted',
@@ -150,15 +196,49 @@ const cases: Case[] = [
     name: 'a new document in the place of a deleted one',
     stored: gone(base),
     rows: [row(live(settle(tasks, { id, title: 'Bread', position: 'a0' }, undefined, T(30))))],
-    written: { title: 'Bread', deleted: false, created_at: T(30) },
+    written: { title: 'Bread', deleted: false, created_at: T(30), updated_at: T(30) },
     conflicts: false,
+  },
+  {
+    name: 'a new document in the place of one deleted later than it was made',
+    stored: gone(edited({}, 40)),
+    rows: [row(live(settle(tasks, { id, title: 'Bread', position: 'a0' }, undefined, T(30))))],
+    written: {
+      title: 'Bread',
+      deleted: false,
+      created_at: T(30),
+      updated_at: justAfter(T(40)),
+    },
+    conflicts: true,
   },
   {
     name: 'an undeletion of the tombstone that is stored',
     stored: gone(base),
-    rows: [row(live(base), gone(base))],
-    written: { deleted: false },
+    rows: [row(live(edited({}, 10)), gone(base))],
+    written: { deleted: false, updated_at: T(10) },
     conflicts: false,
+  },
+  {
+    name: 'an undeletion of a tombstone whose category is gone since',
+    stored: gone(edited({ category_id: null }, 20, filed)),
+    rows: [row(live(edited({}, 30, filed)), gone(filed))],
+    written: { deleted: false, category_id: null, updated_at: T(30) },
+    conflicts: true,
+  },
+  {
+    name: 'an undeletion, with edits, of a tombstone that has changed in another field',
+    stored: gone(edited({ priority: 'high' }, 20)),
+    rows: [row(live(mine), gone(base))],
+    written: { deleted: false, title: 'Oat milk', priority: 'high' },
+    conflicts: true,
+  },
+  {
+    name: 'an undeletion, with edits, of a tombstone that has changed later in the same field',
+    stored: gone(theirs),
+    rows: [row(live(mine), gone(base))],
+    written: { deleted: false, title: 'Soy milk' },
+    conflicts: true,
+    lost: { title: 'Oat milk' },
   },
   {
     name: 'two edits in one batch',
@@ -176,7 +256,7 @@ describe('judge', () => {
       written ? [expect.objectContaining(written)] : [],
     )
     expect(judgement.conflicts.length > 0).toBe(conflicts)
-    const losses = judgement.losses.map((loss) => loss.lost)
+    const losses = lossesOf(judgement).map((loss) => loss.lost)
     expect(losses).toEqual(lost && Object.keys(lost).length > 0 ? [lost] : [])
   })
 
@@ -198,6 +278,112 @@ describe('judge', () => {
   })
 })
 
+describe('an edit that comes again', () => {
+  const again = (fields: Partial<Document>, { document }: State) => edited(fields, 40, document)
+  const putBack = (state: State): State => ({ ...state, document: again({ title: 'Milk' }, state) })
+  // What has become of it since, by the hand of somebody else.
+  const since: [string, (state: State) => State][] = [
+    ['nothing has happened', (state) => state],
+    ['its title was put back', putBack],
+    ['it was edited', (state) => ({ ...state, document: again({ title: 'Tea' }, state) })],
+    ['it was deleted', (state) => ({ ...state, document: again({}, state), deleted: true })],
+    ['it was brought back', (state) => ({ ...state, document: again({}, state), deleted: false })],
+    ['its category went', (state) => ({ ...state, document: again({ category_id: null }, state) })],
+    [
+      'it was deleted, and made anew',
+      (state) => {
+        const anew = settle(tasks, { id, title: 'Bread' }, undefined, T(45))
+        return applied({ ...state, deleted: true }, sent(live(anew)))
+      },
+    ],
+  ]
+  const edits: [string, State | undefined, Row][] = [
+    ['a creation', undefined, sent(live(filed))],
+    ['an edit', live(base), sent(live(mine), live(base))],
+    ['an edit that won', live(mine), sent(live(theirs), live(base))],
+    ['an edit that lost', live(theirs), sent(live(mine), live(base))],
+    ['an edit that came to the same', live(mine), sent(live(mine), live(base))],
+    ['an edit of something deleted', gone(base), sent(live(mine), live(base))],
+    ['a deletion', live(base), sent(gone(edited({}, 10)), live(base))],
+    ['a deletion that met an edit', live(theirs), sent(gone(edited({}, 10)), live(base))],
+    ['an undeletion', gone(base), sent(live(edited({}, 10)), gone(base))],
+  ]
+
+  test.each(
+    edits.flatMap(([what, stored, edit]) =>
+      since.map(([happened, happen]) => [what, happened, stored, edit, happen] as const),
+    ),
+  )('changes nothing: %s, and %s since', (_what, _happened, stored, edit, happen) => {
+    const now = happen(applied(stored, edit))
+    const { writes, losses, conflicts } = decide(now, edit)
+    expect([writes, losses]).toEqual([[], []])
+    for (const conflict of conflicts) expect(conflict).toBe(now)
+  })
+
+  test('is answered as a conflict where something else is stored now, and only there', () => {
+    const edit = sent(live(mine), live(base))
+    const stored = applied(live(base), edit)
+    expect(decide(stored, edit).conflicts).toEqual([])
+    const now = putBack(stored)
+    expect(decide(now, edit).conflicts).toEqual([now])
+  })
+
+  test.each(edits)('is written once, even where it changes nothing: %s', (_what, stored, edit) => {
+    const [written, ...others] = decide(stored, edit).writes
+    expect(others).toEqual([])
+    expect(written!.taken).toEqual([edit.mark])
+    expect(decide(stored, edit, edit)).toMatchObject({ writes: [{ taken: [edit.mark] }] })
+  })
+
+  test.each([
+    ['leaves the date as it was', { ...mine, updated_at: base.updated_at }],
+    ['tells no date', { ...mine, updated_at: undefined }],
+  ])('is meant, by a client that %s', (_how, newDocumentState) => {
+    const pushed = { newDocumentState, assumedMasterState: base }
+    const [edit] = readRows(tasks, user, [pushed]).rows
+    expect(edit!.mark).toBeUndefined()
+    const stored = applied(live(base), edit!)
+    expect(stored).toMatchObject({ document: { title: 'Oat milk' }, deleted: false })
+    expect(applied(putBack(stored), edit!).document.title).toBe('Oat milk')
+  })
+
+  test('is known by all of it, however its fields are ordered', () => {
+    const marks = [
+      sent(live(mine), live(base)),
+      sent(live(edited({ title: 'Oat milk' }, 11)), live(base)),
+      sent(live(theirs), live(base)),
+      sent(gone(mine), live(base)),
+      sent(live(mine), gone(base)),
+      sent(live(mine), live(done)),
+      sent(live(mine)),
+      sent(live({ ...mine, id: randomUUID() }), live(base)),
+    ].map(({ mark }) => mark)
+    expect(new Set(marks).size).toBe(marks.length)
+    expect(marks.every((mark) => Number.isSafeInteger(mark))).toBe(true)
+    const reordered = (document: Document) =>
+      Object.fromEntries(Object.entries(document).reverse()) as Document
+    expect(sent(live(reordered(mine)), live(reordered(base))).mark).toBe(marks[0])
+  })
+
+  test('is known until eight others have come', () => {
+    const edits = Array.from({ length: 9 }, (_, i) =>
+      sent(live(edited({ title: `${i}` }, 10 + i)), live(base)),
+    )
+    const eight = applied(live(base), ...edits.slice(0, 8))
+    expect(eight.taken).toEqual(edits.slice(0, 8).map(({ mark }) => mark))
+    for (const edit of edits.slice(0, 8)) expect(decide(eight, edit).writes).toEqual([])
+    const nine = applied(eight, edits[8]!)
+    expect(nine.taken).toEqual(edits.slice(1).map(({ mark }) => mark))
+  })
+
+  test('is known after edits that have no mark', () => {
+    const edit = sent(live(mine), live(base))
+    const stored = applied(live(base), edit)
+    for (const next of [live(edited({ title: 'Tea' }, 40, mine)), gone(edited({}, 40, mine))])
+      expect(applied(stored, row(next, stored)).taken).toEqual([edit.mark])
+  })
+})
+
 const change = fc.record(
   {
     title: fc.constantFrom('a', 'b', 'c'),
@@ -211,13 +397,40 @@ const version = fc
   .tuple(change, fc.integer({ min: 1, max: 58 }))
   .map(([fields, minute]) => edited(fields, minute))
 
+const state = fc
+  .tuple(fc.oneof(fc.constant(base), version), fc.boolean())
+  .map(([document, deleted]): State => ({ document, deleted }))
+
+/** A dated row of any kind: a creation, an edit, a deletion or an undeletion. */
+const push = fc
+  .tuple(
+    fc.option(state, { nil: undefined }),
+    change,
+    fc.integer({ min: 1, max: 58 }),
+    fc.boolean(),
+  )
+  .map(([assumed, fields, minute, deleted]) => {
+    const created = settle(tasks, { id, title: 'Milk', ...fields }, undefined, T(minute))
+    const document = assumed ? edited(fields, minute, assumed.document) : created
+    return sent({ document, deleted }, assumed)
+  })
+
+/** What somebody else does to a document without pushing: by REST, or by deleting its category. */
+const elsewhere =
+  (fields: Partial<Document>) =>
+  (state: State): State => ({
+    ...state,
+    document: edited(fields, 30, state.document),
+    deleted: 'title' in fields ? !state.deleted : state.deleted,
+  })
+
 describe('merging', () => {
   test('takes the side that changed', () => {
     fc.assert(
       fc.property(version, (x) => {
         const [ours] = decide(live(base), row(live(x), live(base))).writes
         expect(sameFields(tasks, (ours ?? live(base)).document, x)).toBe(true)
-        expect(decide(live(x), row(live(base), live(base))).losses).toEqual([])
+        expect(lossesOf(decide(live(x), row(live(base), live(base))))).toEqual([])
       }),
     )
   })
@@ -229,8 +442,8 @@ describe('merging', () => {
         const stored = once.writes[0] ?? live(other)
         const twice = decide(stored, row(live(ours), live(base)))
         expect(twice.writes).toEqual([])
-        const known = once.losses.map((loss) => JSON.stringify([loss.lost, loss.dated]))
-        for (const loss of twice.losses)
+        const known = lossesOf(once).map((loss) => JSON.stringify([loss.lost, loss.dated]))
+        for (const loss of lossesOf(twice))
           expect(known).toContain(JSON.stringify([loss.lost, loss.dated]))
       }),
       // Of one instant, each giving way in one of two fields.
@@ -278,5 +491,31 @@ describe('merging', () => {
           }
       }),
     )
+  })
+
+  test('has no effect when the same batch comes again, whatever others have done in between', () => {
+    const seen = { conflicts: 0, tombstones: 0, losses: 0 }
+    fc.assert(
+      fc.property(
+        fc.option(state, { nil: undefined }),
+        fc.array(push, { minLength: 1, maxLength: 3 }),
+        fc.array(fc.oneof(push, change.map(elsewhere)), { maxLength: 5 }),
+        (stored, batch, others) => {
+          const first = decide(stored, ...batch)
+          let now = first.writes[0] ?? stored!
+          for (const other of others)
+            now = typeof other === 'function' ? other(now) : applied(now, other)
+          const again = decide(now, ...batch)
+          expect(again.writes).toEqual([])
+          expect(again.losses).toEqual([])
+          for (const conflict of again.conflicts) expect(conflict).toBe(now)
+          seen.conflicts += again.conflicts.length
+          seen.tombstones += now.deleted ? 1 : 0
+          seen.losses += lossesOf(first).length
+        },
+      ),
+      { numRuns: 2_000 },
+    )
+    expect(Object.entries(seen).filter(([, count]) => count === 0)).toEqual([])
   })
 })

@@ -1,9 +1,15 @@
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import express from 'express'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { resources, settle, type WireDocument } from '../../protocol/index.ts'
-import { type Person, startServer, type TestServer } from '../support/server.ts'
+import { answerProblems } from '../../server/http/problems.ts'
+import { refuseOutdated } from '../../server/http/replication.ts'
+import { createLog } from '../../server/log.ts'
+import { callerTo, type Person, startServer, type TestServer } from '../support/server.ts'
 
-const { tasks } = resources
+const { tasks, conflicts } = resources
 const RESULT = 'application/vnd.tasktide.push+json'
 
 let server: TestServer
@@ -59,6 +65,23 @@ describe('pull', () => {
     expect(seen).toEqual(all)
   })
 
+  test('fills its pages, whatever else is in the feed: a short one is the end', async () => {
+    const ann = await server.person()
+    for (let i = 0; i < 12; i++) {
+      await push(ann, [{ newDocumentState: aTask({ category_id: randomUUID() }) }])
+      await ann.call('POST', '/api/categories/', { name: `Category ${i}` })
+    }
+    const [deleted] = await everything(ann)
+    await ann.call('DELETE', `/api/tasks/${deleted!.id}/`)
+    const sizes: number[] = []
+    for (let lwt = 0; sizes.at(-1) !== 0; ) {
+      const { body } = await pull(ann, lwt, 4)
+      sizes.push(body.documents.length)
+      lwt = body.checkpoint.lwt
+    }
+    expect(sizes).toEqual([4, 4, 4, 0])
+  })
+
   test('an empty page leaves the checkpoint where it was', async () => {
     const ann = await server.person()
     expect((await pull(ann, 77)).body).toEqual({ documents: [], checkpoint: { id: 'x', lwt: 77 } })
@@ -100,6 +123,71 @@ describe('push', () => {
     expect((await pull(ann, checkpoint.lwt)).body.documents).toEqual([])
   })
 
+  test('of an insert whose answer was lost, with an edit since, stores the edit', async () => {
+    const ann = await server.person()
+    const task = aTask()
+    await push(ann, [{ newDocumentState: task }])
+    server.clock.advance(10)
+    const edited = { ...task, title: 'Oat milk', updated_at: server.clock.now().toISOString() }
+    expect((await push(ann, [{ newDocumentState: edited }])).body).toEqual([])
+    expect(await everything(ann)).toEqual([edited])
+  })
+
+  test('again, after others have undone it, does not do it again', async () => {
+    const ann = await server.person()
+    const task = aTask()
+    const path = `/api/tasks/${task.id}/`
+    await push(ann, [{ newDocumentState: task }])
+    server.clock.advance(10)
+    const edited = { ...task, title: 'Oat milk', updated_at: server.clock.now().toISOString() }
+    const rows = [{ newDocumentState: edited, assumedMasterState: task }]
+    expect((await push(ann, rows)).body).toEqual([])
+    await ann.call('PATCH', path, { title: task.title })
+    const undone = await pull(ann)
+    expect((await push(ann, rows)).body).toEqual(undone.body.documents)
+    expect((await pull(ann)).body).toEqual(undone.body)
+
+    await ann.call('DELETE', path)
+    await ann.call('POST', `${path}restore/`)
+    const restored = await pull(ann)
+    const answer = await push(ann, [{ newDocumentState: task }, ...rows])
+    expect(answer.body).toEqual(restored.body.documents)
+    expect((await pull(ann)).body).toEqual(restored.body)
+    expect(await everything(ann, 'conflicts')).toEqual([])
+  })
+
+  test('that lost takes a number once, and is answered the same each time', async () => {
+    const ann = await server.person()
+    const task = aTask()
+    await push(ann, [{ newDocumentState: task }])
+    server.clock.advance(10)
+    await ann.call('PATCH', `/api/tasks/${task.id}/`, { title: 'Soy milk' })
+    const stored = await everything(ann)
+    const { lwt } = (await pull(ann)).body.checkpoint
+    const updated_at = new Date(Date.parse(task.updated_at) + 1).toISOString()
+    const rows = [
+      {
+        newDocumentState: { ...task, title: 'Oat milk', updated_at },
+        assumedMasterState: task,
+      },
+    ]
+    expect((await push(ann, rows)).body).toEqual(stored)
+    const once = await pull(ann)
+    expect(once.body).toMatchObject({ documents: stored, checkpoint: { lwt: lwt + 1 } })
+    expect((await push(ann, rows)).body).toEqual(stored)
+    expect((await pull(ann)).body).toEqual(once.body)
+  })
+
+  test('the same thirty batches at once, twice over, land once', async () => {
+    const ann = await server.person()
+    const batches = Array.from({ length: 30 }, () => [{ newDocumentState: aTask() }])
+    const replies = await Promise.all([...batches, ...batches].map((batch) => push(ann, batch)))
+    expect(replies.map(({ status, body }) => [status, body])).toEqual(replies.map(() => [200, []]))
+    const { checkpoint } = (await pull(ann)).body
+    expect(await everything(ann)).toHaveLength(30)
+    expect(checkpoint.lwt, 'thirty changes, and the profile').toBe(31)
+  })
+
   test('thirty batches at once from one device all land', async () => {
     const ann = await server.person()
     const batches = Array.from({ length: 30 }, () => Array.from({ length: 20 }, () => aTask()))
@@ -134,14 +222,28 @@ describe('push', () => {
   test('fast double edits of one device are not lost', async () => {
     const ann = await server.person()
     const first = aTask({ title: 'a' })
-    const second = { ...first, title: 'ab' }
-    const third = { ...first, title: 'abc' }
+    const edited = (previous: WireDocument, title: string) =>
+      settle(tasks, { ...previous, title }, previous, first.updated_at) as WireDocument
+    const second = edited(first, 'ab')
+    const third = edited(second, 'abc')
+    server.clock.advance(10)
     const replies = [
       await push(ann, [{ newDocumentState: first }]),
       await push(ann, [{ newDocumentState: second, assumedMasterState: first }]),
       await push(ann, [{ newDocumentState: third, assumedMasterState: second }]),
     ]
     expect(replies.map(({ body }) => body)).toEqual([[], [], []])
+    expect(await everything(ann)).toEqual([third])
+  })
+
+  test('nor are those of one that does not settle what it sends', async () => {
+    const ann = await server.person()
+    const first = aTask({ title: 'a' })
+    const second = { ...first, title: 'ab' }
+    const third = { ...first, title: 'abc' }
+    await push(ann, [{ newDocumentState: first }])
+    await push(ann, [{ newDocumentState: second, assumedMasterState: first }])
+    await push(ann, [{ newDocumentState: third, assumedMasterState: second }])
     expect((await everything(ann))[0]!.title).toBe('abc')
   })
 
@@ -157,6 +259,40 @@ describe('push', () => {
     server.clock.advance(20)
     expect((await push(ann, [{ newDocumentState: again }])).body).toEqual([])
     expect((await ann.call('GET', `/api/tasks/${task.id}/`)).body.title).toBe('Bread')
+  })
+
+  test('makes it anew later than its tombstone, whenever it was made', async () => {
+    const ann = await server.person()
+    const task = aTask()
+    await push(ann, [{ newDocumentState: task }])
+    server.clock.advance(20)
+    await ann.call('DELETE', `/api/tasks/${task.id}/`)
+    const [tombstone] = await everything(ann)
+    const before = new Date(Date.parse(task.created_at) + 9).toISOString()
+    const again = aTask({ id: task.id, title: 'Bread' }, before)
+    const updated_at = new Date(Date.parse(tombstone!.updated_at) + 1).toISOString()
+    const { body } = await push(ann, [{ newDocumentState: again }])
+    expect(body).toEqual([{ ...again, updated_at }])
+    expect(await everything(ann)).toEqual(body)
+  })
+
+  test('undeletes a tombstone that has lost its category meanwhile', async () => {
+    const ann = await server.person()
+    const { body: category } = await ann.call('POST', '/api/categories/', { name: 'Errands' })
+    const task = aTask({ category_id: category.id })
+    await push(ann, [{ newDocumentState: task }])
+    await ann.call('DELETE', `/api/tasks/${task.id}/`)
+    const [tombstone] = await everything(ann)
+    await ann.call('DELETE', `/api/categories/${category.id}/`)
+    server.clock.advance(10)
+    const updated_at = server.clock.now().toISOString()
+    const back = { ...tombstone, _deleted: false, updated_at }
+    const row = { newDocumentState: back, assumedMasterState: tombstone! }
+    expect((await push(ann, [row])).body).toEqual([
+      { ...task, category_id: null, updated_at: expect.any(String) },
+    ])
+    expect((await ann.call('GET', `/api/tasks/${task.id}/`)).status).toBe(200)
+    expect(await everything(ann, 'conflicts')).toEqual([])
   })
 
   test('one bad row in a thousand is told, and the others land', async () => {
@@ -337,6 +473,87 @@ describe('the conflict journal', () => {
     expect((await ann.call('GET', path)).body.title).toBe('Water')
   })
 
+  test('keeps what came into the place of a value that is put back', async () => {
+    const { ann, task } = await conflict()
+    const [entry] = (await ann.call('GET', '/api/conflicts/')).body.results
+    const path = `/api/tasks/${task.id}/`
+    server.clock.advance(10)
+    const water = (await ann.call('PATCH', path, { title: 'Water', priority: 'high' })).body
+    server.clock.advance(10)
+    await ann.call('POST', `/api/conflicts/${entry.id}/restore/`)
+    expect((await ann.call('GET', path)).body).toMatchObject({
+      title: 'Oat milk',
+      priority: 'high',
+    })
+
+    const { results } = (await ann.call('GET', '/api/conflicts/?restored_at__isnull=true')).body
+    expect(results).toEqual([
+      {
+        ...entry,
+        id: expect.any(String),
+        lost: { title: 'Water' },
+        kept: { title: 'Oat milk' },
+        lost_at: water.updated_at,
+        created_at: expect.any(String),
+        updated_at: expect.any(String),
+      },
+    ])
+    expect(results[0].id).not.toBe(entry.id)
+    await ann.call('POST', `/api/conflicts/${results[0].id}/restore/`)
+    expect((await ann.call('GET', path)).body.title).toBe('Water')
+    expect(await everything(ann, 'conflicts')).toHaveLength(2)
+  })
+
+  test('puts a value back whose edit is still known when it is pushed again', async () => {
+    const { ann, row } = await conflict()
+    const [entry] = (await ann.call('GET', '/api/conflicts/')).body.results
+    await ann.call('POST', `/api/conflicts/${entry.id}/restore/`)
+    const restored = (await pull(ann)).body
+    expect((await push(ann, [row])).body).toEqual(restored.documents)
+    expect((await pull(ann)).body).toEqual(restored)
+  })
+
+  test.each([
+    ['what it gave way to is there still', undefined],
+    ['somebody has put it back by hand', { title: 'Oat milk' }],
+    ['only other fields have changed', { priority: 'high' }],
+  ])('needs no new entry to put a value back where %s', async (_when, change) => {
+    const { ann } = await conflict()
+    const [entry] = (await ann.call('GET', '/api/conflicts/')).body.results
+    if (change) await ann.call('PATCH', `/api/tasks/${entry.document_id}/`, change)
+    await ann.call('POST', `/api/conflicts/${entry.id}/restore/`)
+    expect(await everything(ann, 'conflicts')).toMatchObject([
+      { id: entry.id, restored_at: expect.any(String) },
+    ])
+  })
+
+  test('names the session that put the value back', async () => {
+    const { ann, task } = await conflict()
+    const [entry] = (await ann.call('GET', '/api/conflicts/')).body.results
+    await ann.call('PATCH', `/api/tasks/${task.id}/`, { title: 'Water' })
+    const other = await server.call('POST', '/api/token/', {
+      username: ann.username,
+      password: ann.password,
+    })
+    const authorization = `Bearer ${other.body.access}`
+    await callerTo(server.url, { authorization })('POST', `/api/conflicts/${entry.id}/restore/`)
+    const sessions = (await everything(ann, 'conflicts')).map(({ session_id }) => session_id)
+    expect(new Set(sessions).size).toBe(2)
+  })
+
+  test('keeps the edits that a deletion meets whose maker heard no answer', async () => {
+    const ann = await server.person()
+    const task = aTask()
+    await push(ann, [{ newDocumentState: task }])
+    await ann.call('PATCH', `/api/tasks/${task.id}/`, { title: 'Soy milk' })
+    server.clock.advance(10)
+    const gone = { ...task, _deleted: true, updated_at: server.clock.now().toISOString() }
+    await push(ann, [{ newDocumentState: gone }])
+    const { results } = (await ann.call('GET', '/api/conflicts/?cause=deletion')).body
+    expect(results).toMatchObject([{ lost: { title: 'Soy milk' }, kept: { title: 'Milk' } }])
+    expect((await ann.call('GET', `/api/tasks/${task.id}/`)).status).toBe(404)
+  })
+
   test('brings a deleted document back with the edit that came too late', async () => {
     const ann = await server.person()
     const task = aTask()
@@ -366,8 +583,105 @@ describe('the conflict journal', () => {
   })
 })
 
+describe('a refusal says what its client has to do', () => {
+  const paths = ['pull', 'push', 'pullStream'] as const
+  const methodOf = (path: string) => (path === 'push' ? 'POST' : 'GET')
+
+  /** RxDB's clients stop for good at a 403: nobody who should go on may get one. */
+  test.each(paths)('at %s: 401, renew the token and go on; never 403', async (path) => {
+    const bare = (token?: string) =>
+      server.call(
+        methodOf(path),
+        `/replication/tasks/0/${path}`,
+        path === 'push' ? [] : undefined,
+        {
+          headers: { ...(token && { authorization: `Bearer ${token}` }) },
+        },
+      )
+    const [expired, loggedOut, deactivated] = [
+      await server.person(),
+      await server.person(),
+      await server.person(),
+    ]
+    server.clock.advance(16 * 60_000)
+    const [first, second] = [await renewed(loggedOut), await renewed(deactivated)]
+    await server.call('POST', '/api/logout/', { refresh: first.refresh })
+    await server.testDatabase.db('users').where({ id: deactivated.id }).update({ is_active: false })
+    const tokens = [undefined, 'nonsense', expired.refresh, expired.access, first.access]
+    for (const token of [...tokens, second.access]) {
+      const reply = await bare(token)
+      expect(reply).toMatchObject({ status: 401, body: { status: 401, code: expect.any(String) } })
+      expect(reply.headers.get('content-type')).toBe('application/problem+json')
+    }
+  })
+
+  test('what a person may not write is told by row, and nothing stops', async () => {
+    const [ann, bob] = [await server.person(), await server.person()]
+    const [profile] = await everything(bob, 'profile')
+    const entry = { ...exampleConflict, id: randomUUID() }
+    const replies = [
+      await pushed(ann, [{ newDocumentState: profile! }], 'profile'),
+      await pushed(ann, [{ newDocumentState: entry }], 'conflicts'),
+      await pushed(ann, [{ newDocumentState: { ...aTask(), user_id: bob.id } }]),
+    ]
+    for (const { status, body } of replies) {
+      expect(status).toBe(200)
+      expect(body.rejected).toHaveLength(1)
+      expect(body.conflicts).toHaveLength(1)
+    }
+    expect(await everything(bob, 'profile')).toEqual([profile])
+  })
+
+  test.each([
+    ['GET', '/replication/tasks/0/push', 405],
+    ['POST', '/replication/tasks/0/pull', 405],
+    ['GET', '/replication/nonsense/0/pull', 404],
+    ['GET', '/replication/tasks/7/pull', 404],
+    ['GET', '/replication/tasks/x/pull', 404],
+    ['GET', '/replication/tasks/0', 404],
+    ['GET', '/replication/tasks/0/pull?since=1', 400],
+    ['GET', '/replication/tasks/0/pullStream?lwt=1', 400],
+    ['POST', '/replication/tasks/0/push', 400],
+  ])('as JSON, always: %s %s', async (method, path, status) => {
+    const ann = await server.person()
+    const reply = await ann.call(method, path)
+    expect(reply).toMatchObject({ status, body: { status, code: expect.any(String) } })
+    expect(reply.headers.get('content-type')).toBe('application/problem+json')
+  })
+
+  test.each(['GET', 'POST', 'DELETE'])(
+    '426, update the app, before it asks who: %s',
+    async (method) => {
+      const log = createLog('silent', { readable: false, to: { write() {} } })
+      const app = express()
+        .use('/replication', refuseOutdated([{ ...tasks, version: 2 }]))
+        .use(answerProblems(log))
+      const later = app.listen(0, '127.0.0.1')
+      await once(later, 'listening')
+      try {
+        const { port } = later.address() as AddressInfo
+        for (const path of [...paths.map((path) => `1/${path}`), '0/pull', '1', '1/']) {
+          const reply = await callerTo(`http://127.0.0.1:${port}`)(
+            method,
+            `/replication/tasks/${path}`,
+          )
+          expect(reply).toMatchObject({ status: 426, body: { code: 'outdated_client' } })
+        }
+      } finally {
+        later.close()
+      }
+    },
+  )
+
+  async function renewed({ refresh }: Person) {
+    const { body } = await server.call('POST', '/api/token/refresh/', { refresh })
+    return body as { access: string; refresh: string }
+  }
+
+  const exampleConflict = { ...conflicts.example, created_at: '2026-11-22T08:30:00.000Z' }
+})
+
 test('a former version is told so, whoever asks; a later one is not there', async () => {
-  const { refuseOutdated } = await import('../../server/http/replication.ts')
   const refuse = refuseOutdated([{ ...tasks, version: 2 }])
   const ask = (path: string) => () => refuse({ path } as never, {} as never, () => {})
   expect(ask('/tasks/0/pull')).toThrow(

@@ -71,6 +71,11 @@ test.each<[string, Resource, string[]]>([
 
 test.each<[string, string, string[]]>([
   ['a column more', 'alter table tasks add column mood text', ['mood: not in the definition']],
+  [
+    'no marks of pushed edits',
+    'alter table tasks drop column taken',
+    ['taken: missing, expected bigint[] not null'],
+  ],
   ['no feed index', 'drop index tasks_feed', ['no unique index (user_id, seq)']],
   [
     'a feed index that is not unique',
@@ -166,6 +171,7 @@ async function expectedColumns(sql: Sql, resource: Resource): Promise<Map<string
     ['id', 'uuid not null'],
     ['deleted', 'boolean not null'],
     ['seq', 'bigint not null'],
+    ['taken', 'bigint[] not null'],
   ])
   for (const name of columnsOf(resource).filter((name) => name !== 'id')) {
     const { kind, nullable, values } = fieldOf(resource, name)

@@ -17,6 +17,9 @@ const { tasks, categories } = resources
 export const CREATED = '2026-11-22T08:00:00.000Z'
 export const EDITED = '2026-11-22T09:00:00.000Z'
 
+/** When a change says that it was made which the clock puts no later than the one before. */
+export const justAfter = (instant: string) => new Date(Date.parse(instant) + 1).toISOString()
+
 export const aTask = (fields: Record<string, unknown> = {}) =>
   settle(tasks, { id: randomUUID(), title: 'Milk', ...fields }, undefined, CREATED)
 
@@ -202,7 +205,7 @@ export function storeContract(
       expect(await store.find(ann, tasks, task.id)).toBeUndefined()
       const back = await store.edit(ann, tasks, restoral(task.id))
       expect(back!.seq).toBeGreaterThan(gone!.seq)
-      expect(JSON.parse(back!.json)).toEqual({ ...task, updated_at: EDITED })
+      expect(JSON.parse(back!.json)).toEqual({ ...task, updated_at: justAfter(EDITED) })
     })
 
     test('is made when the document is at one of the versions named', async () => {
@@ -402,6 +405,97 @@ export function storeContract(
     })
   })
 
+  describe('the marks of the edits that a document has taken', () => {
+    const LARGEST = 2 ** 48 - 1
+    async function marked(taken: readonly number[] = [LARGEST, 0, 7]) {
+      const scene = await open()
+      const { store, ann } = scene
+      const [category, id] = [aCategory(), randomUUID()]
+      await store.insert(ann, categories, category)
+      const document = aTask({ id, category_id: category.id })
+      const write = (state: Omit<Stored, 'seq'>) =>
+        store.transaction(ann, (tx) => tx.write(tasks, [state]))
+      await write({ ...live(document), taken })
+      const read = async () => (await store.read(ann, tasks, [id])).get(id)!
+      return { ...scene, id, category, document, write, read, taken }
+    }
+
+    test('are read as they were written, inside a transaction and outside', async () => {
+      const { store, ann, id, document, taken, read } = await marked()
+      const found = { seq: expect.any(Number), ...live(document), taken }
+      expect(await read()).toEqual(found)
+      const inside = await store.transaction(ann, (tx) => tx.read(tasks, [id]))
+      expect(inside.get(id)).toEqual(found)
+    })
+
+    test('are replaced with the rest of the document, each having its own', async () => {
+      const { store, ann, id, document, write, read } = await marked()
+      const other = aTask()
+      await store.transaction(ann, (tx) =>
+        tx.write(tasks, [
+          { ...live(document), taken: [1] },
+          { ...tombstone(other), taken: [2, 3] },
+        ]),
+      )
+      const both = await store.read(ann, tasks, [id, other.id])
+      expect([...both.values()].map(({ taken }) => taken).sort()).toEqual([[1], [2, 3]])
+      await write(live(document))
+      expect(await read()).not.toHaveProperty('taken')
+    })
+
+    test.each<[string, (store: Store, user: string) => Promise<string>]>([
+      ['was inserted', inserted],
+      ['was deleted', deleted],
+      [
+        'was written without them',
+        async (store, user) => {
+          const task = aTask()
+          await store.transaction(user, (tx) => tx.write(tasks, [live(task)]))
+          return task.id
+        },
+      ],
+      [
+        'was written with none',
+        async (store, user) => {
+          const task = aTask()
+          await store.transaction(user, (tx) => tx.write(tasks, [{ ...live(task), taken: [] }]))
+          return task.id
+        },
+      ],
+    ])('are absent where a document %s', async (_how, make) => {
+      const { store, ann } = await open()
+      const id = await make(store, ann)
+      expect((await store.read(ann, tasks, [id])).get(id)).not.toHaveProperty('taken')
+    })
+
+    test('outlive every edit, and the deletion of its category', async () => {
+      const { store, ann, id, category, read, taken } = await marked()
+      const steps: [Resource, Edit][] = [
+        [tasks, patch(id, { title: 'Oat milk', completed: true })],
+        [tasks, removal(id)],
+        [tasks, restoral(id)],
+        [categories, removal(category.id)],
+      ]
+      for (const [resource, edit] of steps) {
+        const { seq } = await read()
+        expect(await store.edit(ann, resource, edit)).toBeDefined()
+        const now = await read()
+        expect(now.seq).toBeGreaterThan(seq)
+        expect(now.taken).toEqual(taken)
+      }
+      expect((await read()).document).toMatchObject({ title: 'Oat milk', category_id: null })
+    })
+
+    test('are nothing for readers of the feed', async () => {
+      const { store, ann, id, document } = await marked()
+      expect(unnumbered(await store.changes(ann, tasks, 0, 10))).toEqual([live(document)])
+      const wire = { ...document, _deleted: false }
+      expect(JSON.parse((await store.page(ann, tasks, 0, 10)).documents)).toEqual([wire])
+      expect((await store.frame(ann, 0)).documents!.tasks).toEqual([wire])
+      expect(JSON.parse((await store.find(ann, tasks, id))!.json)).toEqual(document)
+    })
+  })
+
   describe('changes', () => {
     test('come oldest first, each document once as it is now, tombstones included', async () => {
       const { store, ann } = await open()
@@ -596,7 +690,10 @@ export function storeContract(
       await store.transaction(ann, (tx) => tx.write(categories, [tombstone(aCategory({ id }))]))
       const [change] = await store.changes(ann, categories, 0, 10)
       expect(await store.changes(ann, tasks, 0, 10)).toEqual([
-        { seq: change!.seq + 1, ...live({ ...task, category_id: null }) },
+        {
+          seq: change!.seq + 1,
+          ...live({ ...task, category_id: null, updated_at: justAfter(CREATED) }),
+        },
       ])
     })
 
@@ -672,10 +769,15 @@ export function storeContract(
       const changed = await store.changes(ann, categories, before, 10)
       const head = changed.at(-1)!.seq
       expect(changed[0]).toMatchObject({ seq: before + 1, deleted: true })
+      const loosened = (task: Document, updated_at: string) => ({
+        ...task,
+        category_id: null,
+        updated_at,
+      })
       expect(await store.changes(ann, tasks, before, 10)).toEqual([
-        { seq: head + 1, ...live({ ...first, category_id: null, updated_at: EDITED }) },
-        { seq: head + 2, ...live({ ...last, category_id: null }) },
-        { seq: head + 3, ...tombstone({ ...gone, category_id: null, updated_at: EDITED }) },
+        { seq: head + 1, ...live(loosened(first, EDITED)) },
+        { seq: head + 2, ...live(loosened(last, justAfter(last.updated_at))) },
+        { seq: head + 3, ...tombstone(loosened(gone, justAfter(EDITED))) },
       ])
       expect(unnumbered(await store.changes(bob, tasks, 0, 10))).toEqual([live(first)])
       await store.edit(ann, categories, restoral(category_id))
