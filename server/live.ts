@@ -6,6 +6,8 @@ import { createSockets } from './realtime/sockets.ts'
 
 /** How long a session that ended on another node may go on here when its hint was lost. */
 const SESSIONS_MS = 1_000
+/** How late a change may be heard of when its hint was lost. */
+const HEADS_MS = 3_000
 
 interface Dependencies {
   app: Pick<App, 'sessions' | 'followers' | 'streams'>
@@ -18,14 +20,15 @@ interface Dependencies {
 export function startRealtime(http: HttpServer, { app, hints, log, now }: Dependencies) {
   const { sessions, followers, streams } = app
   const sockets = createSockets(http, { sessions, followers, log, now })
-  const sweep = setInterval(endDeadSessions, SESSIONS_MS)
-  sweep.unref()
+  const sweeps = [
+    setInterval(endDeadSessions, SESSIONS_MS).unref(),
+    setInterval(followers.sweep, HEADS_MS).unref(),
+  ]
   hints.listen({ changed: followers.changed, ended: end, gap: followers.gap })
 
   return {
     async close() {
-      clearInterval(sweep)
-      followers.close()
+      for (const sweep of sweeps) clearInterval(sweep)
       streams.end()
       await sockets.close()
     },

@@ -5,7 +5,7 @@ import { type App, type AppDependencies, createApp } from './app.ts'
 import { type Config, readConfig } from './config.ts'
 import { migrate, pendingMigrations } from './database/migrate.ts'
 import { type OpenDatabase, openDatabase } from './database/open.ts'
-import { createListener, drain } from './http/listener.ts'
+import { createListener } from './http/listener.ts'
 import { startRealtime } from './live.ts'
 import { createLog, type Log } from './log.ts'
 import { openHints } from './realtime/hints.ts'
@@ -40,7 +40,7 @@ export async function start(
       version: version(),
       ...replaced,
     })
-    const http = createListener(app.express)
+    const { server: http, drain } = createListener(app.express)
     const realtime = startRealtime(http, {
       app,
       hints,
@@ -59,7 +59,7 @@ export async function start(
       database,
       async stop() {
         await realtime.close()
-        await drain(http)
+        await drain()
         await hints.close()
         await database.close()
       },

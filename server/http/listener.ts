@@ -15,12 +15,18 @@ const MAX_PIPELINED = 8
 const DRAIN_MS = 10_000
 const SWEEP_MS = 50
 
+export interface Listener {
+  server: Server
+  /** Stops accepting, and waits for what runs; what still runs after ten seconds is cut off. */
+  drain(): Promise<void>
+}
+
 /**
  * The HTTP server of an app. Express gives every request and response its own prototype when they
  * arrive, which makes the engine give up what it has learned of their shape, and costs a small answer
  * more than all else. Made with that prototype from the start, they are left alone.
  */
-export function createListener(app: Express): Server {
+export function createListener(app: Express): Listener {
   class Request extends IncomingMessage {}
   class Response extends ServerResponse {}
   Object.setPrototypeOf(Request.prototype, app.request)
@@ -42,10 +48,18 @@ export function createListener(app: Express): Server {
   server.on('checkExpectation', serve)
   // Whoever does not read what was asked for has it wait in memory.
   server.setTimeout(STALLED_MS)
+  server.on('clientError', answerUnreadable)
   const underWay = new WeakMap<Socket, number>()
-  return server.on('clientError', answerUnreadable)
+  /** Connections made ahead of a request, as browsers do: the server does not count them as idle. */
+  const unused = new Set<Socket>()
+  server.on('connection', (socket) => {
+    unused.add(socket)
+    socket.once('close', () => unused.delete(socket))
+  })
+  return { server, drain }
 
   function serve(req: express.Request, res: express.Response) {
+    unused.delete(req.socket)
     const count = (underWay.get(req.socket) ?? 0) + 1
     underWay.set(req.socket, count)
     res.once('close', () => underWay.set(req.socket, underWay.get(req.socket)! - 1))
@@ -53,15 +67,14 @@ export function createListener(app: Express): Server {
     // A target that is no URL reaches none of the app's handlers.
     app(req, res, () => send(res, unreadableTarget()))
   }
-}
-
-/** Stops accepting, and waits for what runs; what still runs after ten seconds is cut off. */
-export async function drain(server: Server): Promise<void> {
-  const closed = new Promise((resolve) => server.close(resolve))
-  // A connection is idle only after the answer that it still carries.
-  const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_MS)
-  const deadline = setTimeout(() => server.closeAllConnections(), DRAIN_MS)
-  await closed
-  clearInterval(sweep)
-  clearTimeout(deadline)
+  async function drain(): Promise<void> {
+    const closed = new Promise((resolve) => server.close(resolve))
+    for (const socket of unused) if (socket.bytesRead === 0) socket.destroy()
+    // A connection is idle only after the answer that it still carries.
+    const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_MS)
+    const deadline = setTimeout(() => server.closeAllConnections(), DRAIN_MS)
+    await closed
+    clearInterval(sweep)
+    clearTimeout(deadline)
+  }
 }

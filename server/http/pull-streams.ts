@@ -11,7 +11,7 @@ const HEARTBEAT_MS = 20_000
  * instead: the client opens another, and pulls.
  */
 export function createPullStreams(followers: Followers, now: () => Date) {
-  const open = new Map<ServerResponse, string>()
+  const open = new Map<ServerResponse, { session: string; end(): void }>()
 
   return {
     async serve(
@@ -24,30 +24,41 @@ export function createPullStreams(followers: Followers, now: () => Date) {
       return { status: 200, headers: HEADERS, stream }
 
       function stream(response: ServerResponse) {
+        if (response.destroyed) return leave() // gone while it joined
         const isExpired = () => now().getTime() >= expires * 1000
         const heartbeat = setInterval(() => response.write(': still here\n\n'), HEARTBEAT_MS)
-        const expiry = setTimeout(() => response.end(), expires * 1000 - now().getTime())
-        open.set(response, session)
-        response.once('close', () => {
+        const expiry = setTimeout(end, expires * 1000 - now().getTime())
+        open.set(response, { session, end })
+        response.once('close', stop)
+        write = (frame) => {
+          // What a reader has not taken by now it will pull: it waits in memory no longer.
+          if (response.writableNeedDrain) response.destroy()
+          else if (isExpired() || !writeEvent(response, resource, frame)) end()
+        }
+        response.write(': open\n\n')
+
+        function end() {
+          stop()
+          response.end()
+        }
+
+        /** A reader may be slow to take the end: nothing is written after it. */
+        function stop() {
           open.delete(response)
           clearInterval(heartbeat)
           clearTimeout(expiry)
           leave()
-        })
-        write = (frame) => {
-          if (isExpired()) response.end()
-          else writeEvent(response, resource, frame)
         }
-        response.write(': open\n\n')
       }
     },
 
     /** Ends the streams of a session, or all; their clients open others, or are refused. */
     end(session?: string): void {
-      for (const [response, of] of open) if (session === undefined || of === session) response.end()
+      for (const stream of open.values())
+        if (session === undefined || stream.session === session) stream.end()
     },
 
-    sessions: () => new Set(open.values()),
+    sessions: () => new Set([...open.values()].map(({ session }) => session)),
   }
 }
 
@@ -59,18 +70,16 @@ const HEADERS = {
   'X-Accel-Buffering': 'no',
 }
 
+/** @returns whether it could: there may be too many changes for one event */
 function writeEvent(
   response: ServerResponse,
   { name }: Resource,
   { seq, documents: all }: Frame,
-): void {
-  // Too many changes for one event, or a reader that does not keep up.
-  if (!all || response.writableNeedDrain) {
-    response.end()
-    return
-  }
+): boolean {
+  if (!all) return false
   const documents = all[name]
-  if (!documents) return
+  if (!documents) return true
   const checkpoint = { id: documents.at(-1)!.id, lwt: seq }
   response.write(`data: ${JSON.stringify({ documents, checkpoint })}\n\n`)
+  return true
 }

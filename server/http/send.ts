@@ -18,8 +18,8 @@ export function send(res: ServerResponse, { status, headers, body, stream }: Ans
     res.end()
     return
   }
-  const text = typeof body === 'string' ? body : JSON.stringify(body)
+  const bytes = Buffer.from(typeof body === 'string' ? body : JSON.stringify(body))
   if (!res.hasHeader('Content-Type')) res.setHeader('Content-Type', 'application/json')
-  res.setHeader('Content-Length', Buffer.byteLength(text))
-  res.end(text)
+  res.setHeader('Content-Length', bytes.length)
+  res.end(bytes)
 }

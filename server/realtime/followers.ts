@@ -2,8 +2,6 @@ import type { Frame } from '../../protocol/index.ts'
 import type { Log } from '../log.ts'
 import type { Store } from '../sync/store.ts'
 
-const HEADS_MS = 3_000
-
 /** Somebody who hears of a user's changes: a socket, or a stream. */
 export interface Subscriber {
   frame(frame: Frame): void
@@ -14,10 +12,8 @@ export interface Subscriber {
  * read for each user, and nothing for a user without any. Frames go out in order, each beginning
  * where the one before ended.
  */
-export function createFollowers(store: Pick<Store, 'frame' | 'heads'>, log: Log) {
+export function createFollowers(store: Pick<Store, 'frame' | 'heads'>, log: Pick<Log, 'warn'>) {
   const followers = new Map<string, Follower>()
-  const sweep = setInterval(lookForMissed, HEADS_MS)
-  sweep.unref()
 
   return {
     /**
@@ -59,7 +55,18 @@ export function createFollowers(store: Pick<Store, 'frame' | 'heads'>, log: Log)
       for (const follower of followers.values()) follower.look()
     },
 
-    close: () => clearInterval(sweep),
+    /** Asks how far the feeds are: hints may be lost, and an administrator's SQL gives none. */
+    async sweep() {
+      if (followers.size === 0) return
+      try {
+        for (const [user, seq] of await store.heads([...followers.keys()])) {
+          const follower = followers.get(user)
+          if (follower && seq > follower.seq) follower.look()
+        }
+      } catch (error) {
+        log.warn({ error }, 'the heads of feeds could not be read')
+      }
+    },
   }
 
   function dropIfIdle(user: string, follower: Follower) {
@@ -69,19 +76,6 @@ export function createFollowers(store: Pick<Store, 'frame' | 'heads'>, log: Log)
       followers.get(user) === follower
     )
       followers.delete(user)
-  }
-
-  /** Hints may be lost, and an administrator's SQL gives none. */
-  async function lookForMissed() {
-    if (followers.size === 0) return
-    try {
-      for (const [user, seq] of await store.heads([...followers.keys()])) {
-        const follower = followers.get(user)
-        if (follower && seq > follower.seq) follower.look()
-      }
-    } catch (error) {
-      log.warn({ error }, 'the heads of feeds could not be read')
-    }
   }
 }
 
@@ -96,11 +90,11 @@ class Follower {
   readonly opened: Promise<void>
   private readonly store: Pick<Store, 'frame' | 'heads'>
   private readonly user: string
-  private readonly log: Log
+  private readonly log: Pick<Log, 'warn'>
   private reading = false
   private again = false
 
-  constructor(store: Pick<Store, 'frame' | 'heads'>, user: string, log: Log) {
+  constructor(store: Pick<Store, 'frame' | 'heads'>, user: string, log: Pick<Log, 'warn'>) {
     this.store = store
     this.user = user
     this.log = log

@@ -76,19 +76,27 @@ export async function openHints(target: ConnectionTarget, log: Log): Promise<Hin
     const next = new pg.Client(clientOptions(target))
     next.on('notification', ({ payload = '' }) => hear(payload))
     next.on('error', (error) => log.warn({ error }, 'the connection for hints was lost'))
-    next.on('end', () => {
+    try {
+      await next.connect()
+      await next.query(`listen ${CHANNEL}`)
+    } catch (error) {
+      await next.end()
+      throw error
+    }
+    // Only of a connection that was there: after a failed attempt, whoever made it tries again.
+    next.once('end', () => {
       client = undefined
       if (!closed) setTimeout(reconnect, RETRY_MS, RETRY_MS).unref()
     })
-    await next.connect()
-    await next.query(`listen ${CHANNEL}`)
     return next
   }
 
   async function reconnect(waited: number) {
     if (closed) return
     try {
-      client = await connect()
+      const next = await connect()
+      if (closed) return await next.end()
+      client = next
       for (const listener of listeners) listener.gap()
     } catch {
       // Spread, so that the nodes do not come back together.

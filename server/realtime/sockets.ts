@@ -40,8 +40,14 @@ export function createSockets(http: HttpServer, { sessions, followers, log, now 
     connectTimeout: 10_000,
   })
 
+  const connections = new Set<{ destroy(): void }>()
+  http.on('upgrade', (_request, connection) => {
+    connections.add(connection)
+    connection.once('close', () => connections.delete(connection))
+  })
+
   io.use((socket, next) => {
-    sessions.authenticate(String(socket.handshake.auth.token ?? '')).then(
+    sessions.authenticate(asText(socket.handshake.auth.token)).then(
       (caller) => {
         socket.data = { ...caller }
         next()
@@ -58,13 +64,15 @@ export function createSockets(http: HttpServer, { sessions, followers, log, now 
     /** Ends the sockets of a session. */
     ended(session: string) {
       for (const socket of io.sockets.sockets.values())
-        if (socket.data.session === session) socket.disconnect(true)
+        if (socket.data.session === session) cut(socket)
     },
     sessions: () => new Set([...io.sockets.sockets.values()].map(({ data }) => data.session)),
     /** Ends all of them; their clients come back by themselves, to another node or after a restart. */
     async close() {
-      io.disconnectSockets(true)
+      // Not dismissed one by one: whom a server dismisses, the library does not bring back.
       io.engine.close()
+      // Not everybody answers a farewell, and the server waits for nobody.
+      for (const connection of connections) connection.destroy()
     },
   }
 
@@ -98,12 +106,12 @@ export function createSockets(http: HttpServer, { sessions, followers, log, now 
       else writer.ready(joined.seq)
     } catch (error) {
       log.warn({ error }, 'a socket could not follow its feed')
-      socket.disconnect(true) // it comes back and tries again
+      socket.conn.close() // it comes back and tries again
     }
   }
 
   async function renew(socket: LiveSocket, token: unknown): Promise<RenewalResult> {
-    const caller = await sessions.authenticate(String(token ?? ''))
+    const caller = await sessions.authenticate(asText(token))
     if (caller.user !== socket.data.user || caller.session !== socket.data.session)
       throw new Problem('token_not_valid', 'The token is of another session.')
     socket.data.expires = caller.expires
@@ -112,7 +120,7 @@ export function createSockets(http: HttpServer, { sessions, followers, log, now 
 
   function expireLater(socket: LiveSocket): NodeJS.Timeout {
     const left = socket.data.expires * 1000 - now().getTime()
-    return setTimeout(() => socket.disconnect(true), Math.max(0, left))
+    return setTimeout(() => cut(socket), Math.max(0, left))
   }
 }
 
@@ -139,7 +147,7 @@ function frameWriter(socket: LiveSocket, now: () => Date) {
       last = frame.seq
       if (!ready) return // it is told with `ready` how far the feed is
       if (!isGood()) return
-      if (waiting < MAX_WAITING_PACKETS && omittedFrom === undefined) {
+      if (waiting < MAX_WAITING_PACKETS) {
         waiting++
         socket.emit('changes', frame)
       } else omittedFrom ??= frame.prev
@@ -157,10 +165,19 @@ function frameWriter(socket: LiveSocket, now: () => Date) {
   /** Timers may be late; no event is sent after the token's end. */
   function isGood(): boolean {
     if (now().getTime() < socket.data.expires * 1000) return true
-    socket.disconnect(true)
+    cut(socket)
     return false
   }
 }
+
+/** Ends a socket, and drops what still waits for a slow reader. */
+function cut(socket: LiveSocket): void {
+  socket.disconnect(true)
+  socket.conn.close(true)
+}
+
+/** From outside, anything may come in the place of a token: `String` throws for some of it. */
+const asText = (token: unknown) => (typeof token === 'string' ? token : '')
 
 function refusal(error: unknown): Error {
   const problem = error instanceof Problem ? error : new Problem('unavailable')

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { io, type Socket } from 'socket.io-client'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { ClientEvents, Frame, ServerEvents } from '../../protocol/index.ts'
 import { type Person, startServer, type TestServer } from '../support/server.ts'
 
@@ -159,6 +159,24 @@ describe('a socket', () => {
   })
 })
 
+test('other transports than websockets are refused: they would need sticky sessions', async () => {
+  const reply = await server.call('GET', '/socket.io/?EIO=4&transport=polling')
+  expect(reply.status).toBe(400)
+  expect(reply.body).toMatchObject({ message: 'Transport unknown' })
+})
+
+test('a client comes back by itself when its server stops', async () => {
+  const leaving = await startServer({ DATABASE_URL: server.testDatabase.url })
+  const ann = await server.person()
+  const device = new Device(ann, leaving)
+  await device.ready
+  const end = device.disconnected()
+  await leaving.stop()
+  const [reason] = await end
+  // Of 'io server disconnect' its library takes it that it is not wanted back.
+  expect(reason).toBe('transport close')
+})
+
 describe('a socket’s token', () => {
   test.each([
     ['none', undefined],
@@ -168,6 +186,37 @@ describe('a socket’s token', () => {
       message: 'token_not_valid',
       data: { status: 401, code: 'token_not_valid' },
     })
+  })
+
+  test.each<[string, unknown]>([
+    ['a number', 1],
+    ['a list', [[]]],
+    ['what cannot be read as text', { toString: 1 }],
+    ['what pretends to be text', { toString: 'x', valueOf: 'x' }],
+  ])('that is %s is refused, at the handshake and in its place', async (_what, nonsense) => {
+    const refused = new Device({ access: nonsense as string })
+    await expect(refused.ready).rejects.toMatchObject({ data: { code: 'token_not_valid' } })
+    const ann = await server.person()
+    const device = new Device(ann)
+    await device.ready
+    const renewed = await device.socket.timeout(5_000).emitWithAck('renew', nonsense as string)
+    expect(renewed).toEqual({ ok: false, code: 'token_not_valid' })
+    await add(ann, 'still here')
+    await device.untilTitle('still here')
+  })
+
+  test('in the URL counts for nothing: it would stand in the logs of proxies', async () => {
+    const ann = await server.person()
+    const socket = io(server.url, {
+      transports: ['websocket'],
+      forceNew: true,
+      reconnection: false,
+      query: { token: ann.access },
+      auth: {},
+    })
+    sockets.push(socket)
+    const [error] = await once(socket as never, 'connect_error')
+    expect(error.data).toMatchObject({ status: 401 })
   })
 
   test('that is a refresh token is refused', async () => {
@@ -193,6 +242,41 @@ describe('a socket’s token', () => {
     const end = device.disconnected()
     await server.testDatabase.db('users').where({ id: ann.id }).update({ is_active: false })
     await end
+  })
+
+  test('ends it when a stolen refresh token ends its session', async () => {
+    const ann = await server.person()
+    const devices = [new Device(ann), new Device(ann, other)]
+    await Promise.all(devices.map(({ ready }) => ready))
+    const ends = devices.map((device) => device.disconnected())
+    let { refresh } = ann
+    for (let i = 0; i < 2; i++)
+      refresh = (await server.call('POST', '/api/token/refresh/', { refresh })).body.refresh
+    const stolen = await server.call('POST', '/api/token/refresh/', { refresh: ann.refresh })
+    expect(stolen.status).toBe(401)
+    await Promise.all(ends)
+  })
+
+  test('ends it when it has run out, though nothing happens; renewed, it goes on', async () => {
+    const clocked = await startServer()
+    try {
+      const ann = await clocked.person()
+      clocked.clock.advance(15 * 60_000 - 2_000)
+      const { body } = await clocked.call('POST', '/api/token/refresh/', { refresh: ann.refresh })
+      const [left, renewed] = [new Device(ann, clocked), new Device(ann, clocked)]
+      await Promise.all([left.ready, renewed.ready])
+      const end = left.disconnected()
+      expect(await renewed.socket.timeout(5_000).emitWithAck('renew', body.access)).toEqual({
+        ok: true,
+        expires_at: expect.any(String),
+      })
+      await end
+      const headers = { authorization: `Bearer ${body.access}` }
+      await clocked.call('POST', '/api/tasks/', { title: 'still here' }, { headers })
+      await renewed.untilTitle('still here')
+    } finally {
+      await clocked.stop()
+    }
   })
 
   test('ends it when it has run out: not one event comes after', async () => {
@@ -251,9 +335,9 @@ describe('a socket’s token', () => {
 })
 
 describe('a pull stream', () => {
-  async function openStream(person: Person) {
+  async function openStream(person: Person, at = server) {
     const abort = new AbortController()
-    const response = await fetch(`${server.url}/replication/tasks/0/pullStream`, {
+    const response = await fetch(`${at.url}/replication/tasks/0/pullStream`, {
       headers: { authorization: `Bearer ${person.access}` },
       signal: abort.signal,
     })
@@ -307,6 +391,33 @@ describe('a pull stream', () => {
     }))
     await bob.call('POST', '/replication/tasks/0/push', rows)
     expect(await third.until(() => false)).toBeUndefined()
+  })
+
+  test('has a heartbeat, so that no proxy takes it for dead', async () => {
+    const ann = await server.person()
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+    try {
+      const stream = await openStream(ann)
+      await stream.until((text) => text.includes('open'))
+      vi.advanceTimersByTime(25_000)
+      expect(await stream.until((text) => text.includes('still here'))).not.toContain('data:')
+      stream.close()
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  test('ends when its token has run out, though nothing happens', async () => {
+    const clocked = await startServer()
+    try {
+      const ann = await clocked.person()
+      clocked.clock.advance(15 * 60_000 - 2_000)
+      const stream = await openStream(ann, clocked)
+      expect(stream.response.status).toBe(200)
+      expect(await stream.until(() => false)).toBeUndefined()
+    } finally {
+      await clocked.stop()
+    }
   })
 
   test('an expired token ends it, and hurts nobody', async () => {
