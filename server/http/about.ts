@@ -1,8 +1,9 @@
 import * as z from 'zod'
 import type { Database } from '../database/connect.ts'
 import { run } from '../database/connect.ts'
+import { asyncApiTexts } from './asyncapi.ts'
 import { openApiTexts } from './openapi.ts'
-import { type Operation, operation } from './operation.ts'
+import { type AnswerDescription, type Operation, operation } from './operation.ts'
 
 export interface AboutDependencies {
   db: Database
@@ -39,21 +40,54 @@ export function aboutOperations(
       }
     },
   })
-  const description = operation({
-    ...common,
-    id: 'get_schema',
-    path: '/api/schema/',
-    summary: 'Read this description',
-    description: 'OpenAPI 3.1, as JSON or (with Accept: application/yaml) as YAML.',
-    answers: {
-      200: {
-        description: 'The description of the API.',
-        name: 'OpenApi',
-        schema: z.looseObject({ openapi: z.string(), info: z.looseObject({ title: z.string() }) }),
-        example: { openapi: '3.1.0', info: { title: 'Tasktide', version } },
-        mediaTypes: ['application/json', 'application/yaml'],
-      },
+  const openApi = describing(
+    {
+      ...common,
+      id: 'get_schema',
+      path: '/api/schema/',
+      summary: 'Read this description',
+      description: 'OpenAPI 3.1, as JSON or (with Accept: application/yaml) as YAML.',
     },
+    {
+      description: 'The description of the API.',
+      name: 'OpenApi',
+      schema: z.looseObject({ openapi: z.string(), info: z.looseObject({ title: z.string() }) }),
+      example: { openapi: '3.1.0', info: { title: 'Tasktide', version } },
+    },
+    () => openApiForms,
+  )
+  const asyncApiForms = asyncApiTexts({ version, publicUrl })
+  const asyncApi = describing(
+    {
+      ...common,
+      id: 'get_live_schema',
+      path: '/api/asyncapi/',
+      summary: 'Read the description of the live events',
+      description:
+        'The events of Socket.IO. AsyncAPI 3.0, as JSON or (with Accept: application/yaml) as YAML.',
+    },
+    {
+      description: 'The description of the live events.',
+      name: 'AsyncApi',
+      schema: z.looseObject({ asyncapi: z.string(), info: z.looseObject({ title: z.string() }) }),
+      example: { asyncapi: '3.0.0', info: { title: 'Tasktide, live', version } },
+    },
+    () => asyncApiForms,
+  )
+  const own = [health, openApi, asyncApi]
+  const openApiForms = openApiTexts([...others, ...own], { version, publicUrl })
+  return own
+}
+
+/** A document that is there in two forms. */
+function describing(
+  about: Omit<Operation, 'access' | 'answers' | 'problems' | 'handle'> & { access: 'open' },
+  answer: AnswerDescription,
+  texts: () => { json: string; yaml: string },
+): Operation {
+  return operation({
+    ...about,
+    answers: { 200: { ...answer, mediaTypes: ['application/json', 'application/yaml'] } },
     problems: [],
     async handle({ request }) {
       const type = request.accepts(['application/json', 'application/yaml', 'text/yaml'])
@@ -64,11 +98,8 @@ export function aboutOperations(
           'Content-Type': isYaml ? `${type}; charset=utf-8` : 'application/json',
           Vary: 'Accept',
         },
-        body: isYaml ? texts.yaml : texts.json,
+        body: isYaml ? texts().yaml : texts().json,
       }
     },
   })
-  const own = [health, description]
-  const texts = openApiTexts([...others, ...own], { version, publicUrl })
-  return own
 }
