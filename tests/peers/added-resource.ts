@@ -1,0 +1,38 @@
+import { type Resource, resources } from '../../protocol/index.ts'
+import type { Database } from '../../server/database/connect.ts'
+import { sqlType } from '../../server/store/columns.ts'
+
+/**
+ * Adds a resource as a line in `resources` would. Statements and routes are made from that when the
+ * server is imported and started, so both come afterwards.
+ */
+export function addResource(resource: Resource): void {
+  Object.assign(resources, { [resource.name]: resource })
+}
+
+/** Its table, as its migration would make it. */
+export async function createTable(db: Database, resource: Resource): Promise<void> {
+  const { table, fieldNames, fields } = resource
+  const columns = fieldNames.map((name) => {
+    const { nullable } = fields[name]!
+    return `${name} ${sqlType(resource, name)} ${nullable ? '' : 'not null'},`
+  })
+  await db.raw(`
+    create table ${table} (
+      user_id    uuid           not null references feeds (user_id) on delete cascade,
+      id         uuid           not null,
+      ${columns.join('\n')}
+      created_at timestamptz(3) not null,
+      updated_at timestamptz(3) not null,
+      deleted    boolean        not null default false,
+      seq        bigint         not null,
+      taken      bigint[]       not null default '{}',
+      primary key (user_id, id)
+    );
+    create unique index ${table}_feed on ${table} (user_id, seq);
+    create trigger ${table}_insert_stamp before insert on ${table}
+      for each row when (new.seq is null) execute function stamp_change();
+    create trigger ${table}_update_stamp before update on ${table}
+      for each row when (new.seq = old.seq) execute function stamp_change();
+  `)
+}
