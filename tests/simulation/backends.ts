@@ -1,0 +1,48 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { connect, type Database } from '../../server/database/connect.ts'
+import { startEmbeddedPostgres } from '../../server/database/embedded/embedded-postgres.ts'
+import { migrate } from '../../server/database/migrate.ts'
+import { memoryStore } from '../../server/store/memory.ts'
+import { postgresStore } from '../../server/store/postgres.ts'
+import type { Backend } from './world.ts'
+
+export function memoryBackend(): Backend {
+  let store = memoryStore()
+  return {
+    async open(users) {
+      store = memoryStore()
+      for (const user of users) store.addUser(user)
+    },
+    store: () => store,
+  }
+}
+
+/** Each store on it queues its writers by itself, as the processes of a server do. */
+export function postgresBackend(db: Database): Backend {
+  return {
+    async open(users) {
+      await db.raw('truncate users cascade')
+      for (const id of users)
+        await db('users').insert({ id, username: id, email: id, password_hash: '' })
+    },
+    store: () => postgresStore(db),
+  }
+}
+
+/** A Postgres of its own that need not outlive the run. */
+export async function withPostgres<T>(work: (backend: Backend) => Promise<T>): Promise<T> {
+  const dataDir = await mkdtemp(path.join(tmpdir(), 'tasktide-simulation-'))
+  const settings = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }
+  const postgres = await startEmbeddedPostgres({ dataDir, settings })
+  const db = connect({ url: postgres.url, poolSize: 8, tls: 'off', statementTimeoutMs: 2_000 })
+  try {
+    await migrate(db)
+    return await work(postgresBackend(db))
+  } finally {
+    await db.destroy()
+    await postgres.stop()
+    await rm(dataDir, { recursive: true, force: true })
+  }
+}

@@ -1,0 +1,148 @@
+import { type Document, type Resource, resources } from '../../protocol/index.ts'
+import type { State } from '../../server/sync/judge.ts'
+import type { Store } from '../../server/sync/store.ts'
+import { underWay } from './node.ts'
+
+/** The fields in which every value that somebody types is one of its own. */
+export const TYPED: Readonly<Record<string, readonly string[]>> = {
+  tasks: ['title', 'description'],
+  categories: ['name'],
+  profile: ['display_name', 'bio'],
+}
+
+/**
+ * What has really happened, and whether the promises were kept: it sees each commit before anybody
+ * else acts, and is told what people type and what devices take over.
+ */
+export class Ledger {
+  readonly violations: string[] = []
+  /** How often things happened that the promises are about: a run without them would prove nothing. */
+  readonly seen = new Map<string, number>()
+  private readonly feeds = new Map<string, { seq: number; states: Map<string, string> }>()
+  /** Every state that ever was, with its last number. */
+  private readonly seqs = new Map<string, number>()
+  private readonly reached = new Map<string, number>()
+  private readonly typed = new Map<string, string>()
+  private readonly accounted = new Set<unknown>()
+  private readonly landed = new Set<string>()
+  private readonly deleted = new Set<string>()
+  private readonly revived = new Set<string>()
+
+  count(what: string): void {
+    this.seen.set(what, (this.seen.get(what) ?? 0) + 1)
+  }
+
+  violated(what: string): void {
+    this.violations.push(what)
+  }
+
+  /** Reads what a write has changed, right after it. A repeated push must change nothing. */
+  async written(store: Store, user: string, landed: boolean): Promise<void> {
+    const request = underWay.getStore()
+    const feed = this.feedOf(user)
+    const before = feed.seq
+    const changed = await this.readOn(store, user)
+    if (!landed && changed.length > 0)
+      this.violated(`a write that failed has changed ${changed.join(', ')}`)
+    if (request?.kind !== 'push' || !landed) return
+    const key = JSON.stringify([user, request])
+    if (this.landed.has(key)) {
+      this.count('repeated pushes')
+      if (changed.length > 0)
+        this.violated(`a repeated push has changed ${changed.join(', ')} after ${before}`)
+    }
+    this.landed.add(key)
+  }
+
+  /** Somebody typed this, seeing that. */
+  types(user: string, values: Readonly<Record<string, unknown>>, over: Partial<Document>): void {
+    for (const [field, value] of Object.entries(values)) {
+      if (typeof value === 'string' && value.startsWith('w')) this.typed.set(value, user)
+      if (over[field] !== undefined) this.accounted.add(over[field])
+    }
+  }
+
+  /** Somebody who saw these values let them go, or was told that they were not taken. */
+  knows(values: Readonly<Record<string, unknown>>): void {
+    for (const value of Object.values(values)) this.accounted.add(value)
+  }
+
+  /** Somebody wants this to be there even if it was deleted. */
+  revives(user: string, resource: string, id: string): void {
+    this.revived.add(`${user} ${resource} ${id}`)
+  }
+
+  /** A device holds this as what is stored. It must have been, and nothing newer before it. */
+  takesOver(device: string, user: string, resource: Resource, state: State): void {
+    const seq = this.seqs.get(`${user} ${stateKey(resource, state)}`)
+    if (seq === undefined) {
+      this.violated(`${device} has heard of a state that never was: ${stateKey(resource, state)}`)
+      return
+    }
+    const place = `${device} ${resource.name} ${state.document.id}`
+    const before = this.reached.get(place) ?? 0
+    if (seq < before) this.violated(`${place} went back from ${before} to ${seq}`)
+    this.reached.set(place, Math.max(before, seq))
+  }
+
+  /** What is stored in the end: all of it, and nothing that was not seen to be committed. */
+  async close(store: Store, user: string): Promise<Map<string, State>> {
+    const final = new Map<string, State>()
+    const held = new Set<unknown>()
+    const { states } = this.feedOf(user)
+    for (const resource of Object.values<Resource>(resources)) {
+      const changes = await store.changes(user, resource, 0, 10_000)
+      if (new Set(changes.map(({ seq }) => seq)).size < changes.length)
+        this.violated(`two changes of ${resource.name} have one number`)
+      for (const { document, deleted } of changes) {
+        const place = `${resource.name} ${document.id}`
+        final.set(place, { document, deleted })
+        if (states.get(place) !== stateKey(resource, { document, deleted }))
+          this.violated(`${place} changed unseen: a reader of the feed has missed it`)
+        const values = resource.name === 'conflicts' ? (document.lost as object) : document
+        for (const value of Object.values(values)) held.add(value)
+      }
+    }
+    for (const place of states.keys())
+      if (!final.has(place)) this.violated(`${place} was committed and is gone`)
+    for (const [value, typist] of this.typed)
+      if (typist === user && !held.has(value) && !this.accounted.has(value))
+        this.violated(`${JSON.stringify(value)} disappeared silently`)
+    return final
+  }
+
+  private async readOn(store: Store, user: string): Promise<string[]> {
+    const feed = this.feedOf(user)
+    const from = feed.seq
+    const changed: string[] = []
+    for (const resource of Object.values<Resource>(resources)) {
+      for (const { seq, document, deleted } of await store.changes(user, resource, from, 10_000)) {
+        const place = `${resource.name} ${document.id}`
+        const key = stateKey(resource, { document, deleted })
+        feed.states.set(place, key)
+        feed.seq = Math.max(feed.seq, seq)
+        this.seqs.set(`${user} ${key}`, seq)
+        changed.push(`${place}@${seq}`)
+        this.checkDeletion(`${user} ${place}`, deleted)
+      }
+    }
+    return changed
+  }
+
+  private checkDeletion(place: string, deleted: boolean): void {
+    if (deleted) this.deleted.add(place)
+    else if (this.deleted.delete(place) && !this.revived.has(place))
+      this.violated(`${place} came back from deletion by itself`)
+  }
+
+  private feedOf(user: string) {
+    const feed = this.feeds.get(user) ?? { seq: 0, states: new Map<string, string>() }
+    this.feeds.set(user, feed)
+    return feed
+  }
+}
+
+/** The same for the same content, however its fields are ordered. */
+export function stateKey({ name }: Resource, { document, deleted }: State): string {
+  return `${name} ${JSON.stringify(Object.entries(document).sort())} ${deleted}`
+}

@@ -1,0 +1,125 @@
+import { execFile } from 'node:child_process'
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+/** A guard, and the change of one line that takes it out of the product. */
+export interface Mutant {
+  readonly guard: string
+  readonly file: string
+  readonly find: string
+  readonly replace: string
+  readonly store?: 'postgres'
+}
+
+export const mutants: readonly Mutant[] = [
+  {
+    guard: 'one writer of a user at a time (memory)',
+    file: 'server/store/memory.ts',
+    find: 'const takeTurn = createTurns()',
+    replace: 'const takeTurn = createTurns({ lanes: 1_000 })',
+  },
+  {
+    guard: 'one writer of a user at a time (Postgres)',
+    file: 'server/store/postgres.ts',
+    find: 'select from feeds where user_id = ? for update',
+    replace: 'select from feeds where user_id = ?',
+    store: 'postgres',
+  },
+  {
+    guard: 'a frame must follow on what was heard',
+    file: 'protocol/follow.ts',
+    find: 'isGap: frame.prev > cursor || !frame.documents',
+    replace: 'isGap: !frame.documents',
+  },
+  {
+    guard: 'a pushed edit is taken once',
+    file: 'server/sync/judge.ts',
+    find: 'if (current && isTaken(row, current)) return { state: current }',
+    replace: '',
+  },
+  {
+    guard: 'a repeated creation does not undo a deletion',
+    file: 'server/sync/judge.ts',
+    find: 'born !== undefined && born !== current.document.created_at',
+    replace: 'born !== undefined',
+  },
+  {
+    guard: 'a document may come before the one it refers to',
+    file: 'server/sync/references.ts',
+    find: 'ids.filter((id) => !found.has(id)),',
+    replace: '[],',
+  },
+  {
+    guard: 'what loses is journaled',
+    file: 'server/sync/journal.ts',
+    find: 'if (real.length === 0) return',
+    replace: 'if (real.length >= 0) return',
+  },
+  {
+    guard: 'a row that is not valid stops no other',
+    file: 'server/sync/replicate.ts',
+    find: 'const { rows, refusals } = withoutIncomplete(',
+    replace: `if (reading.refusals.length > 0) throw new Error('not valid')
+    const { rows, refusals } = withoutIncomplete(`,
+  },
+  {
+    guard: 'a change is later than the one before, whatever the clock',
+    file: 'protocol/settle.ts',
+    find: 'Date.parse(updated_at) + 1',
+    replace: 'Date.parse(updated_at)',
+  },
+]
+
+/** The source without the guard. @throws when that line is not there just once, as after a change */
+export function mutated({ guard, file, find, replace }: Mutant): string {
+  const parts = readFileSync(path.join(root, file), 'utf8').split(find)
+  if (parts.length !== 2)
+    throw new Error(`${guard}: ${file} has this line ${parts.length - 1} times: ${find}`)
+  return parts.join(replace)
+}
+
+/**
+ * Runs the simulation on copies of the product that lack one guard each.
+ *
+ * @returns whether all of them were found out
+ */
+export async function findMutants(): Promise<boolean> {
+  let missed = 0
+  for (const mutant of mutants) {
+    const found = await findMutant(mutant)
+    if (!found) missed++
+    console.log(`${found ? 'found ' : 'MISSED'} ${mutant.guard}${found ? `: ${found}` : ''}`)
+  }
+  return missed === 0
+}
+
+/** @returns how it was found out, in words; undefined when it was not */
+export async function findMutant(mutant: Mutant): Promise<string | undefined> {
+  // Inside the project, where the packages are found.
+  const copy = path.join(root, '.mutants', mutant.guard.replace(/\W+/g, '-'))
+  rmSync(copy, { recursive: true, force: true })
+  for (const part of ['protocol', 'server', 'migrations', 'tests/simulation', 'package.json'])
+    cpSync(path.join(root, part), path.join(copy, part), { recursive: true })
+  writeFileSync(path.join(copy, mutant.file), mutated(mutant))
+  const store = mutant.store ?? 'memory'
+  const seeds = store === 'memory' ? '400' : '120'
+  const told = await run(copy, ['--seeds', seeds, '--store', store, '--may-fail'])
+  rmSync(copy, { recursive: true, force: true })
+  const [, seed, violation] = /\nSeed (\d+) on \w+ breaks a promise:\n- (.*)\n/.exec(told) ?? []
+  return seed && `seed ${seed}, ${violation!.slice(0, 150)}`
+}
+
+function run(copy: string, options: readonly string[]): Promise<string> {
+  const main = path.join(copy, 'tests/simulation/main.ts')
+  return new Promise((resolve) => {
+    execFile(
+      process.execPath,
+      ['--import', 'tsx', main, ...options],
+      { cwd: root, maxBuffer: 64 * 1024 * 1024 },
+      (_error, stdout) => resolve(stdout),
+    )
+  })
+}

@@ -1,0 +1,134 @@
+import type { Frame } from '../../protocol/index.ts'
+import type { Node, Reply, Request } from './node.ts'
+import type { Timeline } from './timeline.ts'
+
+const TIMEOUT_MS = 2_500
+
+/** Somebody whose requests go over the network. */
+export interface Caller {
+  readonly name: string
+  readonly user: string
+  readonly online: boolean
+}
+
+export interface Connection {
+  close(): void
+}
+
+export interface FrameListener {
+  ready(seq: number): void
+  frame(frame: Frame): void
+  /** The connection is gone, for whatever reason but `close`. */
+  cut(): void
+}
+
+/**
+ * Between clients and nodes, and among nodes. While it is bad it loses, delays, doubles and reorders
+ * whatever it carries; a request that it has delayed for long arrives when its sender has long sent
+ * it again.
+ */
+export class Network {
+  bad = true
+  private readonly timeline: Timeline
+  private readonly nodes: readonly Node[]
+
+  constructor(timeline: Timeline, nodes: readonly Node[]) {
+    this.timeline = timeline
+    this.nodes = nodes
+  }
+
+  /** @returns undefined when no answer came in time */
+  ask(caller: Caller, request: Request): Promise<Reply | undefined> {
+    const { timeline } = this
+    const node = timeline.chance.one(this.nodes)
+    return new Promise((resolve) => {
+      timeline.after(TIMEOUT_MS, () => resolve(undefined))
+      if (!caller.online) return
+      for (const delay of this.delays()) {
+        timeline.after(delay, () => {
+          timeline.tell(node.name, `hears ${caller.name}: ${summary(request)}`)
+          void node.answer(caller.user, request).then((reply) => {
+            if (reply === undefined) return
+            for (const back of this.delays()) {
+              timeline.after(back, () => {
+                if (caller.online) resolve(reply)
+              })
+            }
+          })
+        })
+      }
+    })
+  }
+
+  /** A hint from one node to the others. */
+  hint(from: Node, user: string): void {
+    for (const node of this.nodes)
+      if (node !== from)
+        for (const delay of this.delays()) this.timeline.after(delay, () => node.hears(user))
+  }
+
+  connect(caller: Caller, listener: FrameListener): Connection {
+    const { timeline } = this
+    const node = timeline.chance.one(this.nodes)
+    let open = true
+    let leave = () => {}
+    const cut = () => {
+      if (!open) return
+      open = false
+      leave()
+      timeline.after(timeline.chance.between(1, 400), listener.cut)
+    }
+    const carry = (deliver: () => void) => {
+      const delays = this.delays()
+      // A stream that has lost something does not live long.
+      if (delays.length === 0) timeline.after(timeline.chance.between(100, 6_000), cut)
+      for (const delay of delays) timeline.after(delay, () => open && caller.online && deliver())
+    }
+    timeline.after(timeline.chance.between(1, 100), async () => {
+      const joined = caller.online
+        ? await node.connect(caller.user, (frame) => carry(() => listener.frame(frame)), cut)
+        : undefined
+      if (!joined) return cut()
+      leave = joined.leave
+      if (!open) return leave()
+      timeline.tell(node.name, `is followed by ${caller.name} from ${joined.seq}`)
+      carry(() => listener.ready(joined.seq))
+    })
+    return {
+      close() {
+        open = false
+        leave()
+      },
+    }
+  }
+
+  /** When each of the copies of a message arrives; none, if it is lost. */
+  private delays(): number[] {
+    const { chance } = this.timeline
+    if (!this.bad) return [chance.between(1, 20)]
+    const copies = chance.weighted({ lost: 12, one: 76, two: 12 })
+    const count = { lost: 0, one: 1, two: 2 }[copies]
+    return Array.from({ length: count }, () =>
+      chance.happens(0.1) ? chance.between(500, 12_000) : chance.between(1, 300),
+    )
+  }
+}
+
+export function summary(request: Request): string {
+  switch (request.kind) {
+    case 'pull':
+      return `pull ${request.resource} after ${request.from.lwt}`
+    case 'push':
+      return `push ${request.resource} ${request.rows.map(({ newDocumentState: { id, ...rest } }) => `${id.slice(0, 4)} ${JSON.stringify(rest)}`).join(' | ')}`
+    case 'list':
+      return `list ${request.resource}`
+    case 'put_back':
+      return `put back ${request.id.slice(0, 4)}`
+    case 'create':
+      return `create ${request.resource} ${JSON.stringify(request.input)}`
+    case 'read':
+      return `read ${request.resource} ${request.id.slice(0, 4)}`
+    default:
+      return `${request.kind} ${request.resource} ${request.id.slice(0, 4)} ${JSON.stringify(request.fields)} at ${request.seq}`
+  }
+}

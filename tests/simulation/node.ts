@@ -1,0 +1,193 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import {
+  type Checkpoint,
+  type Frame,
+  type PushRow,
+  type Resource,
+  resources,
+} from '../../protocol/index.ts'
+import { createFollowers, type Followers } from '../../server/realtime/followers.ts'
+import { create, edit, type Outcome } from '../../server/sync/edit.ts'
+import { restoreLoss } from '../../server/sync/journal.ts'
+import { pull, push } from '../../server/sync/replicate.ts'
+import type { Store } from '../../server/sync/store.ts'
+import type { Timeline } from './timeline.ts'
+
+const SWEEP_MS = 3_000
+
+/** What a client asks of a node. All of it can be written down, so that a repetition is seen. */
+export type Request =
+  | { kind: 'pull'; resource: string; from: Checkpoint; limit: number }
+  | { kind: 'push'; resource: string; rows: readonly PushRow[] }
+  | { kind: 'read'; resource: string; id: string }
+  | { kind: 'list'; resource: string }
+  | { kind: 'create'; resource: string; input: { id: string; [field: string]: unknown } }
+  | {
+      kind: 'patch' | 'delete' | 'restore'
+      resource: string
+      id: string
+      fields: Readonly<Record<string, unknown>>
+      seq: number
+    }
+  | { kind: 'put_back'; id: string }
+
+/** Whose work something is that the store is asked to do. */
+export const underWay = new AsyncLocalStorage<Request>()
+
+class Crash extends Error {}
+
+/** Answers are plain values here; `undefined` stands for a connection that broke. */
+export type Reply = unknown
+
+interface Dependencies {
+  timeline: Timeline
+  /** Milliseconds that its clock is wrong by. */
+  skew: number
+  /** Tells the other nodes, sooner or later or not at all. */
+  hint: (user: string) => void
+  /** Hears of what its client would see as a 500. */
+  failed: (error: unknown) => void
+}
+
+/**
+ * One process of the server: the real sync core and the real followers, over a store that stops
+ * between steps. A crash ends what it was doing wherever it stood, before the commit or after it.
+ */
+export class Node {
+  readonly name: string
+  alive = true
+  /** Rises with every start, so that what belonged to the process before is known as gone. */
+  life = 0
+  private followers!: Followers
+  private stopped: ((crash: Crash) => void)[] = []
+  private readonly cuts = new Set<() => void>()
+  private store!: Store
+  private readonly timeline: Timeline
+  private readonly skew: number
+  private readonly hint: (user: string) => void
+  private readonly failed: (error: unknown) => void
+
+  constructor(name: string, { timeline, skew, hint, failed }: Dependencies) {
+    this.name = name
+    this.timeline = timeline
+    this.skew = skew
+    this.hint = hint
+    this.failed = failed
+  }
+
+  start(store: Store): void {
+    this.store = store
+    this.alive = true
+    this.life++
+    this.followers = createFollowers(store, { warn: () => {} })
+    this.sweepLater(this.life)
+  }
+
+  crash(): void {
+    this.timeline.tell(this.name, 'CRASHES')
+    this.alive = false
+    for (const stop of this.stopped.splice(0)) stop(new Crash())
+    for (const cut of this.cuts) cut()
+    this.cuts.clear()
+  }
+
+  restart(): void {
+    this.timeline.tell(this.name, 'starts again')
+    this.start(this.store)
+  }
+
+  /** Where a transaction lets others go on. */
+  async pause(): Promise<void> {
+    if (!this.alive) throw new Crash()
+    if (!this.timeline.chance.happens(0.4)) return
+    const delay = this.timeline.chance.between(1, 150)
+    await new Promise<void>((resume, reject) => {
+      this.stopped.push(reject)
+      this.timeline.after(delay, () => {
+        this.stopped = this.stopped.filter((stop) => stop !== reject)
+        resume()
+      })
+    })
+  }
+
+  /** There may be something new: here at once, elsewhere as the network will have it. */
+  committed(user: string): void {
+    if (!this.alive) return
+    this.followers.changed(user)
+    this.hint(user)
+  }
+
+  hears(user: string): void {
+    if (this.alive) this.followers.changed(user)
+  }
+
+  /** @returns undefined when it is down, or goes down before it has answered */
+  async answer(user: string, request: Request): Promise<Reply> {
+    if (!this.alive) return undefined
+    const { life } = this
+    try {
+      const reply = await underWay.run(request, () => this.serve(user, request))
+      return this.alive && this.life === life ? reply : undefined
+    } catch (error) {
+      if (!(error instanceof Crash)) this.failed(error)
+      return undefined
+    }
+  }
+
+  /** @returns how far the feed is, and how to leave; undefined when it is down */
+  async connect(
+    user: string,
+    frame: (frame: Frame) => void,
+    cut: () => void,
+  ): Promise<{ seq: number; leave: () => void } | undefined> {
+    if (!this.alive) return undefined
+    const { life } = this
+    const { seq, leave } = await this.followers.join(user, { frame })
+    if (!this.alive || this.life !== life) return undefined
+    this.cuts.add(cut)
+    return {
+      seq,
+      leave: () => {
+        leave()
+        this.cuts.delete(cut)
+      },
+    }
+  }
+
+  private async serve(user: string, request: Request): Promise<Reply> {
+    const now = this.timeline.clock(this.skew)
+    if (request.kind === 'put_back')
+      return { entry: await restoreLoss(this.store, { user, session: user }, request.id, now) }
+    const resource: Resource = resources[request.resource as keyof typeof resources]
+    switch (request.kind) {
+      case 'pull': {
+        const page = await pull(this.store, user, resource, request.from, request.limit)
+        return { documents: JSON.parse(page.documents), checkpoint: page.checkpoint }
+      }
+      case 'push':
+        return push(this.store, { user, session: user }, resource, request.rows, now)
+      case 'list':
+        return this.store.changes(user, resource, 0, 1_000)
+      case 'read':
+        return { found: (await this.store.read(user, resource, [request.id])).get(request.id) }
+      case 'create':
+        return outcome(await create(this.store, user, resource, request.input, now))
+      default: {
+        const { kind: action, id, fields, seq } = request
+        return outcome(
+          await edit(this.store, user, resource, { action, id, fields, ifSeq: [seq], now }),
+        )
+      }
+    }
+  }
+
+  private sweepLater(life: number): void {
+    this.timeline.after(SWEEP_MS, () => {
+      if (!this.alive || this.life !== life) return
+      void this.followers.sweep()
+      this.sweepLater(life)
+    })
+  }
+}
+
+const outcome = ({ outcome }: Outcome) => ({ outcome })

@@ -1,0 +1,311 @@
+import {
+  type Checkpoint,
+  type Document,
+  type Frame,
+  follow,
+  type PullResponse,
+  type PushResponse,
+  type PushRow,
+  type Resource,
+  resources,
+  settle,
+  type Unsettled,
+  type WireDocument,
+} from '../../protocol/index.ts'
+import type { State } from '../../server/sync/judge.ts'
+import { type Ledger, stateKey } from './ledger.ts'
+import type { Connection, Network } from './network.ts'
+import type { Timeline } from './timeline.ts'
+
+const PAGE = 5
+const RETRY_MS = 400
+const RECONNECT_MS = 700
+
+/** What a device keeps of one kind of document; it survives a crash of the app. */
+class Collection {
+  readonly resource: Resource
+  readonly local = new Map<string, State>()
+  /** What the device believes is stored. */
+  readonly assumed = new Map<string, State>()
+  checkpoint: Checkpoint = { id: '', lwt: 0 }
+
+  constructor(resource: Resource) {
+    this.resource = resource
+  }
+
+  unsent(): string[] {
+    return [...this.local.keys()].filter(
+      (id) => !this.isSame(this.local.get(id), this.assumed.get(id)),
+    )
+  }
+
+  isSame(a: State | undefined, b: State | undefined): boolean {
+    return a === b || (!!a && !!b && stateKey(this.resource, a) === stateKey(this.resource, b))
+  }
+}
+
+interface Dependencies {
+  timeline: Timeline
+  network: Network
+  ledger: Ledger
+  user: string
+  skew: number
+}
+
+/**
+ * A device: a local copy of a person's documents, kept in step as RxDB does it. Edits are local at
+ * once. What differs from what is believed to be stored is pushed, the same rows again until there is
+ * an answer; the stored state takes the place of the local one where they conflict (RxDB's default
+ * handler). Pulls and frames wait while a push is under way, and leave unsent documents alone.
+ */
+export class Replica {
+  readonly name: string
+  readonly user: string
+  online = true
+  /** Rows that were not taken, for the person to see. */
+  readonly rejected: { id: string; row: WireDocument }[] = []
+  private readonly collections = Object.values<Resource>(resources).map(
+    (one) => new Collection(one),
+  )
+  private readonly timeline: Timeline
+  private readonly network: Network
+  private readonly ledger: Ledger
+  private readonly skew: number
+  /** Rises with every crash: what was under way before counts for nothing. */
+  private life = 0
+  private connection: Connection | undefined
+  private cursor = 0
+  private working = new Set<Collection>()
+  private due = new Map<Collection, { pull: boolean; frames: Frame[] }>()
+
+  constructor(name: string, { timeline, network, ledger, user, skew }: Dependencies) {
+    this.name = name
+    this.user = user
+    this.timeline = timeline
+    this.network = network
+    this.ledger = ledger
+    this.skew = skew
+  }
+
+  start(): void {
+    this.working.clear()
+    this.due = new Map(this.collections.map((one) => [one, { pull: true, frames: [] }]))
+    this.connect(this.life)
+    this.workOn()
+  }
+
+  crash(): void {
+    this.timeline.tell(this.name, 'crashes and starts again')
+    this.life++
+    this.connection?.close()
+    this.start()
+  }
+
+  goOnline(online: boolean): void {
+    if (this.online === online) return
+    this.timeline.tell(this.name, online ? 'goes online' : 'goes offline')
+    this.online = online
+    this.connection?.close()
+    if (online) {
+      this.life++
+      this.start()
+    }
+  }
+
+  /** The documents that a person sees here. */
+  documents(resource: string): State[] {
+    return [...this.collection(resource).local.values()]
+  }
+
+  /** A person's edit: settled as every edit is, and there at once. */
+  write(resource: string, next: Unsettled, deleted = false): void {
+    const collection = this.collection(resource)
+    const previous = collection.local.get(next.id)
+    const now = this.timeline.clock(this.skew)
+    const document = settle(
+      collection.resource,
+      { ...next, updated_at: now },
+      previous?.document,
+      now,
+    )
+    collection.local.set(next.id, { document, deleted })
+    this.timeline.tell(
+      this.name,
+      `writes ${resource} ${JSON.stringify(document)} ${deleted ? 'deleted' : ''}`,
+    )
+    this.workOn()
+  }
+
+  /** What it holds otherwise than this, in words. */
+  differences(final: ReadonlyMap<string, State>): string[] {
+    const held = new Map(
+      this.collections.flatMap(({ resource, local }) =>
+        [...local].map(([id, state]) => [`${resource.name} ${id}`, stateKey(resource, state)]),
+      ),
+    )
+    const places = new Set([...held.keys(), ...final.keys()])
+    return [...places].flatMap((place) => {
+      const resource = this.collection(place.split(' ')[0]!).resource
+      const state = final.get(place)
+      const stored = state && stateKey(resource, state)
+      return held.get(place) === stored ? [] : [`${held.get(place)} instead of ${stored}`]
+    })
+  }
+
+  hasUnsent(): boolean {
+    return this.collections.some((collection) => collection.unsent().length > 0)
+  }
+
+  private collection(resource: string): Collection {
+    return this.collections.find((one) => one.resource.name === resource)!
+  }
+
+  private connect(life: number): void {
+    const again = () => {
+      const delay = this.timeline.chance.between(RECONNECT_MS / 2, RECONNECT_MS)
+      this.timeline.after(delay, () => this.life === life && this.online && this.connect(life))
+    }
+    this.connection = this.network.connect(this, {
+      ready: (seq) => {
+        if (this.life !== life) return
+        this.cursor = seq
+        for (const due of this.due.values()) due.pull = true
+        this.workOn()
+      },
+      frame: (frame) => {
+        if (this.life !== life) return
+        const { cursor, isGap } = follow(this.cursor, frame)
+        const isNews = cursor !== this.cursor
+        this.cursor = cursor
+        this.ledger.count(`frames ${isGap ? 'with a gap' : isNews ? 'applied' : 'passed over'}`)
+        for (const due of this.due.values()) {
+          if (isGap) due.pull = true
+          else if (isNews) due.frames.push(frame)
+        }
+        this.workOn()
+      },
+      cut: () => {
+        if (this.life === life && this.online) again()
+      },
+    })
+  }
+
+  private workOn(): void {
+    for (const collection of this.collections)
+      if (this.online && !this.working.has(collection)) void this.work(collection, this.life)
+  }
+
+  /**
+   * One thing at a time for each collection. A frame follows on what was pulled before it came; one
+   * that came before the pull is part of it.
+   */
+  private async work(collection: Collection, life: number): Promise<void> {
+    const isCurrent = () => this.life === life && this.online
+    this.working.add(collection)
+    const due = this.due.get(collection)!
+    while (isCurrent()) {
+      if (due.pull) {
+        due.frames.length = 0
+        due.pull = false
+        if (!(await this.pull(collection, isCurrent))) {
+          due.pull = true
+          await this.timeline.pause(RETRY_MS)
+        }
+      } else if (due.frames.length > 0) this.apply(collection, due.frames.shift()!)
+      else if (!collection.resource.readOnly && collection.unsent().length > 0)
+        await this.push(collection, isCurrent)
+      else break
+    }
+    if (this.life === life) this.working.delete(collection)
+  }
+
+  private async push(collection: Collection, isCurrent: () => boolean): Promise<void> {
+    const { resource, local, assumed } = collection
+    const ids = collection.unsent().slice(0, this.timeline.chance.between(1, 6))
+    const sent = new Map(ids.map((id) => [id, local.get(id)!]))
+    const rows: PushRow[] = ids.map((id) => ({
+      newDocumentState: onTheWire(sent.get(id)!),
+      ...(assumed.has(id) && { assumedMasterState: onTheWire(assumed.get(id)!) }),
+    }))
+    let answer: PushResponse | undefined
+    while (isCurrent() && !answer) {
+      const request = { kind: 'push', resource: resource.name, rows } as const
+      answer = (await this.network.ask(this, request)) as PushResponse | undefined
+      if (!answer) await this.timeline.pause(RETRY_MS)
+    }
+    if (!answer || !isCurrent()) return
+    const rejectedIds = new Set(answer.rejected.map(({ id }) => id))
+    const conflicts = new Map(answer.conflicts.map((document) => [document.id, ofWire(document)]))
+    for (const id of ids) {
+      const state = sent.get(id)!
+      const stored = conflicts.get(id)
+      if (rejectedIds.has(id)) this.reject(state)
+      if (!stored) {
+        assumed.set(id, state)
+        this.ledger.takesOver(this.name, this.user, resource, state)
+        continue
+      }
+      this.ledger.count(rejectedIds.has(id) ? 'rejections' : 'conflicts')
+      this.timeline.tell(this.name, `is told of ${id.slice(0, 4)} ${JSON.stringify(stored)}`)
+      // Edited meanwhile: RxDB keeps that, and what it assumed, and pushes once more.
+      if (!collection.isSame(local.get(id), state)) continue
+      // Its own content as a tombstone: there is nothing of that id.
+      const isUnknown =
+        rejectedIds.has(id) && collection.isSame(stored, { ...state, deleted: true })
+      if (!isUnknown) this.ledger.takesOver(this.name, this.user, resource, stored)
+      if (isUnknown) local.delete(id)
+      else {
+        local.set(id, stored)
+        assumed.set(id, stored)
+      }
+    }
+  }
+
+  private reject(state: State): void {
+    this.rejected.push({ id: state.document.id, row: onTheWire(state) })
+    this.ledger.knows(state.document)
+  }
+
+  /** @returns whether all pages came */
+  private async pull(collection: Collection, isCurrent: () => boolean): Promise<boolean> {
+    for (;;) {
+      const { checkpoint: from, resource } = collection
+      const request = { kind: 'pull', resource: resource.name, from, limit: PAGE } as const
+      const page = (await this.network.ask(this, request)) as PullResponse | undefined
+      if (!isCurrent()) return true
+      if (!page) return false
+      this.timeline.tell(this.name, `pulls ${resource.name} up to ${page.checkpoint.lwt}`)
+      for (const document of page.documents) this.take(collection, ofWire(document))
+      collection.checkpoint = page.checkpoint
+      if (page.documents.length < PAGE) return true
+    }
+  }
+
+  /** What a pull has brought already is not taken again: it may be older than that. */
+  private apply(collection: Collection, { seq, documents }: Frame): void {
+    const changed = documents?.[collection.resource.name]
+    if (!changed || seq <= collection.checkpoint.lwt) return
+    for (const document of changed) this.take(collection, ofWire(document))
+    collection.checkpoint = { id: changed.at(-1)!.id, lwt: seq }
+  }
+
+  /** A read that was under way while the device wrote brings what it knows to be older. */
+  private take(collection: Collection, state: State): void {
+    const { id, updated_at } = state.document
+    const assumed = collection.assumed.get(id)
+    if (!collection.isSame(collection.local.get(id), assumed)) return
+    if (assumed && updated_at < assumed.document.updated_at) return
+    collection.local.set(id, state)
+    collection.assumed.set(id, state)
+    this.ledger.takesOver(this.name, this.user, collection.resource, state)
+  }
+}
+
+const onTheWire = ({ document, deleted }: State): WireDocument => ({
+  ...document,
+  _deleted: deleted,
+})
+
+function ofWire({ _deleted: deleted, ...document }: WireDocument): State {
+  return { document: document as Document, deleted }
+}

@@ -1,0 +1,192 @@
+import type { Store, Transaction } from '../../server/sync/store.ts'
+
+/** Of what a store does, one thing at a time reaches the database: so its order is that of asking. */
+export class Traffic {
+  private busy = false
+  private readonly waiting: (() => void)[] = []
+  private readonly resting: (() => void)[] = []
+
+  async take(): Promise<void> {
+    if (this.busy) await new Promise<void>((go) => this.waiting.push(go))
+    this.busy = true
+  }
+
+  release(): void {
+    const next = this.waiting.shift()
+    if (next) next()
+    else {
+      this.busy = false
+      for (const go of this.resting.splice(0)) go()
+    }
+  }
+
+  async alone<T>(work: () => Promise<T>): Promise<T> {
+    await this.take()
+    try {
+      return await work()
+    } finally {
+      this.release()
+    }
+  }
+
+  async atRest(): Promise<void> {
+    do {
+      if (this.busy) await new Promise<void>((go) => this.resting.push(go))
+      await new Promise((flushed) => setImmediate(flushed)) // after all that promises set off
+    } while (this.busy)
+  }
+}
+
+/** Who writes for a user: one who is in, and behind it one who waits in the store, on its lock. */
+interface Doorway {
+  inside: number
+  waiter: Promise<void> | undefined
+  /** When the last one who asked is in, and when that one has left. */
+  entry: Promise<void>
+  exit: Promise<void>
+  /** The one inside is about to commit and leave. */
+  isLeaving: boolean
+  queue: (() => void)[]
+}
+
+export interface Steps {
+  traffic: Traffic
+  /** Lets others go on for a while, or throws when this node has crashed. */
+  pause(): Promise<void>
+  /** Runs after each write, landed or not, before anybody else's. */
+  written(user: string, landed: boolean): Promise<void>
+}
+
+/** The doorways of all nodes of one database. */
+export type Doorways = Map<string, Doorway>
+
+/**
+ * A store whose transactions stop between their steps, also between the last one and the commit,
+ * while others go on. That a writer waits for another is still the store's own doing: it is let in
+ * as soon as it asks, as long as it is the only one to wait, for the order in which several would
+ * come in after waiting is the machine's.
+ */
+export function steppedStore(store: Store, doorways: Doorways, steps: Steps): Store {
+  const { traffic } = steps
+  const alone =
+    <A extends unknown[], T>(call: (...args: A) => Promise<T>) =>
+    (...args: A) =>
+      traffic.alone(() => call(...args))
+
+  return {
+    find: alone(store.find),
+    read: alone(store.read),
+    changes: alone(store.changes),
+    heads: alone(store.heads),
+    frame: alone(store.frame),
+    page: alone(store.page),
+    insert: (user, ...rest) => statement(user, () => store.insert(user, ...rest)),
+    edit: (user, ...rest) => statement(user, () => store.edit(user, ...rest)),
+    transaction: (user, work) =>
+      write(user, 1, (entered, finishing) =>
+        store.transaction(user, async (transaction) => {
+          await entered()
+          try {
+            const result = await work(steppedTransaction(transaction))
+            await steps.pause()
+            return result
+          } finally {
+            await finishing()
+          }
+        }),
+      ),
+  }
+
+  function steppedTransaction(transaction: Transaction): Transaction {
+    return {
+      async read(...args) {
+        const read = await traffic.alone(() => transaction.read(...args))
+        await steps.pause()
+        return read
+      },
+      placehold: alone(transaction.placehold),
+      write: alone(transaction.write),
+    }
+  }
+
+  /** Enters, works and leaves in one: behind somebody it would be done before that one is seen to be. */
+  function statement<T>(user: string, run: () => Promise<T>): Promise<T> {
+    return write(user, 0, async (entered, finishing) => {
+      try {
+        return await run()
+      } finally {
+        await entered()
+        await finishing()
+      }
+    })
+  }
+
+  async function write<T>(
+    user: string,
+    mayBeInside: number,
+    issue: (entered: () => Promise<void>, finishing: () => Promise<void>) => Promise<T>,
+  ): Promise<T> {
+    const doorway = doorwayOf(user)
+    while (doorway.inside > mayBeInside) await new Promise<void>((go) => doorway.queue.push(go))
+    doorway.inside++
+    const waits = doorway.inside > 1
+    let enter = () => {}
+    const entry = new Promise<void>((go) => {
+      enter = go
+    })
+    const { entry: before, exit: ahead } = doorway
+    let leave = () => {}
+    doorway.entry = entry
+    doorway.exit = new Promise<void>((go) => {
+      leave = go
+    })
+    if (waits) {
+      doorway.waiter = entry
+      await before
+    } else await traffic.take()
+    let isIn = false
+    const entered = async () => {
+      if (isIn) return
+      isIn = true
+      if (doorway.waiter === entry) doorway.waiter = undefined
+      enter()
+      if (!waits) traffic.release()
+      if (doorway.isLeaving) await ahead // whose last steps take as long as the machine will have it
+    }
+    let landed = false
+    let tookTraffic = false
+    const finishing = async () => {
+      await traffic.take()
+      tookTraffic = true
+      doorway.isLeaving = true
+    }
+    try {
+      const result = await issue(entered, finishing)
+      landed = true
+      return result
+    } finally {
+      await entered()
+      if (!tookTraffic) await finishing()
+      await steps.written(user, landed)
+      doorway.inside--
+      await doorway.waiter // the lock is free: whoever waits for it is in before anything else goes on
+      doorway.isLeaving = false
+      leave()
+      traffic.release()
+      doorway.queue.shift()?.()
+    }
+  }
+
+  function doorwayOf(user: string): Doorway {
+    const doorway = doorways.get(user) ?? {
+      inside: 0,
+      waiter: undefined,
+      entry: Promise.resolve(),
+      exit: Promise.resolve(),
+      isLeaving: false,
+      queue: [],
+    }
+    doorways.set(user, doorway)
+    return doorway
+  }
+}

@@ -1,0 +1,68 @@
+import type { Chance } from './chance.ts'
+
+/** Where virtual time begins. */
+const EPOCH = Date.UTC(2026, 0, 1)
+
+interface Event {
+  at: number
+  nth: number
+  run: () => void
+}
+
+/**
+ * Virtual time. Nothing happens but what was planned here, one event after the other, and each only
+ * when all that the one before has set off has come to rest: so the same seed gives the same history,
+ * on a database too.
+ */
+export class Timeline {
+  /** Milliseconds since the beginning. */
+  now = 0
+  readonly history: string[] = []
+  readonly chance: Chance
+  private readonly events: Event[] = []
+  private nth = 0
+  private readonly atRest: () => Promise<void>
+
+  /** @param atRest waits until no work is under way that only the machine holds up */
+  constructor(chance: Chance, atRest: () => Promise<void>) {
+    this.chance = chance
+    this.atRest = atRest
+  }
+
+  after(delay: number, run: () => void): void {
+    this.events.push({ at: this.now + delay, nth: this.nth++, run })
+  }
+
+  pause(delay: number): Promise<void> {
+    return new Promise((resume) => this.after(delay, resume))
+  }
+
+  /** The wall clock of somebody whose clock is wrong by so many milliseconds. */
+  clock(skew: number): string {
+    return new Date(EPOCH + this.now + skew).toISOString()
+  }
+
+  tell(who: string, what: string): void {
+    this.history.push(`${String(this.now).padStart(6)} ${who.padEnd(10)} ${what}`)
+  }
+
+  async runUntil(end: number, isDone: () => boolean = () => false): Promise<void> {
+    while (!isDone()) {
+      const next = this.takeNext(end)
+      if (!next) break
+      this.now = next.at
+      next.run()
+      await this.atRest()
+    }
+    if (!isDone()) this.now = end
+  }
+
+  private takeNext(end: number): Event | undefined {
+    let first = -1
+    this.events.forEach((event, i) => {
+      const best = this.events[first]
+      if (!best || event.at < best.at || (event.at === best.at && event.nth < best.nth)) first = i
+    })
+    return first >= 0 && this.events[first]!.at <= end ? this.events.splice(first, 1)[0] : undefined
+  }
+}

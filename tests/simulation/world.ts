@@ -1,0 +1,154 @@
+import { type Resource, resources, settle } from '../../protocol/index.ts'
+import type { State } from '../../server/sync/judge.ts'
+import type { Store } from '../../server/sync/store.ts'
+import { Chance } from './chance.ts'
+import { Ledger } from './ledger.ts'
+import { Network } from './network.ts'
+import { Node } from './node.ts'
+import { useDevice, useRest } from './person.ts'
+import { Replica } from './replica.ts'
+import { type Doorways, steppedStore, Traffic } from './stepped-store.ts'
+import { Timeline } from './timeline.ts'
+
+/** How long people go on while things go wrong, and how long everything may take to settle after. */
+const TROUBLE_MS = 15_000
+const DRAIN_MS = 60_000
+const HOUR_MS = 3_600_000
+
+/** A database, as the nodes of one run find it. */
+export interface Backend {
+  /** An empty one with these people. */
+  open(users: readonly string[]): Promise<void>
+  /** A store on it, as each node has its own. */
+  store(): Store
+}
+
+export interface Run {
+  seed: number
+  history: readonly string[]
+  /** What of the promises was broken; nothing, when all is well. */
+  violations: readonly string[]
+  /** How often what happened. */
+  seen: ReadonlyMap<string, number>
+}
+
+/**
+ * Two people with several devices each, two nodes, one database: for a while everything goes wrong
+ * that can, then nothing does any more. All devices must come to agree with what is stored, and what
+ * is stored must hold, or account for, all that anybody typed.
+ *
+ * @param options `mayFail`: a request that ends in an error breaks no promise by that alone
+ */
+export async function runSeed(
+  seed: number,
+  backend: Backend,
+  { mayFail = false } = {},
+): Promise<Run> {
+  const chance = new Chance(seed)
+  const traffic = new Traffic()
+  const timeline = new Timeline(chance, () => traffic.atRest())
+  const ledger = new Ledger()
+  const users = [chance.uuid(), chance.uuid()]
+  await backend.open(users)
+  const observer = backend.store()
+
+  const doorways: Doorways = new Map()
+  const nodes: Node[] = []
+  const network = new Network(timeline, nodes)
+  for (const name of ['node a', 'node b']) {
+    const skew = chance.between(-1_000, 1_000)
+    const node = new Node(name, {
+      timeline,
+      skew,
+      hint: (user) => network.hint(node, user),
+      failed(error) {
+        timeline.tell(name, `FAILS: ${error}`)
+        if (!mayFail) ledger.violated(`${name} failed: ${error}`)
+      },
+    })
+    nodes.push(node)
+    node.start(
+      steppedStore(backend.store(), doorways, {
+        traffic,
+        pause: () => node.pause(),
+        async written(user, landed) {
+          await ledger.written(observer, user, landed)
+          if (landed) node.committed(user)
+        },
+      }),
+    )
+  }
+
+  const now = timeline.clock(0)
+  for (const user of users) {
+    const document = settle(resources.profile, { id: user }, undefined, now)
+    await observer.transaction(user, (transaction) =>
+      transaction.write(resources.profile, [{ document, deleted: false }]),
+    )
+    await ledger.written(observer, user, true)
+  }
+
+  const sharedIds = Array.from({ length: 4 }, () => chance.uuid())
+  const surroundings = { timeline, ledger, network, sharedIds }
+  const devices = users.flatMap((user, u) =>
+    Array.from({ length: chance.between(2, 3) }, (_, d) => {
+      const skew = chance.happens(0.4)
+        ? chance.between(-HOUR_MS, HOUR_MS)
+        : chance.between(-200, 200)
+      return new Replica(`device ${'ab'[u]}${d + 1}`, { timeline, network, ledger, user, skew })
+    }),
+  )
+  for (const device of devices) {
+    device.start()
+    useDevice(device, surroundings, TROUBLE_MS)
+  }
+  const answered = users.map((user, u) =>
+    useRest({ name: `rest ${'ab'[u]}`, user, online: true }, surroundings, TROUBLE_MS),
+  )
+  crashNow(timeline, nodes)
+
+  await timeline.runUntil(TROUBLE_MS)
+  timeline.tell('world', 'nothing goes wrong any more')
+  network.bad = false
+  for (const node of nodes) if (!node.alive) node.restart()
+  for (const device of devices) device.goOnline(true)
+  let differing: string[]
+  do {
+    await timeline.runUntil(timeline.now + 2_000)
+    differing = await disagreements(observer, devices)
+    if (!answered.every((isDone) => isDone())) differing.push('a REST client has no answer')
+  } while (differing.length > 0 && timeline.now < TROUBLE_MS + DRAIN_MS)
+  for (const difference of differing) ledger.violated(difference)
+  for (const node of nodes) node.crash() // late messages may have left transactions open
+  await traffic.atRest()
+  for (const user of users) await ledger.close(observer, user)
+  return { seed, history: timeline.history, violations: ledger.violations, seen: ledger.seen }
+}
+
+/** Each node goes down now and then, wherever it stands. */
+function crashNow(timeline: Timeline, nodes: readonly Node[]): void {
+  for (const node of nodes) {
+    timeline.after(timeline.chance.between(500, 8_000), () => {
+      if (timeline.now >= TROUBLE_MS) return
+      node.crash()
+      timeline.after(timeline.chance.between(50, 2_500), () => {
+        if (!node.alive) node.restart()
+        crashNow(timeline, [node])
+      })
+    })
+  }
+}
+
+/** What devices hold otherwise than is stored, or have not been able to send. */
+async function disagreements(store: Store, devices: readonly Replica[]): Promise<string[]> {
+  const found: string[] = []
+  for (const device of devices) {
+    const stored = new Map<string, State>()
+    for (const resource of Object.values<Resource>(resources))
+      for (const { document, deleted } of await store.changes(device.user, resource, 0, 10_000))
+        stored.set(`${resource.name} ${document.id}`, { document, deleted })
+    if (device.hasUnsent()) found.push(`${device.name} cannot send its edits`)
+    found.push(...device.differences(stored).map((one) => `${device.name} holds ${one}`))
+  }
+  return found
+}
