@@ -3,21 +3,24 @@
  * that the real server sends, on a pool of the same size, and checks the signature and the expiry of
  * every token; it validates nothing, logs nothing and knows no errors but 401 and 500.
  */
-import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import pg from 'pg'
 import { v7 as uuidv7 } from 'uuid'
 import { orderKeyAt } from '../protocol/order-key.ts'
+import type { PushRow } from '../protocol/replication.ts'
 import type { OperationName } from './operations.ts'
+import { tokenReader } from './token.ts'
 
 const { PORT, DATABASE_URL, DATABASE_POOL_SIZE, SECRET_KEY, BENCH_STATEMENTS } = process.env
+type Fields = Record<string, unknown>
 type Statement = { name: string; text: string }
-const statements = JSON.parse(BENCH_STATEMENTS!) as Record<OperationName, Statement>
-const key = Buffer.from(hkdfSync('sha256', SECRET_KEY!, '', 'tasktide tokens', 32))
+type StatementName = OperationName | 'pull' | 'push'
+const statements = JSON.parse(BENCH_STATEMENTS!) as Record<StatementName, Statement>
+const claimsOf = tokenReader(SECRET_KEY!)
 const pool = new pg.Pool({ connectionString: DATABASE_URL, max: Number(DATABASE_POOL_SIZE) })
 
 const server = createServer({ keepAliveTimeout: 65_000 }, (req, res) => {
-  const user = userOf(req.headers.authorization)
+  const user = claimsOf(req.headers.authorization)?.user
   if (user === undefined) send(res, 401, '{}')
   else
     answer(req, res, user).catch((error) => {
@@ -30,16 +33,22 @@ server.listen(Number(PORT), '127.0.0.1')
 async function answer(req: IncomingMessage, res: ServerResponse, user: string) {
   const [path, query] = req.url!.split('?') as [string, string | undefined]
   const id = path.split('/')[3]
-  if (req.method === 'GET' && !id) {
+  if (path.startsWith('/replication/')) {
+    if (req.method === 'GET') send(res, 200, await pull(query, user))
+    else send(res, 200, await push(user, await read<PushRow[]>(req)))
+  } else if (req.method === 'GET' && !id) {
     send(res, 200, await list(`http://${req.headers.host}${path}`, query, user))
   } else if (req.method === 'GET') {
     const [[seq, json]] = await run<[string, string]>('get', [user, id])
     send(res, 200, json, seq)
   } else if (req.method === 'POST') {
-    const [[seq, json]] = await run<[string, string]>('create', created(user, await read(req)))
+    const [[seq, json]] = await run<[string, string]>(
+      'create',
+      created(user, await read<Fields>(req)),
+    )
     send(res, 201, json, seq)
   } else {
-    const { title } = await read(req)
+    const { title } = await read<Fields>(req)
     const now = new Date().toISOString()
     const [[seq, json]] = await run<[string, string]>('patch', [user, id, now, null, title])
     send(res, 200, json, seq)
@@ -62,7 +71,27 @@ async function list(url: string, query: string | undefined, user: string): Promi
   return `{"count":${count},"next":${next},"previous":${previous},"results":${results}}`
 }
 
-function created(user: string, body: Record<string, unknown>): unknown[] {
+async function pull(query: string | undefined, user: string): Promise<string> {
+  const parameters = new URLSearchParams(query)
+  const from = { id: parameters.get('id') ?? '', lwt: Number(parameters.get('lwt')) }
+  const values = [user, from.lwt, parameters.get('limit')]
+  const [[documents, id, seq]] = await run<(string | null)[]>('pull', values)
+  const checkpoint = id ? { id, lwt: Number(seq) } : from
+  return `{"documents":${documents ?? '[]'},"checkpoint":${JSON.stringify(checkpoint)}}`
+}
+
+/** Takes every row as it comes, whatever is stored. */
+async function push(user: string, rows: readonly PushRow[]): Promise<string> {
+  const documents = rows.map(({ newDocumentState: { _deleted: deleted, ...document } }, i) => ({
+    ...document,
+    deleted,
+    nth: i + 1,
+  }))
+  await run('push', [user, JSON.stringify(documents), documents.length])
+  return '[]'
+}
+
+function created(user: string, body: Fields): unknown[] {
   const id = uuidv7()
   const now = new Date().toISOString()
   return [
@@ -83,30 +112,18 @@ function created(user: string, body: Record<string, unknown>): unknown[] {
   ]
 }
 
-async function run<Row extends unknown[]>(operation: OperationName, values: unknown[]) {
+async function run<Row extends unknown[]>(operation: StatementName, values: unknown[]) {
   const query = { ...statements[operation], values, rowMode: 'array' as const }
   return (await pool.query<Row>(query)).rows as [Row, ...Row[]]
 }
 
-function read(req: IncomingMessage): Promise<Record<string, unknown>> {
+function read<Body>(req: IncomingMessage): Promise<Body> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     req.on('data', (chunk) => chunks.push(chunk))
     req.on('end', () => resolve(JSON.parse(Buffer.concat(chunks).toString())))
     req.on('error', reject)
   })
-}
-
-function userOf(authorization: string | undefined): string | undefined {
-  const [head, claims, signature] = (authorization?.slice('Bearer '.length) ?? '').split('.')
-  if (!head || !claims || !signature) return undefined
-  const { alg, typ } = JSON.parse(Buffer.from(head, 'base64url').toString())
-  if (alg !== 'HS256' || typ !== 'at+jwt') return undefined
-  const expected = createHmac('sha256', key).update(`${head}.${claims}`).digest()
-  const given = Buffer.from(signature, 'base64url')
-  if (given.length !== expected.length || !timingSafeEqual(given, expected)) return undefined
-  const { sub, exp } = JSON.parse(Buffer.from(claims, 'base64url').toString())
-  return exp * 1000 > Date.now() ? sub : undefined
 }
 
 function send(res: ServerResponse, status: number, text: string, seq?: string) {

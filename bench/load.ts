@@ -4,6 +4,7 @@
  * to it rather than to the servers.
  */
 import { connect, type Socket } from 'node:net'
+import { type Latencies, summary } from './latencies.ts'
 import {
   type BenchRequest,
   type OperationName,
@@ -11,6 +12,7 @@ import {
   type Person,
   requestOf,
 } from './operations.ts'
+import { atRate } from './pace.ts'
 
 /** Every connection sends its next request when it has the answer to the last one. */
 export interface ClosedLoop {
@@ -33,12 +35,6 @@ export interface OpenLoop {
 }
 
 export type Job = ClosedLoop | OpenLoop
-
-export interface Latencies {
-  count: number
-  p50: number
-  p99: number
-}
 
 export interface ClosedResult extends Latencies {
   perSecond: number
@@ -111,24 +107,6 @@ async function openLoop(job: OpenLoop): Promise<OpenResult> {
   ])
   connections.close()
   return { reads: summary(reads), unexpected, signIns: summary(signIns), signInStatuses }
-}
-
-/** Starts the work so many times a second, at even intervals, and waits until all of it is done. */
-async function atRate(
-  perSecond: number,
-  seconds: number,
-  work: (n: number, due: number) => Promise<void>,
-): Promise<void> {
-  const running: Promise<void>[] = []
-  const began = performance.now()
-  const total = Math.floor(perSecond * seconds)
-  while (running.length < total) {
-    const wait = began + (running.length * 1000) / perSecond - performance.now()
-    if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait))
-    // From here, not from the plan: what a timer is late by is the generator's, not the server's.
-    else running.push(work(running.length, performance.now()))
-  }
-  await Promise.all(running)
 }
 
 interface Connection {
@@ -209,13 +187,6 @@ function httpText({ method, path, body }: BenchRequest, person?: Person): string
   const json = JSON.stringify(body)
   lines.push('Content-Type: application/json', `Content-Length: ${Buffer.byteLength(json)}`)
   return `${lines.join('\r\n')}\r\n\r\n${json}`
-}
-
-function summary(latencies: number[]): Latencies {
-  const sorted = Float64Array.from(latencies).sort()
-  const at = (share: number) =>
-    sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]
-  return { count: sorted.length, p50: at(0.5) ?? Number.NaN, p99: at(0.99) ?? Number.NaN }
 }
 
 function count(counts: Record<string, number>, status: number) {

@@ -1,4 +1,4 @@
-/** What a measurement stands on: one Postgres, people with tasks, the two servers and the generator. */
+/** What a measurement stands on: one Postgres, people with tasks, the servers and the generator. */
 import { execFileSync, fork, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { v7 as uuidv7 } from 'uuid'
-import { resources, settle } from '../protocol/index.ts'
+import { type Document, resources } from '../protocol/index.ts'
 import { createPasswords } from '../server/accounts/passwords.ts'
 import { createSessions } from '../server/accounts/sessions.ts'
 import { createTokens } from '../server/accounts/tokens.ts'
@@ -20,6 +20,7 @@ import { postgresLists } from '../server/store/lists.ts'
 import { postgresStore } from '../server/store/postgres.ts'
 import type { ClosedLoop, ClosedResult, OpenLoop, OpenResult } from './load.ts'
 import { type OperationName, operationNames, type Person, requestOf } from './operations.ts'
+import { taskOf } from './tasks.ts'
 
 const PEOPLE = 32
 const TASKS_EACH = 500
@@ -51,11 +52,42 @@ export interface ServerProcess {
 export interface Load {
   closed(job: Omit<ClosedLoop, 'kind'>): Promise<ClosedResult>
   open(job: Omit<OpenLoop, 'kind'>): Promise<OpenResult>
-  stop(): void
 }
 
 /** @param profileDir where ours leaves a CPU profile when it ends, if it is to */
 export async function setStage(profileDir?: string): Promise<Stage> {
+  const ground = await openGround()
+  const { db, close } = ground
+  try {
+    const people = await populate(db)
+    const ours = await ground.startOurs(profileDir)
+    const statements = JSON.stringify(await sentStatements(db, people[0]!))
+    const bare = await ground.startServer(['dist/bench/bare.js'], { BENCH_STATEMENTS: statements })
+    const run = ground.startWorker('dist/bench/load.js')
+    const load: Load = {
+      closed: (job) => run<ClosedResult>({ kind: 'closed', ...job }),
+      open: (job) => run<OpenResult>({ kind: 'open', ...job }),
+    }
+    return { db, people, ours, bare, load, close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+/** The build, a Postgres of its own, and what was started on them, which `close` ends. */
+export interface Ground {
+  db: Database
+  /** Where another database of the same Postgres is. */
+  urlOf(database: string): string
+  /** The server as an operator would run it. */
+  startOurs(profileDir?: string, env?: NodeJS.ProcessEnv): Promise<ServerProcess>
+  startServer(args: string[], env?: NodeJS.ProcessEnv): Promise<ServerProcess>
+  startWorker(file: string): <Result>(job: object) => Promise<Result>
+  close(): Promise<void>
+}
+
+export async function openGround(): Promise<Ground> {
   execFileSync('npx', ['tsc', '-p', 'bench/tsconfig.json'], { cwd: root, stdio: 'inherit' })
   const dataDir = await mkdtemp(path.join(tmpdir(), 'tasktide-bench-'))
   const closing: (() => unknown)[] = [() => rm(dataDir, { recursive: true, force: true })]
@@ -68,9 +100,8 @@ export async function setStage(profileDir?: string): Promise<Stage> {
     const db = connect({ url: postgres.url, poolSize: 4, tls: 'off', statementTimeoutMs: 0 })
     closing.push(() => db.destroy())
     await migrate(db)
-    const people = await populate(db)
 
-    const env = {
+    const common = {
       PATH: process.env.PATH,
       NODE_ENV: 'production',
       HOST: '127.0.0.1',
@@ -79,17 +110,32 @@ export async function setStage(profileDir?: string): Promise<Stage> {
       SECRET_KEY,
       AUTH_RATE_LIMIT: '0',
     }
-    const profiling = profileDir ? ['--cpu-prof', `--cpu-prof-dir=${path.resolve(profileDir)}`] : []
-    const ours = await startServer([...profiling, 'scripts/start.mjs'], env)
-    closing.push(() => ours.stop())
-    const bare = await startServer(['dist/bench/bare.js'], {
-      ...env,
-      BENCH_STATEMENTS: JSON.stringify(await sentStatements(db, people[0]!)),
-    })
-    closing.push(() => bare.stop())
-    const load = startLoad()
-    closing.push(() => load.stop())
-    return { db, people, ours, bare, load, close }
+    const start = async (args: string[], env?: NodeJS.ProcessEnv) => {
+      const server = await startServer(args, { ...common, ...env })
+      closing.push(() => server.stop())
+      return server
+    }
+    return {
+      db,
+      urlOf(database) {
+        const url = new URL(postgres.url)
+        url.pathname = `/${database}`
+        return url.href
+      },
+      startOurs(profileDir, env) {
+        const profiling = profileDir
+          ? ['--cpu-prof', `--cpu-prof-dir=${path.resolve(profileDir)}`]
+          : []
+        return start([...profiling, 'scripts/start.mjs'], env)
+      },
+      startServer: start,
+      startWorker(file) {
+        const { run, stop } = startWorker(file)
+        closing.push(stop)
+        return run
+      },
+      close,
+    }
   } catch (error) {
     await close()
     throw error
@@ -98,40 +144,35 @@ export async function setStage(profileDir?: string): Promise<Stage> {
 
 /** People with tasks of many kinds; the last vacuum leaves nothing for the first round to tidy up. */
 async function populate(db: Database): Promise<Person[]> {
-  const now = () => new Date()
-  const sessions = createSessions(db, createTokens(now, SECRET_KEY), now)
   const password_hash = await createPasswords().hash(PASSWORD)
   const people: Person[] = []
   for (let i = 0; i < PEOPLE; i++) {
-    const id = uuidv7()
+    const tasks = Array.from({ length: TASKS_EACH }, (_, n) => taskOf(uuidv7(), n))
     const username = `person${i}`
-    await db('users').insert({ id, username, email: `${username}@example.com`, password_hash })
-    const taskIds = Array.from({ length: TASKS_EACH }, () => uuidv7())
-    await postgresStore(db).transaction(id, (transaction) =>
-      transaction.write(
-        resources.tasks,
-        taskIds.map((taskId, n) => ({ deleted: false, document: taskOf(taskId, n) })),
-      ),
-    )
-    people.push({ username, taskIds, access: (await sessions.open(id, 'bench')).access })
+    const { access } = await addPerson(db, username, tasks, password_hash)
+    people.push({ username, taskIds: tasks.map(({ id }) => id), access })
   }
   await db.raw('vacuum analyze')
   return people
 }
 
-function taskOf(id: string, n: number) {
-  const day = (days: number) => new Date(Date.UTC(2026, 0, 1 + days)).toISOString()
-  const task = {
-    id,
-    title: `Task ${n} of a long list`,
-    description: n % 3 === 0 ? '' : 'Something more to say about it, in a line or so of text.',
-    priority: ['low', 'medium', 'high'][n % 3],
-    due_date: n % 5 === 0 ? null : day((n * 37) % 365).slice(0, 10),
-    due_time: n % 4 === 0 ? '08:30' : null,
-    completed: n % 10 < 4,
-    created_at: day(n % 90),
-  }
-  return settle(resources.tasks, task, undefined, new Date().toISOString())
+/** Somebody with these tasks, signed in. Without a password nobody can sign in as them again. */
+export async function addPerson(
+  db: Database,
+  username: string,
+  tasks: readonly Document[],
+  password_hash = '',
+): Promise<{ id: string; access: string }> {
+  const id = uuidv7()
+  await db('users').insert({ id, username, email: `${username}@example.com`, password_hash })
+  const documents = tasks.map((document) => ({ deleted: false, document }))
+  for (let from = 0; from < documents.length; from += 1_000)
+    await postgresStore(db).transaction(id, (transaction) =>
+      transaction.write(resources.tasks, documents.slice(from, from + 1_000)),
+    )
+  const now = () => new Date()
+  const sessions = createSessions(db, createTokens(now, SECRET_KEY), now)
+  return { id, access: (await sessions.open(id, 'bench')).access }
 }
 
 /** The SQL of each operation, as the real store hands it to `pg` when asked to do that operation. */
@@ -168,7 +209,7 @@ async function sentStatements(db: Database, { taskIds }: Person) {
   return statements
 }
 
-async function watchedQueries(work: () => Promise<unknown>): Promise<pg.QueryConfig[]> {
+export async function watchedQueries(work: () => Promise<unknown>): Promise<pg.QueryConfig[]> {
   const sent: pg.QueryConfig[] = []
   const { query } = pg.Client.prototype
   pg.Client.prototype.query = function (this: pg.Client, ...args: unknown[]) {
@@ -236,22 +277,21 @@ const isListening = (url: string) =>
     () => false,
   )
 
-function startLoad(): Load {
-  const child = fork(path.join(root, 'dist/bench/load.js'))
-  const run = <R>(job: ClosedLoop | OpenLoop) =>
-    new Promise<R>((resolve, reject) => {
-      const gone = () => reject(new Error('The generator of load has ended'))
-      child.once('exit', gone)
-      child.once('message', ({ value, error }: { value: R; error?: string }) => {
-        child.off('exit', gone)
-        if (error !== undefined) reject(new Error(error))
-        else resolve(value)
-      })
-      child.send(job)
-    })
+/** A process of its own that does one job after another and answers with what came of it. */
+function startWorker(file: string) {
+  const child = fork(path.join(root, file))
   return {
-    closed: (job) => run<ClosedResult>({ kind: 'closed', ...job }),
-    open: (job) => run<OpenResult>({ kind: 'open', ...job }),
+    run: <Result>(job: object) =>
+      new Promise<Result>((resolve, reject) => {
+        const gone = () => reject(new Error(`${file} has ended`))
+        child.once('exit', gone)
+        child.once('message', ({ value, error }: { value: Result; error?: string }) => {
+          child.off('exit', gone)
+          if (error !== undefined) reject(new Error(error))
+          else resolve(value)
+        })
+        child.send(job)
+      }),
     stop: () => void child.kill(),
   }
 }
