@@ -1,0 +1,115 @@
+import {
+  type BehaviorSubject,
+  distinctUntilChanged,
+  map,
+  type Observable,
+  of,
+  shareReplay,
+  switchMap,
+} from 'rxjs'
+import type { Account } from './account.ts'
+import { ClientError, signedOut } from './client-error.ts'
+import type { Collections } from './database.ts'
+import type { RejectedEdit } from './rejections.ts'
+import type { Conflict } from './resources.ts'
+import type { ConflictRow, RejectedRow, Sync } from './sync.ts'
+import type { SyncState } from './sync-status.ts'
+
+const SIGNED_OUT: SyncState = {
+  status: 'signed_out',
+  pending: 0,
+  last_synced_at: null,
+  progress: null,
+}
+const PATIENCE_MS = 30_000
+
+/** The sync of whoever is signed in. */
+export function createSync(account$: BehaviorSubject<Account | undefined>): Sync {
+  const state$ = account$.pipe(
+    switchMap((account) => account?.state$ ?? of(SIGNED_OUT)),
+    shareReplay({ bufferSize: 1, refCount: true }),
+  )
+  const select = <K extends keyof SyncState>(key: K): Observable<SyncState[K]> =>
+    state$.pipe(
+      map((state) => state[key]),
+      distinctUntilChanged((a, b) => JSON.stringify(a) === JSON.stringify(b)),
+    )
+  const current = () => {
+    if (!account$.value) throw signedOut()
+    return account$.value
+  }
+  return {
+    state$,
+    status$: select('status'),
+    pending$: select('pending'),
+    last_synced_at$: select('last_synced_at'),
+    progress$: select('progress'),
+    rejected$: account$.pipe(switchMap((account) => (account ? rejectedOf(account) : of([])))),
+    conflicts$: account$.pipe(switchMap((account) => (account ? conflictsOf(account) : of([])))),
+    async awaitInSync({ timeout = PATIENCE_MS } = {}) {
+      await inTime(current().inSync(), timeout)
+    },
+    pause: () => current().pause(true),
+    resume: () => current().pause(false),
+  }
+}
+
+function rejectedOf({ rejections, database }: Account): Observable<RejectedRow[]> {
+  return rejections.all$.pipe(
+    map((edits) =>
+      edits.map((edit) => ({
+        ...edit,
+        async retry(corrections = {}) {
+          await writeAgain(database.collections, edit, corrections)
+          await rejections.forget(edit)
+        },
+        discard: () => rejections.forget(edit),
+      })),
+    ),
+  )
+}
+
+/** What the edit changed, over what there is by now. */
+async function writeAgain(
+  collections: Collections,
+  { resource, id, document, previous }: RejectedEdit,
+  corrections: Record<string, unknown>,
+): Promise<void> {
+  const collection = collections[resource as 'tasks']
+  const { _deleted, updated_at, ...fields } = document
+  const changed = Object.entries(fields).filter(
+    ([name, value]) => JSON.stringify(previous?.[name]) !== JSON.stringify(value),
+  )
+  const current = await collection.findOne(id).exec()
+  if (_deleted) await current?.incrementalRemove()
+  else if (current)
+    await current.incrementalPatch({ ...Object.fromEntries(changed), ...corrections })
+  else await collection.insert({ ...fields, ...corrections } as never)
+}
+
+function conflictsOf({ database, connection, api }: Account): Observable<ConflictRow[]> {
+  const open = database.conflicts.find({
+    selector: { restored_at: null },
+    sort: [{ created_at: 'desc' }],
+  })
+  return open.$.pipe(
+    map((documents) =>
+      documents.map((document) => ({
+        ...(document.toMutableJSON() as Conflict),
+        async restore() {
+          const path = `/api/conflicts/${document.id}/restore/`
+          await connection.authorized((token) => api(path, { method: 'POST', token }))
+        },
+      })),
+    ),
+  )
+}
+
+async function inTime(work: Promise<void>, milliseconds: number): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const late = new Promise<never>((_, reject) => {
+    const error = new ClientError('timed_out', `Not in sync after ${milliseconds} ms.`)
+    timer = setTimeout(() => reject(error), milliseconds)
+  })
+  await Promise.race([work, late]).finally(() => clearTimeout(timer))
+}

@@ -1,0 +1,221 @@
+import type { RxDatabase } from 'rxdb'
+import {
+  BehaviorSubject,
+  distinctUntilChanged,
+  filter,
+  firstValueFrom,
+  interval,
+  map,
+  Subscription,
+  startWith,
+  throttleTime,
+} from 'rxjs'
+import type { Api } from './api.ts'
+import { Connection } from './connection.ts'
+import { type Collections, openDatabase } from './database.ts'
+import { Leader, type LeaderMessage } from './leader.ts'
+import { Rejections } from './rejections.ts'
+import { Replication } from './replication.ts'
+import type { Session } from './session.ts'
+import type { SyncState } from './sync-status.ts'
+import { Tabs } from './tabs.ts'
+import type { Storage, User } from './token-store.ts'
+import { uuidv7 } from './uuid.ts'
+
+/** What the tabs of one person tell each other. The leader answers for all. */
+type Message =
+  | LeaderMessage
+  | { kind: 'state'; state: SyncState }
+  | { kind: 'hello' }
+  | { kind: 'pause'; isPaused: boolean }
+  | { kind: 'wake' }
+  | { kind: 'await'; nonce: string }
+  | { kind: 'in_sync'; nonce: string }
+
+export interface AccountOptions {
+  storage: Storage
+  name: string
+  multiInstance: boolean
+  api: Api
+  url: string
+  session: Session
+  now: () => number
+  pollInterval: number
+}
+
+const REMEMBER_MS = 10_000
+const ASK_AGAIN_MS = 500
+
+/** The name of a person's database on this device. */
+export const databaseName = (name: string, user: User) => `${name}-${user.id}`
+
+/** What one person has on this device, and its sync: in this tab, or seen from here in another. */
+export class Account {
+  readonly user: User
+  readonly database: RxDatabase<Collections>
+  readonly rejections: Rejections
+  readonly connection: Connection
+  readonly state$: BehaviorSubject<SyncState>
+  readonly api: Api
+  private readonly options: AccountOptions
+  private readonly tabs: Tabs<Message>
+  private readonly leader: Leader
+  private readonly replication$ = new BehaviorSubject<Replication | undefined>(undefined)
+  private readonly subscription = new Subscription()
+  /** Which waiting tabs are to hear when all is in sync. */
+  private readonly answering = new Set<string>()
+  /** Starting and stopping, one after the other. */
+  private turn: Promise<void> = Promise.resolve()
+
+  static async open(user: User, options: AccountOptions): Promise<Account> {
+    const name = databaseName(options.name, user)
+    const database = await openDatabase({ ...options, name })
+    const known = await database.getLocal<{ at: string }>('last_synced')
+    return new Account(user, database, options, known?.get('at') ?? null)
+  }
+
+  private constructor(
+    user: User,
+    database: RxDatabase<Collections>,
+    options: AccountOptions,
+    last_synced_at: string | null,
+  ) {
+    this.user = user
+    this.database = database
+    this.options = options
+    this.api = options.api
+    this.rejections = new Rejections(database as unknown as RxDatabase)
+    this.connection = new Connection(options.session)
+    this.state$ = new BehaviorSubject<SyncState>({
+      status: 'connecting',
+      pending: 0,
+      last_synced_at,
+      progress: null,
+    })
+    this.tabs = new Tabs(`tasktide ${database.name}`, options.multiInstance)
+    this.subscription.add(this.tabs.message$.subscribe((message) => this.hear(message)))
+    this.subscription.add(
+      this.state$
+        .pipe(
+          map((state) => state.last_synced_at),
+          distinctUntilChanged(),
+          throttleTime(REMEMBER_MS),
+        )
+        .subscribe(() => void this.remember()),
+    )
+    this.tabs.tell({ kind: 'hello' })
+    this.leader = new Leader(this.tabs as Tabs<LeaderMessage>)
+    this.subscription.add(
+      this.leader.isLeader$.pipe(distinctUntilChanged()).subscribe((isLeader) => {
+        this.turn = this.turn
+          .then(() => (isLeader ? this.lead() : this.follow()))
+          .catch(() => this.state$.next({ ...this.state$.value, status: 'error' }))
+      }),
+    )
+  }
+
+  /** Until all edits are on the server, and all that it had when asked is here. */
+  async inSync(): Promise<void> {
+    const nonce = uuidv7()
+    const answered = firstValueFrom(
+      this.tabs.message$.pipe(
+        filter((message) => message.kind === 'in_sync' && message.nonce === nonce),
+      ),
+    )
+    // Whoever leads may change meanwhile.
+    const asking = interval(ASK_AGAIN_MS)
+      .pipe(startWith(0))
+      .subscribe(() => this.replication$.value || this.tabs.tell({ kind: 'await', nonce }))
+    const here = firstValueFrom(this.replication$.pipe(filter(Boolean))).then((one) => one.inSync())
+    try {
+      await Promise.race([answered, here])
+      await firstValueFrom(this.state$.pipe(filter(({ status }) => status === 'synced')))
+    } finally {
+      asking.unsubscribe()
+    }
+  }
+
+  /** How many edits the server has not confirmed, exactly: this tab takes the lead to know. */
+  async unsent(): Promise<number> {
+    this.leader.lead()
+    const replication = await firstValueFrom(this.replication$.pipe(filter(Boolean)))
+    return replication.unsent()
+  }
+
+  pause(isPaused: boolean): void {
+    this.connection.isPaused$.next(isPaused)
+    this.tabs.tell({ kind: 'pause', isPaused })
+    if (!isPaused) this.wake()
+  }
+
+  wake(): void {
+    this.replication$.value?.wake()
+    this.tabs.tell({ kind: 'wake' })
+  }
+
+  async stop(): Promise<void> {
+    this.leader.close()
+    await this.turn
+    this.subscription.unsubscribe()
+    await this.remember()
+    this.tabs.close()
+    this.connection.close()
+  }
+
+  private async lead(): Promise<void> {
+    const replication = new Replication({
+      ...this.options,
+      database: this.database,
+      rejections: this.rejections,
+      connection: this.connection,
+      lastSyncedAt: this.state$.value.last_synced_at,
+    })
+    replication.state$.subscribe((state) => {
+      this.state$.next(state)
+      this.tellState()
+    })
+    await replication.start()
+    this.replication$.next(replication)
+  }
+
+  private async follow(): Promise<void> {
+    const replication = this.replication$.value
+    this.replication$.next(undefined)
+    replication?.state$.complete()
+    await replication?.stop()
+  }
+
+  private hear(message: Message): void {
+    const replication = this.replication$.value
+    if (message.kind === 'pause') this.connection.isPaused$.next(message.isPaused)
+    if (message.kind === 'state' && !replication) this.state$.next(message.state)
+    if (message.kind === 'hello') this.greet()
+    if (message.kind === 'wake') replication?.wake()
+    if (message.kind === 'await') this.answer(message.nonce)
+  }
+
+  private answer(nonce: string): void {
+    const replication = this.replication$.value
+    if (!replication || this.answering.has(nonce)) return
+    this.answering.add(nonce)
+    replication
+      .inSync()
+      .then(() => this.tabs.tell({ kind: 'in_sync', nonce }))
+      .catch(() => {}) // another tab has taken over
+      .finally(() => this.answering.delete(nonce))
+  }
+
+  private greet(): void {
+    if (this.replication$.value) this.tellState()
+    if (this.connection.isPaused$.value) this.tabs.tell({ kind: 'pause', isPaused: true })
+  }
+
+  private tellState(): void {
+    this.tabs.tell({ kind: 'state', state: this.state$.value })
+  }
+
+  private async remember(): Promise<void> {
+    const at = this.state$.value.last_synced_at
+    if (at !== null) await this.database.upsertLocal('last_synced', { at }).catch(() => {}) // closed
+  }
+}

@@ -1,0 +1,126 @@
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { build } from 'esbuild'
+
+/**
+ * Makes `dist/`: the modules with the protocol bundled in, and their types. The resources go in as
+ * data, read from their definitions here and now, so that neither the validators nor their types
+ * reach an app.
+ *
+ * @param {string} outdir
+ */
+export async function buildPackage(outdir) {
+  const draft = mkdtempSync(path.join(tmpdir(), 'tasktide-client-'))
+  try {
+    rmSync(outdir, { recursive: true, force: true })
+    const resources = await readResources(draft)
+    await writeModules(outdir, resources)
+    writeTypes(outdir, draft, resources)
+  } finally {
+    rmSync(draft, { recursive: true, force: true })
+  }
+}
+
+const here = import.meta.dirname
+const root = path.dirname(here)
+const RESOURCES = path.join(here, 'resources.ts')
+
+async function readResources(draft) {
+  const outfile = path.join(draft, 'resources.mjs')
+  await build({ entryPoints: [RESOURCES], bundle: true, format: 'esm', platform: 'node', outfile })
+  const { resources } = await import(pathToFileURL(outfile).href)
+  return Object.fromEntries(
+    Object.entries(resources).map(([name, resource]) => [
+      name,
+      {
+        ...pick(resource, ['name', 'version', 'fieldNames', 'writable', 'initial', 'stamps']),
+        ...pick(resource, ['readOnly', 'singleton']),
+        fields: Object.fromEntries(
+          resource.fieldNames.map((field) => [
+            field,
+            pick(resource.fields[field], ['kind', 'nullable', 'values']),
+          ]),
+        ),
+      },
+    ]),
+  )
+}
+
+async function writeModules(outdir, resources) {
+  await build({
+    entryPoints: ['index.ts', 'dexie.ts', 'storage-key-value.ts', 'react.ts'].map((file) =>
+      path.join(here, file),
+    ),
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    target: 'es2022',
+    outdir,
+    external: ['rxdb', 'rxjs', 'socket.io-client', 'react'],
+    plugins: [
+      {
+        name: 'resources as data',
+        setup(build) {
+          build.onLoad({ filter: /client-sdk[\\/]resources\.ts$/ }, () => ({
+            contents: `export const resources = ${JSON.stringify(resources)}`,
+          }))
+        },
+      },
+    ],
+  })
+}
+
+function writeTypes(outdir, draft, resources) {
+  const tsc = path.join(root, 'node_modules/typescript/bin/tsc')
+  const project = path.join(here, 'tsconfig.json')
+  const flags = ['--noEmit', 'false', '--declaration', '--emitDeclarationOnly', '--outDir', draft]
+  execFileSync(process.execPath, [tsc, '-p', project, ...flags], { stdio: 'inherit' })
+  const declarations = path.join(draft, 'client-sdk')
+  writeFileSync(path.join(declarations, 'resources.d.ts'), documentTypes(resources))
+  for (const name of reachable(declarations, ['index', 'dexie', 'storage-key-value', 'react'])) {
+    const text = readFileSync(path.join(declarations, `${name}.d.ts`), 'utf8')
+    writeFileSync(
+      path.join(outdir, `${name}.d.ts`),
+      text.replaceAll(/(from '\.\/.*)\.ts'/g, "$1.js'"),
+    )
+  }
+}
+
+/** The declarations that these ones refer to. */
+function reachable(folder, names, found = new Set()) {
+  for (const name of names) {
+    if (found.has(name)) continue
+    found.add(name)
+    const text = readFileSync(path.join(folder, `${name}.d.ts`), 'utf8')
+    const referred = [...text.matchAll(/from '\.\/(.*)\.ts'/g)].map(([, other]) => other)
+    reachable(folder, referred, found)
+  }
+  return found
+}
+
+const TYPES = { flag: 'boolean', record: 'Record<string, string | number | boolean | null>' }
+
+/** @returns the types of the documents, as TypeScript */
+export function documentTypes(resources) {
+  const names = { tasks: 'Task', categories: 'Category', profile: 'Profile', conflicts: 'Conflict' }
+  return Object.entries(names)
+    .map(([resource, name]) => {
+      const { fields } = resources[resource]
+      const members = Object.entries(fields).map(([field, { kind, nullable, values }]) => {
+        const type = values?.map((value) => `'${value}'`).join(' | ') ?? TYPES[kind] ?? 'string'
+        return `  ${field}: ${type}${nullable ? ' | null' : ''}\n`
+      })
+      const stamps = '  created_at: string\n  updated_at: string\n'
+      return `export interface ${name} {\n  id: string\n${members.join('')}${stamps}}\n`
+    })
+    .join('\n')
+}
+
+function pick(from, names) {
+  return Object.fromEntries(names.filter((name) => name in from).map((name) => [name, from[name]]))
+}
+
+if (process.argv[1] === import.meta.filename) await buildPackage(path.join(here, 'dist'))

@@ -1,0 +1,155 @@
+import { removeRxDatabase } from 'rxdb'
+import { BehaviorSubject, distinctUntilChanged, map, type Observable } from 'rxjs'
+import { Account, databaseName } from './account.ts'
+import { createSync } from './account-sync.ts'
+import { createApi } from './api.ts'
+import { ClientError, signedOut } from './client-error.ts'
+import type { Collections } from './database.ts'
+import { mayHaveTabs } from './environment.ts'
+import { type Credentials, Session } from './session.ts'
+import type { Sync } from './sync.ts'
+import { Tabs } from './tabs.ts'
+import { openTokenStore, type Storage, type User } from './token-store.ts'
+
+export interface ClientOptions {
+  /** Of the server, such as `https://tasks.example.com`. */
+  url: string
+  /** Any of RxDB's storages. */
+  storage: Storage
+  /** Tells apart several clients on one device. */
+  name?: string
+  /** Whether other tabs may have the same storage open. By default: in browsers. */
+  multiInstance?: boolean
+  /** How often to ask for changes while websockets are blocked, in milliseconds. */
+  pollInterval?: number
+  fetch?: typeof globalThis.fetch
+  now?: () => number
+}
+
+export interface ClientSession {
+  /** Who is signed in, or was until the server ended the session: the documents are still there. */
+  readonly user$: Observable<User | null>
+  /** Makes an account, and signs in. */
+  register(account: Credentials & { email: string }): Promise<User>
+  signIn(credentials: Credentials): Promise<User>
+  /**
+   * Without edits that are unsent or rejected, the documents leave the device, unless `keepData`.
+   *
+   * @param options.keepData what to do with such edits: keep them for the next time, or drop them
+   * @throws ClientError `unsent_edits` if there are some and `keepData` does not say
+   */
+  signOut(options?: { keepData?: boolean }): Promise<void>
+}
+
+export interface Client extends Readonly<Collections> {
+  readonly session: ClientSession
+  readonly sync: Sync
+  close(): Promise<void>
+}
+
+const POLL_MS = 15_000
+
+/** Opens what is on the device. Needs no network: who was signed in still is. */
+export async function createClient(options: ClientOptions): Promise<Client> {
+  const { storage, name = 'tasktide', multiInstance = mayHaveTabs(), now = Date.now } = options
+  const url = options.url.replace(/\/+$/, '')
+  const api = createApi(url, options.fetch ?? ((...args) => globalThis.fetch(...args)))
+  const store = await openTokenStore(storage, name)
+  const session = new Session(store, api, now, name)
+  const pollInterval = options.pollInterval ?? POLL_MS
+  const accountOptions = { storage, name, multiInstance, api, url, session, now, pollInterval }
+  const account$ = new BehaviorSubject<Account | undefined>(undefined)
+  const tabs = new Tabs<'session'>(`tasktide ${name}`, multiInstance)
+  let turn: Promise<unknown> = Promise.resolve()
+
+  await inTurn(follow)
+  tabs.message$.subscribe(() => void inTurn(follow))
+
+  return {
+    get tasks() {
+      return collections().tasks
+    },
+    get categories() {
+      return collections().categories
+    },
+    get profile() {
+      return collections().profile
+    },
+    get conflicts() {
+      return collections().conflicts
+    },
+    session: {
+      user$: account$.pipe(
+        map((account) => account?.user ?? null),
+        distinctUntilChanged(),
+      ),
+      async register({ username, email, password }) {
+        await api('/api/register/', { method: 'POST', body: { username, email, password } })
+        return signIn({ username, password })
+      },
+      signIn,
+      signOut: ({ keepData } = {}) => inTurn(() => signOut(keepData)),
+    },
+    sync: createSync(account$),
+    close: () =>
+      inTurn(async () => {
+        tabs.close()
+        await closeAccount()
+        account$.complete()
+        await store.close()
+      }),
+  }
+
+  function signIn(credentials: Credentials): Promise<User> {
+    return inTurn(async () => {
+      const kept = await store.read()
+      if (kept && !kept.ended && account$.value)
+        throw new ClientError('signed_in', `Sign ${kept.user.username} out first.`)
+      await session.signIn(credentials)
+      await follow()
+      tabs.tell('session')
+      account$.value!.wake()
+      return account$.value!.user
+    })
+  }
+
+  async function signOut(keepData: boolean | undefined): Promise<void> {
+    const account = account$.value
+    if (!account) return
+    const edits = (await account.unsent()) + (await account.rejections.all()).length
+    if (edits > 0 && keepData === undefined)
+      throw new ClientError(
+        'unsent_edits',
+        `${edits} edits are not on the server: say whether to keep them (keepData).`,
+      )
+    await session.forget()
+    tabs.tell('session')
+    await closeAccount()
+    if (!keepData) await removeRxDatabase(databaseName(name, account.user), storage, multiInstance)
+  }
+
+  /** Opens or closes what the stored session asks for; another tab may have changed it. */
+  async function follow(): Promise<void> {
+    const kept = await session.load()
+    if (account$.value && account$.value.user.id !== kept?.user.id) await closeAccount()
+    if (kept && !account$.value) account$.next(await Account.open(kept.user, accountOptions))
+  }
+
+  async function closeAccount(): Promise<void> {
+    const account = account$.value
+    account$.next(undefined)
+    await account?.stop()
+    await account?.database.close()
+  }
+
+  function collections(): Collections {
+    if (!account$.value) throw signedOut()
+    return account$.value.database.collections
+  }
+
+  function inTurn<T>(run: () => Promise<T>): Promise<T> {
+    const result = turn.then(run)
+    turn = result.catch(() => {})
+    return result
+  }
+}

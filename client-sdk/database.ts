@@ -1,0 +1,86 @@
+import { addRxPlugin, createRxDatabase, type RxCollection, type RxDatabase } from 'rxdb'
+import { RxDBLocalDocumentsPlugin } from 'rxdb/plugins/local-documents'
+import type { Resource } from '../protocol/resource.ts'
+import { settle, type Unsettled } from '../protocol/settle.ts'
+import { ClientError } from './client-error.ts'
+import { hash } from './hash.ts'
+import {
+  type Category,
+  type Conflict,
+  type Definition,
+  type Profile,
+  resources,
+  type Task,
+} from './resources.ts'
+import { rxSchema } from './rx-schema.ts'
+import { type TaskCollection, taskMethods } from './tasks.ts'
+import type { Storage } from './token-store.ts'
+import { uuidv7 } from './uuid.ts'
+
+export interface Collections {
+  tasks: TaskCollection
+  categories: RxCollection<Category>
+  profile: RxCollection<Profile>
+  /** The conflict journal: values that gave way to others. Read-only. */
+  conflicts: RxCollection<Conflict>
+}
+
+export interface DatabaseOptions {
+  storage: Storage
+  name: string
+  multiInstance: boolean
+  now: () => number
+}
+
+/** The documents of one person on this device. */
+export async function openDatabase(options: DatabaseOptions): Promise<RxDatabase<Collections>> {
+  const { storage, name, multiInstance } = options
+  addRxPlugin(RxDBLocalDocumentsPlugin)
+  const database = await createRxDatabase<Collections>({
+    storage,
+    name,
+    multiInstance,
+    localDocuments: true,
+    hashFunction: (input) => hash(input as string), // others are for attachments
+  })
+  await database.addCollections({
+    tasks: { schema: rxSchema<Task>(resources.tasks), statics: { ...taskMethods } },
+    categories: { schema: rxSchema<Category>(resources.categories) },
+    profile: { schema: rxSchema<Profile>(resources.profile) },
+    conflicts: { schema: rxSchema<Conflict>(resources.conflicts) },
+  })
+  for (const [name, resource] of Object.entries(resources)) {
+    const collection = database.collections[name as keyof Collections] as RxCollection
+    if (resource.readOnly) refuseWrites(collection, resource)
+    else settleWrites(collection, resource, () => new Date(options.now()).toISOString())
+  }
+  return database
+}
+
+/** What the app writes is made into what the server will store, so that both hold the same. */
+function settleWrites(collection: RxCollection, resource: Definition, now: () => string): void {
+  const settled = (next: Unsettled, previous?: never) =>
+    settle(resource as Resource, next, previous, now())
+  collection.preInsert((data) => {
+    data.id ??= uuidv7()
+    Object.assign(data, settled(data))
+  }, false)
+  collection.preSave((data, previous) => {
+    // An edit that leaves the stamp as it was is an edit of now.
+    const isDated = data.updated_at !== (previous as unknown as Unsettled).updated_at
+    const next = isDated ? data : { ...data, updated_at: undefined }
+    Object.assign(data, settled(next, previous as never))
+  }, false)
+  collection.preRemove((data) => {
+    Object.assign(data, settled({ ...data, updated_at: undefined }, data as never))
+  }, false)
+}
+
+function refuseWrites(collection: RxCollection, { name }: Definition): void {
+  const refuse = () => {
+    throw new ClientError('read_only', `The ${name} are kept by the server.`)
+  }
+  collection.preInsert(refuse, false)
+  collection.preSave(refuse, false)
+  collection.preRemove(refuse, false)
+}

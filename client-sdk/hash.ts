@@ -1,0 +1,13 @@
+/**
+ * What RxDB names its own records by; nothing secret. Its default is SHA-256 by `crypto.subtle`,
+ * which is missing in React Native and on pages without HTTPS. This is FNV-1a, twice.
+ */
+export async function hash(input: string): Promise<string> {
+  return [0x811c9dc5, 0x01000193].map((basis) => fnv1a(input, basis)).join('')
+}
+
+function fnv1a(input: string, basis: number): string {
+  let hash = basis
+  for (let i = 0; i < input.length; i++) hash = Math.imul(hash ^ input.charCodeAt(i), 0x01000193)
+  return (hash >>> 0).toString(16).padStart(8, '0')
+}

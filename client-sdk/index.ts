@@ -1,0 +1,8 @@
+export { type Client, type ClientOptions, type ClientSession, createClient } from './client.ts'
+export { ClientError, type FieldErrors } from './client-error.ts'
+export type { Category, Conflict, Profile, Task } from './resources.ts'
+export type { Credentials } from './session.ts'
+export type { ConflictRow, RejectedRow, Sync } from './sync.ts'
+export type { Progress, SyncState, SyncStatus } from './sync-status.ts'
+export type { NewTask, TaskCollection, TaskDocument, TaskMethods, TaskQuery } from './tasks.ts'
+export type { Storage, User } from './token-store.ts'

@@ -1,0 +1,5 @@
+/** As much of React as the hooks use, so that its types need not be installed here. */
+declare module 'react' {
+  export function useEffect(effect: () => () => void, deps: readonly unknown[]): void
+  export function useState<T>(initial: T): [T, (next: T) => void]
+}

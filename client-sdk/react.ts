@@ -1,0 +1,55 @@
+import { useEffect, useState } from 'react'
+import { map, type Observable, of } from 'rxjs'
+import type { Client } from './client.ts'
+import type { SyncState } from './sync-status.ts'
+import type { TaskCollection, TaskDocument, TaskQuery } from './tasks.ts'
+import type { User } from './token-store.ts'
+
+/**
+ * The tasks of a query, again whenever they change; none while nobody is signed in. The query may be
+ * another one at each rendering: RxDB knows equal ones.
+ */
+export function useTasks(
+  client: Client,
+  query: (tasks: TaskCollection) => TaskQuery = inOwnOrder,
+): TaskDocument[] {
+  const [tasks, setTasks] = useState<TaskCollection | null>(null)
+  useEffect(() => {
+    const tasks$ = client.session.user$.pipe(map((user) => (user ? client.tasks : null)))
+    return follow(tasks$, setTasks)
+  }, [client])
+
+  const current = tasks && !tasks.closed ? query(tasks) : null
+  const [found, setFound] = useState<TaskDocument[]>([])
+  useEffect(() => follow(current ? current.$ : of([]), setFound), [current])
+  return found
+}
+
+/** How the sync goes: status, unsent edits, time of the last sync, progress of the first one. */
+export function useSyncStatus(client: Client): SyncState {
+  const [state, setState] = useState<SyncState>(UNKNOWN)
+  useEffect(() => follow(client.sync.state$, setState), [client])
+  return state
+}
+
+/** Who is signed in. */
+export function useUser(client: Client): User | null {
+  const [user, setUser] = useState<User | null>(null)
+  useEffect(() => follow(client.session.user$, setUser), [client])
+  return user
+}
+
+const UNKNOWN: SyncState = {
+  status: 'connecting',
+  pending: 0,
+  last_synced_at: null,
+  progress: null,
+}
+
+const inOwnOrder = (tasks: TaskCollection) =>
+  tasks.find({ sort: [{ position: 'asc' }] }) as TaskQuery
+
+function follow<T>(values$: Observable<T>, take: (value: T) => void): () => void {
+  const subscription = values$.subscribe(take)
+  return () => subscription.unsubscribe()
+}

@@ -1,0 +1,203 @@
+import type { RxCollection, RxDatabase } from 'rxdb'
+import { BehaviorSubject, combineLatest, debounceTime, map, merge, Subscription } from 'rxjs'
+import { follow } from '../protocol/follow.ts'
+import type { Frame } from '../protocol/live.ts'
+import type { Api } from './api.ts'
+import type { Connection } from './connection.ts'
+import type { Collections } from './database.ts'
+import { isOnline, onWake } from './environment.ts'
+import { Live } from './live.ts'
+import type { Rejections } from './rejections.ts'
+import { Replica } from './replica.ts'
+import { resources } from './resources.ts'
+import { RENEW_AHEAD_MS, type Session } from './session.ts'
+import { type Progress, type SyncState, statusOf } from './sync-status.ts'
+
+export interface ReplicationOptions {
+  database: RxDatabase<Collections>
+  rejections: Rejections
+  api: Api
+  url: string
+  session: Session
+  connection: Connection
+  now: () => number
+  /** How often to ask while there is no live connection, in milliseconds. */
+  pollInterval: number
+  lastSyncedAt: string | null
+}
+
+/** Keeps a person's documents equal to the server's, in the one tab that does so for all. */
+export class Replication {
+  readonly state$: BehaviorSubject<SyncState>
+  private readonly replicas: Replica[]
+  private readonly options: ReplicationOptions
+  private readonly live: Live
+  private readonly pending$ = new BehaviorSubject(0)
+  /** All has been pulled since there was contact. */
+  private readonly isComplete$ = new BehaviorSubject(false)
+  private readonly subscription = new Subscription()
+  /** How far the frames have come. */
+  private cursor: number | undefined
+  private renewal: ReturnType<typeof setTimeout> | undefined
+  private counting: Promise<void> | undefined
+
+  constructor(options: ReplicationOptions) {
+    this.options = options
+    const { database, api, url, session, connection, rejections, now, lastSyncedAt } = options
+    this.replicas = Object.entries(resources).map(([name, resource]) => {
+      const collection = database.collections[name as keyof Collections] as RxCollection
+      return new Replica({ resource, collection, api, connection, rejections, now })
+    })
+    this.live = new Live({
+      url,
+      token: (refused) => session.token(refused),
+      connected: () => connection.wake(),
+      ready: (seq) => this.ready(seq),
+      frame: (frame) => this.follow(frame),
+      disconnected: () => this.look(),
+    })
+    this.state$ = new BehaviorSubject<SyncState>({
+      status: 'connecting',
+      pending: 0,
+      last_synced_at: lastSyncedAt,
+      progress: null,
+    })
+  }
+
+  async start(): Promise<void> {
+    const { connection, session, pollInterval } = this.options
+    this.subscription.add(this.watch())
+    this.subscription.add(
+      connection.isOpen$.subscribe((isOpen) => (isOpen ? this.live.open() : this.live.close())),
+    )
+    this.subscription.add(session.kept$.subscribe(() => this.renewAhead()))
+    this.subscription.add(onWake(() => this.wake()))
+    const poll = setInterval(() => this.live.isConnected || this.look(), pollInterval)
+    this.subscription.add(() => clearInterval(poll))
+    await Promise.all(this.replicas.map((replica) => replica.start()))
+    await this.count()
+  }
+
+  async stop(): Promise<void> {
+    this.subscription.unsubscribe()
+    clearTimeout(this.renewal)
+    this.live.close()
+    await Promise.all(this.replicas.map((replica) => replica.stop()))
+  }
+
+  /** Tries at once whatever waits. */
+  wake(): void {
+    if (!isOnline()) this.options.connection.contact$.next('lost')
+    this.options.connection.wake()
+    this.live.retry()
+    this.look()
+  }
+
+  /** Until the server has all that is here, and here is all that the server had when asked. */
+  async inSync(): Promise<void> {
+    do await Promise.all(this.replicas.map((replica) => replica.catchUp()))
+    while ((await this.unsent()) > 0)
+    await this.count()
+  }
+
+  async unsent(): Promise<number> {
+    const counts = await Promise.all(this.replicas.map((replica) => replica.unsent()))
+    return counts.reduce((sum, count) => sum + count, 0)
+  }
+
+  private look(): void {
+    for (const replica of this.replicas) replica.look()
+  }
+
+  private ready(seq: number): void {
+    if (this.cursor !== seq) this.look()
+    this.cursor = seq
+  }
+
+  private follow(frame: Frame): void {
+    const { cursor, isGap } = follow(this.cursor, frame)
+    const isNew = cursor !== this.cursor
+    this.cursor = cursor
+    if (isGap) this.look()
+    if (isGap || !isNew) return
+    for (const replica of this.replicas) {
+      const documents = frame.documents?.[replica.name]
+      if (documents) replica.add(frame.seq, documents)
+    }
+  }
+
+  private watch(): Subscription {
+    const { connection, session } = this.options
+    const complete$ = combineLatest(this.replicas.map(({ isComplete$ }) => isComplete$))
+    const progress$ = combineLatest(this.replicas.map(({ progress$ }) => progress$))
+    const changed$ = merge(...this.replicas.map(({ changed$ }) => changed$))
+    const watching = new Subscription()
+    watching.add(changed$.subscribe(() => void this.count()))
+    watching.add(
+      complete$.subscribe((all) => {
+        if (all.every(Boolean)) this.isComplete$.next(true)
+      }),
+    )
+    watching.add(
+      connection.contact$.subscribe((contact) => {
+        if (contact !== 'good') this.isComplete$.next(false)
+      }),
+    )
+    const situation$ = combineLatest({
+      isSignedIn: session.kept$.pipe(map((kept) => kept !== undefined && !kept.ended)),
+      isOutdated: connection.isOutdated$,
+      isPaused: connection.isPaused$,
+      contact: connection.contact$,
+      isComplete: this.isComplete$,
+      pending: this.pending$,
+    })
+    watching.add(
+      combineLatest([situation$, progress$])
+        .pipe(debounceTime(0))
+        .subscribe(([situation, progress]) => {
+          const status = statusOf(situation)
+          const { last_synced_at } = this.state$.value
+          const { now } = this.options
+          this.state$.next({
+            status,
+            pending: situation.pending,
+            last_synced_at: status === 'synced' ? new Date(now()).toISOString() : last_synced_at,
+            progress: sum(progress),
+          })
+        }),
+    )
+    return watching
+  }
+
+  /** Counts again once more if something changed while it counted. */
+  private async count(): Promise<void> {
+    await this.counting
+    this.counting ??= this.unsent()
+      .then((count) => this.pending$.next(count))
+      .catch(() => {}) // closed meanwhile
+      .finally(() => {
+        this.counting = undefined
+      })
+    await this.counting
+  }
+
+  /** Also for the live connection, which asks for no token while it lasts. */
+  private renewAhead(): void {
+    clearTimeout(this.renewal)
+    const { session, now } = this.options
+    const kept = session.kept$.value
+    if (!kept || kept.ended) return
+    this.live.renew(kept.access)
+    const due = kept.expires_at - RENEW_AHEAD_MS - now()
+    if (due > 0) this.renewal = setTimeout(() => session.token().catch(() => {}), due + 100)
+  }
+}
+
+function sum(parts: readonly (Progress | undefined)[]): Progress | null {
+  const running = parts.filter((part) => part !== undefined)
+  if (running.length === 0) return null
+  return {
+    done: running.reduce((sum, { done }) => sum + done, 0),
+    total: running.reduce((sum, { total }) => sum + total, 0),
+  }
+}

@@ -1,0 +1,48 @@
+import type { Contact } from './connection.ts'
+
+export type SyncStatus =
+  | 'offline'
+  | 'connecting'
+  | 'syncing'
+  | 'synced'
+  | 'error'
+  | 'outdated'
+  | 'signed_out'
+
+/** How far the first sync has come, in documents. */
+export interface Progress {
+  done: number
+  total: number
+}
+
+export interface SyncState {
+  status: SyncStatus
+  /** Edits that the server has not confirmed. */
+  pending: number
+  /** When this device last had all that the server had; null before the first time. */
+  last_synced_at: string | null
+  /** Of the first sync of this device, while it lasts. */
+  progress: Progress | null
+}
+
+export interface Situation {
+  isSignedIn: boolean
+  isOutdated: boolean
+  isPaused: boolean
+  contact: Contact
+  /** All that was on the server has come since there was contact. */
+  isComplete: boolean
+  /** Edits that the server has not confirmed. */
+  pending: number
+}
+
+/** What to tell the person, the weightiest first. */
+export function statusOf(situation: Situation): SyncStatus {
+  const { isSignedIn, isOutdated, isPaused, contact, isComplete, pending } = situation
+  if (!isSignedIn) return 'signed_out'
+  if (isOutdated) return 'outdated'
+  if (isPaused || contact === 'lost') return 'offline'
+  if (contact === 'refused') return 'error'
+  if (contact === 'none') return 'connecting'
+  return isComplete && pending === 0 ? 'synced' : 'syncing'
+}

@@ -1,0 +1,101 @@
+import { generateKeyBetween } from 'fractional-indexing'
+import type { RxCollection, RxDocument, RxQuery } from 'rxdb'
+import { ClientError } from './client-error.ts'
+import type { Task } from './resources.ts'
+
+export type TaskDocument = RxDocument<Task>
+export type TaskQuery = RxQuery<Task, TaskDocument[]>
+export type TaskCollection = RxCollection<Task, object, TaskMethods>
+
+/** What a person gives; the rest has its starting value. */
+export type NewTask = Pick<Task, 'title'> & Partial<Omit<Task, 'created_at' | 'updated_at'>>
+
+export interface TaskMethods {
+  add(task: NewTask): Promise<TaskDocument>
+  /** Marks it as done, or with `false` as still to do. */
+  complete(id: string, completed?: boolean): Promise<TaskDocument>
+  /** To the place right after or right before another task, in the owner's own order. */
+  move(id: string, place: { after: string } | { before: string }): Promise<TaskDocument>
+  /** Deletes it on every device; `restore` brings it back. */
+  softDelete(id: string): Promise<void>
+  restore(id: string): Promise<TaskDocument>
+  /** To do on this day, in the owner's order. A day is that of the device unless given. */
+  today(day?: string): TaskQuery
+  /** To do since before this day, the oldest first. */
+  overdue(day?: string): TaskQuery
+  /** In this category, or in none, in the owner's order. */
+  inCategory(category_id: string | null): TaskQuery
+}
+
+/** The methods of `client.tasks`. */
+export const taskMethods: TaskMethods & ThisType<TaskCollection> = {
+  add(task) {
+    // What is absent is filled in before it is kept.
+    return this.insert(task as Task)
+  },
+
+  async complete(id, completed = true) {
+    return (await find(this, id)).incrementalPatch({ completed })
+  },
+
+  async move(id, place) {
+    const task = await find(this, id)
+    const isAfter = 'after' in place
+    const { position } = await find(this, isAfter ? place.after : place.before)
+    const neighbour = await this.findOne({
+      selector: { id: { $ne: id }, position: isAfter ? { $gt: position } : { $lt: position } },
+      sort: [{ position: isAfter ? 'asc' : 'desc' }],
+    }).exec()
+    const beyond = neighbour?.position ?? null
+    const key = isAfter
+      ? generateKeyBetween(position, beyond)
+      : generateKeyBetween(beyond, position)
+    return task.incrementalPatch({ position: key })
+  },
+
+  async softDelete(id) {
+    await (await find(this, id)).incrementalRemove()
+  },
+
+  async restore(id) {
+    const [deleted] = await this.storageInstance.findDocumentsById([id], true)
+    if (!deleted) throw notFound(id)
+    if (!deleted._deleted) return find(this, id)
+    const { _deleted, _rev, _meta, _attachments, updated_at, ...fields } = deleted
+    return this.insert(fields as Task)
+  },
+
+  today(day = dayOf(new Date())) {
+    return this.find({
+      selector: { completed: false, due_date: day },
+      sort: [{ position: 'asc' }],
+    }) as TaskQuery
+  },
+
+  overdue(day = dayOf(new Date())) {
+    return this.find({
+      selector: { completed: false, due_date: { $lt: day } },
+      sort: [{ due_date: 'asc' }, { position: 'asc' }],
+    }) as TaskQuery
+  },
+
+  inCategory(category_id) {
+    return this.find({ selector: { category_id }, sort: [{ position: 'asc' }] }) as TaskQuery
+  },
+}
+
+async function find(tasks: TaskCollection, id: string): Promise<TaskDocument> {
+  const task = await tasks.findOne(id).exec()
+  if (!task) throw notFound(id)
+  return task as TaskDocument
+}
+
+function notFound(id: string): ClientError {
+  return new ClientError('not_found', `There is no task ${id}.`)
+}
+
+/** The calendar day of a moment, where the device is. */
+function dayOf(moment: Date): string {
+  const [month, day] = [moment.getMonth() + 1, moment.getDate()]
+  return [moment.getFullYear(), month, day].map((part) => String(part).padStart(2, '0')).join('-')
+}

@@ -1,0 +1,108 @@
+import { describe, expect, test } from 'vitest'
+import { delayAfter } from '../../client-sdk/back-off.ts'
+import type { Contact } from '../../client-sdk/connection.ts'
+import { outranks } from '../../client-sdk/leader.ts'
+import { type Situation, type SyncStatus, statusOf } from '../../client-sdk/sync-status.ts'
+import { follow } from '../../protocol/follow.ts'
+
+const documents = { tasks: [] }
+
+describe('a frame', () => {
+  test.each([
+    ['before ready', undefined, { prev: 3, seq: 5, documents }, { cursor: 5, isGap: true }],
+    ['that goes on', 3, { prev: 3, seq: 5, documents }, { cursor: 5, isGap: false }],
+    ['that overlaps', 4, { prev: 3, seq: 5, documents }, { cursor: 5, isGap: false }],
+    ['that leaves a hole', 2, { prev: 3, seq: 5, documents }, { cursor: 5, isGap: true }],
+    ['without documents', 3, { prev: 3, seq: 5 }, { cursor: 5, isGap: true }],
+    ['heard before', 5, { prev: 3, seq: 5, documents }, { cursor: 5, isGap: false }],
+    ['heard long before', 9, { prev: 3, seq: 5 }, { cursor: 9, isGap: false }],
+  ])('%s', (_what, cursor, frame, expected) => {
+    expect(follow(cursor, frame)).toEqual(expected)
+  })
+})
+
+describe('the status', () => {
+  const good: Situation = {
+    isSignedIn: true,
+    isOutdated: false,
+    isPaused: false,
+    contact: 'good',
+    isComplete: true,
+    pending: 0,
+  }
+  test.each<[SyncStatus, Partial<Situation>]>([
+    ['synced', {}],
+    ['syncing', { pending: 1 }],
+    ['syncing', { isComplete: false }],
+    ['connecting', { contact: 'none', isComplete: false }],
+    ['offline', { contact: 'lost', pending: 1 }],
+    ['offline', { isPaused: true }],
+    ['error', { contact: 'refused' }],
+    ['outdated', { isOutdated: true, contact: 'lost', isPaused: true }],
+    ['signed_out', { isSignedIn: false, isOutdated: true, contact: 'lost' }],
+  ])('is %s with %j', (status, situation) => {
+    expect(statusOf({ ...good, ...situation })).toBe(status)
+  })
+
+  test('is synced in one situation alone', () => {
+    const contacts: Contact[] = ['none', 'good', 'lost', 'refused']
+    const flags = [true, false]
+    const synced = flags.flatMap((isSignedIn) =>
+      flags.flatMap((isOutdated) =>
+        flags.flatMap((isPaused) =>
+          flags.flatMap((isComplete) =>
+            contacts.flatMap((contact) =>
+              [0, 1]
+                .map((pending) => ({
+                  isSignedIn,
+                  isOutdated,
+                  isPaused,
+                  isComplete,
+                  contact,
+                  pending,
+                }))
+                .filter((situation) => statusOf(situation) === 'synced'),
+            ),
+          ),
+        ),
+      ),
+    )
+    expect(synced).toEqual([good])
+  })
+})
+
+describe('the pause after a failure', () => {
+  test.each([
+    [1, 0, 500],
+    [1, 1, 1_000],
+    [2, 1, 2_000],
+    [6, 1, 32_000],
+    [7, 1, 60_000],
+    [500, 1, 60_000],
+    [500, 0, 30_000],
+  ])('number %i, at random %f, is %i ms', (failures, random, expected) => {
+    expect(delayAfter(failures, () => random)).toBe(expected)
+  })
+})
+
+test.each([
+  [
+    { id: 'a', visible: true, since: 1 },
+    { id: 'b', visible: false, since: 2 },
+  ],
+  [
+    { id: 'a', visible: true, since: 2 },
+    { id: 'b', visible: true, since: 1 },
+  ],
+  [
+    { id: 'a', visible: false, since: 2 },
+    { id: 'b', visible: false, since: 1 },
+  ],
+  [
+    { id: 'b', visible: true, since: 1 },
+    { id: 'a', visible: true, since: 1 },
+  ],
+])('%j leads before %j', (first, second) => {
+  expect(outranks(first, second)).toBe(true)
+  expect(outranks(second, first)).toBe(false)
+})

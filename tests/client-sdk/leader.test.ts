@@ -1,0 +1,63 @@
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import path from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { build } from 'esbuild'
+import { afterEach, expect, test } from 'vitest'
+import { Leader, type LeaderMessage } from '../../client-sdk/leader.ts'
+import { Tabs } from '../../client-sdk/tabs.ts'
+import { until } from './device.ts'
+
+const opened: { close(): unknown }[] = []
+afterEach(async () => {
+  for (const one of opened.splice(0)) await one.close()
+})
+
+function open(name: string): Leader {
+  const tabs = new Tabs<LeaderMessage>(name, true)
+  const leader = new Leader(tabs)
+  opened.push({
+    close() {
+      leader.close()
+      tabs.close()
+    },
+  })
+  return leader
+}
+
+test('the tab opened last leads, and another when it is closed', async () => {
+  const name = randomUUID()
+  const first = open(name)
+  expect(first.isLeader$.value).toBe(true)
+  const second = open(name)
+  await until(first.isLeader$, (isLeader) => !isLeader)
+  expect(second.isLeader$.value).toBe(true)
+  opened.pop()!.close()
+  await until(first.isLeader$, (isLeader) => isLeader)
+})
+
+test('a leader that sleeps does not stop the others, and yields when it awakes', async () => {
+  const name = randomUUID()
+  const first = open(name)
+  const sleep = new SharedArrayBuffer(4)
+  const { outputFiles } = await build({
+    entryPoints: [path.join(import.meta.dirname, 'leader-tab.ts')],
+    bundle: true,
+    write: false,
+    platform: 'node',
+  })
+  const worker = new Worker(outputFiles[0]!.text, { eval: true, workerData: { name, sleep } })
+  opened.push({ close: () => worker.terminate() })
+  const [started] = await once(worker, 'message')
+  expect(started).toEqual({ isLeader: true })
+  await until(first.isLeader$, (isLeader) => !isLeader)
+
+  worker.postMessage('sleep')
+  await once(worker, 'message')
+  await until(first.isLeader$, (isLeader) => isLeader)
+
+  const awake = once(worker, 'message')
+  Atomics.notify(new Int32Array(sleep), 0)
+  expect((await awake)[0]).toEqual({ isLeader: false })
+  expect(first.isLeader$.value).toBe(true)
+})

@@ -1,0 +1,132 @@
+import { execFile } from 'node:child_process'
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { gzipSync } from 'node:zlib'
+import { build } from 'esbuild'
+import { build as viteBuild } from 'vite'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { startServer, type TestServer } from '../support/server.ts'
+
+const root = path.join(import.meta.dirname, '../..')
+const tsc = path.join(root, 'node_modules/typescript/bin/tsc')
+
+let server: TestServer
+let project: string
+beforeAll(async () => {
+  server = await startServer()
+  project = await mkdtemp(path.join(tmpdir(), 'tasktide-empty-'))
+  await writeFile(path.join(project, 'package.json'), '{"type": "module", "private": true}')
+  const stdout = await run('npm', ['pack', '--silent', '--pack-destination', project], {
+    cwd: path.join(root, 'client-sdk'),
+  })
+  const tarball = stdout.trim().split('\n').at(-1)!
+  const quick = ['--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts']
+  const react = [
+    'react@19',
+    '@types/react@19',
+    'react-test-renderer@19',
+    '@types/react-test-renderer@19',
+  ]
+  await run('npm', ['install', ...quick, `./${tarball}`, ...react], { cwd: project })
+}, 180_000)
+afterAll(async () => {
+  await server.stop()
+  await rm(project, { recursive: true, force: true })
+})
+
+test('an app in an empty project type-checks, runs and renders', async () => {
+  await cp(
+    path.join(import.meta.dirname, 'empty-project/story.ts.txt'),
+    path.join(project, 'story.ts'),
+  )
+  const compilerOptions = {
+    target: 'es2023',
+    module: 'nodenext',
+    lib: ['es2023', 'dom'],
+    types: [],
+    typeRoots: [path.join(root, 'node_modules/@types')],
+    strict: true,
+    skipLibCheck: true,
+    outDir: 'out',
+    rootDir: '.',
+  }
+  await writeFile(
+    path.join(project, 'tsconfig.json'),
+    JSON.stringify({
+      compilerOptions: { ...compilerOptions, types: ['node'] },
+      files: ['story.ts'],
+    }),
+  )
+  await run(process.execPath, [tsc, '-p', project])
+  const stdout = await run(process.execPath, ['out/story.js', server.url], { cwd: project })
+  expect(stdout.split('\n')).toEqual([
+    '-:  (connecting)',
+    'maria: Ferry (synced)',
+    '-:  (signed_out)',
+    '',
+  ])
+})
+
+test('the types of the documents are those of the protocol', async () => {
+  const types = ['Task', 'Category', 'Profile', 'Conflict']
+  const file = path.join(project, 'same.ts')
+  await writeFile(
+    file,
+    `import type * as published from '@tasktide/client'
+import type * as protocol from '${root}/protocol/index.ts'
+type Same<A, B> = A extends B ? (B extends A ? (keyof A extends keyof B ? true : never) : never) : never
+${types.map((type) => `export const ${type}: Same<published.${type}, protocol.${type}> = true`).join('\n')}
+`,
+  )
+  const flags = ['--noEmit', '--strict', '--skipLibCheck', '--allowImportingTsExtensions']
+  await run(process.execPath, [tsc, ...flags, '--ignoreConfig', '--module', 'preserve', file])
+})
+
+const CORE = `import { createClient } from '@tasktide/client'\nglobalThis.used = [createClient]`
+const WITH_DEXIE = `${CORE}\nimport { dexieStorage } from '@tasktide/client/dexie'\nglobalThis.used.push(dexieStorage)`
+const WITH_KEY_VALUE = `${CORE}\nimport { keyValueStorage } from '@tasktide/client/key-value'\nglobalThis.used.push(keyValueStorage)`
+
+/** Minified and compressed, RxDB, RxJS and Socket.IO included. */
+test.each([
+  ['the core', CORE, 76],
+  ['with Dexie', WITH_DEXIE, 116],
+  ['with a key-value store', WITH_KEY_VALUE, 80],
+])('%s takes no more of a browser than its budget', async (_what, contents, budget) => {
+  const { outputFiles, metafile } = await build({
+    stdin: { contents, resolveDir: project },
+    bundle: true,
+    minify: true,
+    write: false,
+    metafile: true,
+    format: 'esm',
+    target: 'es2022',
+  })
+  expect(gzipSync(outputFiles[0]!.contents, { level: 9 }).length / 1024).toBeLessThan(budget)
+  expect(Object.keys(metafile.inputs).filter((file) => /\/zod\//.test(file))).toEqual([])
+})
+
+test('Vite builds it untouched, and leaves out what is not used', async () => {
+  await writeFile(path.join(project, 'main.js'), WITH_DEXIE)
+  await writeFile(path.join(project, 'unused.js'), `import '@tasktide/client'`)
+  const bundled = async (input: string) => {
+    const built = await viteBuild({
+      root: project,
+      logLevel: 'silent',
+      build: { write: false, rollupOptions: { input: path.join(project, input) } },
+    })
+    const { output } = built as { output: { code?: string }[] }
+    return output.map(({ code = '' }) => code).join('')
+  }
+  expect(await bundled('main.js')).toContain('/replication/')
+  expect(await bundled('unused.js')).not.toContain('/replication/')
+})
+
+function run(command: string, args: string[], options: { cwd?: string } = {}) {
+  return new Promise<string>((resolve, reject) => {
+    execFile(command, args, options, (error, stdout, stderr) => {
+      if (error) reject(new Error(`${error.message}\n${stdout}\n${stderr}`))
+      else resolve(stdout)
+    })
+  })
+}

@@ -1,0 +1,354 @@
+import { getRxStorageMemory } from 'rxdb/plugins/storage-memory'
+import { firstValueFrom } from 'rxjs'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { type Person, startServer, type TestServer } from '../support/server.ts'
+import { device, deviceOf, shut, tasksOf, until } from './device.ts'
+import { createNetwork, type Network } from './network.ts'
+
+const MINUTE = 60_000
+
+let server: TestServer
+let network: Network
+const now = () => server.clock.now().getTime()
+beforeAll(async () => {
+  server = await startServer()
+})
+beforeEach(async () => {
+  network = await createNetwork(server.url)
+})
+afterEach(() => network.close())
+afterAll(() => server.stop())
+
+const renewals = () => network.seen.filter((request) => request.includes('/token/refresh/'))
+
+describe('a person', () => {
+  test('registers, and is signed in', async () => {
+    const phone = await device(network)
+    expect(() => phone.tasks).toThrow('Sign in first.')
+    const user = await phone.session.register({
+      username: 'maria',
+      email: 'maria@example.com',
+      password: 'a ferry to Lisbon',
+    })
+    expect(await firstValueFrom(phone.session.user$)).toEqual(user)
+    await phone.sync.awaitInSync()
+    const [profile] = await phone.profile.find().exec()
+    expect(profile!.id).toBe(user.id)
+  })
+
+  test('hears why a sign-in is refused', async () => {
+    const phone = await device(network)
+    const refused = phone.session.signIn({ username: 'nobody', password: 'a ferry to Lisbon' })
+    await expect(refused).rejects.toMatchObject({ code: 'credentials_not_valid', status: 401 })
+    network.cut()
+    const lost = phone.session.signIn({ username: 'nobody', password: 'a ferry to Lisbon' })
+    await expect(lost).rejects.toMatchObject({ code: 'unreachable' })
+  })
+
+  test('starts and works without a network', async () => {
+    const ann = await server.person()
+    const name = `offline-${ann.id}`
+    const before = await deviceOf(network, ann, { name })
+    await before.tasks.add({ title: 'Ferry' })
+    await before.sync.awaitInSync()
+    const syncedAt = await firstValueFrom(before.sync.last_synced_at$)
+    await shut(before)
+    network.cut()
+    const phone = await device(network, { name })
+    expect(await firstValueFrom(phone.session.user$)).toMatchObject({ id: ann.id })
+    expect(await firstValueFrom(phone.sync.last_synced_at$)).toBe(syncedAt)
+    await phone.tasks.add({ title: 'Train' })
+    expect(await phone.tasks.count().exec()).toBe(2)
+    await until(phone.sync.pending$, (pending) => pending === 1)
+    await until(phone.sync.status$, (status) => status === 'offline')
+    network.mend()
+    phone.sync.resume()
+    await phone.sync.awaitInSync()
+    expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(2)
+  })
+
+  test('is told when waiting for sync takes too long', async () => {
+    const phone = await deviceOf(network, await server.person())
+    network.cut()
+    await expect(phone.sync.awaitInSync({ timeout: 50 })).rejects.toMatchObject({
+      code: 'timed_out',
+    })
+  })
+
+  test('may pause, and nothing is sent until they resume', async () => {
+    const ann = await server.person()
+    const phone = await deviceOf(network, ann)
+    await phone.sync.awaitInSync()
+    phone.sync.pause()
+    await until(phone.sync.status$, (status) => status === 'offline')
+    network.seen.length = 0
+    await phone.tasks.add({ title: 'Ferry' })
+    await until(phone.sync.pending$, (pending) => pending === 1)
+    for (let i = 0; i < 10; i++) await ann.call('GET', '/api/tasks/')
+    expect(network.seen).toEqual([])
+    phone.sync.resume()
+    await phone.sync.awaitInSync()
+    expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(1)
+  })
+})
+
+describe('tokens', () => {
+  test('are renewed before they expire, once for all that wait', async () => {
+    const phone = await deviceOf(network, await server.person(), { now })
+    await phone.sync.awaitInSync()
+    server.clock.advance(14 * MINUTE + 1)
+    network.seen.length = 0
+    phone.sync.resume()
+    await phone.sync.awaitInSync()
+    expect(renewals()).toHaveLength(1)
+  })
+
+  test('are renewed when the server does not take them, whatever the clock of the device says', async () => {
+    const phone = await deviceOf(network, await server.person())
+    await phone.sync.awaitInSync()
+    server.clock.advance(20 * MINUTE)
+    network.seen.length = 0
+    await phone.tasks.add({ title: 'Ferry' })
+    await phone.sync.awaitInSync()
+    expect(renewals()).toHaveLength(1)
+  })
+
+  test('survive the loss of an answer, time and again', async () => {
+    const phone = await deviceOf(network, await server.person(), { now })
+    await phone.sync.awaitInSync()
+    for (let round = 0; round < 3; round++) {
+      server.clock.advance(15 * MINUTE)
+      let lost = 2
+      network.onRequest = (path) =>
+        path.includes('/token/refresh/') && lost-- > 0 ? 'lose_answer' : 'pass'
+      await phone.tasks.add({ title: `Task ${round}` })
+      await until(phone.sync.status$, (status) => status === 'offline')
+      phone.sync.resume()
+      await phone.sync.awaitInSync()
+    }
+    await until(phone.sync.status$, (status) => status === 'synced')
+  })
+
+  test('renew the live connection in place', async () => {
+    const ann = await server.person()
+    const phone = await deviceOf(network, ann, { now })
+    await phone.sync.awaitInSync()
+    server.clock.advance(14 * MINUTE + 1)
+    phone.sync.resume()
+    await phone.sync.awaitInSync()
+    server.clock.advance(2 * MINUTE)
+    network.seen.length = 0
+    const { body } = await ann.call('POST', '/api/token/refresh/', { refresh: ann.refresh })
+    await ann.call('POST', '/api/tasks/', { title: 'Ferry' }, bearer(body.access))
+    await until(phone.tasks.count().$, (count) => count === 1)
+    expect(network.seen).toEqual([])
+  })
+})
+
+describe('a revoked session', () => {
+  test('stops syncing and keeps unsent edits until the person signs in again', async () => {
+    const ann = await server.person()
+    const phone = await deviceOf(network, ann, { now })
+    await phone.sync.awaitInSync()
+    network.cut()
+    await revokeSessionsOf(ann)
+    network.mend()
+    await phone.tasks.add({ title: 'Ferry' })
+    phone.sync.resume()
+    await until(phone.sync.status$, (status) => status === 'signed_out')
+    await phone.tasks.add({ title: 'Train' })
+    await until(phone.sync.pending$, (pending) => pending === 2)
+    expect(await firstValueFrom(phone.session.user$)).toMatchObject({ id: ann.id })
+    network.seen.length = 0
+    phone.sync.resume()
+    expect(network.seen).toEqual([])
+
+    await phone.session.signIn(ann)
+    await phone.sync.awaitInSync()
+    expect(await firstValueFrom(phone.sync.status$)).toBe('synced')
+    const laptop = await deviceOf(server, ann)
+    await laptop.sync.awaitInSync()
+    expect(await tasksOf(laptop)).toEqual(await tasksOf(phone))
+  })
+
+  test('does not give what it holds to the next person who signs in', async () => {
+    const [ann, bob] = [await server.person(), await server.person()]
+    const name = `shared-${ann.id}`
+    const phone = await deviceOf(network, ann, { name })
+    await phone.sync.awaitInSync()
+    network.cut()
+    await revokeSessionsOf(ann)
+    network.mend()
+    await phone.tasks.add({ title: 'Of Ann' })
+    phone.sync.resume()
+    await until(phone.sync.status$, (status) => status === 'signed_out')
+    await phone.session.signIn(bob)
+    await phone.sync.awaitInSync()
+    expect(await tasksOf(phone)).toEqual([])
+    expect((await bob.call('GET', '/api/tasks/')).body.count).toBe(0)
+
+    await phone.session.signOut()
+    await phone.session.signIn(ann)
+    await phone.sync.awaitInSync()
+    expect(await tasksOf(phone)).toMatchObject([{ title: 'Of Ann' }])
+  })
+})
+
+describe('signing out', () => {
+  test('takes all from the device when all is sent, and ends the session', async () => {
+    const [ann, bob] = [await server.person(), await server.person()]
+    const phone = await deviceOf(network, ann)
+    await phone.tasks.add({ title: 'Of Ann' })
+    await phone.sync.awaitInSync()
+    await phone.session.signOut()
+    expect(await firstValueFrom(phone.session.user$)).toBeNull()
+    expect(() => phone.tasks).toThrow('Sign in first.')
+    expect(network.seen).toContain('POST /api/logout/')
+
+    await phone.session.signIn(bob)
+    await phone.sync.awaitInSync()
+    expect(await tasksOf(phone)).toEqual([])
+    await phone.session.signOut()
+    network.onRequest = (path) => (path.startsWith('/replication/') ? 'lose' : 'pass')
+    await phone.session.signIn(ann)
+    expect(await tasksOf(phone)).toEqual([])
+  })
+
+  test.each([
+    { keepData: true, left: 1 },
+    { keepData: false, left: 0 },
+  ])('asks about unsent edits: with $keepData, $left are left', async ({ keepData, left }) => {
+    const ann = await server.person()
+    const phone = await deviceOf(network, ann)
+    await phone.sync.awaitInSync()
+    network.cut()
+    await phone.tasks.add({ title: 'Ferry' })
+    await expect(phone.session.signOut()).rejects.toMatchObject({ code: 'unsent_edits' })
+    expect(await phone.tasks.count().exec()).toBe(1)
+    await phone.session.signOut({ keepData })
+    network.mend()
+    await phone.session.signIn(ann)
+    await phone.sync.awaitInSync()
+    expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(left)
+  })
+
+  test('asks about rejected edits, too', async () => {
+    const phone = await deviceOf(network, await server.person())
+    await phone.tasks.add({ title: '' })
+    await phone.sync.awaitInSync()
+    await expect(phone.session.signOut()).rejects.toMatchObject({ code: 'unsent_edits' })
+    const [rejected] = await until(phone.sync.rejected$, (rows) => rows.length === 1)
+    await rejected!.discard()
+    await phone.session.signOut()
+  })
+
+  test('needs no network', async () => {
+    const phone = await deviceOf(network, await server.person())
+    await phone.sync.awaitInSync()
+    network.cut()
+    await phone.session.signOut()
+    expect(await firstValueFrom(phone.session.user$)).toBeNull()
+  })
+})
+
+describe('two tabs', () => {
+  test('sync as one, whichever is there', async () => {
+    const ann = await server.person()
+    const name = `tabs-${ann.id}`
+    const first = await deviceOf(network, ann, { name, ...tab(1) })
+    await first.sync.awaitInSync()
+    const second = await device(network, { name, ...tab(2) })
+    expect(await firstValueFrom(second.session.user$)).toMatchObject({ id: ann.id })
+    await second.sync.awaitInSync()
+
+    await first.tasks.add({ title: 'From the first' })
+    await second.tasks.add({ title: 'From the second' })
+    await Promise.all([first.sync.awaitInSync(), second.sync.awaitInSync()])
+    expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(2)
+    expect(pushes().length).toBeLessThanOrEqual(2)
+    await until(first.sync.pending$, (pending) => pending === 0)
+    await until(first.sync.status$, (status) => status === 'synced')
+
+    // The tab that syncs is closed, and the other takes over.
+    await shut(second)
+    await first.tasks.add({ title: 'From the first again' })
+    await first.sync.awaitInSync()
+    expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(3)
+  })
+
+  test('pause, sign out and sign in together', async () => {
+    const ann = await server.person()
+    const name = `together-${ann.id}`
+    const first = await deviceOf(network, ann, { name, ...tab(1) })
+    const second = await device(network, { name, ...tab(2) })
+    await second.sync.awaitInSync()
+    first.sync.pause()
+    await until(second.sync.status$, (status) => status === 'offline')
+    first.sync.resume()
+    await until(second.sync.status$, (status) => status === 'synced')
+    await first.session.signOut()
+    await until(second.session.user$, (user) => user === null)
+    await second.session.signIn(ann)
+    await until(first.session.user$, (user) => user?.id === ann.id)
+    await first.sync.awaitInSync()
+  })
+
+  test('ask about unsent edits, whichever of them syncs', async () => {
+    const ann = await server.person()
+    const name = `asks-${ann.id}`
+    const first = await deviceOf(network, ann, { name, ...tab(1) })
+    const second = await device(network, { name, ...tab(2) })
+    await Promise.all([first.sync.awaitInSync(), second.sync.awaitInSync()])
+    first.sync.pause()
+    await until(second.sync.status$, (status) => status === 'offline')
+    await first.tasks.add({ title: 'Ferry' })
+    await expect(first.session.signOut()).rejects.toMatchObject({ code: 'unsent_edits' })
+    await second.tasks.add({ title: 'Train' })
+    await expect(second.session.signOut()).rejects.toMatchObject({ code: 'unsent_edits' })
+    await until(first.sync.pending$, (pending) => pending === 2)
+  })
+
+  test('pause together with one that opens later', async () => {
+    const ann = await server.person()
+    const name = `later-${ann.id}`
+    const first = await deviceOf(network, ann, { name, ...tab(1) })
+    await first.sync.awaitInSync()
+    first.sync.pause()
+    const second = await device(network, { name, ...tab(2) })
+    await until(second.sync.status$, (status) => status === 'offline')
+    await second.tasks.add({ title: 'Ferry' })
+    await until(first.sync.pending$, (pending) => pending === 1)
+    second.sync.resume()
+    await first.sync.awaitInSync()
+  })
+
+  test('renew the token once', async () => {
+    const ann = await server.person()
+    const name = `renew-${ann.id}`
+    const first = await deviceOf(network, ann, { name, now, ...tab(1) })
+    const second = await device(network, { name, now, ...tab(2) })
+    await Promise.all([first.sync.awaitInSync(), second.sync.awaitInSync()])
+    server.clock.advance(15 * MINUTE)
+    network.seen.length = 0
+    first.sync.resume()
+    await Promise.all([first.sync.awaitInSync(), second.sync.awaitInSync()])
+    expect(renewals()).toHaveLength(1)
+  })
+
+  const pushes = () => network.seen.filter((request) => request.startsWith('POST /replication/'))
+
+  /** RxDB refuses to open a database twice on what it takes for one storage. */
+  const tab = (number: number) => ({
+    multiInstance: true,
+    storage: { ...getRxStorageMemory(), name: `memory-${number}` },
+  })
+})
+
+/** Returns when the server knows: it asks once a second. */
+async function revokeSessionsOf({ id, call }: Person): Promise<void> {
+  await call('GET', '/api/profile/')
+  await server.testDatabase.db('sessions').where({ user_id: id }).update({ revoked_at: new Date() })
+  while ((await call('GET', '/api/profile/')).status !== 401);
+}
+
+const bearer = (access: string) => ({ headers: { authorization: `Bearer ${access}` } })

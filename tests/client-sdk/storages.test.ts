@@ -1,0 +1,128 @@
+import 'fake-indexeddb/auto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { addRxPlugin, createRxDatabase } from 'rxdb'
+import { RxDBDevModePlugin } from 'rxdb/plugins/dev-mode'
+import { getRxStorageMemory } from 'rxdb/plugins/storage-memory'
+import { wrappedValidateAjvStorage } from 'rxdb/plugins/validate-ajv'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { dexieStorage } from '../../client-sdk/dexie.ts'
+import { resources } from '../../client-sdk/resources.ts'
+import { rxSchema } from '../../client-sdk/rx-schema.ts'
+import { keyValueStorage } from '../../client-sdk/storage-key-value.ts'
+import { startServer, type TestServer } from '../support/server.ts'
+import { device, deviceOf, shut, tasksOf, until } from './device.ts'
+import { fileStore } from './file-store.ts'
+import { createNetwork } from './network.ts'
+
+let server: TestServer
+let folder: string
+beforeAll(async () => {
+  server = await startServer()
+  folder = await mkdtemp(path.join(tmpdir(), 'tasktide-store-'))
+})
+afterAll(async () => {
+  await server.stop()
+  await rm(folder, { recursive: true, force: true })
+})
+
+const STORAGES = {
+  'IndexedDB, through Dexie': () => dexieStorage(),
+  'a synchronous key-value store': () => keyValueStorage(fileStore(path.join(folder, 'some'))),
+}
+
+describe.each(Object.entries(STORAGES))('%s', (_name, storage) => {
+  test('keeps the session, the documents and what is unsent over a restart', async () => {
+    const ann = await server.person()
+    const network = await createNetwork(server.url)
+    const name = `kept-${ann.id}`
+    const before = await deviceOf(network, ann, { name, storage: storage() })
+    await before.tasks.add({ title: 'Ferry', due_date: '2026-12-01' })
+    await before.tasks.add({ title: 'Train', category_id: null })
+    await before.sync.awaitInSync()
+    network.cut()
+    await before.tasks.add({ title: '' })
+    const expected = await tasksOf(before)
+    await shut(before)
+
+    const after = await device(network, { name, storage: storage() })
+    expect(await tasksOf(after)).toEqual(expected)
+    await until(after.sync.pending$, (pending) => pending === 1)
+    network.mend()
+    after.sync.resume()
+    await after.sync.awaitInSync()
+    expect(await after.tasks.count().exec()).toBe(2)
+    await until(after.sync.rejected$, (rows) => rows.length === 1)
+    expect(await after.tasks.overdue('2026-12-02').exec()).toHaveLength(1)
+    await after.session.signOut({ keepData: false })
+    await after.session.signIn(ann)
+    await after.sync.awaitInSync()
+    expect(await after.tasks.count().exec()).toBe(2)
+    await network.close()
+  })
+})
+
+test('two tabs over one IndexedDB have what either writes, and sync as one', async () => {
+  const ann = await server.person()
+  const name = `tabs-${ann.id}`
+  // RxDB refuses to open a database twice on what it takes for one storage.
+  const tab = (number: number) => ({
+    name,
+    multiInstance: true,
+    storage: Object.assign(dexieStorage(), { name: `dexie-${number}` }),
+  })
+  const first = await deviceOf(server, ann, tab(1))
+  const second = await device(server, tab(2))
+  await first.tasks.add({ title: 'From the first' })
+  await until(second.tasks.count().$, (count) => count === 1)
+  await second.tasks.add({ title: 'From the second' })
+  await until(first.tasks.count().$, (count) => count === 2)
+  await Promise.all([first.sync.awaitInSync(), second.sync.awaitInSync()])
+  expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(2)
+})
+
+test('ten thousand unsent tasks in a key-value store survive a restart', async () => {
+  const ann = await server.person()
+  const network = await createNetwork(server.url)
+  const name = 'many'
+  const storage = () => keyValueStorage(fileStore(path.join(folder, 'many')))
+  const before = await deviceOf(network, ann, { name, storage: storage() })
+  await before.sync.awaitInSync()
+  network.cut()
+  for (let i = 0; i < 10; i++) {
+    const rows = Array.from({ length: 1_000 }, (_, j) => ({ title: `Task ${i * 1_000 + j}` }))
+    await before.tasks.bulkInsert(rows as never)
+  }
+  await shut(before)
+  const after = await device(network, { name, storage: storage() })
+  expect(await after.tasks.count().exec()).toBe(10_000)
+  const [found] = await after.tasks.find({ selector: { title: 'Task 9999' } }).exec()
+  await after.tasks.complete(found!.id)
+  await until(after.sync.pending$, (pending) => pending === 10_000)
+  await network.close()
+})
+
+test('the schemas are what RxDB asks for, and fit the documents of the server', async () => {
+  addRxPlugin(RxDBDevModePlugin)
+  const database = await createRxDatabase({
+    name: 'checked',
+    storage: wrappedValidateAjvStorage({ storage: getRxStorageMemory() }),
+  })
+  const collections = await database.addCollections(
+    Object.fromEntries(
+      Object.entries(resources).map(([name, resource]) => [name, { schema: rxSchema(resource) }]),
+    ),
+  )
+  const ann = await server.person()
+  await ann.call('POST', '/api/tasks/', { title: 'Ferry' })
+  await ann.call('POST', '/api/categories/', { name: 'Travel' })
+  for (const [name, resource] of Object.entries(resources)) {
+    const { body } = await ann.call('GET', `/replication/${name}/${resource.version}/pull`)
+    for (const { _deleted, ...document } of body.documents)
+      await collections[name]!.insert(document)
+    await expect(collections[name]!.insert({ id: 'a' } as never)).rejects.toThrow()
+  }
+  expect(await collections.tasks!.count().exec()).toBe(1)
+  await database.close()
+})

@@ -1,0 +1,310 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { SyncStatus } from '../../client-sdk/index.ts'
+import { startServer, type TestServer } from '../support/server.ts'
+import { device, deviceOf, shut, tasksOf, until } from './device.ts'
+import { createNetwork, type Fate, type Network } from './network.ts'
+
+let server: TestServer
+/** What stands between the phone of each story and the server. */
+let network: Network
+beforeAll(async () => {
+  server = await startServer()
+})
+beforeEach(async () => {
+  network = await createNetwork(server.url)
+})
+afterEach(() => network.close())
+afterAll(() => server.stop())
+
+describe('two devices', () => {
+  test('have what either adds and completes', async () => {
+    const ann = await server.person()
+    const phone = await deviceOf(network, ann)
+    const laptop = await deviceOf(server, ann)
+    const task = await phone.tasks.add({ title: 'Book the ferry' })
+    await phone.sync.awaitInSync()
+    await laptop.sync.awaitInSync()
+    expect(await tasksOf(laptop)).toEqual([task.toJSON()])
+
+    await laptop.tasks.complete(task.id)
+    const done = await until(phone.tasks.findOne(task.id).$, (task) => task?.completed === true)
+    await laptop.sync.awaitInSync()
+    expect(done!.toJSON()).toEqual((await tasksOf(laptop))[0])
+    const { body } = await ann.call('GET', `/api/tasks/${task.id}/`)
+    expect(body).toEqual(done!.toJSON())
+  })
+
+  test('agree on what both edited offline, and what gave way can be put back', async () => {
+    const ann = await server.person()
+    const phone = await deviceOf(network, ann)
+    const laptop = await deviceOf(server, ann)
+    const { id } = await phone.tasks.add({ title: 'Ferry', description: 'Early' })
+    await phone.sync.awaitInSync()
+    await laptop.sync.awaitInSync()
+
+    network.cut()
+    await until(phone.sync.status$, (status) => status === 'offline')
+    await (await phone.tasks.findOne(id).exec(true)).patch({
+      title: 'Night ferry',
+      priority: 'low',
+    })
+    await (await laptop.tasks.findOne(id).exec(true)).patch({ title: 'Day ferry' })
+    await (await laptop.tasks.findOne(id).exec(true)).patch({ description: 'Late' })
+    await laptop.sync.awaitInSync()
+    network.mend()
+    phone.sync.resume()
+    await phone.sync.awaitInSync()
+    await laptop.sync.awaitInSync()
+
+    expect(await tasksOf(phone)).toEqual(await tasksOf(laptop))
+    const [agreed] = await tasksOf(phone)
+    expect(agreed).toMatchObject({ title: 'Day ferry', description: 'Late', priority: 'low' })
+
+    const [gaveWay] = await until(laptop.sync.conflicts$, (rows) => rows.length === 1)
+    expect(gaveWay).toMatchObject({
+      document_id: id,
+      lost: { title: 'Night ferry' },
+      kept: { title: 'Day ferry' },
+    })
+    await gaveWay!.restore()
+    await until(phone.tasks.findOne(id).$, (task) => task?.title === 'Night ferry')
+    await until(laptop.sync.conflicts$, (rows) => rows.length === 0)
+  })
+
+  test('lose none of two fast edits of one task', async () => {
+    const ann = await server.person()
+    const phone = await deviceOf(network, ann)
+    const task = await phone.tasks.add({ title: 'Ferry' })
+    for (let round = 0; round < 20; round++) {
+      await task.incrementalPatch({ title: `Ferry ${round}` })
+      await task.incrementalPatch({ description: `Edit ${round}` })
+    }
+    await phone.sync.awaitInSync()
+    const { body } = await ann.call('GET', `/api/tasks/${task.id}/`)
+    expect(body).toMatchObject({ title: 'Ferry 19', description: 'Edit 19' })
+    expect(await tasksOf(phone)).toEqual([body])
+    expect((await ann.call('GET', '/api/conflicts/')).body.count).toBe(0)
+  })
+
+  test('both have a thousand tasks that one adds at once, more than a frame carries', async () => {
+    const ann = await server.person()
+    const phone = await deviceOf(network, ann)
+    const laptop = await deviceOf(server, ann)
+    await phone.sync.awaitInSync()
+    const titles = Array.from({ length: 1_000 }, (_, i) => ({ title: `Task ${i}` }))
+    await laptop.tasks.bulkInsert(titles as never)
+    await laptop.sync.awaitInSync()
+    await until(phone.tasks.count().$, (count) => count === 1_000)
+    expect(await tasksOf(phone)).toEqual(await tasksOf(laptop))
+  })
+})
+
+test('an edit that is pulled while a push of the same task is answered is not passed over', async () => {
+  const ann = await server.person()
+  const name = `between-${ann.id}`
+  const laptop = await deviceOf(server, ann)
+  const before = await deviceOf(network, ann, { name })
+  const { id } = await before.tasks.add({ title: 'Ferry' })
+  await before.sync.awaitInSync()
+  network.cut()
+  await (await before.tasks.findOne(id).exec(true)).patch({ title: 'Night ferry' })
+  await shut(before)
+  network.mend()
+
+  // The push is done, but before its answer is there the laptop edits that task too. What is pulled
+  // in that time has both edits, if anything is pulled.
+  network.websockets = false
+  let isEdited = false
+  network.onRequest = async (path, method): Promise<Fate> => {
+    const isPull = method === 'GET' && path.includes('/tasks/')
+    for (let turn = 0; isPull && !isEdited && turn < 300; turn++) await oneTurn()
+    return 'pass'
+  }
+  network.onAnswer = async (path, method) => {
+    if (method !== 'POST' || !path.includes('/tasks/')) return
+    await laptop.sync.awaitInSync()
+    await laptop.tasks.complete(id)
+    await laptop.sync.awaitInSync()
+    isEdited = true
+    for (let turn = 0; turn < 100; turn++) await oneTurn()
+  }
+  const phone = await device(network, { name })
+  await phone.sync.awaitInSync()
+  expect(await tasksOf(phone)).toEqual(await tasksOf(laptop))
+  expect(await tasksOf(phone)).toMatchObject([{ title: 'Night ferry', completed: true }])
+})
+
+describe('one poisoned row among a thousand', () => {
+  test('stays behind alone, and can be mended', async () => {
+    const ann = await server.person()
+    const name = `poisoned-${ann.id}`
+    network.cut()
+    const phone = await device(network, { name })
+    network.mend()
+    await phone.session.signIn(ann)
+    await phone.sync.awaitInSync()
+    network.cut()
+    const rows = Array.from({ length: 1_000 }, (_, i) => ({ title: i === 500 ? ' ' : `Task ${i}` }))
+    await phone.tasks.bulkInsert(rows as never)
+    await until(phone.sync.pending$, (pending) => pending === 1_000)
+    network.mend()
+    phone.sync.resume()
+    await phone.sync.awaitInSync()
+    expect((await ann.call('GET', '/api/tasks/?page_size=1')).body.count).toBe(999)
+    expect(await phone.tasks.count().exec()).toBe(999)
+
+    await shut(phone)
+    const again = await device(network, { name })
+    const [rejected] = await until(again.sync.rejected$, (rows) => rows.length === 1)
+    expect(rejected).toMatchObject({ resource: 'tasks', code: 'invalid', document: { title: ' ' } })
+    expect(rejected!.errors.title).toEqual(['Write something: it is blank.'])
+
+    await rejected!.retry()
+    await again.sync.awaitInSync()
+    const [still] = await until(again.sync.rejected$, (rows) => rows.length === 1)
+    await still!.retry({ title: 'Task 500' })
+    await again.sync.awaitInSync()
+    await until(again.sync.rejected$, (rows) => rows.length === 0)
+    expect((await ann.call('GET', '/api/tasks/?page_size=1')).body.count).toBe(1_000)
+  })
+
+  test('of a kind that the server does not even read, is found by halving', async () => {
+    const ann = await server.person()
+    const phone = await deviceOf(network, ann)
+    await phone.sync.awaitInSync()
+    phone.sync.pause()
+    const rows = Array.from({ length: 200 }, (_, i) =>
+      i === 70 ? { title: 'Huge', description: 'x'.repeat(6_000_000) } : { title: `Task ${i}` },
+    )
+    await phone.tasks.bulkInsert(rows as never)
+    phone.sync.resume()
+    await phone.sync.awaitInSync()
+    const [rejected] = await until(phone.sync.rejected$, (rows) => rows.length === 1)
+    expect(rejected).toMatchObject({ code: 'too_large', document: { title: 'Huge' } })
+    expect((await ann.call('GET', '/api/tasks/?page_size=1')).body.count).toBe(199)
+    await rejected!.discard()
+    await until(phone.sync.rejected$, (rows) => rows.length === 0)
+  })
+
+  test('that was an edit goes back to what the server has', async () => {
+    const ann = await server.person()
+    const phone = await deviceOf(network, ann)
+    const task = await phone.tasks.add({ title: 'Ferry' })
+    await phone.sync.awaitInSync()
+    await task.incrementalPatch({ title: '', priority: 'high' })
+    await until(phone.tasks.findOne(task.id).$, (task) => task?.title === 'Ferry')
+    const [rejected] = await until(phone.sync.rejected$, (rows) => rows.length === 1)
+    await task.incrementalPatch({ description: 'Later edits stay' })
+    await phone.sync.awaitInSync()
+    await until(phone.sync.rejected$, (rows) => rows.length === 1)
+    await rejected!.retry({ title: 'Night ferry' })
+    await phone.sync.awaitInSync()
+    const { body } = await ann.call('GET', `/api/tasks/${task.id}/`)
+    expect(body).toMatchObject({
+      title: 'Night ferry',
+      priority: 'high',
+      description: 'Later edits stay',
+    })
+  })
+})
+
+describe('the status', () => {
+  test('tells how it goes', async () => {
+    const ann = await server.person()
+    const phone = await device(network)
+    const seen: SyncStatus[] = []
+    phone.sync.status$.subscribe((status) => seen.push(status))
+    await phone.session.signIn(ann)
+    await until(phone.sync.status$, (status) => status === 'synced')
+    network.cut()
+    await until(phone.sync.status$, (status) => status === 'offline')
+    await phone.tasks.add({ title: 'Ferry' })
+    await until(phone.sync.pending$, (pending) => pending === 1)
+    network.mend()
+    phone.sync.resume()
+    await until(phone.sync.status$, (status) => status === 'synced')
+    await until(phone.sync.pending$, (pending) => pending === 0)
+    network.onRequest = () => ({ status: 500, body: { code: 'internal' } })
+    await phone.tasks.add({ title: 'Train' })
+    await until(phone.sync.status$, (status) => status === 'error')
+    network.onRequest = () => 'pass'
+    phone.sync.resume()
+    await until(phone.sync.status$, (status) => status === 'synced')
+    network.onRequest = () => ({ status: 426, body: { code: 'outdated_client' } })
+    await phone.tasks.add({ title: 'Bus' })
+    await until(phone.sync.status$, (status) => status === 'outdated')
+    await until(phone.sync.pending$, (pending) => pending === 1)
+    await phone.session.signOut({ keepData: true })
+    await until(phone.sync.status$, (status) => status === 'signed_out')
+    const passing: SyncStatus[] = ['connecting', 'syncing']
+    expect(seen.filter((status) => !passing.includes(status))).toEqual([
+      'signed_out',
+      'synced',
+      'offline',
+      'synced',
+      'error',
+      'synced',
+      'outdated',
+      'signed_out',
+    ])
+  })
+
+  test('has a bar for the first sync', async () => {
+    const ann = await server.person()
+    const laptop = await deviceOf(server, ann)
+    const rows = Array.from({ length: 1_200 }, (_, i) => ({ title: `Task ${i}` }))
+    await laptop.tasks.bulkInsert(rows as never)
+    await laptop.sync.awaitInSync()
+    const phone = await device(network)
+    const bar: string[] = []
+    phone.sync.progress$.subscribe((at) => bar.push(at ? `${at.done}/${at.total}` : ''))
+    await phone.session.signIn(ann)
+    await until(phone.sync.status$, (status) => status === 'synced')
+    expect(bar.at(0)).toBe('')
+    expect(bar).toEqual(expect.arrayContaining([expect.stringMatching(/^500\/12\d\d$/)]))
+    expect(bar.at(-1)).toBe('')
+    expect(await phone.tasks.count().exec()).toBe(1_200)
+  })
+})
+
+describe('without websockets', () => {
+  test('a device asks from time to time', async () => {
+    const ann = await server.person()
+    network.websockets = false
+    const phone = await deviceOf(network, ann, { pollInterval: 50 })
+    await phone.sync.awaitInSync()
+    await ann.call('POST', '/api/tasks/', { title: 'Ferry' })
+    await until(phone.tasks.count().$, (count) => count === 1)
+    await until(phone.sync.status$, (status) => status === 'synced')
+  })
+})
+
+test('a frame that gets lost is noticed by the next, and made up for', async () => {
+  const ann = await server.person()
+  const phone = await deviceOf(network, ann)
+  await phone.tasks.add({ title: 'Ferry' })
+  await phone.sync.awaitInSync()
+  network.losesFrames = 1
+  await ann.call('POST', '/api/tasks/', { title: 'Lost' })
+  while (network.losesFrames > 0) await oneTurn()
+  network.seen.length = 0
+  await ann.call('POST', '/api/tasks/', { title: 'Next' })
+  await until(phone.tasks.count().$, (count) => count === 3)
+  expect(network.seen).toContainEqual(expect.stringContaining('GET /replication/tasks/'))
+})
+
+test('with a live connection, a device asks for nothing that frames bring', async () => {
+  const ann = await server.person()
+  const phone = await deviceOf(network, ann)
+  await phone.sync.awaitInSync()
+  await phone.tasks.add({ title: 'Ferry' })
+  await phone.sync.awaitInSync()
+  network.seen.length = 0
+  for (let i = 0; i < 5; i++) {
+    await ann.call('POST', '/api/tasks/', { title: `Task ${i}` })
+    await until(phone.tasks.count().$, (count) => count === i + 2)
+  }
+  expect(network.seen).toEqual([])
+})
+
+const oneTurn = () => new Promise((resolve) => setTimeout(resolve, 1))

@@ -1,0 +1,142 @@
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import type { Client } from '../../client-sdk/index.ts'
+import { startServer, type TestServer } from '../support/server.ts'
+import { deviceOf } from './device.ts'
+
+let server: TestServer
+beforeAll(async () => {
+  server = await startServer()
+})
+afterAll(() => server.stop())
+
+const AT = '2026-11-22T08:30:00.000Z'
+const offlineAt = async (moment = AT) => {
+  const clock = { now: Date.parse(moment) }
+  const ann = await server.person()
+  const phone = await deviceOf(server, ann, { now: () => clock.now })
+  phone.sync.pause()
+  return { phone, clock }
+}
+
+test('a new task has everything that the server would give it', async () => {
+  const { phone } = await offlineAt()
+  const task = await phone.tasks.add({ title: 'Ferry', completed: true })
+  expect(task.toJSON()).toEqual({
+    id: expect.stringMatching(
+      /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/,
+    ),
+    title: 'Ferry',
+    description: '',
+    category_id: null,
+    priority: 'medium',
+    due_date: null,
+    due_time: null,
+    remind_at: null,
+    completed: true,
+    completed_at: AT,
+    position: expect.stringMatching(/^g/),
+    created_at: AT,
+    updated_at: AT,
+  })
+})
+
+test('completing sets its moment, and taking it back clears it', async () => {
+  const { phone, clock } = await offlineAt()
+  const { id } = await phone.tasks.add({ title: 'Ferry' })
+  clock.now += 1_000
+  const done = await phone.tasks.complete(id)
+  expect(done.completed_at).toBe('2026-11-22T08:30:01.000Z')
+  expect(done.updated_at).toBe('2026-11-22T08:30:01.000Z')
+  clock.now += 1_000
+  await done.incrementalPatch({ title: 'Night ferry' })
+  expect(done.getLatest().completed_at).toBe('2026-11-22T08:30:01.000Z')
+  expect((await phone.tasks.complete(id, false)).completed_at).toBeNull()
+})
+
+const order = async ({ tasks }: Client) =>
+  (await tasks.inCategory(null).exec()).map(({ title }) => title).join('')
+
+test('a task moves to any place', async () => {
+  const { phone, clock } = await offlineAt()
+  const ids: Record<string, string> = {}
+  for (const title of 'abcd') {
+    ids[title] = (await phone.tasks.add({ title })).id
+    clock.now += 1
+  }
+  expect(await order(phone)).toBe('abcd')
+  await phone.tasks.move(ids.d!, { before: ids.a! })
+  expect(await order(phone)).toBe('dabc')
+  await phone.tasks.move(ids.a!, { after: ids.c! })
+  expect(await order(phone)).toBe('dbca')
+  await phone.tasks.move(ids.a!, { after: ids.d! })
+  expect(await order(phone)).toBe('dabc')
+  await phone.tasks.move(ids.c!, { before: ids.a! })
+  expect(await order(phone)).toBe('dcab')
+  await expect(phone.tasks.move(ids.c!, { before: 'gone' })).rejects.toMatchObject({
+    code: 'not_found',
+  })
+})
+
+test('a deleted task comes back as it was, on every device', async () => {
+  const ann = await server.person()
+  const phone = await deviceOf(server, ann)
+  const laptop = await deviceOf(server, ann)
+  const task = await phone.tasks.add({ title: 'Ferry', due_date: '2026-12-01' })
+  const { updated_at, ...was } = task.toJSON()
+  await phone.sync.awaitInSync()
+  await laptop.sync.awaitInSync()
+  await phone.tasks.softDelete(task.id)
+  await phone.sync.awaitInSync()
+  await laptop.sync.awaitInSync()
+  expect(await laptop.tasks.count().exec()).toBe(0)
+  await laptop.tasks.restore(task.id)
+  await laptop.sync.awaitInSync()
+  await phone.sync.awaitInSync()
+  const { body } = await ann.call('GET', `/api/tasks/${task.id}/`)
+  expect(body).toMatchObject(was)
+  const [restored] = await phone.tasks.find().exec()
+  expect(restored!.toJSON()).toEqual(body)
+  await expect(phone.tasks.restore('gone')).rejects.toMatchObject({ code: 'not_found' })
+})
+
+test.each([
+  ['Pacific/Auckland', '2026-11-22', 'aucklandToday'],
+  ['America/Los_Angeles', '2026-11-21', 'losAngelesToday'],
+])('in %s, today is %s', async (zone, day, title) => {
+  vi.stubEnv('TZ', zone)
+  vi.setSystemTime('2026-11-22T03:00:00.000Z')
+  try {
+    const { phone } = await offlineAt('2026-11-22T03:00:00.000Z')
+    await phone.tasks.add({ title, due_date: day })
+    await phone.tasks.add({ title: 'done', due_date: day, completed: true })
+    await phone.tasks.add({ title: 'long ago', due_date: '2026-01-31' })
+    await phone.tasks.add({ title: 'a while ago', due_date: '2026-11-01' })
+    await phone.tasks.add({ title: 'later', due_date: '2026-11-23' })
+    await phone.tasks.add({ title: 'some day' })
+    const titles = async (query: { exec(): Promise<{ title: string }[]> }) =>
+      (await query.exec()).map(({ title }) => title)
+    expect(await titles(phone.tasks.today())).toEqual([title])
+    expect(await titles(phone.tasks.overdue())).toEqual(['long ago', 'a while ago'])
+    expect(await titles(phone.tasks.today('2026-11-23'))).toEqual(['later'])
+  } finally {
+    vi.unstubAllEnvs()
+    vi.useRealTimers()
+  }
+})
+
+test('tasks are listed by category', async () => {
+  const { phone } = await offlineAt()
+  const travel = await phone.categories.insert({ name: 'Travel' } as never)
+  await phone.tasks.add({ title: 'Ferry', category_id: travel.id })
+  await phone.tasks.add({ title: 'Bread' })
+  const inTravel = await phone.tasks.inCategory(travel.id).exec()
+  expect(inTravel.map(({ title }) => title)).toEqual(['Ferry'])
+  expect(await order(phone)).toBe('Bread')
+})
+
+test('the journal cannot be written here', async () => {
+  const { phone } = await offlineAt()
+  await expect(phone.conflicts.insert({ id: 'a' } as never)).rejects.toMatchObject({
+    code: 'read_only',
+  })
+})
