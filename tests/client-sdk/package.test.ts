@@ -17,6 +17,8 @@ beforeAll(async () => {
   server = await startServer()
   project = await mkdtemp(path.join(tmpdir(), 'tasktide-empty-'))
   await writeFile(path.join(project, 'package.json'), '{"type": "module", "private": true}')
+  // Our .npmrc lets npm run no script, so it would pack whatever was built last.
+  await run(process.execPath, [path.join(root, 'client-sdk/build.mjs')])
   const stdout = await run('npm', ['pack', '--silent', '--pack-destination', project], {
     cwd: path.join(root, 'client-sdk'),
   })
