@@ -79,7 +79,7 @@ export function judge(
 }
 
 /** So many pushed edits of a document are known again. */
-const MAX_MARKS = 8
+const MAX_MARKS = 32
 
 /** An edit that changed nothing is marked too: what it lost to may be gone when it comes again. */
 function withMark(state: State, current: State | undefined, { mark }: Row): State {

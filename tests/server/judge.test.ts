@@ -365,15 +365,15 @@ describe('an edit that comes again', () => {
     expect(sent(live(reordered(mine)), live(reordered(base))).mark).toBe(marks[0])
   })
 
-  test('is known until eight others have come', () => {
-    const edits = Array.from({ length: 9 }, (_, i) =>
+  test('is known until 32 others have come', () => {
+    const edits = Array.from({ length: 33 }, (_, i) =>
       sent(live(edited({ title: `${i}` }, 10 + i)), live(base)),
     )
-    const eight = applied(live(base), ...edits.slice(0, 8))
-    expect(eight.taken).toEqual(edits.slice(0, 8).map(({ mark }) => mark))
-    for (const edit of edits.slice(0, 8)) expect(decide(eight, edit).writes).toEqual([])
-    const nine = applied(eight, edits[8]!)
-    expect(nine.taken).toEqual(edits.slice(1).map(({ mark }) => mark))
+    const known = applied(live(base), ...edits.slice(0, 32))
+    expect(known.taken).toEqual(edits.slice(0, 32).map(({ mark }) => mark))
+    for (const edit of edits.slice(0, 32)) expect(decide(known, edit).writes).toEqual([])
+    const forgotten = applied(known, edits[32]!)
+    expect(forgotten.taken).toEqual(edits.slice(1).map(({ mark }) => mark))
   })
 
   test('is known after edits that have no mark', () => {

@@ -36,15 +36,19 @@ export class Ledger {
     this.violations.push(what)
   }
 
-  /** Reads what a write has changed, right after it. A repeated push must change nothing. */
-  async written(store: Store, user: string, landed: boolean): Promise<void> {
+  /**
+   * Reads what a write has changed, right after it. A repeated push must change nothing.
+   *
+   * @returns what was changed, with its new number
+   */
+  async written(store: Store, user: string, landed: boolean): Promise<readonly string[]> {
     const request = underWay.getStore()
     const feed = this.feedOf(user)
     const before = feed.seq
     const changed = await this.readOn(store, user)
     if (!landed && changed.length > 0)
       this.violated(`a write that failed has changed ${changed.join(', ')}`)
-    if (request?.kind !== 'push' || !landed) return
+    if (request?.kind !== 'push' || !landed) return changed
     const key = JSON.stringify([user, request])
     if (this.landed.has(key)) {
       this.count('repeated pushes')
@@ -52,6 +56,7 @@ export class Ledger {
         this.violated(`a repeated push has changed ${changed.join(', ')} after ${before}`)
     }
     this.landed.add(key)
+    return changed
   }
 
   /** Somebody typed this, seeing that. */

@@ -72,7 +72,8 @@ export async function runSeed(
         traffic,
         pause: () => node.pause(),
         async written(user, landed) {
-          await ledger.written(observer, user, landed)
+          const changed = await ledger.written(observer, user, landed)
+          if (changed.length > 0) timeline.tell(name, `commits ${changed.join(', ')}`)
           if (landed) node.committed(user)
         },
       }),
