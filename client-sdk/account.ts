@@ -11,6 +11,7 @@ import {
   throttleTime,
 } from 'rxjs'
 import type { Api } from './api.ts'
+import type { Clock } from './clock.ts'
 import { Connection } from './connection.ts'
 import { type Collections, openDatabase } from './database.ts'
 import { Leader, type LeaderMessage } from './leader.ts'
@@ -25,7 +26,7 @@ import { uuidv7 } from './uuid.ts'
 /** What the tabs of one person tell each other. The leader answers for all. */
 type Message =
   | LeaderMessage
-  | { kind: 'state'; state: SyncState }
+  | { kind: 'state'; state: SyncState; offset: number }
   | { kind: 'hello' }
   | { kind: 'pause'; isPaused: boolean }
   | { kind: 'wake' }
@@ -40,6 +41,7 @@ export interface AccountOptions {
   url: string
   session: Session
   now: () => number
+  clock: Clock
   pollInterval: number
 }
 
@@ -69,7 +71,7 @@ export class Account {
 
   static async open(user: User, options: AccountOptions): Promise<Account> {
     const name = databaseName(options.name, user)
-    const database = await openDatabase({ ...options, name })
+    const database = await openDatabase({ ...options, name, now: () => options.clock.now() })
     const known = await database.getLocal<{ at: string }>('last_synced')
     return new Account(user, database, options, known?.get('at') ?? null)
   }
@@ -188,7 +190,10 @@ export class Account {
   private hear(message: Message): void {
     const replication = this.replication$.value
     if (message.kind === 'pause') this.connection.isPaused$.next(message.isPaused)
-    if (message.kind === 'state' && !replication) this.state$.next(message.state)
+    if (message.kind === 'state' && !replication) {
+      this.state$.next(message.state)
+      this.options.clock.offset = message.offset
+    }
     if (message.kind === 'hello') this.greet()
     if (message.kind === 'wake') replication?.wake()
     if (message.kind === 'await') this.answer(message.nonce)
@@ -211,7 +216,11 @@ export class Account {
   }
 
   private tellState(): void {
-    this.tabs.tell({ kind: 'state', state: this.state$.value })
+    this.tabs.tell({
+      kind: 'state',
+      state: this.state$.value,
+      offset: this.options.clock.offset,
+    })
   }
 
   private async remember(): Promise<void> {

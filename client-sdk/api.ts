@@ -1,4 +1,5 @@
 import { ClientError, type FieldErrors } from './client-error.ts'
+import type { Clock } from './clock.ts'
 
 /** No answer at all may take longer: a request that hangs would hold up all that come after it. */
 const PATIENCE_MS = 60_000
@@ -18,7 +19,7 @@ export type Api = <T>(path: string, request?: ApiRequest) => Promise<T>
  *
  * @throws ClientError `unreachable` without an answer, otherwise the code of the server's problem
  */
-export function createApi(url: string, fetch: typeof globalThis.fetch): Api {
+export function createApi(url: string, fetch: typeof globalThis.fetch, clock: Clock): Api {
   return async <T>(path: string, request: ApiRequest = {}): Promise<T> => {
     const { method = 'GET', token, body, accept = 'application/json', signal } = request
     const abort = new AbortController()
@@ -26,6 +27,7 @@ export function createApi(url: string, fetch: typeof globalThis.fetch): Api {
     const timer = setTimeout(stop, PATIENCE_MS)
     signal?.addEventListener('abort', stop)
     if (signal?.aborted) stop()
+    const askedAt = clock.device()
     try {
       const response = await fetch(url + path, {
         method,
@@ -37,6 +39,7 @@ export function createApi(url: string, fetch: typeof globalThis.fetch): Api {
         },
         ...(body !== undefined && { body: JSON.stringify(body) }),
       })
+      clock.learn(response.headers.get('date'), askedAt)
       const text = await response.text()
       if (!response.ok) throw refusal(response, text)
       return (text === '' ? undefined : JSON.parse(text)) as T

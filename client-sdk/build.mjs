@@ -36,8 +36,8 @@ async function readResources(draft) {
     Object.entries(resources).map(([name, resource]) => [
       name,
       {
-        ...pick(resource, ['name', 'version', 'fieldNames', 'writable', 'initial', 'stamps']),
-        ...pick(resource, ['readOnly', 'singleton']),
+        ...pick(resource, ['name', 'version', 'revision', 'fieldNames', 'writable', 'initial']),
+        ...pick(resource, ['stamps', 'readOnly', 'singleton']),
         fields: Object.fromEntries(
           resource.fieldNames.map((field) => [
             field,

@@ -4,9 +4,11 @@ import { Account, databaseName } from './account.ts'
 import { createSync } from './account-sync.ts'
 import { createApi } from './api.ts'
 import { ClientError, signedOut } from './client-error.ts'
+import { Clock } from './clock.ts'
 import type { Collections } from './database.ts'
 import { mayHaveTabs } from './environment.ts'
 import { type Credentials, Session } from './session.ts'
+import { SignOuts } from './sign-outs.ts'
 import type { Sync } from './sync.ts'
 import { Tabs } from './tabs.ts'
 import { openTokenStore, type Storage, type User } from './token-store.ts'
@@ -34,6 +36,7 @@ export interface ClientSession {
   signIn(credentials: Credentials): Promise<User>
   /**
    * Without edits that are unsent or rejected, the documents leave the device, unless `keepData`.
+   * Needs no network: the server ends the session at once, or when it can be reached again.
    *
    * @param options.keepData what to do with such edits: keep them for the next time, or drop them
    * @throws ClientError `unsent_edits` if there are some and `keepData` does not say
@@ -53,16 +56,20 @@ const POLL_MS = 15_000
 export async function createClient(options: ClientOptions): Promise<Client> {
   const { storage, name = 'tasktide', multiInstance = mayHaveTabs(), now = Date.now } = options
   const url = options.url.replace(/\/+$/, '')
-  const api = createApi(url, options.fetch ?? ((...args) => globalThis.fetch(...args)))
+  const clock = new Clock(now)
+  const api = createApi(url, options.fetch ?? ((...args) => globalThis.fetch(...args)), clock)
   const store = await openTokenStore(storage, name)
   const session = new Session(store, api, now, name)
-  const pollInterval = options.pollInterval ?? POLL_MS
-  const accountOptions = { storage, name, multiInstance, api, url, session, now, pollInterval }
+  const signOuts = new SignOuts(store, api, name)
+  const { pollInterval = POLL_MS } = options
+  const server = { api, url, session, clock, pollInterval }
+  const accountOptions = { storage, name, multiInstance, now, ...server }
   const account$ = new BehaviorSubject<Account | undefined>(undefined)
   const tabs = new Tabs<'session'>(`tasktide ${name}`, multiInstance)
   let turn: Promise<unknown> = Promise.resolve()
 
   await inTurn(follow)
+  void signOuts.deliver()
   tabs.message$.subscribe(() => void inTurn(follow))
 
   return {
@@ -88,7 +95,10 @@ export async function createClient(options: ClientOptions): Promise<Client> {
         return signIn({ username, password })
       },
       signIn,
-      signOut: ({ keepData } = {}) => inTurn(() => signOut(keepData)),
+      async signOut({ keepData } = {}) {
+        await inTurn(() => signOut(keepData))
+        await signOuts.deliver()
+      },
     },
     sync: createSync(account$),
     close: () =>
@@ -96,6 +106,7 @@ export async function createClient(options: ClientOptions): Promise<Client> {
         tabs.close()
         await closeAccount()
         account$.complete()
+        await signOuts.close()
         await store.close()
       }),
   }

@@ -3,7 +3,10 @@ import { RxDBLocalDocumentsPlugin } from 'rxdb/plugins/local-documents'
 import type { Resource } from '../protocol/resource.ts'
 import { settle, type Unsettled } from '../protocol/settle.ts'
 import { ClientError } from './client-error.ts'
+import { conflictHandler } from './conflict-handler.ts'
+import { exclusively } from './environment.ts'
 import { hash } from './hash.ts'
+import { migrate } from './migration.ts'
 import {
   type Category,
   type Conflict,
@@ -43,11 +46,17 @@ export async function openDatabase(options: DatabaseOptions): Promise<RxDatabase
     localDocuments: true,
     hashFunction: (input) => hash(input as string), // others are for attachments
   })
+  await exclusively(`${name} migration`, () =>
+    migrate(database as unknown as RxDatabase, Object.values(resources)),
+  ).catch(async (error) => {
+    await database.close()
+    throw error
+  })
   await database.addCollections({
-    tasks: { schema: rxSchema<Task>(resources.tasks), statics: { ...taskMethods } },
-    categories: { schema: rxSchema<Category>(resources.categories) },
-    profile: { schema: rxSchema<Profile>(resources.profile) },
-    conflicts: { schema: rxSchema<Conflict>(resources.conflicts) },
+    tasks: { ...creator<Task>(resources.tasks), statics: { ...taskMethods } },
+    categories: creator<Category>(resources.categories),
+    profile: creator<Profile>(resources.profile),
+    conflicts: creator<Conflict>(resources.conflicts),
   })
   for (const [name, resource] of Object.entries(resources)) {
     const collection = database.collections[name as keyof Collections] as RxCollection
@@ -55,6 +64,11 @@ export async function openDatabase(options: DatabaseOptions): Promise<RxDatabase
     else settleWrites(collection, resource, () => new Date(options.now()).toISOString())
   }
   return database
+}
+
+function creator<Doc>(resource: Definition) {
+  // `migrate` has been there before RxDB could.
+  return { schema: rxSchema<Doc>(resource), conflictHandler, autoMigrate: false }
 }
 
 /** What the app writes is made into what the server will store, so that both hold the same. */

@@ -5,10 +5,10 @@ export type { Category, Conflict, Profile, Task } from '../protocol/index.ts'
 /** What a device has to know of a resource. */
 export type Definition = Pick<
   Resource,
-  'name' | 'version' | 'fields' | 'fieldNames' | 'writable' | 'initial' | 'stamps'
+  'name' | 'version' | 'revision' | 'fields' | 'fieldNames' | 'writable' | 'initial' | 'stamps'
 > & { readonly readOnly: boolean; readonly singleton: boolean }
 
 /** The build writes these down as data, so that no validator is in the bundle. */
 export const resources: Readonly<
   Record<'tasks' | 'categories' | 'profile' | 'conflicts', Definition>
-> = definitions
+> = { ...definitions }

@@ -29,7 +29,7 @@ export function rxSchema<Doc>(resource: Definition): RxJsonSchema<Doc> {
   const keys = resource.fieldNames.filter((name) => resource.fields[name]!.kind === 'order_key')
   return {
     title: resource.name,
-    version: resource.version,
+    version: localVersion(resource),
     primaryKey: 'id',
     type: 'object',
     properties: {
@@ -41,6 +41,11 @@ export function rxSchema<Doc>(resource: Definition): RxJsonSchema<Doc> {
     required: ['id', ...resource.fieldNames, 'created_at', 'updated_at'],
     indexes: keys,
   } as unknown as RxJsonSchema<Doc>
+}
+
+/** RxDB takes a form for the one before only if its version is another one. */
+function localVersion({ version, revision }: Definition): number {
+  return version * 1000 + revision
 }
 
 function property(resource: Definition, name: string): Property {

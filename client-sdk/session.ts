@@ -47,14 +47,10 @@ export class Session {
     return this.keep({ id: claimsOf(pair.access).sub, username }, pair)
   }
 
-  /** Tells the server if it can be reached; the device forgets the session in any case. */
+  /** Needs no network: the server is told by `SignOuts`. */
   async forget(): Promise<void> {
-    const kept = await this.store.read()
-    await this.store.write(undefined)
+    await this.store.forget()
     this.kept$.next(undefined)
-    if (!kept || kept.ended) return
-    const body = { refresh: kept.refresh }
-    await this.api('/api/logout/', { method: 'POST', body }).catch(() => {})
   }
 
   /**

@@ -21,19 +21,31 @@ export interface StoredSession {
 
 export interface TokenStore {
   read(): Promise<StoredSession | undefined>
-  write(session: StoredSession | undefined): Promise<void>
+  write(session: StoredSession): Promise<void>
+  /** Nobody is signed in here any more. The server has yet to be told, if it does not know. */
+  forget(): Promise<void>
+  /** The refresh tokens of forgotten sessions, for telling the server that they are over. */
+  forgotten(): Promise<readonly string[]>
+  /** The server knows. */
+  told(refresh: string): Promise<void>
   close(): Promise<void>
+}
+
+interface Kept {
+  session?: StoredSession
+  forgotten?: readonly string[]
 }
 
 const ID = 'session'
 
-const SCHEMA = fillWithDefaultSettings<{ id: string; session?: StoredSession }>({
+const SCHEMA = fillWithDefaultSettings<Kept & { id: string }>({
   version: 0,
   primaryKey: 'id',
   type: 'object',
   properties: {
     id: { type: 'string', maxLength: 20 },
     session: { type: 'object', additionalProperties: true },
+    forgotten: { type: 'array', items: { type: 'string' } },
   },
 })
 
@@ -44,7 +56,7 @@ const SCHEMA = fillWithDefaultSettings<{ id: string; session?: StoredSession }>(
  */
 export async function openTokenStore(storage: Storage, name: string): Promise<TokenStore> {
   const token = randomToken(10)
-  const instance = await storage.createStorageInstance<{ id: string; session?: StoredSession }>({
+  const instance = await storage.createStorageInstance<Kept & { id: string }>({
     databaseInstanceToken: token,
     databaseName: `${name}-session`,
     collectionName: 'session',
@@ -56,22 +68,35 @@ export async function openTokenStore(storage: Storage, name: string): Promise<To
   const find = async () => (await instance.findDocumentsById([ID], false))[0]
   return {
     read: async () => (await find())?.session,
-    async write(session) {
-      // Tabs may write at once; the last one counts.
-      for (let conflicts = 1; conflicts > 0; ) {
-        const previous = await find()
-        const document = {
-          id: ID,
-          ...(session && { session }),
-          _deleted: false,
-          _attachments: {},
-          _meta: { lwt: Date.now() },
-          _rev: createRevision(token, previous),
-        }
-        const written = await instance.bulkWrite([{ ...(previous && { previous }), document }], ID)
-        conflicts = written.error.length
-      }
-    },
+    write: (session) => change((kept) => ({ ...kept, session })),
+    forget: () =>
+      change(({ session, forgotten = [] }) => ({
+        forgotten: session && !session.ended ? [...forgotten, session.refresh] : forgotten,
+      })),
+    forgotten: async () => (await find())?.forgotten ?? [],
+    told: (refresh) =>
+      change(({ forgotten = [], ...kept }) => ({
+        ...kept,
+        forgotten: forgotten.filter((one) => one !== refresh),
+      })),
     close: () => instance.close(),
+  }
+
+  /** Tabs may write at once: whoever is late looks again. */
+  async function change(edit: (kept: Kept) => Kept): Promise<void> {
+    for (let conflicts = 1; conflicts > 0; ) {
+      const previous = await find()
+      const { session, forgotten } = previous ?? {}
+      const document = {
+        id: ID,
+        ...edit({ ...(session && { session }), ...(forgotten && { forgotten }) }),
+        _deleted: false,
+        _attachments: {},
+        _meta: { lwt: Date.now() },
+        _rev: createRevision(token, previous),
+      }
+      const written = await instance.bulkWrite([{ ...(previous && { previous }), document }], ID)
+      conflicts = written.error.length
+    }
   }
 }

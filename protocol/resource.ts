@@ -16,6 +16,11 @@ export interface Definition<F extends Fields> {
   readonly table?: string
   /** Increment when an older client could no longer read or write these fields. */
   readonly version: number
+  /**
+   * Increment when the fields change in a way that older clients can live with. What is kept on a
+   * device is brought into the new form when the app is updated. A new version begins at 0 again.
+   */
+  readonly revision?: number
   readonly fields: F
   /** What an absent field is on insert. A field without a value here must be given. */
   readonly initial: { readonly [K in keyof F]?: z.output<F[K]['schema']> }
@@ -42,6 +47,7 @@ export interface Resource {
   readonly singular: string
   readonly table: string
   readonly version: number
+  readonly revision: number
   readonly fields: Fields
   readonly fieldNames: readonly string[]
   readonly writable: readonly string[]
@@ -106,6 +112,7 @@ export function defineResource<const F extends Fields>(definition: Definition<F>
   return {
     ...definition,
     table: definition.table ?? definition.name,
+    revision: definition.revision ?? 0,
     singleton: definition.singleton ?? false,
     readOnly: definition.readOnly ?? false,
     stamps: stamps as Record<string, string>,

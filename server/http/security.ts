@@ -50,7 +50,7 @@ export function crossOrigin(origins: readonly string[]): RequestHandler {
     origin: origins.includes('*') ? '*' : [...origins],
     methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
     allowedHeaders: ['Authorization', 'Content-Type', 'If-Match', 'If-None-Match', 'X-Request-Id'],
-    exposedHeaders: ['ETag', 'Location', 'Retry-After', 'X-Request-Id', 'Allow'],
+    exposedHeaders: ['Allow', 'Date', 'ETag', 'Location', 'Retry-After', 'X-Request-Id'],
     maxAge: 3600,
   })
   return origins.includes('*')

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { delayAfter } from '../../client-sdk/back-off.ts'
+import { Clock } from '../../client-sdk/clock.ts'
 import type { Contact } from '../../client-sdk/connection.ts'
 import { outranks } from '../../client-sdk/leader.ts'
 import { type Situation, type SyncStatus, statusOf } from '../../client-sdk/sync-status.ts'
@@ -82,6 +83,57 @@ describe('the pause after a failure', () => {
     [500, 0, 30_000],
   ])('number %i, at random %f, is %i ms', (failures, random, expected) => {
     expect(delayAfter(failures, () => random)).toBe(expected)
+  })
+})
+
+describe('the clock of a device', () => {
+  const noon = Date.parse('2026-12-01T12:00:00.000Z')
+  const hour = 3_600_000
+  test.each([
+    ['right', 0, 100, 0],
+    ['at the end of a second', 999, 100, 0],
+    ['a little ahead', 1_900, 100, 0],
+    ['ahead', 3_200, 100, -3_300],
+    ['an hour ahead', hour, 100, -hour - 100],
+    ['an hour behind', -hour, 100, hour - 100],
+    ['behind', -3_200, 100, 3_100],
+    ['right, with a slow answer', 0, 30_000, 0],
+    ['a little behind, with a slow answer', -5_000, 30_000, 0],
+    ['an hour ahead, with a slow answer', hour, 30_000, -hour - 30_000],
+  ])('%s is corrected', (_what, ahead, took, offset) => {
+    let time = noon + ahead
+    const clock = new Clock(() => time)
+    const askedAt = clock.device()
+    time += took
+    clock.learn(new Date(noon).toUTCString(), askedAt)
+    expect(clock.offset).toBe(offset)
+    expect(clock.now()).toBe(time + offset)
+  })
+
+  test('is not ahead of the server once it is corrected', () => {
+    const clock = new Clock(() => noon + hour)
+    for (const wroteAt of [noon, noon + 1, noon + 999]) {
+      clock.learn(new Date(wroteAt).toUTCString(), noon + hour)
+      expect(clock.now()).toBeLessThanOrEqual(wroteAt)
+    }
+  })
+
+  test('is known better after a quicker answer', () => {
+    const clock = new Clock(() => noon + hour)
+    clock.learn(new Date(noon).toUTCString(), noon + hour - 30_000)
+    clock.learn(new Date(noon).toUTCString(), noon + hour)
+    expect(clock.now()).toBe(noon)
+  })
+
+  test('may be set right, and is left alone without a date', () => {
+    let time = noon + hour
+    const clock = new Clock(() => time)
+    clock.learn(new Date(noon).toUTCString(), time)
+    clock.learn(null, time)
+    expect(clock.now()).toBe(noon)
+    time = noon + 400
+    clock.learn(new Date(noon).toUTCString(), time)
+    expect(clock.now()).toBe(time)
   })
 })
 

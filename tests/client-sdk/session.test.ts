@@ -242,13 +242,73 @@ describe('signing out', () => {
     await phone.session.signOut()
   })
 
-  test('needs no network', async () => {
-    const phone = await deviceOf(network, await server.person())
+  test('needs no network: the server ends the session when it can be reached', async () => {
+    const ann = await server.person()
+    const name = `left-${ann.id}`
+    const phone = await deviceOf(network, ann, { name })
+    await phone.tasks.add({ title: 'Ferry' })
     await phone.sync.awaitInSync()
     network.cut()
     await phone.session.signOut()
     expect(await firstValueFrom(phone.session.user$)).toBeNull()
+    await shut(phone)
+    const offline = await device(network, { name })
+    expect(await firstValueFrom(offline.session.user$)).toBeNull()
+    await shut(offline)
+    expect(await liveSessionsOf(ann)).toBe(2)
+
+    network.mend()
+    network.seen.length = 0
+    const ended = answerTo('/api/logout/')
+    const again = await device(network, { name })
+    await ended
+    expect(network.seen).toEqual(['POST /api/logout/'])
+    expect(await liveSessionsOf(ann)).toBe(1)
+
+    // Signing in is the next thing that is asked of the server.
+    await again.session.signIn(ann)
+    await shut(again)
+    await shut(await device(network, { name }))
+    expect(network.seen.filter((request) => request.includes('logout'))).toHaveLength(1)
   })
+
+  test('is told once more if the answer is lost, also while somebody else has signed in', async () => {
+    const [ann, bob] = [await server.person(), await server.person()]
+    const phone = await deviceOf(network, ann)
+    await phone.sync.awaitInSync()
+    network.onRequest = (path) => (path.includes('logout') ? 'lose_answer' : 'pass')
+    await phone.session.signOut()
+    expect(await liveSessionsOf(ann)).toBe(1)
+    const told = answerTo('/api/logout/')
+    network.onRequest = () => 'pass'
+    await phone.session.signIn(bob)
+    await told
+    await phone.sync.awaitInSync()
+    expect(await liveSessionsOf(bob)).toBe(2)
+    expect(await firstValueFrom(phone.session.user$)).toMatchObject({ id: bob.id })
+  })
+
+  test('is told as soon as the network is back, with nobody signed in', async () => {
+    const ann = await server.person()
+    const phone = await deviceOf(network, ann)
+    await phone.sync.awaitInSync()
+    network.cut()
+    await phone.session.signOut()
+    network.mend()
+    await answerTo('/api/logout/')
+    expect(await liveSessionsOf(ann)).toBe(1)
+  })
+
+  /** The one of the device, and the one that the test itself has. */
+  const liveSessionsOf = async ({ id }: Person) =>
+    (await server.testDatabase.db('sessions').where({ user_id: id, revoked_at: null })).length
+
+  const answerTo = (wanted: string) =>
+    new Promise<void>((resolve) => {
+      network.onAnswer = (path) => {
+        if (path === wanted) resolve()
+      }
+    })
 })
 
 describe('two tabs', () => {

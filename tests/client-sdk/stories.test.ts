@@ -1,3 +1,4 @@
+import { getRxStorageMemory } from 'rxdb/plugins/storage-memory'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { SyncStatus } from '../../client-sdk/index.ts'
 import { startServer, type TestServer } from '../support/server.ts'
@@ -132,6 +133,94 @@ test('an edit that is pulled while a push of the same task is answered is not pa
   await phone.sync.awaitInSync()
   expect(await tasksOf(phone)).toEqual(await tasksOf(laptop))
   expect(await tasksOf(phone)).toMatchObject([{ title: 'Night ferry', completed: true }])
+})
+
+test('an older state that was under way during a push does not take the place of its outcome', async () => {
+  const ann = await server.person()
+  const phone = await deviceOf(network, ann)
+  const { id } = await phone.tasks.add({ title: 'Ferry' })
+  await phone.sync.awaitInSync()
+
+  // Before the server gets the push, it sends frames with what others have done. The frame with the
+  // outcome of the push is lost, so that nothing mends what these do.
+  network.onRequest = async (path, method): Promise<Fate> => {
+    if (method !== 'POST' || !path.includes('/tasks/')) return 'pass'
+    network.onRequest = () => 'pass'
+    await ann.call('PATCH', `/api/tasks/${id}/`, { description: 'With a cabin' })
+    await ann.call('POST', '/api/tasks/', { title: 'Train' })
+    await ann.call('POST', '/api/categories/', { name: 'Travel' })
+    await until(phone.categories.count().$, (count) => count === 1)
+    network.losesFrames = 1
+    return 'pass'
+  }
+  await (await phone.tasks.findOne(id).exec(true)).patch({ title: 'Night ferry' })
+  await until(phone.tasks.count().$, (count) => count === 2)
+  const outcome = { title: 'Night ferry', description: 'With a cabin' }
+  expect(await phone.tasks.findOne(id).exec()).toMatchObject(outcome)
+  await phone.sync.awaitInSync()
+  expect(await phone.tasks.findOne(id).exec()).toMatchObject(outcome)
+})
+
+describe('a device whose clock is off', () => {
+  const HOUR = 3_600_000
+
+  test('by an hour ahead, does not get its edits back as conflicts', async () => {
+    const ann = await server.person()
+    const conflicts: unknown[][] = []
+    const recording: typeof fetch = async (input, init) => {
+      const response = await fetch(input, init)
+      if (!String(input).endsWith('/push')) return response
+      const answer = (await response.clone().json()) as { conflicts: unknown[] }
+      conflicts.push(answer.conflicts)
+      return response
+    }
+    const now = () => Date.now() + HOUR
+    const phone = await deviceOf(network, ann, { now, fetch: recording })
+    const task = await phone.tasks.add({ title: 'Ferry' })
+    await phone.sync.awaitInSync()
+    await task.incrementalPatch({ title: 'Night ferry' })
+    await phone.sync.awaitInSync()
+    expect(conflicts).toEqual([[], []])
+    expect((await ann.call('GET', '/api/tasks/')).body.results).toEqual(await tasksOf(phone))
+  })
+
+  test('by an hour behind, wins a merge against an earlier edit', async () => {
+    const ann = await server.person()
+    let time = Date.now() - HOUR
+    const phone = await deviceOf(network, ann, { now: () => time })
+    const { id } = await phone.tasks.add({ title: 'Ferry' })
+    await phone.sync.awaitInSync()
+    network.cut()
+    await ann.call('PATCH', `/api/tasks/${id}/`, { title: 'Day ferry' })
+    server.clock.advance(60_000)
+    time += 60_000
+    await (await phone.tasks.findOne(id).exec(true)).patch({ title: 'Night ferry' })
+    network.mend()
+    phone.sync.resume()
+    await phone.sync.awaitInSync()
+    expect(await tasksOf(phone)).toMatchObject([{ title: 'Night ferry' }])
+    expect((await ann.call('GET', '/api/tasks/')).body.results).toEqual(await tasksOf(phone))
+  })
+
+  test('hears of it in a tab that asks the server nothing', async () => {
+    const ann = await server.person()
+    const tab = (number: number) => ({
+      name: `clock-${ann.id}`,
+      multiInstance: true,
+      now: () => Date.now() + HOUR,
+      // RxDB refuses to open a database twice on what it takes for one storage.
+      storage: { ...getRxStorageMemory(), name: `memory-${number}` },
+    })
+    await shut(await deviceOf(network, ann, tab(1)))
+    network.cut()
+    const first = await device(network, tab(1))
+    const second = await device(network, tab(2))
+    network.mend()
+    second.sync.resume()
+    await until(first.sync.status$, (status) => status === 'synced')
+    const { created_at } = await first.tasks.add({ title: 'Ferry' })
+    expect(Date.parse(created_at)).toBeLessThanOrEqual(Date.now())
+  })
 })
 
 describe('one poisoned row among a thousand', () => {

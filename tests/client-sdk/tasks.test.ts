@@ -11,10 +11,12 @@ afterAll(() => server.stop())
 
 const AT = '2026-11-22T08:30:00.000Z'
 const offlineAt = async (moment = AT) => {
-  const clock = { now: Date.parse(moment) }
+  const clock = { now: Date.now() }
   const ann = await server.person()
   const phone = await deviceOf(server, ann, { now: () => clock.now })
+  await phone.sync.awaitInSync()
   phone.sync.pause()
+  clock.now = Date.parse(moment)
   return { phone, clock }
 }
 

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { expect, test } from 'vitest'
 import * as z from 'zod'
+import { rxSchema } from '../../client-sdk/rx-schema.ts'
 import {
   accounts,
   checkpointSchema,
@@ -22,14 +23,27 @@ const WIRE = {
   problems: 'c5dbc6cf8405',
 }
 
+/** What devices keep, by resource, version and revision. */
+const KEPT = {
+  'categories@0.0': '60581ef4f410',
+  'profile@0.0': 'e4e348fac920',
+  'tasks@0.0': '26076190e713',
+  'conflicts@0.0': '92d39f6ee830',
+}
+
 const REMEDY = `
 What clients send or receive has changed. Ask whether a client of the last release could go on
 reading and writing:
 - if it could (a field that may be left out, a message, a wider limit), pin the new fingerprint;
-- if it could not, first raise the \`version\` of the resource, so that old clients are told (426)
-  rather than broken. Accounts and problems have no version: keep their old form working.
+- if it could not, first raise the \`version\` of the resource and begin its \`revision\` at 0 again,
+  so that old clients are told (426) rather than broken. Accounts and problems have no version: keep their old form working.
 Tell of it in CHANGELOG.md either way. (A new release of zod may write its schemas in another way;
 then, and only then, a fingerprint changes with nothing else.)`
+
+const KEPT_REMEDY = `
+What a device keeps has changed: it would not open what it has under the same version and revision.
+Raise the \`revision\` of the resource, unless its \`version\` has just been raised, and write a line
+for it in place of the old one. Documents are brought into the new form by client-sdk/migration.ts.`
 
 test('what is on the wire is what its version promises', () => {
   const found = {
@@ -46,6 +60,14 @@ test('what is on the wire is what its version promises', () => {
   expect(found, REMEDY).toEqual(WIRE)
 })
 
+test('what a device keeps is what its version and revision promise', () => {
+  const found = Object.values<Resource>(resources).map((resource) => [
+    `${resource.name}@${resource.version}.${resource.revision}`,
+    fingerprint(keptOf(resource)),
+  ])
+  expect(Object.fromEntries(found), KEPT_REMEDY).toEqual(KEPT)
+})
+
 const { tasks } = resources
 test.each<[string, Resource]>([
   ['another field', { ...tasks, document: tasks.document.extend({ mood: z.string() }) }],
@@ -59,10 +81,37 @@ test.each<[string, Resource]>([
   expect(fingerprint(wireOf(changed))).not.toBe(fingerprint(wireOf(tasks)))
 })
 
+test.each<[string, Resource]>([
+  ['another field', { ...tasks, ...withFields({ ...tasks.fields, mood: tasks.fields.title }) }],
+  ['a field less', { ...tasks, ...withFields({ title: tasks.fields.title }) }],
+  ['a field that may be null', { ...tasks, fields: withTitle({ nullable: true }) }],
+  ['another choice', { ...tasks, fields: reordered('priority') }],
+])('%s is kept in another form', (_what, changed) => {
+  expect(fingerprint(keptOf(changed))).not.toBe(fingerprint(keptOf(tasks)))
+})
+
+test('a new description of a field is not', () => {
+  const changed = { ...tasks, fields: withTitle({ description: 'What to do.' }) }
+  expect(fingerprint(keptOf(changed))).toBe(fingerprint(keptOf(tasks)))
+})
+
 /** What is sent and received, and what both ends compute from it (see settle.ts). */
 function wireOf({ document, create, patch, put, initial, stamps, fields }: Resource): object {
   const choices = Object.entries(fields).map(([name, { values }]) => [name, values])
   return { ...jsonSchemas({ document, create, patch, put }), initial, stamps, choices }
+}
+
+/** RxDB's schema, which has to be the same under the same number. */
+function keptOf(resource: Resource): object {
+  return rxSchema({ ...resource, version: 0, revision: 0 })
+}
+
+function withFields(fields: Resource['fields']): Pick<Resource, 'fields' | 'fieldNames'> {
+  return { fields, fieldNames: Object.keys(fields) }
+}
+
+function withTitle(change: Partial<Resource['fields'][string]>): Resource['fields'] {
+  return { ...tasks.fields, title: { ...tasks.fields.title, ...change } }
 }
 
 function jsonSchemas(schemas: Readonly<Record<string, z.ZodType>>): object {

@@ -288,7 +288,7 @@ describe('web apps on other origins', () => {
     expect(called.status).toBe(201)
     expect(called.headers.get('access-control-allow-origin')).toBe(origin)
     expect(listOf(called.headers, 'access-control-expose-headers')).toEqual(
-      expect.arrayContaining(['etag', 'location', 'retry-after', 'x-request-id']),
+      expect.arrayContaining(['date', 'etag', 'location', 'retry-after', 'x-request-id']),
     )
     expect(listOf(called.headers, 'vary')).toContain('origin')
   })
