@@ -3,9 +3,15 @@ import { ensureInstalled, fail, production } from './install.mjs'
 import { stopWithParent } from './parent.mjs'
 
 ensureInstalled()
+if (!production) await buildWhatIsStale()
 const { runFromEnvironment } = await load()
 stopWithParent()
 await runFromEnvironment()
+
+async function buildWhatIsStale() {
+  const { ensureWebApp } = await import('../examples/web/build.mjs')
+  await ensureWebApp()
+}
 
 async function load() {
   if (!production) {

@@ -20,6 +20,7 @@ import { beginRequests } from './http/requests.ts'
 import { restOperations } from './http/rest.ts'
 import { crossOrigin, redirectToHttps, securityHeaders } from './http/security.ts'
 import { swaggerUi } from './http/swagger-ui.ts'
+import { webApp } from './http/web-app.ts'
 import type { Log } from './log.ts'
 import { createFollowers, type Followers } from './realtime/followers.ts'
 import type { Hints } from './realtime/hints.ts'
@@ -96,6 +97,7 @@ export function createApp({
   })
   app.use('/replication', refuseOutdated(Object.values<Resource>(resources)))
   app.use(swaggerUi())
+  app.use(webApp(publicUrl))
   app.use(notFound)
   app.use(answerProblems(log))
   return { express: app, operations, store, accounts, sessions, followers, streams }

@@ -70,9 +70,11 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
       'yaml',
       'node:buffer',
       'node:crypto',
+      'node:fs',
       'node:http',
       'node:net',
       'node:path',
+      'node:url',
     ],
     types: [
       'server/sync/store.ts',
@@ -105,6 +107,18 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
     ],
     types: ['protocol/live.ts', 'protocol/replication.ts', 'protocol/resource.ts'],
   },
+  'examples/web': {
+    values: [
+      'client-sdk/index.ts',
+      'client-sdk/dexie.ts',
+      'client-sdk/react.ts',
+      'examples/web/styles/',
+      'preact',
+      'preact/hooks',
+      'rxdb',
+      'rxjs',
+    ],
+  },
   server: {
     values: [
       'protocol/index.ts',
@@ -119,7 +133,7 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
   },
 }
 
-const files = ['protocol', 'server', 'migrations', 'client-sdk'].flatMap(sourcesIn)
+const files = ['protocol', 'server', 'migrations', 'client-sdk', 'examples'].flatMap(sourcesIn)
 
 test.each(Object.keys(ALLOWED))('%s imports only what it may', (folder) => {
   const own = files.filter((file) => path.posix.dirname(file) === folder)
@@ -219,7 +233,7 @@ test('files are named in kebab-case', () => {
   expect(['Store.ts', 'rowsOf.ts', 'rows_of.ts', 'rows-.ts'].filter(isKebab)).toEqual([])
 })
 
-const isKebab = (name: string) => /^[a-z0-9]+(-[a-z0-9]+)*(\.test)?\.ts$/.test(name)
+const isKebab = (name: string) => /^[a-z0-9]+(-[a-z0-9]+)*(\.test)?\.tsx?$/.test(name)
 
 function isDrawer(file: string): boolean {
   return file.split('/').some((part) => /^(utils?|helpers?|common|types|lib|misc)(\.|$)/.test(part))
@@ -227,7 +241,7 @@ function isDrawer(file: string): boolean {
 
 function sourcesIn(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: 'utf8' })
-    .filter((file) => /(?<!\.d)\.ts$/.test(file) && !/node_modules|^dist\b/.test(file))
+    .filter((file) => /(?<!\.d)\.tsx?$/.test(file) && !/node_modules|^dist\b/.test(file))
     .map((file) => `${folder}/${file.replaceAll(path.sep, '/')}`)
 }
 

@@ -1,0 +1,73 @@
+import { useState } from 'preact/hooks'
+import { ClientError, type User } from '../../client-sdk/index.ts'
+import { useClient } from './client-context.ts'
+import { Dialog } from './dialog.tsx'
+
+export function AccountMenu({ user }: { user: User }) {
+  const { session } = useClient()
+  const [isAsking, setIsAsking] = useState(false)
+
+  async function signOut(keepData?: boolean) {
+    setIsAsking(false)
+    try {
+      await session.signOut(keepData === undefined ? {} : { keepData })
+    } catch (error) {
+      if (!(error instanceof ClientError && error.code === 'unsent_edits')) throw error
+      setIsAsking(true)
+    }
+  }
+
+  return (
+    <>
+      <button type="button" class="avatar" aria-label="Account" popovertarget="account">
+        {[...user.username][0]!.toUpperCase()}
+      </button>
+      <div id="account" popover="auto" class="menu">
+        <p class="who">
+          Signed in as <strong>{user.username}</strong>
+        </p>
+        <dl class="keys">
+          <dt>
+            <kbd>N</kbd>
+          </dt>
+          <dd>New task</dd>
+          <dt>
+            <kbd>/</kbd>
+          </dt>
+          <dd>Search</dd>
+          <dt>
+            <kbd>↑</kbd> <kbd>↓</kbd>
+          </dt>
+          <dd>Go along the list; on a handle, move the task</dd>
+        </dl>
+        <button
+          type="button"
+          popovertarget="account"
+          popovertargetaction="hide"
+          onClick={() => signOut()}
+        >
+          Sign out
+        </button>
+      </div>
+      {isAsking && (
+        <Dialog title="Unsent changes" onCancel={() => setIsAsking(false)}>
+          <p>
+            Some of your changes are not on the server yet. They can wait on this device until you
+            sign in again.
+          </p>
+          <div class="actions is-stacked">
+            <button type="button" class="primary" onClick={() => signOut(true)}>
+              Keep them on this device
+            </button>
+            <button type="button" class="danger" onClick={() => signOut(false)}>
+              Discard them
+            </button>
+            <button type="button" onClick={() => setIsAsking(false)}>
+              Cancel
+            </button>
+          </div>
+        </Dialog>
+      )}
+    </>
+  )
+}

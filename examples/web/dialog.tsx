@@ -1,0 +1,34 @@
+import type { ComponentChildren } from 'preact'
+import { useId, useLayoutEffect, useRef } from 'preact/hooks'
+
+interface DialogProps {
+  title: string
+  /** Escape. */
+  onCancel: () => void
+  children: ComponentChildren
+}
+
+/** A modal dialog: the browser keeps the focus in it, and puts it back where it was. */
+export function Dialog({ title, onCancel, children }: DialogProps) {
+  const id = useId()
+  const dialog = useRef<HTMLDialogElement>(null)
+  useLayoutEffect(() => {
+    const element = dialog.current!
+    element.showModal()
+    // Before it is taken out of the document: only then the focus goes back.
+    return () => element.close()
+  }, [])
+  return (
+    <dialog
+      ref={dialog}
+      aria-labelledby={id}
+      onCancel={(event) => {
+        event.preventDefault()
+        onCancel()
+      }}
+    >
+      <h2 id={id}>{title}</h2>
+      {children}
+    </dialog>
+  )
+}

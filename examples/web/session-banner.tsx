@@ -1,0 +1,59 @@
+import { useState } from 'preact/hooks'
+import { ClientError, type User } from '../../client-sdk/index.ts'
+import { useSyncStatus } from '../../client-sdk/react.ts'
+import { useClient } from './client-context.ts'
+import { spoken } from './sign-in.tsx'
+import { TextField } from './text-field.tsx'
+
+/** When the server has ended the session, or no longer speaks with this version of the app. */
+export function SessionBanner({ user }: { user: User }) {
+  const client = useClient()
+  const { status } = useSyncStatus(client)
+  const [fault, setFault] = useState('')
+
+  async function submit(event: SubmitEvent) {
+    event.preventDefault()
+    const form = new FormData(event.currentTarget as HTMLFormElement)
+    try {
+      const password = String(form.get('password') ?? '')
+      await client.session.signIn({ username: user.username, password })
+      setFault('')
+    } catch (error) {
+      if (!(error instanceof ClientError)) throw error
+      setFault(spoken(error))
+    }
+  }
+
+  if (status === 'signed_out')
+    return (
+      <div role="alert" class="banner">
+        <p>Your session has ended. Sign in to send your changes.</p>
+        <form onSubmit={submit}>
+          <input type="hidden" name="username" autocomplete="username" value={user.username} />
+          <TextField
+            label="Password"
+            name="password"
+            type="password"
+            autocomplete="current-password"
+            required
+            errors={fault ? [fault] : undefined}
+          />
+          <button type="submit" class="primary">
+            Sign in
+          </button>
+        </form>
+      </div>
+    )
+  if (status === 'outdated')
+    return (
+      <div role="alert" class="banner">
+        <p>
+          The server needs a newer version of this app. What you change here is kept until then.
+        </p>
+        <button type="button" class="primary" onClick={() => location.reload()}>
+          Update now
+        </button>
+      </div>
+    )
+  return null
+}

@@ -1,0 +1,42 @@
+import { useRef } from 'preact/hooks'
+import type { Task } from '../../client-sdk/index.ts'
+import { useClient } from './client-context.ts'
+import { Icon } from './icon.tsx'
+import { placeOf, Rows } from './rows.tsx'
+
+/** Deleted tasks, which can be brought back. */
+export function Trash({ tasks }: { tasks: readonly Task[] }) {
+  const client = useClient()
+  const list = useRef<HTMLUListElement>(null)
+  return (
+    <Rows
+      label="Tasks"
+      list={list}
+      items={tasks}
+      row={({ id, title }, index) => (
+        <li
+          key={id}
+          class="row"
+          data-id={id}
+          aria-label={title}
+          {...placeOf(index, tasks.length)}
+          style={{ '--at': index }}
+        >
+          <span class="what is-plain">
+            <span class="open">{title}</span>
+          </span>
+          <button
+            type="button"
+            class="restore"
+            data-control="restore"
+            aria-label={`Restore ${title}`}
+            onClick={() => client.tasks.restore(id)}
+          >
+            <Icon name="restore" />
+            Restore
+          </button>
+        </li>
+      )}
+    />
+  )
+}

@@ -1,0 +1,101 @@
+import { createHash } from 'node:crypto'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import express, { type Request, type Router } from 'express'
+import helmet from 'helmet'
+import { Problem } from '../../protocol/index.ts'
+
+interface File {
+  /** The forms that a browser may take it in, by encoding. */
+  forms: ReadonlyMap<string, Buffer>
+  etag: string
+  cacheControl: string
+}
+
+const PAGE = '/'
+const HASHED = /-[0-9A-Z]{8}\.\w+$/
+const ENDINGS = { br: '.br', gzip: '.gz' }
+const ALLOW = 'GET, HEAD'
+
+/**
+ * The web app, as `npm run build` made it. What there is to serve is read once, at the start: no path
+ * of a request ever becomes one of the file system, and a build under way changes nothing here.
+ */
+export function webApp(publicUrl?: string, folder = builtFolder()): Router {
+  const router = express.Router()
+  const files = folder ? readFiles(folder) : new Map<string, File>()
+  const guard = helmet.contentSecurityPolicy({ useDefaults: false, directives: csp(publicUrl) })
+  router.use((req, res, next) => {
+    const file = files.get(req.path)
+    if (!file) return next()
+    if (!['GET', 'HEAD'].includes(req.method))
+      throw new Problem('method_not_allowed', `Use ${ALLOW}.`, { headers: { Allow: ALLOW } })
+    guard(req, res, (error) => {
+      if (error) return next(error)
+      const encoding = ['br', 'gzip'].find((one) => file.forms.has(one) && accepts(req, one))
+      if (encoding) res.set('Content-Encoding', encoding)
+      res
+        .vary('Accept-Encoding')
+        .set('Cache-Control', file.cacheControl)
+        .set('ETag', `"${file.etag}${encoding ? `-${encoding}` : ''}"`)
+        .type(req.path === PAGE ? 'html' : path.extname(req.path))
+        .send(file.forms.get(encoding ?? 'identity'))
+    })
+  })
+  if (files.size === 0)
+    router.get(PAGE, () => {
+      const remedy = 'Run `npm run build`, and start the server again.'
+      throw new Problem('not_found', `The web app is not built. ${remedy} The API is there.`)
+    })
+  return router
+}
+
+/** Beside the built server, or where the build puts it, seen from the sources. */
+function builtFolder(): string | undefined {
+  return ['../../web', '../../dist/web']
+    .map((folder) => fileURLToPath(new URL(folder, import.meta.url)))
+    .find((folder) => existsSync(path.join(folder, 'index.html')))
+}
+
+function readFiles(folder: string): Map<string, File> {
+  const names = readdirSync(folder)
+  const files = new Map<string, File>()
+  for (const name of names.filter((one) => !/\.(br|gz|draft)$/.test(one))) {
+    const bytes = readFileSync(path.join(folder, name))
+    const forms = new Map([['identity', bytes]])
+    for (const [encoding, ending] of Object.entries(ENDINGS)) {
+      const form = path.join(folder, name + ending)
+      if (existsSync(form)) forms.set(encoding, readFileSync(form))
+    }
+    files.set(name === 'index.html' ? PAGE : `/${name}`, {
+      forms,
+      etag: createHash('sha256').update(bytes).digest('base64url').slice(0, 16),
+      cacheControl: HASHED.test(name) ? 'public, max-age=31536000, immutable' : 'no-cache',
+    })
+  }
+  return files
+}
+
+const accepts = (req: Request, encoding: string) => req.acceptsEncodings(encoding) !== false
+
+/** Older browsers do not count websockets of the same host as `'self'`. */
+function csp(publicUrl: string | undefined) {
+  const sockets = ({ headers }: { headers: Request['headers'] }) => {
+    const host = publicUrl ? new URL(publicUrl).host : (headers.host ?? '')
+    // HTTP/1.0 may name anything, or nothing.
+    return /^[\w.:[\]-]+$/.test(host) ? `ws://${host} wss://${host}` : "'self'"
+  }
+  return {
+    defaultSrc: ["'none'"],
+    scriptSrc: ["'self'"],
+    styleSrc: ["'self'"],
+    imgSrc: ["'self'", 'data:'],
+    connectSrc: ["'self'", sockets],
+    manifestSrc: ["'self'"],
+    workerSrc: ["'self'"],
+    baseUri: ["'none'"],
+    formAction: ["'self'"],
+    frameAncestors: ["'none'"],
+  }
+}
