@@ -1,0 +1,150 @@
+import { fileURLToPath } from 'node:url'
+import type { BrowserContext, BrowserContextOptions, ConsoleMessage } from 'playwright-core'
+import { afterAll, afterEach, expect, test } from 'vitest'
+import { openBrowser } from '../support/browser.ts'
+import { type Caller, callerTo, type Person, type TestServer } from '../support/server.ts'
+import { eventually, Tab } from './tab.ts'
+
+export const PHONE = { width: 390, height: 844 }
+export const DESKTOP = { width: 1280, height: 800 }
+
+const BUILD = new URL('../../examples/web/build.mjs', import.meta.url).href
+const SCREENSHOTS = fileURLToPath(new URL('screenshots', import.meta.url))
+const PATIENCE_MS = 15_000
+
+/** One for each file of tests. */
+const browser = await openBrowser()
+if (browser) await buildWebApp()
+afterAll(() => browser?.close())
+
+/** A test in a browser. Where there is none, which is said aloud, it is left out; in CI it fails. */
+export const story = test.runIf(browser)
+
+const devices = new Set<Device>()
+afterEach(async () => {
+  const faults = [...devices].flatMap((device) => device.faults)
+  await Promise.all([...devices].map((device) => device.close()))
+  devices.clear()
+  expect(faults).toEqual([])
+})
+
+export interface DeviceOptions
+  extends Pick<BrowserContextOptions, 'viewport' | 'colorScheme' | 'hasTouch' | 'reducedMotion'> {
+  /** With a clock that can be moved: `context.clock`. */
+  movableClock?: boolean
+}
+
+/** A browser with its own storage and its own network, closed with the test. */
+export class Device {
+  readonly context: BrowserContext
+  /** What went wrong in any tab without anybody seeing it. */
+  readonly faults: string[] = []
+  private readonly url: string
+
+  constructor(context: BrowserContext, url: string) {
+    this.context = context
+    this.url = url
+    context.setDefaultTimeout(PATIENCE_MS)
+    context.on('weberror', (fault) => {
+      const { stack, message } = fault.error()
+      this.faults.push(stack || message)
+    })
+    context.on('console', (message) => {
+      if (isFault(message)) this.faults.push(`${message.text()} (${message.location().url})`)
+    })
+  }
+
+  /** Opens the app in one more tab. */
+  async openTab(): Promise<Tab> {
+    const tab = new Tab(await this.context.newPage())
+    await tab.page.goto(this.url)
+    return tab
+  }
+
+  goOffline(): Promise<void> {
+    return this.context.setOffline(true)
+  }
+
+  comeBack(): Promise<void> {
+    return this.context.setOffline(false)
+  }
+
+  async close(): Promise<void> {
+    await this.context.close()
+  }
+}
+
+export async function openDevice(
+  server: Pick<TestServer, 'url'>,
+  { movableClock = false, ...options }: DeviceOptions = {},
+): Promise<Device> {
+  const context = await browser!.newContext({ viewport: DESKTOP, ...options })
+  if (movableClock) await context.clock.install()
+  const device = new Device(context, server.url)
+  devices.add(device)
+  return device
+}
+
+/** A tab in which this person has signed in, on a device of their own. */
+export async function signedIn(
+  server: Pick<TestServer, 'url'>,
+  person: Person,
+  options: DeviceOptions = {},
+): Promise<{ device: Device; tab: Tab }> {
+  const device = await openDevice(server, options)
+  const tab = await device.openTab()
+  await tab.signIn(person)
+  await tab.hasStatus('Synced')
+  return { device, tab }
+}
+
+/** Until the server has exactly these tasks, in this person's order. */
+export async function areSaved(
+  server: TestServer,
+  person: Person,
+  ...titles: string[]
+): Promise<void> {
+  await eventually(() => titlesOnServer(server, person)).toEqual(titles)
+}
+
+/** What the server has, by REST, in this person's order. */
+export async function titlesOnServer(server: TestServer, person: Person): Promise<string[]> {
+  const call = await signInByRest(server, person)
+  const { body } = await call('GET', '/api/tasks/?ordering=position&page_size=100')
+  return body.results.map(({ title }: { title: string }) => title)
+}
+
+/** With a token of now, whatever has become of the person's first one. */
+export async function signInByRest(server: TestServer, person: Person): Promise<Caller> {
+  const { username, password } = person
+  const { access } = (await server.call('POST', '/api/token/', { username, password })).body
+  return callerTo(server.url, { authorization: `Bearer ${access}` })
+}
+
+/** Unless what is there is newer than its sources. */
+async function buildWebApp(): Promise<void> {
+  const { ensureWebApp } = (await import(BUILD)) as { ensureWebApp(): Promise<void> }
+  await ensureWebApp()
+}
+
+/** Kept for people to look at: when nothing moves any more, or at once. */
+export async function photograph(tab: Tab, name: string, atOnce = false): Promise<void> {
+  const { width } = tab.page.viewportSize()!
+  if (!atOnce) await tab.standsStill()
+  await tab.page.screenshot({ path: `${SCREENSHOTS}/${name}-${width}.png` })
+}
+
+/** The browser's own notes on a network that is away, or on a token that is renewed, are no faults. */
+function isFault(message: ConsoleMessage): boolean {
+  return message.type() === 'error' && !NOTES.test(message.text())
+}
+
+const NOTES = new RegExp(
+  [
+    /^Failed to load resource: net::ERR_(INTERNET|CONNECTION|EMPTY_RESPONSE|NETWORK_CHANGED)/,
+    /^Failed to load resource: the server responded with a status of (400|401|503)/,
+    /^WebSocket connection to '[^']*' failed/,
+  ]
+    .map(({ source }) => source)
+    .join('|'),
+)
