@@ -57,7 +57,7 @@ export interface ReplicaOptions {
  */
 export class Replica {
   readonly name: string
-  /** Everything has been pulled up to where the frames go on. */
+  /** Everything up to where the frames go on is here, and kept. */
   readonly isComplete$ = new BehaviorSubject(false)
   /** While the very first pull lasts. */
   readonly progress$ = new BehaviorSubject<Progress | undefined>(undefined)
@@ -70,6 +70,8 @@ export class Replica {
   private readonly state: RxReplicationState<PushedDocument, Checkpoint>
   private frames: { seq: number; documents: WireDocument[] }[] = []
   private gaps = 0
+  /** Everything has been fetched up to where the frames go on. */
+  private isFetched = false
   private isAsked = false
 
   constructor(options: ReplicaOptions) {
@@ -114,6 +116,7 @@ export class Replica {
   look(): void {
     this.gaps++
     this.frames = []
+    this.isFetched = false
     this.isComplete$.next(false)
     this.ask()
   }
@@ -162,7 +165,7 @@ export class Replica {
 
   private async page(token: string, checkpoint: Checkpoint | undefined, limit: number) {
     this.isAsked = false
-    if (this.isComplete$.value) return this.fromFrames(checkpoint)
+    if (this.isFetched) return this.fromFrames(checkpoint)
     const { gaps } = this
     if (!checkpoint) this.progress$.next({ done: 0, total: await this.count(token) })
     const { id, lwt } = checkpoint ?? { id: '', lwt: 0 }
@@ -175,10 +178,17 @@ export class Replica {
     if (isLast && gaps === this.gaps) {
       const { lwt } = page.checkpoint
       this.frames = this.frames.filter(({ seq }) => seq > lwt)
-      this.isComplete$.next(true)
+      this.isFetched = true
       if (this.frames.length > 0) this.ask()
+      void this.completeWhenKept(gaps)
     }
     return page
+  }
+
+  /** The last page is still on its way into the storage. */
+  private async completeWhenKept(gaps: number): Promise<void> {
+    await this.state.internalReplicationState?.streamQueue.down
+    if (gaps === this.gaps) this.isComplete$.next(true)
   }
 
   /** What the frames have brought, each document as it came last. */

@@ -1,5 +1,13 @@
 import type { RxCollection, RxDatabase } from 'rxdb'
-import { BehaviorSubject, combineLatest, debounceTime, map, merge, Subscription } from 'rxjs'
+import {
+  BehaviorSubject,
+  combineLatest,
+  debounceTime,
+  map,
+  merge,
+  Subscription,
+  throttleTime,
+} from 'rxjs'
 import { follow } from '../protocol/follow.ts'
 import type { Frame } from '../protocol/live.ts'
 import type { Api } from './api.ts'
@@ -25,6 +33,9 @@ export interface ReplicationOptions {
   pollInterval: number
   lastSyncedAt: string | null
 }
+
+/** Counting reads the storage, which has enough to do while somebody types. */
+const COUNT_MS = 100
 
 /** Keeps a person's documents equal to the server's, in the one tab that does so for all. */
 export class Replication {
@@ -132,7 +143,10 @@ export class Replication {
     const progress$ = combineLatest(this.replicas.map(({ progress$ }) => progress$))
     const changed$ = merge(...this.replicas.map(({ changed$ }) => changed$))
     const watching = new Subscription()
-    watching.add(changed$.subscribe(() => void this.count()))
+    const seldom$ = changed$.pipe(
+      throttleTime(COUNT_MS, undefined, { leading: true, trailing: true }),
+    )
+    watching.add(seldom$.subscribe(() => void this.count()))
     watching.add(
       complete$.subscribe((all) => {
         if (all.every(Boolean)) this.isComplete$.next(true)

@@ -60,10 +60,13 @@ export class Session {
    * @throws ClientError `signed_out`, or `unreachable` and the like, after which the session goes on
    */
   async token(refused?: string): Promise<string> {
+    const known = this.kept$.value
+    // From memory: a read of the storage waits behind the writes of a sync.
+    if (known && this.isGood(known, refused)) return known.access
     const kept = await this.store.read()
     if (!kept || kept.ended) throw this.over(kept)
     if (kept.access !== this.kept$.value?.access) this.kept$.next(kept)
-    if (kept.access !== refused && kept.expires_at - this.now() > RENEW_AHEAD_MS) return kept.access
+    if (this.isGood(kept, refused)) return kept.access
     this.renewal ??= exclusively(`${this.name} token`, () => this.renew(refused)).finally(() => {
       this.renewal = undefined
     })
@@ -74,7 +77,7 @@ export class Session {
     // Another tab may have done it meanwhile.
     const kept = await this.store.read()
     if (!kept || kept.ended) throw this.over(kept)
-    if (kept.access !== refused && kept.expires_at - this.now() > RENEW_AHEAD_MS) return kept.access
+    if (this.isGood(kept, refused)) return kept.access
     const body = { refresh: kept.refresh }
     try {
       // If this answer is lost, the same refresh token buys it again.
@@ -92,6 +95,10 @@ export class Session {
       await this.store.write(ended)
       throw this.over(ended)
     }
+  }
+
+  private isGood({ access, ended, expires_at }: StoredSession, refused?: string): boolean {
+    return !ended && access !== refused && expires_at - this.now() > RENEW_AHEAD_MS
   }
 
   private async keep(user: User, pair: TokenPair): Promise<StoredSession> {

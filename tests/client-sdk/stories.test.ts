@@ -1,4 +1,7 @@
-import { getRxStorageMemory } from 'rxdb/plugins/storage-memory'
+import { randomUUID } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
+import { getRxStorageMemory, type RxStorageMemory } from 'rxdb/plugins/storage-memory'
+import { filter, firstValueFrom, switchMap } from 'rxjs'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { SyncStatus } from '../../client-sdk/index.ts'
 import { startServer, type TestServer } from '../support/server.ts'
@@ -356,6 +359,23 @@ describe('the status', () => {
   })
 })
 
+test('a device is synced no sooner than what came is kept', async () => {
+  const ann = await server.person()
+  const rows = Array.from({ length: 900 }, (_, i) => ({
+    newDocumentState: { id: randomUUID(), title: `Task ${i}` },
+  }))
+  await ann.call('POST', '/replication/tasks/0/push', rows)
+  const phone = await device(network, { storage: slowStorage() })
+  const counted = firstValueFrom(
+    phone.sync.status$.pipe(
+      filter((status) => status === 'synced'),
+      switchMap(() => phone.tasks.count().exec()),
+    ),
+  )
+  await phone.session.signIn(ann)
+  expect(await counted).toBe(900)
+})
+
 describe('without websockets', () => {
   test('a device asks from time to time', async () => {
     const ann = await server.person()
@@ -397,3 +417,20 @@ test('with a live connection, a device asks for nothing that frames bring', asyn
 })
 
 const oneTurn = () => new Promise((resolve) => setTimeout(resolve, 1))
+
+/** Takes its time over each write, as a phone does. */
+function slowStorage(): RxStorageMemory {
+  const storage = getRxStorageMemory()
+  return {
+    ...storage,
+    async createStorageInstance(params) {
+      const instance = await storage.createStorageInstance(params)
+      const bulkWrite = instance.bulkWrite.bind(instance)
+      instance.bulkWrite = async (...args) => {
+        await pause(50)
+        return bulkWrite(...args)
+      }
+      return instance
+    },
+  }
+}
