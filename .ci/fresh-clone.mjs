@@ -40,6 +40,7 @@ try {
   const { results } = await call('/api/tasks/?search=ferry', undefined, await signIn())
   assert.deepEqual(results, [made])
   assert.match(await (await fetch(`${url}/api/docs/`)).text(), /swagger-ui/)
+  assert.match(await (await fetch(url)).text(), /<title>Tasktide/)
   await stop(server)
   console.log('built, started, used, restarted: the task is there')
 } finally {

@@ -84,7 +84,7 @@ export async function runFromEnvironment(
       process.exit(1)
     })
     await afterStart?.(server)
-    log.info(`Tasktide ${version()} listens at ${server.url} (try it at ${server.url}/api/docs/)`)
+    log.info(`Tasktide ${version()} listens at ${server.url} (its API: ${server.url}/api/docs/)`)
   })
 }
 

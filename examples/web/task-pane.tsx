@@ -1,5 +1,6 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type { Category, Task, TaskDocument } from '../../client-sdk/index.ts'
+import { useSyncStatus } from '../../client-sdk/react.ts'
 import { CategoryDialog } from './category-dialog.tsx'
 import { useClient } from './client-context.ts'
 import { deletedTasks } from './deleted-tasks.ts'
@@ -51,6 +52,8 @@ export function TaskPane({ view, tasks, categories, today, onDone }: TaskPanePro
   )
   const thrownAway = filtered(deleted, filter)
   const count = view.id === 'trash' ? thrownAway.length : shown.length
+  // Before the first sync there may be tasks that are not here yet.
+  const isFetched = useSyncStatus(client).last_synced_at !== null
   const isFiltered = filter.search.trim() !== '' || filter.priority !== ''
   const edited = tasks.find(({ id }) => id === editing)
   const categoriesById = useMemo(
@@ -141,7 +144,7 @@ export function TaskPane({ view, tasks, categories, today, onDone }: TaskPanePro
           onDelete={remove}
         />
       )}
-      {count === 0 && (
+      {count === 0 && isFetched && (
         <EmptyView
           text={isFiltered ? ['Nothing found', 'Other words, or another view?'] : view.empty}
         />

@@ -1,4 +1,3 @@
-import path from 'node:path'
 import express, { type Router } from 'express'
 import helmet from 'helmet'
 import absolutePath from 'swagger-ui-dist/absolute-path.js'
@@ -21,7 +20,7 @@ export function swaggerUi(): Router {
   })
   for (const file of ['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png'])
     router.get(`${PATH}/${file}`, (_req, res) => {
-      res.sendFile(path.join(absolutePath(), file), { maxAge: '1h', acceptRanges: false })
+      res.sendFile(file, { root: absolutePath(), maxAge: '1h', acceptRanges: false })
     })
   router.all([PATH, `${PATH}/*file`], (req) => {
     const allow = 'GET, HEAD'

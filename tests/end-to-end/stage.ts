@@ -29,7 +29,7 @@ afterEach(async () => {
 })
 
 export interface DeviceOptions
-  extends Pick<BrowserContextOptions, 'viewport' | 'colorScheme' | 'hasTouch' | 'reducedMotion'> {
+  extends Pick<BrowserContextOptions, 'viewport' | 'hasTouch' | 'reducedMotion'> {
   /** With a clock that can be moved: `context.clock`. */
   movableClock?: boolean
 }

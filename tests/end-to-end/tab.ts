@@ -95,10 +95,8 @@ export class Tab {
     await eventually(() => this.titles()).toEqual(titles)
   }
 
-  async hasStatus(text: string | RegExp): Promise<void> {
-    await eventually(() => this.chip.innerText()).toMatch(
-      typeof text === 'string' ? new RegExp(`^${text}$`) : text,
-    )
+  async hasStatus(text: string): Promise<void> {
+    await eventually(() => this.chip.innerText()).toBe(text)
   }
 
   /** How many pixels of the sync state do not fit into its place. */

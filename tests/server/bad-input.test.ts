@@ -475,7 +475,6 @@ describe('a path', () => {
   })
 
   test.each([
-    '/',
     '/api',
     '/api/',
     '/api/task/',
