@@ -87,7 +87,7 @@ export class Account {
     this.options = options
     this.api = options.api
     this.rejections = new Rejections(database as unknown as RxDatabase)
-    this.connection = new Connection(options.session)
+    this.connection = new Connection(options.session, user.id)
     this.state$ = new BehaviorSubject<SyncState>({
       status: 'connecting',
       pending: 0,

@@ -27,14 +27,20 @@ export class Connection {
   readonly error$ = new Subject<ClientError>()
   readonly isOpen$
   private readonly session: Session
+  readonly user: string
   private readonly retry$ = new Subject<void>()
   private timer: ReturnType<typeof setTimeout> | undefined
   private failures = 0
 
-  constructor(session: Session) {
+  /** @param user whose requests these are, and whose tokens they take */
+  constructor(session: Session, user: string) {
     this.session = session
+    this.user = user
     this.isOpen$ = combineLatest([this.isOutdated$, this.isPaused$, session.kept$]).pipe(
-      map(([outdated, paused, kept]) => !outdated && !paused && kept !== undefined && !kept.ended),
+      map(
+        ([outdated, paused, kept]) =>
+          !outdated && !paused && kept !== undefined && kept.user.id === user && !kept.ended,
+      ),
       distinctUntilChanged(),
     )
   }
@@ -67,13 +73,18 @@ export class Connection {
 
   /** Once, renewing the token if the server does not take it. */
   async authorized<T>(attempt: (token: string) => Promise<T>): Promise<T> {
-    const token = await this.session.token()
+    const token = await this.token()
     try {
       return await attempt(token)
     } catch (error) {
       if (!(error instanceof ClientError && error.code === 'token_not_valid')) throw error
-      return attempt(await this.session.token(token))
+      return attempt(await this.token(token))
     }
+  }
+
+  /** @param refused one that the server does not take */
+  token(refused?: string): Promise<string> {
+    return this.session.token(this.user, refused)
   }
 
   private async afterFailure(error: ClientError, signal: AbortSignal): Promise<void> {

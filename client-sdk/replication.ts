@@ -54,14 +54,14 @@ export class Replication {
 
   constructor(options: ReplicationOptions) {
     this.options = options
-    const { database, api, url, session, connection, rejections, now, lastSyncedAt } = options
+    const { database, api, url, connection, rejections, now, lastSyncedAt } = options
     this.replicas = Object.entries(resources).map(([name, resource]) => {
       const collection = database.collections[name as keyof Collections] as RxCollection
       return new Replica({ resource, collection, api, connection, rejections, now })
     })
     this.live = new Live({
       url,
-      token: (refused) => session.token(refused),
+      token: (refused) => connection.token(refused),
       connected: () => connection.wake(),
       ready: (seq) => this.ready(seq),
       frame: (frame) => this.follow(frame),
@@ -158,7 +158,9 @@ export class Replication {
       }),
     )
     const situation$ = combineLatest({
-      isSignedIn: session.kept$.pipe(map((kept) => kept !== undefined && !kept.ended)),
+      isSignedIn: session.kept$.pipe(
+        map((kept) => kept?.user.id === connection.user && !kept.ended),
+      ),
       isOutdated: connection.isOutdated$,
       isPaused: connection.isPaused$,
       contact: connection.contact$,
@@ -198,12 +200,12 @@ export class Replication {
   /** Also for the live connection, which asks for no token while it lasts. */
   private renewAhead(): void {
     clearTimeout(this.renewal)
-    const { session, now } = this.options
+    const { connection, session, now } = this.options
     const kept = session.kept$.value
     if (!kept || kept.ended) return
     this.live.renew(kept.access)
     const due = kept.expires_at - RENEW_AHEAD_MS - now()
-    if (due > 0) this.renewal = setTimeout(() => session.token().catch(() => {}), due + 100)
+    if (due > 0) this.renewal = setTimeout(() => connection.token().catch(() => {}), due + 100)
   }
 }
 

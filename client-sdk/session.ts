@@ -54,23 +54,26 @@ export class Session {
   }
 
   /**
-   * An access token that is good for a while.
+   * An access token of this person's that is good for a while. Another tab may have signed in somebody
+   * else, of which this one, asleep perhaps, has not heard.
    *
    * @param refused one that the server does not take, whatever its expiry says
    * @throws ClientError `signed_out`, or `unreachable` and the like, after which the session goes on
    */
-  async token(refused?: string): Promise<string> {
+  async token(user: string, refused?: string): Promise<string> {
     const known = this.kept$.value
     // From memory: a read of the storage waits behind the writes of a sync.
-    if (known && this.isGood(known, refused)) return known.access
+    if (known?.user.id === user && this.isGood(known, refused)) return known.access
     const kept = await this.store.read()
-    if (!kept || kept.ended) throw this.over(kept)
+    if (!kept || kept.ended || kept.user.id !== user) throw this.over(kept)
     if (kept.access !== this.kept$.value?.access) this.kept$.next(kept)
     if (this.isGood(kept, refused)) return kept.access
     this.renewal ??= exclusively(`${this.name} token`, () => this.renew(refused)).finally(() => {
       this.renewal = undefined
     })
-    return this.renewal
+    const access = await this.renewal
+    if (claimsOf(access).sub !== user) throw signedOut()
+    return access
   }
 
   private async renew(refused: string | undefined): Promise<string> {

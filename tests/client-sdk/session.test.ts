@@ -395,6 +395,25 @@ describe('two tabs', () => {
     expect(renewals()).toHaveLength(1)
   })
 
+  test('send nothing of one person to another, though one of them has not heard of the change', async () => {
+    const [ann, bob] = [await server.person(), await server.person()]
+    const name = `deaf-${ann.id}`
+    const deaf = { multiInstance: false }
+    const first = await deviceOf(network, ann, { name, ...tab(1), ...deaf })
+    await first.sync.awaitInSync()
+    network.cut()
+    await first.tasks.add({ title: 'For ann alone' })
+    const second = await device(server, { name, ...tab(2), ...deaf })
+    await second.session.signOut({ keepData: true })
+    await second.session.signIn(bob)
+    network.mend()
+    first.sync.resume()
+    await until(first.sync.status$, (status) => status === 'signed_out')
+    await second.sync.awaitInSync()
+    expect((await bob.call('GET', '/api/tasks/')).body.count).toBe(0)
+    expect((await first.tasks.find().exec()).map(({ title }) => title)).toEqual(['For ann alone'])
+  })
+
   const pushes = () => network.seen.filter((request) => request.startsWith('POST /replication/'))
 
   /** RxDB refuses to open a database twice on what it takes for one storage. */
