@@ -395,7 +395,7 @@ test('a frame that gets lost is noticed by the next, and made up for', async () 
   await phone.sync.awaitInSync()
   network.losesFrames = 1
   await ann.call('POST', '/api/tasks/', { title: 'Lost' })
-  while (network.losesFrames > 0) await oneTurn()
+  await expect.poll(() => network.losesFrames).toBe(0)
   network.seen.length = 0
   await ann.call('POST', '/api/tasks/', { title: 'Next' })
   await until(phone.tasks.count().$, (count) => count === 3)

@@ -126,8 +126,6 @@ export function summary(request: Request): string {
       return `put back ${request.id.slice(0, 4)}`
     case 'create':
       return `create ${request.resource} ${JSON.stringify(request.input)}`
-    case 'read':
-      return `read ${request.resource} ${request.id.slice(0, 4)}`
     default:
       return `${request.kind} ${request.resource} ${request.id.slice(0, 4)} ${JSON.stringify(request.fields)} at ${request.seq}`
   }

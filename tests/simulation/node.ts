@@ -19,7 +19,6 @@ const SWEEP_MS = 3_000
 export type Request =
   | { kind: 'pull'; resource: string; from: Checkpoint; limit: number }
   | { kind: 'push'; resource: string; rows: readonly PushRow[] }
-  | { kind: 'read'; resource: string; id: string }
   | { kind: 'list'; resource: string }
   | { kind: 'create'; resource: string; input: { id: string; [field: string]: unknown } }
   | {
@@ -168,8 +167,6 @@ export class Node {
         return push(this.store, { user, session: user }, resource, request.rows, now)
       case 'list':
         return this.store.changes(user, resource, 0, 1_000)
-      case 'read':
-        return { found: (await this.store.read(user, resource, [request.id])).get(request.id) }
       case 'create':
         return outcome(await create(this.store, user, resource, request.input, now))
       default: {
