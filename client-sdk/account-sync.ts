@@ -51,6 +51,11 @@ export function createSync(account$: BehaviorSubject<Account | undefined>): Sync
     },
     pause: () => current().pause(true),
     resume: () => current().pause(false),
+    isPaused$: account$.pipe(
+      switchMap((account) => account?.isPaused$ ?? of(false)),
+      distinctUntilChanged(),
+    ),
+    wake: () => account$.value?.wake(),
   }
 }
 

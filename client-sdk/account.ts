@@ -1,4 +1,4 @@
-import type { RxDatabase } from 'rxdb'
+import type { RxCollection, RxDatabase } from 'rxdb'
 import {
   BehaviorSubject,
   distinctUntilChanged,
@@ -20,6 +20,7 @@ import { Replication } from './replication.ts'
 import type { Session } from './session.ts'
 import type { SyncState } from './sync-status.ts'
 import { Tabs } from './tabs.ts'
+import { overtaken, takenOver } from './takeover.ts'
 import type { Storage, User } from './token-store.ts'
 import { uuidv7 } from './uuid.ts'
 
@@ -49,7 +50,7 @@ const REMEMBER_MS = 10_000
 const ASK_AGAIN_MS = 500
 
 /** The name of a person's database on this device. */
-export const databaseName = (name: string, user: User) => `${name}-${user.id}`
+export const databaseName = (name: string, { id }: Pick<User, 'id'>) => `${name}-${id}`
 
 /** What one person has on this device, and its sync: in this tab, or seen from here in another. */
 export class Account {
@@ -58,6 +59,7 @@ export class Account {
   readonly rejections: Rejections
   readonly connection: Connection
   readonly state$: BehaviorSubject<SyncState>
+  readonly isPaused$: BehaviorSubject<boolean>
   readonly api: Api
   private readonly options: AccountOptions
   private readonly tabs: Tabs<Message>
@@ -68,19 +70,26 @@ export class Account {
   private readonly answering = new Set<string>()
   /** Starting and stopping, one after the other. */
   private turn: Promise<void> = Promise.resolve()
+  private isOver = false
+  /** Keeping whether it is paused, one after the other. */
+  private keeping: Promise<void> = Promise.resolve()
 
   static async open(user: User, options: AccountOptions): Promise<Account> {
     const name = databaseName(options.name, user)
     const database = await openDatabase({ ...options, name, now: () => options.clock.now() })
-    const known = await database.getLocal<{ at: string }>('last_synced')
-    return new Account(user, database, options, known?.get('at') ?? null)
+    const synced = await database.getLocal<{ at: string }>('last_synced')
+    const paused = await database.getLocal<{ isPaused: boolean }>('paused')
+    return new Account(user, database, options, {
+      last_synced_at: synced?.get('at') ?? null,
+      isPaused: paused?.get('isPaused') ?? false,
+    })
   }
 
   private constructor(
     user: User,
     database: RxDatabase<Collections>,
     options: AccountOptions,
-    last_synced_at: string | null,
+    kept: { last_synced_at: string | null; isPaused: boolean },
   ) {
     this.user = user
     this.database = database
@@ -88,10 +97,12 @@ export class Account {
     this.api = options.api
     this.rejections = new Rejections(database as unknown as RxDatabase)
     this.connection = new Connection(options.session, user.id)
+    this.isPaused$ = this.connection.isPaused$
+    this.isPaused$.next(kept.isPaused)
     this.state$ = new BehaviorSubject<SyncState>({
       status: 'connecting',
       pending: 0,
-      last_synced_at,
+      last_synced_at: kept.last_synced_at,
       progress: null,
     })
     this.tabs = new Tabs(`tasktide ${database.name}`, options.multiInstance)
@@ -101,9 +112,13 @@ export class Account {
         .pipe(
           map((state) => state.last_synced_at),
           distinctUntilChanged(),
-          throttleTime(REMEMBER_MS),
+          throttleTime(REMEMBER_MS, undefined, { leading: true, trailing: true }),
         )
         .subscribe(() => void this.remember()),
+    )
+    this.watchWrites()
+    this.subscription.add(
+      takenOver(database as unknown as RxDatabase).subscribe(() => void this.giveUp()),
     )
     this.tabs.tell({ kind: 'hello' })
     this.leader = new Leader(this.tabs as Tabs<LeaderMessage>)
@@ -139,15 +154,25 @@ export class Account {
 
   /** How many edits the server has not confirmed, exactly: this tab takes the lead to know. */
   async unsent(): Promise<number> {
+    if (this.isOver) throw overtaken()
     this.leader.lead()
     const replication = await firstValueFrom(this.replication$.pipe(filter(Boolean)))
     return replication.unsent()
   }
 
-  pause(isPaused: boolean): void {
-    this.connection.isPaused$.next(isPaused)
+  /** Until it is kept. */
+  async pause(isPaused: boolean): Promise<void> {
+    const isNew = isPaused !== this.isPaused$.value
+    this.isPaused$.next(isPaused)
     this.tabs.tell({ kind: 'pause', isPaused })
     if (!isPaused) this.wake()
+    if (!isNew) return this.keeping
+    const keep = () => this.database.upsertLocal('paused', { isPaused: this.isPaused$.value })
+    this.keeping = this.keeping.then(keep).then(
+      () => {},
+      () => {}, // closed
+    )
+    await this.keeping
   }
 
   wake(): void {
@@ -159,6 +184,7 @@ export class Account {
     this.leader.close()
     await this.turn
     this.subscription.unsubscribe()
+    await this.keeping
     await this.remember()
     this.tabs.close()
     this.connection.close()
@@ -188,8 +214,9 @@ export class Account {
   }
 
   private hear(message: Message): void {
+    if (this.isOver) return
     const replication = this.replication$.value
-    if (message.kind === 'pause') this.connection.isPaused$.next(message.isPaused)
+    if (message.kind === 'pause') this.isPaused$.next(message.isPaused)
     if (message.kind === 'state' && !replication) {
       this.state$.next(message.state)
       this.options.clock.offset = message.offset
@@ -197,6 +224,30 @@ export class Account {
     if (message.kind === 'hello') this.greet()
     if (message.kind === 'wake') replication?.wake()
     if (message.kind === 'await') this.answer(message.nonce)
+  }
+
+  /** What is written in this tab is unsent at once. Whoever leads counts it in a moment. */
+  private watchWrites(): void {
+    const { tasks, categories, profile } = this.database.collections
+    const wrote = () => {
+      const state = this.state$.value
+      const status = state.status === 'synced' ? 'syncing' : state.status
+      if (state.pending === 0) this.state$.next({ ...state, status, pending: 1 })
+    }
+    for (const collection of [tasks, categories, profile] as RxCollection[]) {
+      collection.postInsert(wrote, false)
+      collection.postSave(wrote, false)
+      collection.postRemove(wrote, false)
+    }
+  }
+
+  /** Another tab has a newer release of the app, and the documents. */
+  private async giveUp(): Promise<void> {
+    if (this.isOver) return
+    this.isOver = true
+    this.leader.close()
+    await this.turn
+    this.state$.next({ ...this.state$.value, status: 'outdated' })
   }
 
   private answer(nonce: string): void {
@@ -212,7 +263,7 @@ export class Account {
 
   private greet(): void {
     if (this.replication$.value) this.tellState()
-    if (this.connection.isPaused$.value) this.tabs.tell({ kind: 'pause', isPaused: true })
+    this.tabs.tell({ kind: 'pause', isPaused: this.isPaused$.value })
   }
 
   private tellState(): void {

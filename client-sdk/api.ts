@@ -10,6 +10,8 @@ export interface ApiRequest {
   body?: unknown
   accept?: string
   signal?: AbortSignal
+  /** Gives the answer itself, whose body comes in as it is read. */
+  isStream?: boolean
 }
 
 export type Api = <T>(path: string, request?: ApiRequest) => Promise<T>
@@ -17,11 +19,18 @@ export type Api = <T>(path: string, request?: ApiRequest) => Promise<T>
 /**
  * Asks the server.
  *
+ * @param gone told the token, of either kind, whose account is there no more
  * @throws ClientError `unreachable` without an answer, otherwise the code of the server's problem
  */
-export function createApi(url: string, fetch: typeof globalThis.fetch, clock: Clock): Api {
+export function createApi(
+  url: string,
+  fetch: typeof globalThis.fetch,
+  clock: Clock,
+  gone: (token: string) => void,
+): Api {
   return async <T>(path: string, request: ApiRequest = {}): Promise<T> => {
-    const { method = 'GET', token, body, accept = 'application/json', signal } = request
+    const { method = 'GET', token, body, isStream, signal } = request
+    const { accept = isStream ? '*/*' : 'application/json' } = request
     const abort = new AbortController()
     const stop = () => abort.abort()
     const timer = setTimeout(stop, PATIENCE_MS)
@@ -40,11 +49,16 @@ export function createApi(url: string, fetch: typeof globalThis.fetch, clock: Cl
         ...(body !== undefined && { body: JSON.stringify(body) }),
       })
       clock.learn(response.headers.get('date'), askedAt)
+      if (isStream && response.ok) return response as T
       const text = await response.text()
       if (!response.ok) throw refusal(response, text)
       return (text === '' ? undefined : JSON.parse(text)) as T
     } catch (cause) {
-      if (cause instanceof ClientError) throw cause
+      if (cause instanceof ClientError) {
+        const presented = token ?? (body as { refresh?: string } | undefined)?.refresh
+        if (cause.code === 'account_deleted' && presented) gone(presented)
+        throw cause
+      }
       throw new ClientError('unreachable', 'The server cannot be reached.', { cause })
     } finally {
       clearTimeout(timer)

@@ -2,8 +2,8 @@ import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
+import { readResources, resourcesAsData } from './resources-as-data.mjs'
 
 /**
  * Makes `dist/`: the modules with the protocol bundled in, and their types. The resources go in as
@@ -16,9 +16,8 @@ export async function buildPackage(outdir) {
   const draft = mkdtempSync(path.join(tmpdir(), 'tasktide-client-'))
   try {
     rmSync(outdir, { recursive: true, force: true })
-    const resources = await readResources(draft)
-    await writeModules(outdir, resources)
-    writeTypes(outdir, draft, resources)
+    await writeModules(outdir)
+    writeTypes(outdir, draft, await readResources())
   } finally {
     rmSync(draft, { recursive: true, force: true })
   }
@@ -26,30 +25,8 @@ export async function buildPackage(outdir) {
 
 const here = import.meta.dirname
 const root = path.dirname(here)
-const RESOURCES = path.join(here, 'resources.ts')
 
-async function readResources(draft) {
-  const outfile = path.join(draft, 'resources.mjs')
-  await build({ entryPoints: [RESOURCES], bundle: true, format: 'esm', platform: 'node', outfile })
-  const { resources } = await import(pathToFileURL(outfile).href)
-  return Object.fromEntries(
-    Object.entries(resources).map(([name, resource]) => [
-      name,
-      {
-        ...pick(resource, ['name', 'version', 'revision', 'fieldNames', 'writable', 'initial']),
-        ...pick(resource, ['stamps', 'readOnly', 'singleton']),
-        fields: Object.fromEntries(
-          resource.fieldNames.map((field) => [
-            field,
-            pick(resource.fields[field], ['kind', 'nullable', 'values']),
-          ]),
-        ),
-      },
-    ]),
-  )
-}
-
-async function writeModules(outdir, resources) {
+async function writeModules(outdir) {
   await build({
     entryPoints: ['index.ts', 'dexie.ts', 'storage-key-value.ts', 'react.ts'].map((file) =>
       path.join(here, file),
@@ -60,16 +37,7 @@ async function writeModules(outdir, resources) {
     target: 'es2022',
     outdir,
     external: ['rxdb', 'rxjs', 'socket.io-client', 'react'],
-    plugins: [
-      {
-        name: 'resources as data',
-        setup(build) {
-          build.onLoad({ filter: /client-sdk[\\/]resources\.ts$/ }, () => ({
-            contents: `export const resources = ${JSON.stringify(resources)}`,
-          }))
-        },
-      },
-    ],
+    plugins: [resourcesAsData],
   })
 }
 
@@ -101,7 +69,11 @@ function reachable(folder, names, found = new Set()) {
   return found
 }
 
-const TYPES = { flag: 'boolean', record: 'Record<string, string | number | boolean | null>' }
+const TYPES = {
+  flag: 'boolean',
+  whole_number: 'number',
+  record: 'Record<string, string | number | boolean | null>',
+}
 
 /** @returns the types of the documents, as TypeScript */
 export function documentTypes(resources) {
@@ -117,10 +89,6 @@ export function documentTypes(resources) {
       return `export interface ${name} {\n  id: string\n${members.join('')}${stamps}}\n`
     })
     .join('\n')
-}
-
-function pick(from, names) {
-  return Object.fromEntries(names.filter((name) => name in from).map((name) => [name, from[name]]))
 }
 
 if (process.argv[1] === import.meta.filename) await buildPackage(path.join(here, 'dist'))

@@ -1,13 +1,14 @@
 import { removeRxDatabase } from 'rxdb'
 import { BehaviorSubject, distinctUntilChanged, map, type Observable } from 'rxjs'
 import { Account, databaseName } from './account.ts'
+import { type AccountRequests, createAccountRequests } from './account-requests.ts'
 import { createSync } from './account-sync.ts'
 import { createApi } from './api.ts'
 import { ClientError, signedOut } from './client-error.ts'
 import { Clock } from './clock.ts'
 import type { Collections } from './database.ts'
-import { mayHaveTabs } from './environment.ts'
-import { type Credentials, Session } from './session.ts'
+import { exclusively, mayHaveTabs } from './environment.ts'
+import { type Credentials, claimsOf, Session } from './session.ts'
 import { SignOuts } from './sign-outs.ts'
 import type { Sync } from './sync.ts'
 import { Tabs } from './tabs.ts'
@@ -31,6 +32,12 @@ export interface ClientOptions {
 export interface ClientSession {
   /** Who is signed in, or was until the server ended the session: the documents are still there. */
   readonly user$: Observable<User | null>
+  /**
+   * Why nobody is signed in, if it was neither this device nor an end that the person can mend: the
+   * account was deleted, here or elsewhere, and so everything of it on this device. Until somebody
+   * signs in.
+   */
+  readonly notice$: Observable<'account_deleted' | null>
   /** Makes an account, and signs in. */
   register(account: Credentials & { email: string }): Promise<User>
   signIn(credentials: Credentials): Promise<User>
@@ -47,6 +54,7 @@ export interface ClientSession {
 export interface Client extends Readonly<Collections> {
   readonly session: ClientSession
   readonly sync: Sync
+  readonly account: AccountRequests
   close(): Promise<void>
 }
 
@@ -57,7 +65,8 @@ export async function createClient(options: ClientOptions): Promise<Client> {
   const { storage, name = 'tasktide', multiInstance = mayHaveTabs(), now = Date.now } = options
   const url = options.url.replace(/\/+$/, '')
   const clock = new Clock(now)
-  const api = createApi(url, options.fetch ?? ((...args) => globalThis.fetch(...args)), clock)
+  const fetch = options.fetch ?? ((...args) => globalThis.fetch(...args))
+  const api = createApi(url, fetch, clock, (token) => void gone(token).catch(() => {}))
   const store = await openTokenStore(storage, name)
   const session = new Session(store, api, now, name)
   const signOuts = new SignOuts(store, api, name)
@@ -65,12 +74,17 @@ export async function createClient(options: ClientOptions): Promise<Client> {
   const server = { api, url, session, clock, pollInterval }
   const accountOptions = { storage, name, multiInstance, now, ...server }
   const account$ = new BehaviorSubject<Account | undefined>(undefined)
-  const tabs = new Tabs<'session'>(`tasktide ${name}`, multiInstance)
+  const notice$ = new BehaviorSubject<'account_deleted' | null>(null)
+  const tabs = new Tabs<'session' | 'account_deleted'>(`tasktide ${name}`, multiInstance)
   let turn: Promise<unknown> = Promise.resolve()
 
   await inTurn(follow)
   void signOuts.deliver()
-  tabs.message$.subscribe(() => void inTurn(follow))
+  void askAfterEnded()
+  tabs.message$.subscribe((message) => {
+    notice$.next(message === 'session' ? null : message)
+    void inTurn(follow)
+  })
 
   return {
     get tasks() {
@@ -90,6 +104,7 @@ export async function createClient(options: ClientOptions): Promise<Client> {
         map((account) => account?.user ?? null),
         distinctUntilChanged(),
       ),
+      notice$,
       async register({ username, email, password }) {
         await api('/api/register/', { method: 'POST', body: { username, email, password } })
         return signIn({ username, password })
@@ -101,6 +116,7 @@ export async function createClient(options: ClientOptions): Promise<Client> {
       },
     },
     sync: createSync(account$),
+    account: createAccountRequests(api, account$, gone),
     close: () =>
       inTurn(async () => {
         tabs.close()
@@ -117,8 +133,10 @@ export async function createClient(options: ClientOptions): Promise<Client> {
       if (kept && !kept.ended && account$.value)
         throw new ClientError('signed_in', `Sign ${kept.user.username} out first.`)
       await session.signIn(credentials)
+      notice$.next(null)
       await follow()
       tabs.tell('session')
+      await account$.value!.pause(false)
       account$.value!.wake()
       return account$.value!.user
     })
@@ -137,6 +155,34 @@ export async function createClient(options: ClientOptions): Promise<Client> {
     tabs.tell('session')
     await closeAccount()
     if (!keepData) await removeRxDatabase(databaseName(name, account.user), storage, multiInstance)
+  }
+
+  /** Told by a token, of either kind, whose account is there no more. */
+  function gone(token: string): Promise<void> {
+    return inTurn(() => exclusively(`${name} wipe`, () => wipe(claimsOf(token).sub)))
+  }
+
+  /** Nothing of the person stays here, not even what was never sent. */
+  async function wipe(id: string): Promise<void> {
+    const kept = await session.load()
+    if (kept?.user.id === id) {
+      await session.forget()
+      notice$.next('account_deleted')
+      tabs.tell('account_deleted')
+    }
+    await follow()
+    await removeRxDatabase(databaseName(name, { id }), storage, multiInstance)
+    // Last: whoever is cut off before is told again, when this sign-out is delivered.
+    for (const refresh of await store.forgotten())
+      if (claimsOf(refresh).sub === id) await store.told(refresh)
+  }
+
+  /** A session that has ended makes no more requests, and so would not hear that the account is gone. */
+  async function askAfterEnded(): Promise<void> {
+    const kept = session.kept$.value
+    if (!kept?.ended) return
+    const body = { refresh: kept.refresh }
+    await api('/api/logout/', { method: 'POST', body }).catch(() => {})
   }
 
   /** Opens or closes what the stored session asks for; another tab may have changed it. */

@@ -16,6 +16,7 @@ import {
   type Task,
 } from './resources.ts'
 import { rxSchema } from './rx-schema.ts'
+import { refuseLateWrites } from './takeover.ts'
 import { type TaskCollection, taskMethods } from './tasks.ts'
 import type { Storage } from './token-store.ts'
 import { uuidv7 } from './uuid.ts'
@@ -53,23 +54,32 @@ export async function openDatabase(options: DatabaseOptions): Promise<RxDatabase
     throw error
   })
   await database.addCollections({
-    tasks: { ...creator<Task>(resources.tasks), statics: { ...taskMethods } },
+    tasks: creator<Task>(resources.tasks),
     categories: creator<Category>(resources.categories),
     profile: creator<Profile>(resources.profile),
     conflicts: creator<Conflict>(resources.conflicts),
   })
+  // Not as RxDB's statics, among which its dev-mode knows names that may not be.
+  Object.assign(database.collections.tasks, taskMethods)
   for (const [name, resource] of Object.entries(resources)) {
     const collection = database.collections[name as keyof Collections] as RxCollection
     if (resource.readOnly) refuseWrites(collection, resource)
     else settleWrites(collection, resource, () => new Date(options.now()).toISOString())
   }
+  if (multiInstance) refuseLateWrites(database as unknown as RxDatabase)
   return database
 }
 
-function creator<Doc>(resource: Definition) {
-  // `migrate` has been there before RxDB could.
-  return { schema: rxSchema<Doc>(resource), conflictHandler, autoMigrate: false }
+/** What RxDB makes a collection of. */
+export function creator<Doc>(resource: Definition) {
+  const schema = rxSchema<Doc>(resource)
+  // `migrate` has been there before RxDB could. But RxDB's dev-mode asks for a strategy for each version.
+  const versions = Array.from({ length: schema.version }, (_, index) => index + 1)
+  const migrationStrategies = Object.fromEntries(versions.map((version) => [version, same]))
+  return { schema, conflictHandler, autoMigrate: false, migrationStrategies }
 }
+
+const same = <Doc>(document: Doc) => document
 
 /** What the app writes is made into what the server will store, so that both hold the same. */
 function settleWrites(collection: RxCollection, resource: Definition, now: () => string): void {

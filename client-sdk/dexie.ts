@@ -1,7 +1,25 @@
 import { getRxStorageDexie } from 'rxdb/plugins/storage-dexie'
 import type { Storage } from './token-store.ts'
 
+/** A tab that sleeps does not let go of a database; the browser deletes it when it does. */
+const PATIENCE_MS = 1_000
+
 /** IndexedDB, for browsers. */
 export function dexieStorage(): Storage {
-  return getRxStorageDexie()
+  const storage = getRxStorageDexie()
+  const create = storage.createStorageInstance.bind(storage)
+  storage.createStorageInstance = async (parameters) => {
+    const instance = await create(parameters)
+    const { dexieDb } = await instance.internals
+    const empty = instance.remove.bind(instance)
+    // RxDB leaves an empty database behind, whose name says who was here.
+    instance.remove = async () => {
+      await empty()
+      await Promise.race([dexieDb.delete(), wait(PATIENCE_MS)])
+    }
+    return instance
+  }
+  return storage
 }
+
+const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds))

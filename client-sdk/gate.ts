@@ -15,8 +15,17 @@ export class Gate {
   private readonly pushes = new BehaviorSubject(0)
   private readonly pulls = new BehaviorSubject(0)
 
+  get isPushing(): boolean {
+    return this.pushes.value > 0
+  }
+
+  /** Until none was for a moment: another may have begun since. */
+  pushed(): Promise<unknown> {
+    return isNone(this.pushes)
+  }
+
   async pulling<T>(fetch: () => Promise<T>): Promise<T> {
-    while (this.pushes.value > 0) await isNone(this.pushes)
+    while (this.isPushing) await this.pushed()
     this.pulls.next(this.pulls.value + 1)
     try {
       return await fetch()

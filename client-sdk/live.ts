@@ -16,6 +16,7 @@ export interface LiveOptions {
 export class Live {
   private readonly socket: Socket<ServerEvents, ClientEvents>
   private isWanted = false
+  private isOpening = false
   private failures = 0
   private sent = ''
   private timer: ReturnType<typeof setTimeout> | undefined
@@ -38,6 +39,7 @@ export class Live {
     })
     this.socket.on('connect', () => {
       this.failures = 0
+      this.isOpening = false
       options.connected()
     })
     this.socket.on('ready', ({ seq }) => options.ready(seq))
@@ -64,6 +66,7 @@ export class Live {
 
   close(): void {
     this.isWanted = false
+    this.isOpening = false
     clearTimeout(this.timer)
     this.socket.disconnect()
   }
@@ -75,12 +78,16 @@ export class Live {
     this.socket.emit('renew', token, (_result: RenewalResult) => {})
   }
 
+  /** At once; but a websocket that is just being opened is not broken off. */
   retry(): void {
     clearTimeout(this.timer)
-    if (this.isWanted && !this.socket.connected) this.socket.disconnect().connect()
+    if (!this.isWanted || this.isOpening || this.isConnected) return
+    this.isOpening = true
+    this.socket.disconnect().connect()
   }
 
   private later(): void {
+    this.isOpening = false
     if (!this.isWanted) return
     clearTimeout(this.timer)
     this.timer = setTimeout(() => this.retry(), delayAfter(++this.failures))

@@ -13,6 +13,7 @@ import { settle } from '../protocol/settle.ts'
 import { ClientError } from './client-error.ts'
 import type { Definition } from './resources.ts'
 import { rxSchema } from './rx-schema.ts'
+import { takeOver } from './takeover.ts'
 
 interface Kept {
   id: string
@@ -35,17 +36,23 @@ export async function migrate(
   database: RxDatabase,
   resources: readonly Definition[],
 ): Promise<void> {
-  const records = await getAllCollectionDocuments(database.internalStore)
-  for (const resource of resources) {
+  const records = await olderRecords(database, resources)
+  if (records.length === 0) return
+  // Other tabs may still run the earlier release.
+  await takeOver(database, records)
+  for (const record of await olderRecords(database, resources)) {
+    const resource = resources.find(({ name }) => name === record.data.name)!
     const schema: Schema = fillWithDefaultSettings(rxSchema<Kept>(resource))
-    for (const record of records) {
-      const { name, version } = record.data
-      if (name !== resource.name || version >= schema.version) continue
-      await carryOver(database, record.data, schema, (document) => inForm(resource, document))
-      const document = { ...record, _deleted: true }
-      await database.internalStore.bulkWrite([{ previous: record, document }], 'migration')
-    }
+    await carryOver(database, record.data, schema, (document) => inForm(resource, document))
+    const document = { ...record, _deleted: true }
+    await database.internalStore.bulkWrite([{ previous: record, document }], 'migration')
   }
+}
+
+async function olderRecords(database: RxDatabase, resources: readonly Definition[]) {
+  const records = await getAllCollectionDocuments(database.internalStore)
+  const versions = new Map(resources.map((one) => [one.name, rxSchema(one).version]))
+  return records.filter(({ data }) => data.version < (versions.get(data.name) ?? 0))
 }
 
 async function carryOver(

@@ -1,6 +1,7 @@
 import { useEffect, useState } from 'react'
 import { map, type Observable, of } from 'rxjs'
 import type { Client } from './client.ts'
+import type { Task } from './resources.ts'
 import type { SyncState } from './sync-status.ts'
 import type { TaskCollection, TaskDocument, TaskQuery } from './tasks.ts'
 import type { User } from './token-store.ts'
@@ -9,10 +10,10 @@ import type { User } from './token-store.ts'
  * The tasks of a query, again whenever they change; none while nobody is signed in. The query may be
  * another one at each rendering: RxDB knows equal ones.
  */
-export function useTasks(
+export function useTasks<T extends Task = TaskDocument>(
   client: Client,
-  query: (tasks: TaskCollection) => TaskQuery = inOwnOrder,
-): TaskDocument[] {
+  query: (tasks: TaskCollection) => Found<T> = inOwnOrder as never,
+): T[] {
   const [tasks, setTasks] = useState<TaskCollection | null>(null)
   useEffect(() => {
     const tasks$ = client.session.user$.pipe(map((user) => (user ? client.tasks : null)))
@@ -20,7 +21,7 @@ export function useTasks(
   }, [client])
 
   const current = tasks && !tasks.closed ? query(tasks) : null
-  const [found, setFound] = useState<TaskDocument[]>([])
+  const [found, setFound] = useState<T[]>([])
   useEffect(() => follow(current ? current.$ : of([]), setFound), [current])
   return found
 }
@@ -44,6 +45,10 @@ const UNKNOWN: SyncState = {
   pending: 0,
   last_synced_at: null,
   progress: null,
+}
+
+interface Found<T> {
+  readonly $: Observable<T[]>
 }
 
 const inOwnOrder = (tasks: TaskCollection) =>

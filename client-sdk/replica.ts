@@ -3,10 +3,11 @@ import {
   getChangedDocumentsSince,
   getLastCheckpointDoc,
   type RxCollection,
+  type RxReplicationPullStreamItem,
   writeDocToDocState,
 } from 'rxdb'
 import { RxReplicationState } from 'rxdb/plugins/replication'
-import { BehaviorSubject, filter, firstValueFrom, Subject } from 'rxjs'
+import { BehaviorSubject, filter, firstValueFrom, Subject, skipWhile, throttleTime } from 'rxjs'
 import type { WireDocument } from '../protocol/replication.ts'
 import type { Api } from './api.ts'
 import { ClientError } from './client-error.ts'
@@ -20,6 +21,8 @@ const IDENTIFIER = 'tasktide'
 const PULL_LIMIT = 500
 const PUSH_LIMIT = 200
 const PUSH_RESULT = 'application/vnd.tasktide.push+json'
+/** Counting reads the storage, which has enough to do while an edit is on its way. */
+const COUNT_MS = 100
 /** RxDB's own pause before it asks again; ours are in the connection. */
 const RETRY_MS = 100
 
@@ -30,8 +33,10 @@ interface Checkpoint {
 
 interface Page {
   documents: WireDocument[]
-  checkpoint: Checkpoint | undefined
+  checkpoint: Checkpoint
 }
+
+type Given = RxReplicationPullStreamItem<PushedDocument, Checkpoint>
 
 interface PushAnswer {
   conflicts: WireDocument[]
@@ -48,12 +53,10 @@ export interface ReplicaOptions {
 }
 
 /**
- * Keeps one collection equal to the server's, through RxDB's replication.
- *
- * Everything that comes from the server goes through the pull handler, the frames too: they wait
- * here until RxDB asks, and are a page that needed no request. So there is one cursor, which RxDB
- * moves as it stores. Its own way for events has a hole: a RESYNC that waits behind an event is
- * dropped (17.6), and the next event moves the cursor past what was to be pulled.
+ * Keeps one collection equal to the server's, through RxDB's replication, which pulls when it is told
+ * RESYNC and takes frames as events. It is given one or the other, and nothing else until that is
+ * kept: it drops a RESYNC that waits behind an event (17.6), and the next event would move the cursor
+ * past what was to be pulled.
  */
 export class Replica {
   readonly name: string
@@ -61,18 +64,22 @@ export class Replica {
   readonly isComplete$ = new BehaviorSubject(false)
   /** While the very first pull lasts. */
   readonly progress$ = new BehaviorSubject<Progress | undefined>(undefined)
-  /** There may be another number of unsent edits. */
-  readonly changed$ = new Subject<void>()
+  /** Edits that the server has not confirmed, as counted a moment ago. */
+  readonly pending$ = new BehaviorSubject(0)
+  /** There may be another number of them. */
+  private readonly changed$ = new Subject<void>()
   private readonly options: ReplicaOptions
   private readonly abort = new AbortController()
   private readonly gate = new Gate()
-  private readonly stream$ = new Subject<'RESYNC'>()
+  private readonly stream$ = new Subject<Given>()
   private readonly state: RxReplicationState<PushedDocument, Checkpoint>
   private frames: { seq: number; documents: WireDocument[] }[] = []
   private gaps = 0
   /** Everything has been fetched up to where the frames go on. */
   private isFetched = false
-  private isAsked = false
+  /** A frame has come, or a gap. */
+  private readonly news$ = new Subject<void>()
+  private counting: Promise<void> | undefined
 
   constructor(options: ReplicaOptions) {
     this.options = options
@@ -94,11 +101,18 @@ export class Replica {
     const local$ = collection.storageInstance
       .changeStream()
       .pipe(filter(({ context }) => !context.startsWith('replication-')))
-    this.state.subs.push(local$.subscribe(() => this.changed$.next()))
+    const seldom$ = this.changed$.pipe(
+      throttleTime(COUNT_MS, undefined, { leading: false, trailing: true }),
+    )
+    this.state.subs.push(
+      local$.subscribe(() => this.changed$.next()),
+      seldom$.subscribe(() => void this.count()),
+    )
   }
 
-  start(): Promise<void> {
-    return this.state.start()
+  async start(): Promise<void> {
+    await this.state.start()
+    this.bring().catch(() => {}) // stopped
   }
 
   async stop(): Promise<void> {
@@ -109,7 +123,7 @@ export class Replica {
   /** A frame that continues what is here. */
   add(seq: number, documents: WireDocument[]): void {
     this.frames.push({ seq, documents })
-    this.ask()
+    this.news$.next()
   }
 
   /** There may be more than is here: pulls. */
@@ -118,7 +132,7 @@ export class Replica {
     this.frames = []
     this.isFetched = false
     this.isComplete$.next(false)
-    this.ask()
+    this.news$.next()
   }
 
   /** Until all that was on the server when asked is here, and nothing is on its way. */
@@ -128,6 +142,18 @@ export class Replica {
     await firstValueFrom(this.isComplete$.pipe(filter(Boolean)))
     await this.state.internalReplicationState!.streamQueue.down
     await this.state.internalReplicationState!.streamQueue.up
+  }
+
+  /** Counts again once more if something changed while it counted. */
+  async count(): Promise<void> {
+    await this.counting
+    this.counting ??= this.unsent()
+      .then((count) => this.pending$.next(count))
+      .catch(() => {}) // closed meanwhile
+      .finally(() => {
+        this.counting = undefined
+      })
+    await this.counting
   }
 
   /** How many documents differ from what the server is known to have. */
@@ -151,10 +177,30 @@ export class Replica {
     }
   }
 
-  private ask(): void {
-    if (this.isAsked) return
-    this.isAsked = true
-    this.stream$.next('RESYNC')
+  /** Gives RxDB the frames, or tells it to pull: one after the other, for as long as it runs. */
+  private async bring(): Promise<void> {
+    const { firstSyncDone } = this.state.internalReplicationState!
+    await firstValueFrom(firstSyncDone.down.pipe(filter(Boolean)))
+    for (;;) {
+      if (this.isFetched && !this.isComplete$.value) this.isComplete$.next(true)
+      if (!this.isFetched) await this.give('RESYNC')
+      else if (this.frames.length === 0) await firstValueFrom(this.news$)
+      else if (this.gate.isPushing) await this.gate.pushed()
+      else await this.give(this.fromFrames())
+    }
+  }
+
+  /** Until RxDB has put it into the storage. */
+  private async give(item: Given): Promise<void> {
+    const { down } = this.state.internalReplicationState!.events.active
+    const isKept = firstValueFrom(
+      down.pipe(
+        skipWhile((isActive) => !isActive),
+        filter((isActive) => !isActive),
+      ),
+    )
+    this.stream$.next(item)
+    await isKept
   }
 
   private readonly pull = (checkpoint: Checkpoint | undefined, limit: number) =>
@@ -164,42 +210,32 @@ export class Replica {
     )
 
   private async page(token: string, checkpoint: Checkpoint | undefined, limit: number) {
-    this.isAsked = false
-    if (this.isFetched) return this.fromFrames(checkpoint)
     const { gaps } = this
-    if (!checkpoint) this.progress$.next({ done: 0, total: await this.count(token) })
     const { id, lwt } = checkpoint ?? { id: '', lwt: 0 }
-    const page = await this.request<Page & { checkpoint: Checkpoint }>(
-      `${this.path()}/pull?lwt=${lwt}&id=${id}&limit=${limit}`,
-      token,
-    )
+    const isFirst = !checkpoint && !this.state.internalReplicationState!.firstSyncDone.down.value
+    const [page, total] = await Promise.all([
+      this.request<Page>(`${this.path()}/pull?lwt=${lwt}&id=${id}&limit=${limit}`, token),
+      isFirst ? this.total(token) : undefined,
+    ])
+    if (total !== undefined) this.progress$.next({ done: 0, total })
     const isLast = page.documents.length < limit
     this.progress$.next(isLast ? undefined : this.furtherBy(page.documents))
     if (isLast && gaps === this.gaps) {
       const { lwt } = page.checkpoint
       this.frames = this.frames.filter(({ seq }) => seq > lwt)
       this.isFetched = true
-      if (this.frames.length > 0) this.ask()
-      void this.completeWhenKept(gaps)
     }
     return page
   }
 
-  /** The last page is still on its way into the storage. */
-  private async completeWhenKept(gaps: number): Promise<void> {
-    await this.state.internalReplicationState?.streamQueue.down
-    if (gaps === this.gaps) this.isComplete$.next(true)
-  }
-
   /** What the frames have brought, each document as it came last. */
-  private fromFrames(checkpoint: Checkpoint | undefined): Page {
-    const last = this.frames.at(-1)
-    if (!last) return { documents: [], checkpoint }
+  private fromFrames(): Given {
+    const { seq } = this.frames.at(-1)!
     const documents = new Map(
       this.frames.flatMap(({ documents }) => documents.map((one) => [one.id, one])),
     )
     this.frames = []
-    return { documents: [...documents.values()], checkpoint: { id: '', lwt: last.seq } }
+    return { documents: [...documents.values()], checkpoint: { id: '', lwt: seq } }
   }
 
   private readonly push = (rows: unknown) =>
@@ -254,7 +290,7 @@ export class Replica {
     await rejections.add(edits)
   }
 
-  private async count(token: string): Promise<number> {
+  private async total(token: string): Promise<number> {
     const { name, singleton } = this.options.resource
     if (singleton) return 1
     return (await this.request<{ count: number }>(`/api/${name}/?page_size=1`, token)).count

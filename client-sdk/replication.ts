@@ -1,13 +1,5 @@
 import type { RxCollection, RxDatabase } from 'rxdb'
-import {
-  BehaviorSubject,
-  combineLatest,
-  debounceTime,
-  map,
-  merge,
-  Subscription,
-  throttleTime,
-} from 'rxjs'
+import { BehaviorSubject, combineLatest, debounceTime, map, Subscription } from 'rxjs'
 import { follow } from '../protocol/follow.ts'
 import type { Frame } from '../protocol/live.ts'
 import type { Api } from './api.ts'
@@ -34,23 +26,18 @@ export interface ReplicationOptions {
   lastSyncedAt: string | null
 }
 
-/** Counting reads the storage, which has enough to do while somebody types. */
-const COUNT_MS = 100
-
 /** Keeps a person's documents equal to the server's, in the one tab that does so for all. */
 export class Replication {
   readonly state$: BehaviorSubject<SyncState>
   private readonly replicas: Replica[]
   private readonly options: ReplicationOptions
   private readonly live: Live
-  private readonly pending$ = new BehaviorSubject(0)
   /** All has been pulled since there was contact. */
   private readonly isComplete$ = new BehaviorSubject(false)
   private readonly subscription = new Subscription()
   /** How far the frames have come. */
   private cursor: number | undefined
   private renewal: ReturnType<typeof setTimeout> | undefined
-  private counting: Promise<void> | undefined
 
   constructor(options: ReplicationOptions) {
     this.options = options
@@ -141,12 +128,8 @@ export class Replication {
     const { connection, session } = this.options
     const complete$ = combineLatest(this.replicas.map(({ isComplete$ }) => isComplete$))
     const progress$ = combineLatest(this.replicas.map(({ progress$ }) => progress$))
-    const changed$ = merge(...this.replicas.map(({ changed$ }) => changed$))
+    const pending$ = combineLatest(this.replicas.map(({ pending$ }) => pending$))
     const watching = new Subscription()
-    const seldom$ = changed$.pipe(
-      throttleTime(COUNT_MS, undefined, { leading: true, trailing: true }),
-    )
-    watching.add(seldom$.subscribe(() => void this.count()))
     watching.add(
       complete$.subscribe((all) => {
         if (all.every(Boolean)) this.isComplete$.next(true)
@@ -165,7 +148,7 @@ export class Replication {
       isPaused: connection.isPaused$,
       contact: connection.contact$,
       isComplete: this.isComplete$,
-      pending: this.pending$,
+      pending: pending$.pipe(map((counts) => counts.reduce((sum, count) => sum + count, 0))),
     })
     watching.add(
       combineLatest([situation$, progress$])
@@ -185,16 +168,8 @@ export class Replication {
     return watching
   }
 
-  /** Counts again once more if something changed while it counted. */
   private async count(): Promise<void> {
-    await this.counting
-    this.counting ??= this.unsent()
-      .then((count) => this.pending$.next(count))
-      .catch(() => {}) // closed meanwhile
-      .finally(() => {
-        this.counting = undefined
-      })
-    await this.counting
+    await Promise.all(this.replicas.map((replica) => replica.count()))
   }
 
   /** Also for the live connection, which asks for no token while it lasts. */

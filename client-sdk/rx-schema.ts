@@ -15,6 +15,7 @@ const PROPERTIES: Readonly<Record<Kind, Property>> = {
   time: { type: 'string', maxLength: 5 },
   instant: INSTANT,
   flag: { type: 'boolean' },
+  whole_number: { type: 'integer' },
   reference: UUID,
   uuid: UUID,
   record: { type: 'object', additionalProperties: true },

@@ -36,8 +36,15 @@ export interface Sync {
    * @throws ClientError `timed_out` (after 30 seconds if not told), `signed_out`
    */
   awaitInSync(options?: { timeout?: number }): Promise<void>
-  /** Stops syncing, in all tabs. Edits are kept. */
-  pause(): void
+  /**
+   * Stops syncing, in all tabs, until `resume` or until the person signs in anew; also if the app is
+   * closed meanwhile, as soon as the promise resolves. Edits are kept.
+   */
+  pause(): Promise<void>
   /** Goes on, and tries at once whatever waits. */
-  resume(): void
+  resume(): Promise<void>
+  /** Whether the person who is signed in has paused it on this device. */
+  readonly isPaused$: Observable<boolean>
+  /** Tries at once whatever waits, unless it is paused or nobody is signed in. */
+  wake(): void
 }

@@ -1,11 +1,25 @@
 import { generateKeyBetween } from 'fractional-indexing'
-import type { RxCollection, RxDocument, RxQuery } from 'rxdb'
+import {
+  normalizeMangoQuery,
+  prepareQuery,
+  type RxCollection,
+  type RxDocument,
+  type RxDocumentData,
+  type RxQuery,
+} from 'rxdb'
+import { type Observable, startWith, switchMap, throttleTime } from 'rxjs'
 import { ClientError } from './client-error.ts'
 import type { Task } from './resources.ts'
 
 export type TaskDocument = RxDocument<Task>
 export type TaskQuery = RxQuery<Task, TaskDocument[]>
 export type TaskCollection = RxCollection<Task, object, TaskMethods>
+
+/** To be observed or asked once, as the queries are. Its tasks are plain: they cannot be edited. */
+export interface DeletedTasks {
+  readonly $: Observable<Task[]>
+  exec(): Promise<Task[]>
+}
 
 /** What a person gives; the rest has its starting value. */
 export type NewTask = Pick<Task, 'title'> & Partial<Omit<Task, 'created_at' | 'updated_at'>>
@@ -25,7 +39,11 @@ export interface TaskMethods {
   overdue(day?: string): TaskQuery
   /** In this category, or in none, in the owner's order. */
   inCategory(category_id: string | null): TaskQuery
+  /** What can be restored, the latest first. */
+  deleted(): DeletedTasks
 }
+
+const LOOK_AGAIN_MS = 50
 
 /** The methods of `client.tasks`. */
 export const taskMethods: TaskMethods & ThisType<TaskCollection> = {
@@ -61,7 +79,7 @@ export const taskMethods: TaskMethods & ThisType<TaskCollection> = {
     const [deleted] = await this.storageInstance.findDocumentsById([id], true)
     if (!deleted) throw notFound(id)
     if (!deleted._deleted) return find(this, id)
-    const { _deleted, _rev, _meta, _attachments, updated_at, ...fields } = deleted
+    const { updated_at, ...fields } = plain(deleted)
     return this.insert(fields as Task)
   },
 
@@ -82,6 +100,39 @@ export const taskMethods: TaskMethods & ThisType<TaskCollection> = {
   inCategory(category_id) {
     return this.find({ selector: { category_id }, sort: [{ position: 'asc' }] }) as TaskQuery
   },
+
+  deleted() {
+    const known = deletedTasks.get(this)
+    if (known) return known
+    const exec = () => findDeleted(this)
+    // Of the database, not of the collection, which says nothing of a tombstone that is new here: the
+    // time of the last sync, which is kept there, changes with it.
+    const $ = this.database.$.pipe(
+      startWith(null),
+      throttleTime(LOOK_AGAIN_MS, undefined, { leading: true, trailing: true }),
+      switchMap(exec),
+    )
+    deletedTasks.set(this, { $, exec })
+    return { $, exec }
+  },
+}
+
+/** One for each collection, as RxDB has one for equal queries. */
+const deletedTasks = new WeakMap<TaskCollection, DeletedTasks>()
+
+/** Queries of a collection pass deleted documents over, so the storage itself is asked. */
+async function findDeleted({ schema, storageInstance }: TaskCollection): Promise<Task[]> {
+  const query = normalizeMangoQuery<Task>(schema.jsonSchema, {
+    selector: { _deleted: { $eq: true } } as object,
+    sort: [{ position: 'asc' }],
+  })
+  const { documents } = await storageInstance.query(prepareQuery(schema.jsonSchema, query))
+  return documents.map(plain).sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1))
+}
+
+function plain(kept: RxDocumentData<Task>): Task {
+  const { _deleted, _rev, _meta, _attachments, ...task } = kept
+  return task as Task
 }
 
 async function find(tasks: TaskCollection, id: string): Promise<TaskDocument> {

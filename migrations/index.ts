@@ -3,6 +3,10 @@ import * as accountsAndFeeds from './0001_accounts_and_feeds.ts'
 import * as documents from './0002_documents.ts'
 import * as conflicts from './0003_conflicts.ts'
 import * as takenEdits from './0004_taken_edits.ts'
+import * as mail from './0005_mail.ts'
+import * as accountLife from './0006_account_life.ts'
+import * as reminders from './0007_reminders.ts'
+import * as audit from './0008_audit.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
@@ -10,6 +14,10 @@ const migrations: Record<string, Knex.Migration> = {
   '0002_documents': documents,
   '0003_conflicts': conflicts,
   '0004_taken_edits': takenEdits,
+  '0005_mail': mail,
+  '0006_account_life': accountLife,
+  '0007_reminders': reminders,
+  '0008_audit': audit,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {

@@ -41,21 +41,34 @@ export const password = z
 
 export const registration = z.strictObject({ username, email, password })
 
+/** What somebody may do besides using their own account. */
+export const role = z.enum(['user', 'support', 'admin'])
+export type Role = z.output<typeof role>
+
 export const account = z.strictObject({
   id: z.uuid(),
   username: z.string(),
   email: z.string(),
+  email_verified_at: z.iso.datetime().nullable().describe('When the address was confirmed.'),
+  pending_email: z
+    .string()
+    .nullable()
+    .describe('The address that takes its place once it is confirmed.'),
+  role,
   created_at: z.iso.datetime(),
 })
 export type Account = z.output<typeof account>
 
+/** One that is compared, not chosen. */
+const knownPassword = z
+  .string()
+  .min(1)
+  .max(MAX_UNREAD, { error: 'No password is as long.', abort: true })
+  .overwrite((value) => value.normalize('NFKC'))
+
 export const credentials = z.strictObject({
   username: z.string().min(1).max(254).describe('The username or the email address.'),
-  password: z
-    .string()
-    .min(1)
-    .max(MAX_UNREAD, { error: 'No password is as long.', abort: true })
-    .overwrite((value) => value.normalize('NFKC')),
+  password: knownPassword,
 })
 
 const token = z.string().min(1).max(4_096)
@@ -68,3 +81,27 @@ export type TokenPair = z.output<typeof tokenPair>
 
 export const refreshRequest = z.strictObject({ refresh: token })
 export const verifyRequest = z.strictObject({ token })
+
+const linkToken = z.string().min(1).max(200).describe('As it stands in the link that was mailed.')
+
+export const confirmEmailRequest = z.strictObject({ token: linkToken })
+export const changeEmailRequest = z.strictObject({ email, password: knownPassword })
+export const changePasswordRequest = z.strictObject({
+  current_password: knownPassword,
+  new_password: password,
+})
+export const forgotPasswordRequest = z.strictObject({ email })
+export const resetPasswordRequest = z.strictObject({ token: linkToken, password })
+export const deleteAccountRequest = z.strictObject({ password: knownPassword })
+
+export const signedInDevice = z.strictObject({
+  id: z.uuid(),
+  user_agent: z.string().describe('What the device said of itself when it signed in.'),
+  device: z.string().describe('The same for people: `Firefox on Linux`.'),
+  created_at: z.iso.datetime(),
+  last_seen_at: z.iso.datetime().describe('To the minute or so.'),
+  current: z.boolean().describe('Whether it is the one that asks.'),
+})
+export type SignedInDevice = z.output<typeof signedInDevice>
+
+export const signedInDevices = z.strictObject({ results: z.array(signedInDevice) })

@@ -8,6 +8,7 @@ export type Kind =
   | 'time'
   | 'instant'
   | 'flag'
+  | 'whole_number'
   | 'reference'
   | 'uuid'
   | 'record'
@@ -86,6 +87,13 @@ export function instant(description: string) {
 /** True or false. */
 export function flag(description: string) {
   return { kind: 'flag', schema: z.boolean(), nullable: false, description } satisfies Field
+}
+
+/** A whole number within limits, which are to be those of a 32-bit integer at most. */
+export function wholeNumber(description: string, { min, max }: { min: number; max: number }) {
+  const remedy = `Write a whole number from ${min} to ${max}.`
+  const schema = z.int(remedy).min(min, remedy).max(max, remedy)
+  return { kind: 'whole_number', schema, nullable: false, description } satisfies Field
 }
 
 /** The id of another document of the same person. */

@@ -4,9 +4,12 @@ import * as z from 'zod'
 export const PROBLEMS = {
   invalid: { status: 400, title: 'The request is not valid' },
   malformed: { status: 400, title: 'The request cannot be read' },
+  link_not_valid: { status: 400, title: 'The link has been used, or is too old' },
   unauthenticated: { status: 401, title: 'Authentication is required' },
   token_not_valid: { status: 401, title: 'The token is not valid' },
   credentials_not_valid: { status: 401, title: 'No account with these credentials' },
+  account_deleted: { status: 401, title: 'The account has been deleted' },
+  forbidden: { status: 403, title: 'This is not allowed to you' },
   not_found: { status: 404, title: 'There is nothing here' },
   method_not_allowed: { status: 405, title: 'The method is not allowed here' },
   timed_out: { status: 408, title: 'The request took too long to arrive' },

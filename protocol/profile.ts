@@ -1,18 +1,35 @@
 import * as z from 'zod'
-import { type Field, flag, text } from './field.ts'
+import { type Field, flag, nullable, text, time, wholeNumber } from './field.ts'
 import { type DocumentOf, defineResource } from './resource.ts'
+
+const FOUR_WEEKS = 28 * 24 * 60
 
 export const profile = defineResource({
   name: 'profile',
   singular: 'profile',
   table: 'profiles',
   version: 0,
+  revision: 1,
   fields: {
     display_name: text('The name that others see.', { max: 150 }),
     bio: text('A few words about oneself.', { max: 2_000 }),
     timezone: timezone('The IANA timezone that days and times are meant in.'),
     locale: locale('The language of messages, as a BCP 47 tag.'),
     email_notifications: flag('Whether emails are welcome.'),
+    remind_minutes_before: nullable(
+      wholeNumber(
+        'How many minutes before its due time to remind of a task that has no `remind_at`; null is not at all.',
+        { min: 0, max: FOUR_WEEKS },
+      ),
+    ),
+    remind_all_day_at: nullable(
+      time(
+        'When to remind, on its due day, of a task with neither due time nor `remind_at`; null is not at all.',
+      ),
+    ),
+    digest_at: nullable(
+      time('When to send, each day, an email of what is due and overdue; null is never.'),
+    ),
   },
   initial: {
     display_name: '',
@@ -20,13 +37,23 @@ export const profile = defineResource({
     timezone: 'UTC',
     locale: 'en',
     email_notifications: true,
+    // Nobody gets mail that they have not asked for.
+    remind_minutes_before: null,
+    remind_all_day_at: null,
+    digest_at: null,
   },
   filterable: [],
   sortable: [],
   searchable: [],
   ordering: '-created_at',
   singleton: true,
-  example: { display_name: 'Ann Lee', timezone: 'Europe/Lisbon' },
+  example: {
+    display_name: 'Ann Lee',
+    timezone: 'Europe/Lisbon',
+    remind_minutes_before: 30,
+    remind_all_day_at: '08:00',
+    digest_at: '07:30',
+  },
 })
 
 export type Profile = DocumentOf<typeof profile>

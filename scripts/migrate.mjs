@@ -1,18 +1,6 @@
-import { existsSync } from 'node:fs'
-import { ensureInstalled, fail, production } from './install.mjs'
+import { ensureInstalled } from './install.mjs'
+import { load } from './load.mjs'
 
 ensureInstalled()
-const { migrateFromEnvironment } = await load()
+const { migrateFromEnvironment } = await load('database/migrate')
 await migrateFromEnvironment()
-
-async function load() {
-  if (!production) {
-    const { register } = await import('tsx/esm/api')
-    register()
-    return import('../server/database/migrate.ts')
-  }
-  const built = new URL('../dist/server/database/migrate.js', import.meta.url)
-  if (!existsSync(built))
-    fail('There is no dist: run `npm ci --include=dev && npm run build` first (or unset NODE_ENV).')
-  return import(built.href)
-}

@@ -1,16 +1,28 @@
 import express, { type Express } from 'express'
 import { type Resource, resources } from '../protocol/index.ts'
 import { type Accounts, createAccounts } from './accounts/accounts.ts'
+import { createAddresses } from './accounts/addresses.ts'
+import { createAdministration } from './accounts/administration.ts'
+import { createAudit } from './accounts/audit.ts'
 import { backgroundBcrypt } from './accounts/background-bcrypt.ts'
+import { createDeletion } from './accounts/deletion.ts'
+import { createLinks } from './accounts/links.ts'
+import { createPasswordChanges } from './accounts/password-changes.ts'
 import { createPasswords, type Passwords } from './accounts/passwords.ts'
+import { may } from './accounts/permissions.ts'
 import { createSessions, type Sessions } from './accounts/sessions.ts'
 import { createTokens } from './accounts/tokens.ts'
 import type { Config } from './config.ts'
 import type { Database } from './database/connect.ts'
 import { aboutOperations } from './http/about.ts'
+import { accountExportOperations } from './http/account-export.ts'
+import { accountLifeOperations } from './http/account-life.ts'
+import { accountSessionOperations } from './http/account-sessions.ts'
 import { accountOperations } from './http/accounts.ts'
+import { administrationOperations } from './http/administration.ts'
 import { attemptLimit } from './http/attempt-limit.ts'
 import { conflictOperations } from './http/conflicts.ts'
+import { metricsOperation } from './http/metrics.ts'
 import { mount } from './http/mount.ts'
 import type { Operation } from './http/operation.ts'
 import { answerProblems, notFound } from './http/problems.ts'
@@ -21,9 +33,13 @@ import { restOperations } from './http/rest.ts'
 import { crossOrigin, redirectToHttps, securityHeaders } from './http/security.ts'
 import { swaggerUi } from './http/swagger-ui.ts'
 import { webApp } from './http/web-app.ts'
+import { queueState } from './jobs/queue.ts'
 import type { Log } from './log.ts'
+import { createMetrics, type Metrics } from './metrics.ts'
+import type { Readiness } from './readiness.ts'
 import { createFollowers, type Followers } from './realtime/followers.ts'
 import type { Hints } from './realtime/hints.ts'
+import { postgresExports } from './store/export.ts'
 import { postgresLists } from './store/lists.ts'
 import { postgresStore } from './store/postgres.ts'
 import type { Store } from './sync/store.ts'
@@ -36,6 +52,7 @@ export interface AppDependencies {
   log: Log
   version: string
   hints: Hints
+  readiness: Pick<Readiness, 'check' | 'ask'>
   /** The clock; tests set their own. */
   now?: () => Date
   passwords?: Passwords
@@ -50,6 +67,7 @@ export interface App {
   sessions: Sessions
   followers: Followers
   streams: PullStreams
+  metrics: Metrics
 }
 
 /** The whole HTTP surface, in the order in which a request meets it. */
@@ -60,17 +78,23 @@ export function createApp({
   log,
   version,
   hints,
+  readiness,
   now = () => new Date(),
   passwords = createPasswords({ engine: backgroundBcrypt() }),
 }: AppDependencies): App {
   const publicUrl = config.PUBLIC_URL
   const tokens = createTokens(now, secret, config.SECRET_KEY_PREVIOUS)
   const sessions = createSessions(db, tokens, now, hints.ended)
-  const accounts = createAccounts(db, passwords, sessions, now)
+  const links = createLinks(secret, now, config.SECRET_KEY_PREVIOUS)
+  const accounts = createAccounts(db, passwords, sessions, links, now)
+  const administration = createAdministration({ db, accounts, passwords, sessions, links, now })
   const store = postgresStore(db, hints.changed)
   const followers = createFollowers(store, log)
   const streams = createPullStreams(followers, now)
   const lists = postgresLists(db)
+  const metrics = createMetrics()
+  watchPool(metrics, db)
+  watchJobs(metrics, readiness)
 
   const api: Operation[] = [
     ...Object.values<Resource>(resources).flatMap((resource) =>
@@ -81,18 +105,37 @@ export function createApp({
       replicationOperations(resource, { store, streams, now }),
     ),
     ...accountOperations(accounts, sessions),
+    ...accountLifeOperations({
+      accounts,
+      addresses: createAddresses({ db, passwords, links, now }),
+      passwordChanges: createPasswordChanges({ db, passwords, sessions, links, now }),
+      deleteAccount: createDeletion({ db, passwords, sessions, links, now }),
+    }),
+    ...accountSessionOperations(sessions),
+    ...accountExportOperations({ accounts, exports: postgresExports(db), store, log }),
+    ...administrationOperations({ administration, audit: createAudit(db), publicUrl }),
+    metricsOperation({
+      metrics,
+      async mayRead(token) {
+        return may((await sessions.authenticate(token)).role, 'metrics.read')
+      },
+      token: config.METRICS_TOKEN,
+      openWithoutToken: !config.isProduction,
+    }),
   ]
-  const operations = [...api, ...aboutOperations({ db, version, publicUrl }, api)]
+  const operations = [...api, ...aboutOperations({ readiness, version, publicUrl }, api)]
 
   const app = express().disable('x-powered-by').disable('etag').set('query parser', 'simple')
   app.set('trust proxy', config.TRUST_PROXY)
   const https = publicUrl?.startsWith('https:') ?? false
-  app.use(beginRequests(securityHeaders({ https }), log))
+  app.use(beginRequests(securityHeaders({ https }), log, metrics))
   if (https && config.TRUST_PROXY !== 0) app.use(redirectToHttps(publicUrl!))
   if (config.CORS_ORIGINS.length > 0) app.use(crossOrigin(config.CORS_ORIGINS))
   mount(app, operations, {
     sessions,
     limit: attemptLimit(db, config.AUTH_RATE_LIMIT),
+    metrics,
+    log,
     maxBodyBytes: config.MAX_BODY_BYTES,
   })
   app.use('/replication', refuseOutdated(Object.values<Resource>(resources)))
@@ -100,5 +143,30 @@ export function createApp({
   app.use(webApp(publicUrl))
   app.use(notFound)
   app.use(answerProblems(log))
-  return { express: app, operations, store, accounts, sessions, followers, streams }
+  return { express: app, operations, store, accounts, sessions, followers, streams, metrics }
+}
+
+function watchPool(metrics: Metrics, db: Database): void {
+  const { pool } = db.client
+  const name = 'tasktide_database_pool'
+  metrics.gauge(`${name}_in_use`, 'Connections that work for requests.', () => pool.numUsed())
+  metrics.gauge(`${name}_idle`, 'Connections that wait for work.', () => pool.numFree())
+  metrics.gauge(`${name}_waiting`, 'Pieces of work that wait for a connection.', () =>
+    pool.numPendingAcquires(),
+  )
+}
+
+function watchJobs(metrics: Metrics, { ask }: Pick<Readiness, 'ask'>): void {
+  let asked: ReturnType<typeof queueState> | undefined
+  const gauge = (name: string, help: string, key: keyof Awaited<ReturnType<typeof queueState>>) =>
+    metrics.gauge(`tasktide_jobs_${name}`, help, async () => {
+      // All three are read at once.
+      asked ??= ask(queueState).finally(() => {
+        asked = undefined
+      })
+      return (await asked)[key]
+    })
+  gauge('waiting', 'Jobs that are due and that no worker has taken.', 'waiting')
+  gauge('oldest_seconds', 'How long the oldest of them has waited.', 'oldest_seconds')
+  gauge('given_up', 'Jobs that failed too often to be tried again.', 'given_up')
 }

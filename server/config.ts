@@ -37,34 +37,128 @@ const trustProxy = z
     return value === 'true' ? 1 : value === 'false' ? 0 : value
   })
 
-const environment = z.object({
-  NODE_ENV: z.enum(['development', 'production', 'test']).default('development'),
-  PORT: z.coerce.number().int().min(0).max(65_535).default(3000),
-  HOST: z.string().optional(),
+/** Every variable: its `description` is its line in docs/operations.md and .env.example. */
+export const environment = z.object({
+  NODE_ENV: z
+    .enum(['development', 'production', 'test'])
+    .default('development')
+    .describe(
+      '`production` needs `SECRET_KEY` and logs JSON; `development` is easy-going; `test`.',
+    ),
+  PORT: z.coerce.number().int().min(0).max(65_535).default(3000).describe('Where it listens.'),
+  HOST: z.string().optional().describe('The address to listen at. Default: all of them.'),
   PUBLIC_URL: z
     .url({ protocol: /^https?$/, error: 'expected an http or https address' })
     .transform((value) => value.replace(/\/+$/, ''))
-    .optional(),
+    .optional()
+    .describe(
+      'The address that clients use, for links; required with `SMTP_URL`. With https and `TRUST_PROXY`, plain HTTP is redirected there.',
+    ),
+  TRUST_PROXY: trustProxy
+    .default(0)
+    .describe('How many proxies stand in front, or their addresses: `10.0.0.0/8, loopback`.'),
   DATABASE_URL: z
     .url({ protocol: /^postgres(ql)?$/, error: 'expected postgres://user:password@host/database' })
-    .optional(),
-  DATABASE_POOL_SIZE: z.coerce.number().int().min(1).max(200).default(8),
-  DATABASE_TLS: z.enum(['off', 'require', 'verify']).default('off'),
-  DATABASE_STATEMENT_TIMEOUT_MS: z.coerce.number().int().min(0).default(30_000),
-  DATA_DIR: z.string().min(1).default('.data'),
-  SECRET_KEY: secret.optional(),
-  SECRET_KEY_PREVIOUS: secret.optional(),
-  CORS_ORIGINS: origins.optional(),
-  TRUST_PROXY: trustProxy.default(0),
-  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).optional(),
-  AUTH_RATE_LIMIT: z.coerce.number().int().min(0).default(20),
+    .optional()
+    .describe(
+      '`postgres://user:password@host/database`. Unset: an embedded Postgres that keeps its data in `DATA_DIR`.',
+    ),
+  DATABASE_POOL_SIZE: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(200)
+    .default(8)
+    .describe('Connections for requests, 1 to 200; every process has a few beside them.'),
+  DATABASE_TLS: z
+    .enum(['off', 'require', 'verify'])
+    .default('off')
+    .describe('`off`, `require` (encrypted) or `verify` (encrypted, certificate checked).'),
+  DATABASE_STATEMENT_TIMEOUT_MS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(30_000)
+    .describe('How long a statement may take; 0 is no limit. Migrations have none.'),
+  MIGRATE_ON_START: flag
+    .optional()
+    .describe(
+      'Whether the server migrates when it starts. Default: only in development and with the embedded database.',
+    ),
+  DATA_DIR: z
+    .string()
+    .min(1)
+    .default('.data')
+    .describe('The folder of the embedded database, and of the key of development.'),
+  SECRET_KEY: secret
+    .optional()
+    .describe(
+      'What tokens are signed with, the same on every node: `openssl rand -base64 32`. Required in production.',
+    ),
+  SECRET_KEY_PREVIOUS: secret
+    .optional()
+    .describe('The former key, for as long as tokens signed with it are to be taken (30 days).'),
+  CORS_ORIGINS: origins
+    .optional()
+    .describe(
+      'Origins of web apps that may call, separated by commas, or `*`. Default: `*` in development, none in production.',
+    ),
+  AUTH_RATE_LIMIT: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(20)
+    .describe('Attempts per minute and address at each of the sign-in endpoints; 0 is no limit.'),
   MAX_BODY_BYTES: z.coerce
     .number()
     .int()
     .min(1024)
     .max(64 * MEGABYTE)
-    .default(MEGABYTE / 4),
-  MIGRATE_ON_START: flag.optional(),
+    .default(MEGABYTE / 4)
+    .describe('How large the body of a request may be; a push may always have more.'),
+  SMTP_URL: z
+    .url({
+      protocol: /^smtps?$/,
+      hostname: /./,
+      error: 'expected smtp://user:password@host:587 or smtps://…',
+    })
+    .optional()
+    .describe(
+      'The server that mail goes through: `smtp://user:password@host:587` or `smtps://…`. Unset: development prints mail, production sends none.',
+    ),
+  MAIL_FROM: z
+    .email('expected an address: tasks@example.com')
+    .optional()
+    .describe('The address that mail comes from; required with `SMTP_URL`.'),
+  SMTP_CONNECTIONS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(50)
+    .default(5)
+    .describe('Connections to the mail server at once, 1 to 50.'),
+  RUN_WORKER: flag
+    .optional()
+    .describe(
+      'Whether the web process runs the jobs too. Default: only in development and with the embedded database.',
+    ),
+  WORKER_CONCURRENCY: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(100)
+    .default(10)
+    .describe('Jobs that a worker runs at once, 1 to 100.'),
+  METRICS_TOKEN: secret
+    .regex(/^[\w.~+/=-]+$/, 'expected what may stand after Bearer; openssl rand -base64 32')
+    .optional()
+    .describe(
+      'Who sends `Authorization: Bearer` with it may read `/metrics`, as may support and admins with their own. Unset: in development everybody may.',
+    ),
+  LOG_LEVEL: z
+    .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+    .default('info')
+    .describe('`fatal`, `error`, `warn`, `info`, `debug`, `trace` or `silent`.'),
 })
 
 export type Config = ReturnType<typeof readConfig>
@@ -88,12 +182,13 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env) {
   return {
     ...data,
     isProduction,
-    LOG_LEVEL: data.LOG_LEVEL ?? 'info',
     // Tokens travel in a header, never in a cookie, so another origin can do nothing in a person's
     // name; still, in production the operator says which web apps may call.
     CORS_ORIGINS: data.CORS_ORIGINS ?? (isProduction ? [] : ['*']),
     /** A database that only this process can reach is migrated by it; a shared one by the release step. */
     migrateOnStart: data.MIGRATE_ON_START ?? (!isProduction || data.DATABASE_URL === undefined),
+    runWorker:
+      data.RUN_WORKER ?? (data.NODE_ENV === 'development' || data.DATABASE_URL === undefined),
   }
 }
 
@@ -109,6 +204,11 @@ function faultsTogether(data: z.output<typeof environment>): string[] {
     faults.push('DATABASE_TLS: DATABASE_URL says something of TLS (ssl…) too; say it once')
   if (data.NODE_ENV === 'production' && data.SECRET_KEY === undefined)
     faults.push('SECRET_KEY: required in production; make one with: openssl rand -base64 32')
+  if (data.SMTP_URL !== undefined) {
+    if (data.MAIL_FROM === undefined) faults.push('MAIL_FROM: required with SMTP_URL')
+    if (data.PUBLIC_URL === undefined)
+      faults.push('PUBLIC_URL: required with SMTP_URL, for the links in mail')
+  }
   return faults
 }
 

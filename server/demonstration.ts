@@ -1,11 +1,18 @@
 import { v7 as uuidv7 } from 'uuid'
-import { Problem, resources, type Unsettled } from '../protocol/index.ts'
+import { Problem, type Role, resources, type Unsettled } from '../protocol/index.ts'
 import type { App } from './app.ts'
 import { create } from './sync/edit.ts'
 
 const PASSWORD = 'tide comes and goes'
 
-const PEOPLE = [
+interface Person {
+  username: string
+  role?: Role
+  categories: { name: string; color: string; tasks: string[] }[]
+  tasks: string[]
+}
+
+const PEOPLE: Person[] = [
   {
     username: 'demo-ann',
     categories: [
@@ -21,20 +28,24 @@ const PEOPLE = [
     ],
     tasks: ['Buy milk', 'Call Ann'],
   },
+  { username: 'demo-admin', role: 'admin', categories: [], tasks: [] },
 ]
 
 /**
- * Makes two people with categories and tasks, where they are not there yet.
+ * Makes two people with categories and tasks, and an admin, where they are not there yet.
  *
  * @returns how those sign in who were made
  */
 export async function demonstrate({ accounts, store }: Pick<App, 'accounts' | 'store'>) {
   const made: { username: string; password: string }[] = []
   for (const person of PEOPLE) {
-    const { username } = person
+    const { username, role = 'user' } = person
     try {
       const email = `${username}@example.com`
-      const { id } = await accounts.register({ username, email, password: PASSWORD })
+      const registration = { username, email, password: PASSWORD }
+      const { id } = await accounts.register(registration, (trx, account) =>
+        trx('users').where({ id: account.id }).update({ role }),
+      )
       await fill(id, person)
       made.push({ username, password: PASSWORD })
     } catch (error) {
@@ -43,7 +54,7 @@ export async function demonstrate({ accounts, store }: Pick<App, 'accounts' | 's
   }
   return made
 
-  async function fill(user: string, { categories, tasks }: (typeof PEOPLE)[number]) {
+  async function fill(user: string, { categories, tasks }: Person) {
     for (const { name, color, tasks: titles } of categories) {
       const category = { id: uuidv7(), name, color }
       await create(store, user, resources.categories, category, now())

@@ -8,7 +8,7 @@ if (process.env.DATABASE_URL || process.env.NODE_ENV === 'production') {
   process.exit(1)
 }
 
-/** `npm run dev`: the server with two people in it who have something to do. */
+/** `npm run dev`: the server with two people in it who have something to do, and an admin. */
 await runFromEnvironment(async (server: Server) => {
   const names = await demonstrate(server.app)
   for (const { username, password } of names)

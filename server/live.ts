@@ -10,7 +10,7 @@ const SESSIONS_MS = 1_000
 const HEADS_MS = 3_000
 
 interface Dependencies {
-  app: Pick<App, 'sessions' | 'followers' | 'streams'>
+  app: Pick<App, 'sessions' | 'followers' | 'streams' | 'metrics'>
   hints: Hints
   log: Log
   now: () => Date
@@ -18,8 +18,9 @@ interface Dependencies {
 
 /** Puts sockets, streams and hints together. Call it once the app is on the HTTP server. */
 export function startRealtime(http: HttpServer, { app, hints, log, now }: Dependencies) {
-  const { sessions, followers, streams } = app
-  const sockets = createSockets(http, { sessions, followers, log, now })
+  const { sessions, followers, streams, metrics } = app
+  const sockets = createSockets(http, { sessions, followers, log, metrics, now })
+  metrics.gauge('tasktide_sockets_open', 'Sockets that are open.', sockets.count)
   const sweeps = [
     setInterval(endDeadSessions, SESSIONS_MS).unref(),
     setInterval(followers.sweep, HEADS_MS).unref(),

@@ -3,13 +3,16 @@ import type { AddressInfo } from 'node:net'
 import { keptSecret } from './accounts/tokens.ts'
 import { type App, type AppDependencies, createApp } from './app.ts'
 import { type Config, readConfig } from './config.ts'
-import { migrate, pendingMigrations } from './database/migrate.ts'
+import { migrate, requireCurrentSchema } from './database/migrate.ts'
 import { type OpenDatabase, openDatabase } from './database/open.ts'
 import { createListener } from './http/listener.ts'
 import { startRealtime } from './live.ts'
 import { createLog, type Log } from './log.ts'
+import { createReadiness } from './readiness.ts'
 import { openHints } from './realtime/hints.ts'
 import { cannotListen, orExplain } from './start-fault.ts'
+import { stopOnSignal } from './stop-on-signal.ts'
+import { startJobs } from './worker.ts'
 
 export interface Server {
   /** Where it listens. */
@@ -31,8 +34,10 @@ export async function start(
     await prepareSchema(config, database, log)
     const secret = config.SECRET_KEY ?? keptSecret(config.DATA_DIR)
     const hints = await openHints(database.target, log)
+    const readiness = createReadiness(database.target)
     const app = createApp({
       hints,
+      readiness,
       config,
       secret,
       db: database.db,
@@ -53,14 +58,21 @@ export async function start(
         .listen(config.PORT, config.HOST, () => listening())
     })
     const { port } = http.address() as AddressInfo
+    const { target } = database
+    const worker = config.runWorker
+      ? await startJobs({ config, secret, target, log, ...(replaced.now && { now: replaced.now }) })
+      : undefined
     return {
       url: `http://localhost:${port}`,
       app,
       database,
       async stop() {
+        readiness.drain()
         await realtime.close()
         await drain()
+        await worker?.stop()
         await hints.close()
+        await readiness.close()
         await database.close()
       },
     }
@@ -78,7 +90,7 @@ export async function runFromEnvironment(
     const config = readConfig()
     const log = createLog(config.LOG_LEVEL, { readable: !config.isProduction })
     const server = await start(config, log)
-    stopOnSignal(server, log)
+    stopOnSignal(log, server.stop)
     void server.database.lost?.then(() => {
       log.fatal('the embedded Postgres has ended, and with it this server: start it again')
       process.exit(1)
@@ -94,26 +106,7 @@ async function prepareSchema(config: Config, database: OpenDatabase, log: Log): 
     if (names.length > 0) log.info({ migrations: names }, 'migrated')
     return
   }
-  const pending = await pendingMigrations(database.db)
-  if (pending.length > 0)
-    throw new Error('The database is behind this release: run `npm run migrate` first.')
-}
-
-function stopOnSignal(server: Server, log: Log): void {
-  let stopping = false
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-    process.on(signal, () => {
-      if (stopping) return
-      stopping = true
-      log.info({ signal }, 'stopping')
-      server.stop().then(
-        () => process.exit(0),
-        (error) => {
-          log.error({ error }, 'did not stop well')
-          process.exit(1)
-        },
-      )
-    })
+  await requireCurrentSchema(database.db)
 }
 
 /** package.json stands one folder up from here, and two from the built file. */

@@ -19,10 +19,10 @@ export function AccountMenu({ user }: { user: User }) {
 
   return (
     <>
-      <button type="button" class="avatar" aria-label="Account" popovertarget="account">
+      <button type="button" class="avatar" aria-label="Account" popovertarget="account-menu">
         {[...user.username][0]!.toUpperCase()}
       </button>
-      <div id="account" popover="auto" class="menu">
+      <div id="account-menu" popover="auto" class="menu">
         <p class="who">
           Signed in as <strong>{user.username}</strong>
         </p>
@@ -42,7 +42,15 @@ export function AccountMenu({ user }: { user: User }) {
         </dl>
         <button
           type="button"
-          popovertarget="account"
+          popovertarget="account-menu"
+          popovertargetaction="hide"
+          onClick={() => location.assign('#account')}
+        >
+          Account settings
+        </button>
+        <button
+          type="button"
+          popovertarget="account-menu"
           popovertargetaction="hide"
           onClick={() => signOut()}
         >

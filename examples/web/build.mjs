@@ -1,12 +1,11 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import { brotliCompress, constants, gzip } from 'node:zlib'
 import { build } from 'esbuild'
+import { resourcesAsData } from '../../client-sdk/resources-as-data.mjs'
 
 const here = import.meta.dirname
 const root = path.join(here, '../..')
@@ -96,29 +95,6 @@ const settings = (quick) => ({
   minify: !quick,
   legalComments: 'none',
 })
-
-/** Describes the documents as data, so that no validator is in the bundle. */
-const resourcesAsData = {
-  name: 'resources as data',
-  setup(build) {
-    build.onLoad({ filter: /client-sdk[\\/]resources\.ts$/ }, async ({ path: file }) => ({
-      contents: `export const resources = ${await readResources(file)}`,
-    }))
-  },
-}
-
-async function readResources(file) {
-  const draft = mkdtempSync(path.join(tmpdir(), 'tasktide-web-'))
-  try {
-    const outfile = path.join(draft, 'resources.mjs')
-    await build({ entryPoints: [file], bundle: true, format: 'esm', platform: 'node', outfile })
-    const { resources } = await import(pathToFileURL(outfile).href)
-    // Schemas, by whatever name, are the only values with a `safeParse`.
-    return JSON.stringify(resources, (_name, value) => (value?.safeParse ? undefined : value))
-  } finally {
-    rmSync(draft, { recursive: true, force: true })
-  }
-}
 
 function readIcons() {
   return readdirSync(path.join(here, 'icons')).map((file) => {

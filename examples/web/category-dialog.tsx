@@ -1,6 +1,6 @@
 import { useState } from 'preact/hooks'
 import type { Category, FieldErrors } from '../../client-sdk/index.ts'
-import { Dialog } from './dialog.tsx'
+import { Dialog, DialogFoot } from './dialog.tsx'
 import { TextField } from './text-field.tsx'
 
 interface CategoryDialogProps {
@@ -77,19 +77,13 @@ export function CategoryDialog(props: CategoryDialogProps) {
             </button>
           </div>
         ) : (
-          <div class="actions">
+          <DialogFoot onCancel={onCancel}>
             {onDelete && (
               <button type="button" class="danger apart" onClick={() => setIsDeleting(true)}>
                 Delete category
               </button>
             )}
-            <button type="button" onClick={onCancel}>
-              Cancel
-            </button>
-            <button type="submit" class="primary">
-              Save
-            </button>
-          </div>
+          </DialogFoot>
         )}
       </form>
     </Dialog>

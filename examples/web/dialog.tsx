@@ -32,3 +32,24 @@ export function Dialog({ title, onCancel, children }: DialogProps) {
     </dialog>
   )
 }
+
+interface DialogFootProps {
+  onCancel: () => void
+  /** What stands apart from the rest. */
+  children?: ComponentChildren
+}
+
+/** How a dialog with a form ends. */
+export function DialogFoot({ onCancel, children }: DialogFootProps) {
+  return (
+    <div class="actions">
+      {children}
+      <button type="button" onClick={onCancel}>
+        Cancel
+      </button>
+      <button type="submit" class="primary">
+        Save
+      </button>
+    </div>
+  )
+}

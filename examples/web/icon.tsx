@@ -10,6 +10,7 @@ const PATHS = {
   text: 'M5 8h14M5 12h14M5 16h8',
   flag: 'M6 20V5h11l-2.5 4L17 13H6',
   restore: 'M5 11a7 7 0 117 8M5 11V6M5 11h5',
+  bell: 'M6.5 16.5V11a5.5 5.5 0 0111 0v5.5l1.5 1.5H5zM10.5 20.5h3',
   close: 'M6 6l12 12M18 6L6 18',
 } as const
 

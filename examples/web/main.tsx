@@ -1,22 +1,52 @@
 import { render } from 'preact'
 import { dexieStorage } from '../../client-sdk/dexie.ts'
-import { createClient } from '../../client-sdk/index.ts'
+import { createClient, type User } from '../../client-sdk/index.ts'
 import { ClientContext } from './client-context.ts'
+import { type MailLink, takeMailLink } from './mail-link.ts'
+import { MailLinkPage } from './mail-link-page.tsx'
 import { SignIn } from './sign-in.tsx'
 import { Workspace } from './workspace.tsx'
 import './styles/app.css'
 
 const root = document.getElementById('app')!
+// Before anything else: its token is to be in the address no longer than it must.
+let link = takeMailLink()
+let user: User | null = null
 
 try {
   const client = await createClient({ url: location.origin, storage: dexieStorage() })
-  client.session.user$.subscribe((user) => {
+  const draw = () =>
     render(
       <ClientContext.Provider value={client}>
-        {user ? <Workspace key={user.id} user={user} /> : <SignIn />}
+        {link ? (
+          <MailLinkPage
+            key={JSON.stringify(link)}
+            link={link}
+            user={user}
+            onDone={() => go(null)}
+          />
+        ) : user ? (
+          <Workspace key={user.id} user={user} />
+        ) : (
+          <SignIn />
+        )}
       </ClientContext.Provider>,
       root,
     )
+  const go = (next: MailLink | null) => {
+    link = next
+    draw()
+  }
+  client.session.user$.subscribe((next) => {
+    user = next
+    // Whoever comes next begins with the tasks.
+    if (!user && location.hash === '#account') history.replaceState(null, '', location.pathname)
+    draw()
+  })
+  // A link that is opened in a tab that is there already.
+  addEventListener('hashchange', () => {
+    const next = takeMailLink()
+    if (next) go(next)
   })
 } catch (error) {
   console.error(error)

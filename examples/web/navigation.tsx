@@ -6,7 +6,8 @@ import type { View, ViewId } from './views.ts'
 
 interface NavigationProps {
   views: readonly View[]
-  current: ViewId
+  /** Null for none of them. */
+  current: ViewId | null
   /** How many tasks are to do in a view. */
   counts: ReadonlyMap<ViewId, number>
   onGo: (id: ViewId) => void

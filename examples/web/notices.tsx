@@ -9,6 +9,7 @@ import type {
 import { CategoryDialog } from './category-dialog.tsx'
 import { useClient } from './client-context.ts'
 import { spokenDay } from './days.ts'
+import { spokenMoment } from './moments.ts'
 import { useObserved } from './observed.ts'
 import { PRIORITY_NAMES, TaskDialog } from './task-dialog.tsx'
 
@@ -162,6 +163,9 @@ const FIELDS: Readonly<Record<string, string>> = {
   timezone: 'Timezone',
   locale: 'Language',
   email_notifications: 'Email notifications',
+  remind_minutes_before: 'Reminder, in minutes before',
+  remind_all_day_at: 'Reminder of the day',
+  digest_at: 'Daily summary',
 }
 
 /** What a person can weigh: field, lost value, kept value. A place in the order is not worth a word. */
@@ -175,6 +179,7 @@ function spokenValue(field: string, value: unknown, categories: readonly Categor
   if (value === null || value === undefined || value === '') return 'nothing'
   if (field === 'category_id') return categories.find(({ id }) => id === value)?.name ?? 'nothing'
   if (field === 'due_date') return spokenDay(String(value))
+  if (field === 'remind_at') return spokenMoment(String(value))
   if (field === 'priority') return PRIORITY_NAMES[value as Task['priority']]
   if (typeof value === 'boolean') return value ? 'yes' : 'no'
   return shortened(String(value))

@@ -2,7 +2,7 @@ import { useState } from 'preact/hooks'
 import { ClientError, type User } from '../../client-sdk/index.ts'
 import { useSyncStatus } from '../../client-sdk/react.ts'
 import { useClient } from './client-context.ts'
-import { spoken } from './sign-in.tsx'
+import { spoken } from './request.ts'
 import { TextField } from './text-field.tsx'
 
 /** When the server has ended the session, or no longer speaks with this version of the app. */
@@ -47,9 +47,7 @@ export function SessionBanner({ user }: { user: User }) {
   if (status === 'outdated')
     return (
       <div role="alert" class="banner">
-        <p>
-          The server needs a newer version of this app. What you change here is kept until then.
-        </p>
+        <p>This app has a newer version, and this tab needs it. What you changed is kept.</p>
         <button type="button" class="primary" onClick={() => location.reload()}>
           Update now
         </button>

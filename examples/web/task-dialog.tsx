@@ -1,6 +1,8 @@
 import { useId } from 'preact/hooks'
 import type { Category, FieldErrors, Task } from '../../client-sdk/index.ts'
-import { Dialog } from './dialog.tsx'
+import { Dialog, DialogFoot } from './dialog.tsx'
+import { instantOf, localOf } from './moments.ts'
+import { ReminderField } from './reminder-field.tsx'
 import { TextField } from './text-field.tsx'
 
 interface TaskDialogProps {
@@ -20,6 +22,7 @@ const EDITED = [
   'description',
   'due_date',
   'due_time',
+  'remind_at',
   'priority',
   'category_id',
 ] as const satisfies (keyof Task)[]
@@ -29,7 +32,7 @@ export function TaskDialog({ task, categories, errors = {}, onSave, onCancel }: 
 
   function submit(event: SubmitEvent) {
     event.preventDefault()
-    const edited = readForm(new FormData(event.currentTarget as HTMLFormElement))
+    const edited = readForm(new FormData(event.currentTarget as HTMLFormElement), task)
     if (edited.title.trim() === '') return
     const changed = EDITED.filter((name) => edited[name] !== task[name])
     onSave(Object.fromEntries(changed.map((name) => [name, edited[name]])))
@@ -78,6 +81,7 @@ export function TaskDialog({ task, categories, errors = {}, onSave, onCancel }: 
             errors={errors.due_time}
           />
         </div>
+        <ReminderField remindAt={task.remind_at} errors={errors.remind_at} />
         <div class="pair">
           <div class="field">
             <label htmlFor={`${id}-priority`}>Priority</label>
@@ -105,14 +109,7 @@ export function TaskDialog({ task, categories, errors = {}, onSave, onCancel }: 
             </select>
           </div>
         </div>
-        <div class="actions">
-          <button type="button" onClick={onCancel}>
-            Cancel
-          </button>
-          <button type="submit" class="primary">
-            Save
-          </button>
-        </div>
+        <DialogFoot onCancel={onCancel} />
       </form>
     </Dialog>
   )
@@ -120,9 +117,12 @@ export function TaskDialog({ task, categories, errors = {}, onSave, onCancel }: 
 
 export const PRIORITY_NAMES = { high: 'High', medium: 'Medium', low: 'Low' } as const
 
-function readForm(form: FormData): Pick<Task, EditedField> {
+function readForm(form: FormData, task: Pick<Task, 'remind_at'>): Pick<Task, EditedField> {
   const text = (name: string) => String(form.get(name) ?? '')
   const due_date = text('due_date') || null
+  const local = text('remind_at')
+  // An input knows no seconds, and an hour that comes twice in autumn but once.
+  const isSame = task.remind_at !== null && local === localOf(new Date(task.remind_at))
   return {
     title: text('title'),
     // Forms send line ends as CR LF.
@@ -130,6 +130,7 @@ function readForm(form: FormData): Pick<Task, EditedField> {
     due_date,
     // A time is one of a day.
     due_time: (due_date && text('due_time').slice(0, 5)) || null,
+    remind_at: isSame ? task.remind_at : local ? instantOf(local) : null,
     priority: text('priority') as Task['priority'],
     category_id: text('category_id') || null,
   }

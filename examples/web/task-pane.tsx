@@ -3,7 +3,6 @@ import type { Category, Task, TaskDocument } from '../../client-sdk/index.ts'
 import { useSyncStatus } from '../../client-sdk/react.ts'
 import { CategoryDialog } from './category-dialog.tsx'
 import { useClient } from './client-context.ts'
-import { deletedTasks } from './deleted-tasks.ts'
 import { EmptyView } from './empty-view.tsx'
 import { Icon } from './icon.tsx'
 import { useObserved } from './observed.ts'
@@ -46,7 +45,7 @@ export function TaskPane({ view, tasks, categories, today, onDone }: TaskPanePro
     [view, tasks, filter, lingering],
   )
   const deleted = useObserved(
-    () => (view.id === 'trash' ? deletedTasks(client.tasks) : NOTHING),
+    () => (view.id === 'trash' ? client.tasks.deleted().$ : NOTHING),
     [],
     [view.id],
   )

@@ -2,6 +2,7 @@ import { useId } from 'preact/hooks'
 import type { Category, TaskDocument } from '../../client-sdk/index.ts'
 import { spokenDay } from './days.ts'
 import { Grip, Icon } from './icon.tsx'
+import { spokenMoment } from './moments.ts'
 import { placeOf } from './rows.tsx'
 
 interface TaskRowProps {
@@ -97,7 +98,7 @@ export function TaskRow(props: TaskRowProps) {
 }
 
 function About({ task, category, today }: Pick<TaskRowProps, 'task' | 'category' | 'today'>) {
-  const { due_date, due_time, priority, description, completed } = task
+  const { due_date, due_time, remind_at, priority, description, completed } = task
   const isOverdue = !completed && due_date !== null && due_date < today
   return (
     <>
@@ -105,6 +106,12 @@ function About({ task, category, today }: Pick<TaskRowProps, 'task' | 'category'
         <span class={isOverdue ? 'due is-overdue' : due_date === today ? 'due is-today' : 'due'}>
           {spokenDay(due_date)}
           {due_time && `, ${due_time}`}
+        </span>
+      )}
+      {remind_at && !completed && (
+        <span class="reminder" title={`Reminder: ${spokenMoment(remind_at)}`}>
+          <Icon name="bell" />
+          <span class="unseen">Reminder: {spokenMoment(remind_at)}</span>
         </span>
       )}
       {priority !== 'medium' && (
@@ -116,7 +123,7 @@ function About({ task, category, today }: Pick<TaskRowProps, 'task' | 'category'
       {category && (
         <span class="category">
           <span class="dot" />
-          {category.name}
+          <span class="name">{category.name}</span>
         </span>
       )}
       {description !== '' && <span class="description">{description}</span>}

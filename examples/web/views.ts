@@ -102,8 +102,8 @@ export function filtered<T extends Task>(
   )
 }
 
-/** The view that the address names, so that it survives a reload and the back button works. */
-export function useViewId(): [ViewId, (id: ViewId) => void] {
+/** What the address names, so that it survives a reload and the back button works. */
+export function useViewId(): [ViewId | 'account', (id: ViewId) => void] {
   const [id, setId] = useState(readAddress)
   useEffect(() => {
     const read = () => setId(readAddress())
@@ -113,7 +113,7 @@ export function useViewId(): [ViewId, (id: ViewId) => void] {
   return [id, (next) => location.assign(`#${next}`)]
 }
 
-const readAddress = () => (location.hash.slice(1) || 'all') as ViewId
+const readAddress = () => (location.hash.slice(1) || 'all') as ViewId | 'account'
 
 const by = (key: (task: Task) => string) => (a: Task, b: Task) => {
   const [first, second] = [key(a), key(b)]

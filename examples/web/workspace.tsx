@@ -1,8 +1,11 @@
 import { useEffect, useMemo, useState } from 'preact/hooks'
 import type { Category, TaskDocument, User } from '../../client-sdk/index.ts'
 import { useTasks } from '../../client-sdk/react.ts'
+import { useAccountDetails } from './account-details.ts'
 import { AccountMenu } from './account-menu.tsx'
+import { AccountPage } from './account-page.tsx'
 import { useClient } from './client-context.ts'
+import { ConfirmationBanner } from './confirmation-banner.tsx'
 import { useToday } from './days.ts'
 import { Navigation } from './navigation.tsx'
 import { Notices } from './notices.tsx'
@@ -28,7 +31,9 @@ export function Workspace({ user }: { user: User }) {
   const [viewId, go] = useViewId()
   const [done, setDone] = useState<Undoable | null>(null)
   const views = useMemo(() => viewsOf(categories, today), [categories, today])
+  const isAccount = viewId === 'account'
   const view = views.find(({ id }) => id === viewId) ?? views[0]!
+  const account = useAccountDetails()
   const counts = useMemo(() => countsOf(views, tasks), [views, tasks])
   useShortcuts()
 
@@ -42,19 +47,26 @@ export function Workspace({ user }: { user: User }) {
           <AccountMenu user={user} />
         </div>
       </header>
-      <Navigation views={views} current={view.id} counts={counts} onGo={go} />
+      <Navigation views={views} current={isAccount ? null : view.id} counts={counts} onGo={go} />
       <main>
         <SessionBanner user={user} />
         <FirstSync />
         <Notices tasks={tasks} categories={categories} />
-        <TaskPane
-          key={view.id}
-          view={view}
-          tasks={tasks}
-          categories={categories}
-          today={today}
-          onDone={setDone}
-        />
+        {isAccount ? (
+          <AccountPage user={user} account={account} />
+        ) : (
+          <>
+            <ConfirmationBanner details={account.details} />
+            <TaskPane
+              key={view.id}
+              view={view}
+              tasks={tasks}
+              categories={categories}
+              today={today}
+              onDone={setDone}
+            />
+          </>
+        )}
       </main>
       <UndoToast done={done} onGone={() => setDone(null)} />
     </div>

@@ -1,10 +1,21 @@
 import { v7 as uuidv7 } from 'uuid'
-import { type Account, Problem, resources, settle, type TokenPair } from '../../protocol/index.ts'
+import {
+  type Account,
+  Problem,
+  type Role,
+  resources,
+  settle,
+  type TokenPair,
+} from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
+import { post } from '../mail/outbox.ts'
+import { confirmationOf } from './letters.ts'
+import type { Links } from './links.ts'
 import { type Passwords, weakness } from './passwords.ts'
-import type { Sessions } from './sessions.ts'
+import { NO_SUCH_ACCOUNT, type Sessions } from './sessions.ts'
+import { accountDeleted } from './tokens.ts'
 
-interface Registration {
+export interface Registration {
   username: string
   email: string
   password: string
@@ -15,15 +26,20 @@ export function createAccounts(
   db: Database,
   passwords: Passwords,
   sessions: Sessions,
+  links: Links,
   now: () => Date,
 ) {
   return {
     /**
-     * Makes an account and its profile, together.
+     * Makes an account and its profile, and leaves a mail that asks to confirm the address, together.
      *
+     * @param alongside what else is to happen with it, or not at all
      * @throws Problem `invalid` naming the field: a name or address in use, a common password
      */
-    async register({ username, email, password }: Registration): Promise<Account> {
+    async register(
+      { username, email, password }: Registration,
+      alongside?: (trx: Database, account: Account) => Promise<void>,
+    ): Promise<Account> {
       const weak = weakness(password, { username, email })
       if (weak) throw invalid({ password: [weak] })
       const taken = await takenNames(username, email)
@@ -31,17 +47,29 @@ export function createAccounts(
       const password_hash = await passwords.hash(password)
       const id = uuidv7()
       const created_at = now().toISOString()
+      const account: Account = {
+        id,
+        username,
+        email,
+        email_verified_at: null,
+        pending_email: null,
+        role: 'user',
+        created_at,
+      }
       const profile = settle(resources.profile, { id }, undefined, created_at)
       try {
         await db.transaction(async (trx) => {
           await trx('users').insert({ id, username, email, password_hash, created_at })
           await trx(resources.profile.table).insert({ user_id: id, ...profile })
+          const link = await links.create(trx, { user: id, purpose: 'confirm_email', email })
+          await post(trx, [confirmationOf(id, email, link)], now())
+          await alongside?.(trx, account)
         })
       } catch (error) {
         // Somebody took the name in the meantime.
         throw (isUniqueViolation(error) && (await takenNames(username, email))) || error
       }
-      return { id, username, email, created_at }
+      return account
     },
 
     /**
@@ -55,11 +83,26 @@ export function createAccounts(
       const column = name.includes('@') ? 'email' : 'username'
       const user = await db('users')
         .whereRaw(`lower(${column}) = lower(?)`, [name.normalize('NFKC').replaceAll('\0', '')])
-        .first<{ id: string; password_hash: string; is_active: boolean } | undefined>()
+        .first<Row | undefined>()
       const matches = await passwords.matches(password, user?.password_hash)
-      if (!user?.is_active || !matches)
-        throw new Problem('credentials_not_valid', 'No active account has this name and password.')
-      return sessions.open(user.id, userAgent)
+      if (!user?.is_active || user.deleted_at || !matches)
+        throw new Problem('credentials_not_valid', NO_SUCH_ACCOUNT)
+      return sessions.open(user.id, userAgent, user.password_hash)
+    },
+
+    async read(id: string): Promise<Account> {
+      const user = await db('users').where({ id }).first<Row | undefined>()
+      if (!user) throw accountDeleted()
+      const { username, email, role } = user
+      return {
+        id,
+        username,
+        email,
+        email_verified_at: user.email_verified_at?.toISOString() ?? null,
+        pending_email: await links.pendingEmail(db, id, email),
+        role,
+        created_at: user.created_at.toISOString(),
+      }
     },
   }
 
@@ -81,9 +124,21 @@ export function createAccounts(
 
 export type Accounts = ReturnType<typeof createAccounts>
 
-const isUniqueViolation = (error: unknown) => (error as { code?: string }).code === '23505'
+interface Row {
+  id: string
+  username: string
+  email: string
+  email_verified_at: Date | null
+  password_hash: string
+  role: Role
+  is_active: boolean
+  deleted_at: Date | null
+  created_at: Date
+}
 
-function invalid(errors: Record<string, string[]>): Problem {
+export const isUniqueViolation = (error: unknown) => (error as { code?: string }).code === '23505'
+
+export function invalid(errors: Record<string, string[]>): Problem {
   return new Problem('invalid', `The body has faults in: ${Object.keys(errors).join(', ')}.`, {
     errors,
   })

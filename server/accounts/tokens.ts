@@ -93,8 +93,19 @@ export function createTokens(now: () => Date, secret: string, previousSecret?: s
         generation: payload.gen as number,
       }
     } catch (error) {
+      if (error instanceof errors.JWTExpired) throw new TokenExpired(String(error.payload.sub))
       throw tokenNotValid(explain(error))
     }
+  }
+}
+
+/** A token of ours whose time is over. */
+export class TokenExpired extends Problem {
+  readonly user: string
+
+  constructor(user: string) {
+    super('token_not_valid', 'The token has expired.', { headers: INVALID_TOKEN })
+    this.user = user
   }
 }
 
@@ -107,7 +118,6 @@ class WrongType extends Error {
 }
 
 function explain(error: unknown): string {
-  if (error instanceof errors.JWTExpired) return 'The token has expired.'
   if (error instanceof WrongType && error.type === TYPES.refresh)
     return 'This is a refresh token; the access token is wanted here.'
   if (error instanceof WrongType && error.type === TYPES.access)
@@ -118,10 +128,21 @@ function explain(error: unknown): string {
 export type Tokens = ReturnType<typeof createTokens>
 
 export function tokenNotValid(detail: string): Problem {
-  return new Problem('token_not_valid', detail, {
-    headers: { 'WWW-Authenticate': 'Bearer error="invalid_token"' },
-  })
+  return new Problem('token_not_valid', detail, { headers: INVALID_TOKEN })
 }
+
+/** What tells a device that there is nothing more to come back to. */
+export function accountDeleted(): Problem {
+  return new Problem(
+    'account_deleted',
+    'The account is gone: what a device keeps of it may go too.',
+    {
+      headers: INVALID_TOKEN,
+    },
+  )
+}
+
+const INVALID_TOKEN = { 'WWW-Authenticate': 'Bearer error="invalid_token"' }
 
 /**
  * The key that development signs with: made once and kept, so that a restart signs nobody out.

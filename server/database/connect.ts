@@ -51,6 +51,14 @@ export function clientOptions({ url, tls }: ConnectionTarget) {
   }
 }
 
+/** A pool for a library that asks for one of `pg`'s own. Lost connections are told, and replaced. */
+export function openPool(options: pg.PoolConfig, lost: (error: Error) => void): pg.Pool {
+  const pool = new pg.Pool(options)
+  pool.on('error', lost)
+  pool.on('connect', (client) => client.on('error', lost))
+  return pool
+}
+
 /** A statement of SQL whose plan each connection keeps under its name. */
 export interface Statement {
   readonly name?: string

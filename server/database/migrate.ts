@@ -1,8 +1,9 @@
+import { Logger, runMigrations } from 'graphile-worker'
 import { migrationSource } from '../../migrations/index.ts'
 import { readConfig, withoutBlanks } from '../config.ts'
 import { createLog } from '../log.ts'
 import { orExplain } from '../start-fault.ts'
-import type { Database } from './connect.ts'
+import { type Database, openPool } from './connect.ts'
 import { openDatabase } from './open.ts'
 
 /** Any number will do, as long as every release uses the same. */
@@ -18,10 +19,24 @@ const MIGRATION_LOCK = 7_265_001
 export async function migrate(db: Database): Promise<string[]> {
   return db.transaction(async (trx) => {
     await trx.raw('select pg_advisory_xact_lock(?)', [MIGRATION_LOCK])
+    await migrateJobs(db)
     const [, names] = await trx.migrate.latest({ migrationSource })
     return names as string[]
   })
 }
+
+/** The queue of jobs is graphile-worker's, and so are its tables, in a schema of their own. */
+async function migrateJobs(db: Database): Promise<void> {
+  const lost = () => {} // whatever runs on the connection fails with it
+  const pool = openPool({ ...db.client.config.connection, max: 1 }, lost)
+  try {
+    await runMigrations({ pgPool: pool, logger: SILENT })
+  } finally {
+    await pool.end()
+  }
+}
+
+const SILENT = new Logger(() => () => {})
 
 /** The names of the migrations that are still to be run. */
 export async function pendingMigrations(db: Database): Promise<string[]> {
@@ -31,6 +46,12 @@ export async function pendingMigrations(db: Database): Promise<string[]> {
   if (!rows[0].exist) return names
   const done: string[] = await db('knex_migrations').pluck('name')
   return names.filter((name) => !done.includes(name))
+}
+
+/** @throws Error that says what to do */
+export async function requireCurrentSchema(db: Database): Promise<void> {
+  if ((await pendingMigrations(db)).length > 0)
+    throw new Error('The database is behind this release: run `npm run migrate` first.')
 }
 
 /** `npm run migrate`. */

@@ -1,19 +1,18 @@
 import * as z from 'zod'
-import type { Database } from '../database/connect.ts'
-import { run } from '../database/connect.ts'
+import type { Readiness } from '../readiness.ts'
 import { asyncApiTexts } from './asyncapi.ts'
 import { openApiTexts } from './openapi.ts'
 import { type AnswerDescription, type Operation, operation } from './operation.ts'
 
 export interface AboutDependencies {
-  db: Database
+  readiness: Pick<Readiness, 'check'>
   version: string
   publicUrl: string | undefined
 }
 
 /** What the server says of itself: its health, and the description of its API. */
 export function aboutOperations(
-  { db, version, publicUrl }: AboutDependencies,
+  { readiness, version, publicUrl }: AboutDependencies,
   others: readonly Operation[],
 ): Operation[] {
   const common = { tag: 'about', method: 'get', access: 'open' } as const
@@ -21,23 +20,41 @@ export function aboutOperations(
     ...common,
     id: 'get_health',
     path: '/healthz',
-    summary: 'Ask whether the server can serve',
+    summary: 'Ask whether the process is alive',
+    description:
+      'Nothing else is asked: a server is not to be restarted because its database is away.',
     answers: {
       200: {
-        description: 'It can, and so can its database.',
+        description: 'It is.',
         name: 'Health',
         schema: z.strictObject({ status: z.literal('ok'), version: z.string() }),
         example: { status: 'ok', version },
       },
     },
+    problems: [],
+    async handle() {
+      return { status: 200, headers: NOT_KEPT, body: { status: 'ok', version } }
+    },
+  })
+  const ready = operation({
+    ...common,
+    id: 'get_readiness',
+    path: '/readyz',
+    summary: 'Ask whether the server can serve',
+    description:
+      'It cannot while its database is away or behind this release, nor once it has been told to stop.',
+    answers: {
+      200: {
+        description: 'It can.',
+        name: 'Readiness',
+        schema: z.strictObject({ status: z.literal('ready') }),
+        example: { status: 'ready' },
+      },
+    },
     problems: ['unavailable'],
     async handle() {
-      await run(db, { text: 'select 1' }, [])
-      return {
-        status: 200,
-        headers: { 'Cache-Control': 'no-store' },
-        body: { status: 'ok', version },
-      }
+      await readiness.check()
+      return { status: 200, headers: NOT_KEPT, body: { status: 'ready' } }
     },
   })
   const openApi = describing(
@@ -74,10 +91,12 @@ export function aboutOperations(
     },
     () => asyncApiForms,
   )
-  const own = [health, openApi, asyncApi]
+  const own = [health, ready, openApi, asyncApi]
   const openApiForms = openApiTexts([...others, ...own], { version, publicUrl })
   return own
 }
+
+const NOT_KEPT = { 'Cache-Control': 'no-store' }
 
 /** A document that is there in two forms. */
 function describing(

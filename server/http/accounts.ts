@@ -1,10 +1,20 @@
 import * as z from 'zod'
-import { accounts as protocol } from '../../protocol/index.ts'
+import { type Account, accounts as protocol } from '../../protocol/index.ts'
 import type { Accounts } from '../accounts/accounts.ts'
 import type { Sessions } from '../accounts/sessions.ts'
 import { type Operation, operation } from './operation.ts'
 
 const TOKEN = 'eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiIwMTkwYTVjMi0uLi4ifQ.c2lnbmF0dXJl'
+
+export const EXAMPLE_ACCOUNT: Account = {
+  id: '0190a5c2-7a4e-7cc3-98c4-dc0c0c07398f',
+  username: 'maria',
+  email: 'maria@example.com',
+  email_verified_at: null,
+  pending_email: null,
+  role: 'user',
+  created_at: '2026-11-22T08:30:00.000Z',
+}
 
 /** Registering and signing in. */
 export function accountOperations(accounts: Accounts, sessions: Sessions): Operation[] {
@@ -33,12 +43,7 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
           description: 'The account. Now get a token.',
           name: 'Account',
           schema: protocol.account,
-          example: {
-            id: '0190a5c2-7a4e-7cc3-98c4-dc0c0c07398f',
-            username: 'maria',
-            email: 'maria@example.com',
-            created_at: '2026-11-22T08:30:00.000Z',
-          },
+          example: EXAMPLE_ACCOUNT,
         },
       },
       problems: ['invalid'],
@@ -76,7 +81,7 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
         examples: { usual: { refresh: TOKEN } },
       },
       answers: { 200: { description: 'The next tokens of the session.', ...pair } },
-      problems: ['invalid', 'token_not_valid'],
+      problems: ['invalid', 'token_not_valid', 'account_deleted'],
       handle: async ({ body }) => ({
         status: 200,
         headers: NOT_KEPT,
@@ -97,7 +102,7 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       answers: {
         200: { description: 'It is.', name: 'Empty', schema: z.strictObject({}), example: {} },
       },
-      problems: ['invalid', 'token_not_valid'],
+      problems: ['invalid', 'token_not_valid', 'account_deleted'],
       handle: async ({ body }) => {
         await sessions.verify(body.token)
         return { status: 200, body: {} }
@@ -115,7 +120,7 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
         examples: { usual: { refresh: TOKEN } },
       },
       answers: { 204: { description: 'Signed out.' } },
-      problems: ['invalid', 'token_not_valid'],
+      problems: ['invalid', 'token_not_valid', 'account_deleted'],
       handle: async ({ body }) => {
         await sessions.close(body.refresh)
         return { status: 204 }

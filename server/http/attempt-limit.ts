@@ -3,8 +3,12 @@ import { RateLimiterMemory, RateLimiterPostgres, RateLimiterRes } from 'rate-lim
 import { Problem } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 
-/** Counts an attempt at an operation from an address. @throws Problem `too_many_requests` */
-export type AttemptLimit = (operation: string, address: string | undefined) => Promise<void>
+/**
+ * Counts an attempt at an operation from an address, or by an account.
+ *
+ * @throws Problem `too_many_requests`
+ */
+export type AttemptLimit = (operation: string, who: string | undefined) => Promise<void>
 
 const WINDOW_SECONDS = 60
 
@@ -24,9 +28,9 @@ export function attemptLimit(db: Database, perMinute: number): AttemptLimit {
     keyPrefix: 'auth',
     insuranceLimiter: new RateLimiterMemory(window),
   })
-  return async (operation, address) => {
+  return async (operation, who) => {
     try {
-      await limiter.consume(`${operation}:${network(address ?? '')}`)
+      await limiter.consume(`${operation}:${network(who ?? '')}`)
     } catch (refusal) {
       if (!(refusal instanceof RateLimiterRes)) throw refusal
       const seconds = Math.max(1, Math.ceil(refusal.msBeforeNext / 1000))

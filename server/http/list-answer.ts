@@ -25,15 +25,23 @@ async function numberedPage(
 ): Promise<Answer> {
   const { size } = request
   const { count, results } = await lists.page(call.user, resource, request, size, (page - 1) * size)
+  const around = pageLinks(publicUrl, call.request, { page, size, count })
+  // The documents are JSON text already, from Postgres.
+  const body = `${JSON.stringify({ count, ...around }).slice(0, -1)},"results":${results}}`
+  return { status: 200, body }
+}
+
+/** What leads on from a numbered page. @throws Problem `not_found`: it is past the last one */
+export function pageLinks(
+  publicUrl: string | undefined,
+  request: Request,
+  { page, size, count }: { page: number; size: number; count: number },
+): { next: string | null; previous: string | null } {
   const pages = Math.max(1, Math.ceil(count / size))
   if (page > pages)
     throw new Problem('not_found', `There is no page ${page}: the last one is ${pages}.`)
-  const link = (to: number) => JSON.stringify(linkTo(publicUrl, call.request, { page: String(to) }))
-  const next = page < pages ? link(page + 1) : 'null'
-  const previous = page > 1 ? link(page - 1) : 'null'
-  // The documents are JSON text already, from Postgres.
-  const body = `{"count":${count},"next":${next},"previous":${previous},"results":${results}}`
-  return { status: 200, body }
+  const link = (to: number) => linkTo(publicUrl, request, { page: String(to) })
+  return { next: page < pages ? link(page + 1) : null, previous: page > 1 ? link(page - 1) : null }
 }
 
 async function pageAtCursor(

@@ -30,6 +30,7 @@ const OPERATORS: Record<Kind, readonly Operator[]> = {
   time: ['eq', 'in', 'gt', 'gte', 'lt', 'lte'],
   instant: ['eq', 'gt', 'gte', 'lt', 'lte'],
   flag: ['eq'],
+  whole_number: [],
   reference: ['eq', 'in'],
   uuid: ['eq', 'in'],
   record: [],
@@ -94,6 +95,15 @@ const pageSize: Parameter = {
   description: `How many documents a page has; ${DEFAULT_PAGE_SIZE} if not given.`,
   schema: wholeNumber(1, MAX_PAGE_SIZE),
   json: { type: 'integer', minimum: 1, maximum: MAX_PAGE_SIZE },
+}
+
+/** Of lists that have numbered pages alone. */
+export const numberedPages: readonly Parameter[] = [page, pageSize]
+
+export function readNumberedPage(query: Readonly<Record<string, unknown>>) {
+  const page = (query.page as number | undefined) ?? 1
+  const size = (query.page_size as number | undefined) ?? DEFAULT_PAGE_SIZE
+  return { page, size, limit: size, offset: (page - 1) * size }
 }
 
 const cursor: Parameter = {
@@ -202,7 +212,7 @@ export function wholeNumber(min: number, max: number) {
     .pipe(z.int().min(min, remedy).max(max, remedy))
 }
 
-function boolean() {
+export function boolean() {
   return z
     .string()
     .toLowerCase()

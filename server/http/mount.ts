@@ -1,7 +1,10 @@
 import { isUtf8 } from 'node:buffer'
 import express, { type Express, type Request, type Response } from 'express'
 import { type FieldErrors, Problem } from '../../protocol/index.ts'
-import type { Sessions } from '../accounts/sessions.ts'
+import { may } from '../accounts/permissions.ts'
+import type { Caller, Sessions } from '../accounts/sessions.ts'
+import type { Log } from '../log.ts'
+import type { Metrics } from '../metrics.ts'
 import type { AttemptLimit } from './attempt-limit.ts'
 import type { Call, Method, Operation, Parameter } from './operation.ts'
 import { invalid, parse, shortened } from './problems.ts'
@@ -10,6 +13,8 @@ import { send } from './send.ts'
 export interface MountDependencies {
   sessions: Pick<Sessions, 'authenticate'>
   limit: AttemptLimit
+  metrics: Pick<Metrics, 'stream'>
+  log: Pick<Log, 'warn'>
   maxBodyBytes: number
 }
 
@@ -36,17 +41,22 @@ export function mount(
 }
 
 /** An endpoint, in the order in which it checks: who, how often, what in; then what out. */
-function handlerOf(operation: Operation, { sessions, limit, maxBodyBytes }: MountDependencies) {
+function handlerOf(
+  operation: Operation,
+  { sessions, limit, metrics, log, maxBodyBytes }: MountDependencies,
+) {
   const readBody = bodyReader(operation.maxBodyBytes ?? maxBodyBytes)
   const readQuery = queryReader(operation.query ?? [])
   return async (req: Request, res: Response) => {
-    let caller = NOBODY
+    res.locals.operation = operation.id
+    let caller: Pick<Call, 'user' | 'session' | 'expires'> = NOBODY
     if (operation.access === 'bearer') {
       // What is somebody's own is for no shared cache, and for their own only after asking (ETag).
       res.setHeader('Cache-Control', 'private, no-cache')
-      caller = await sessions.authenticate(bearerToken(req))
+      caller = permitted(await sessions.authenticate(bearerToken(req)), res)
     }
     if (operation.access === 'limited') await limit(operation.id, req.ip)
+    if (operation.limit === 'account') await limit('account', caller.user)
     res.locals.user = caller.user || undefined
     const call: Call<unknown> = {
       ...caller,
@@ -55,7 +65,26 @@ function handlerOf(operation: Operation, { sessions, limit, maxBodyBytes }: Moun
       body: operation.body && parse(operation.body.schema, await readBody(req, res), 'body'),
       request: req,
     }
-    send(res, await operation.handle(call as Call))
+    const answer = await operation.handle(call as Call)
+    const isEvents = answer.headers?.['Content-Type']?.startsWith('text/event-stream')
+    if (isEvents && !res.destroyed) res.locals.streamEnded = metrics.stream()
+    send(res, answer)
+  }
+
+  /**
+   * The only place where permissions are checked, but for `/metrics`, which has a token of its own.
+   *
+   * @throws Problem `forbidden`
+   */
+  function permitted(caller: Caller, res: Response): Caller {
+    const { permission, id } = operation
+    if (permission === undefined || may(caller.role, permission)) return caller
+    const { user, role } = caller
+    log.warn({ request_id: res.locals.requestId, operation: id, user, role }, 'not permitted')
+    throw new Problem(
+      'forbidden',
+      `This takes the permission ${permission}, which your role (${role}) has not.`,
+    )
   }
 }
 

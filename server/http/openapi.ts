@@ -8,6 +8,7 @@ import {
 } from 'openapi3-ts/oas31'
 import * as z from 'zod'
 import { PROBLEMS, Problem, type ProblemCode, problemSchema } from '../../protocol/index.ts'
+import { rolesWith } from '../accounts/permissions.ts'
 import type { AnswerDescription, Operation } from './operation.ts'
 
 interface About {
@@ -73,7 +74,7 @@ function describeOne(builder: OpenApiBuilder, operation: Operation): OperationOb
     operationId: operation.id,
     tags: [operation.tag],
     summary: operation.summary,
-    ...(operation.description && { description: operation.description }),
+    ...descriptionOf(operation),
     security: operation.access === 'bearer' ? [{ access_token: [] }] : [],
     parameters: parametersOf(operation),
     ...(body && {
@@ -99,6 +100,12 @@ function describeOne(builder: OpenApiBuilder, operation: Operation): OperationOb
       ...refusalsOf(operation),
     },
   }
+}
+
+function descriptionOf({ description, permission }: Operation): { description?: string } {
+  const who = permission && `For the roles ${rolesWith(permission).join(' and ')} only.`
+  const text = [description, who].filter((part) => part !== undefined).join(' ')
+  return text === '' ? {} : { description: text }
 }
 
 function parametersOf({ path, query = [], headers = [] }: Operation): ParameterObject[] {
@@ -181,8 +188,11 @@ const ANSWER_HEADERS = {
 function refusalsOf(operation: Operation): Record<string, ResponseObject> {
   const codes = new Set<ProblemCode>([
     ...operation.problems,
-    ...(operation.access === 'bearer' ? (['unauthenticated', 'token_not_valid'] as const) : []),
-    ...(operation.access === 'limited' ? (['too_many_requests'] as const) : []),
+    ...(operation.access === 'bearer'
+      ? (['unauthenticated', 'token_not_valid', 'account_deleted'] as const)
+      : []),
+    ...(operation.permission ? (['forbidden'] as const) : []),
+    ...(operation.access === 'limited' || operation.limit ? (['too_many_requests'] as const) : []),
     ...(operation.body
       ? (['invalid', 'malformed', 'too_large', 'unsupported_media_type'] as const)
       : []),

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { Request } from 'express'
 import type * as z from 'zod'
 import type { ProblemCode } from '../../protocol/index.ts'
+import type { Permission } from '../accounts/permissions.ts'
 
 /**
  * One thing that the API does, described once: the route, its checks, its place in the OpenAPI
@@ -17,6 +18,10 @@ export interface Operation {
   readonly description?: string
   /** Who may call: whoever holds an access token; anybody, so many times a minute; or anybody. */
   readonly access: 'bearer' | 'limited' | 'open'
+  /** What the caller's role has to include, with `bearer`. None: the call is about what is their own. */
+  readonly permission?: Permission
+  /** With `bearer`: so many times a minute for an account, all such operations together. */
+  readonly limit?: 'account'
   readonly query?: readonly Parameter[]
   readonly headers?: readonly Header[]
   readonly body?: Body

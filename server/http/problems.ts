@@ -79,7 +79,7 @@ export const answerProblems =
 export function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error
   if (error instanceof UnknownUser)
-    return new Problem('token_not_valid', 'The account is not there any more.')
+    return new Problem('account_deleted', 'The account is not there any more.')
   const { status, type, code } = (error ?? {}) as { status?: number; type?: string; code?: string }
   if (type !== undefined && BODY_FAULTS[type]) return BODY_FAULTS[type]()
   if (status === 412) return new Problem('precondition_failed')

@@ -30,10 +30,13 @@ export function securityHeaders({ https }: { https: boolean }): ReadonlyMap<stri
   return headers
 }
 
-/** Sends plain HTTP to HTTPS, keeping method and body (308). Health checks come from inside. */
+/** What is asked from inside, past the proxy that ends TLS. */
+const FROM_INSIDE = new Set(['/healthz', '/readyz', '/metrics'])
+
+/** Sends plain HTTP to HTTPS, keeping method and body (308). */
 export function redirectToHttps(publicUrl: string): RequestHandler {
   return (req, res, next) => {
-    if (req.secure || req.path === '/healthz') next()
+    if (req.secure || FROM_INSIDE.has(req.path)) next()
     else {
       if (!URL.canParse(req.originalUrl, publicUrl)) throw new Problem('malformed')
       // The target may be a whole URL, of any host: only its path is ours.

@@ -4,7 +4,8 @@ import type { Store } from '../sync/store.ts'
 
 /** Somebody who hears of a user's changes: a socket, or a stream. */
 export interface Subscriber {
-  frame(frame: Frame): void
+  /** @param committed when the first of its changes was, as far as that is known */
+  frame(frame: Frame, committed?: number): void
 }
 
 /**
@@ -47,8 +48,8 @@ export function createFollowers(store: Pick<Store, 'frame' | 'heads'>, log: Pick
       }
     },
 
-    /** There may be something new. */
-    changed: (user: string) => followers.get(user)?.look(),
+    /** There may be something new, committed then, if that is known. */
+    changed: (user: string, committed?: number) => followers.get(user)?.look(committed),
 
     /** There may be something new for anybody. */
     gap() {
@@ -93,6 +94,8 @@ class Follower {
   private readonly log: Pick<Log, 'warn'>
   private reading = false
   private again = false
+  /** When the first change was committed that has been heard of and not been read. */
+  private committed: number | undefined
 
   constructor(store: Pick<Store, 'frame' | 'heads'>, user: string, log: Pick<Log, 'warn'>) {
     this.store = store
@@ -102,8 +105,9 @@ class Follower {
   }
 
   /** Reads what is new and passes it on; asked while it reads, it reads once more after that. */
-  look(): void {
+  look(committed?: number): void {
     this.again = true
+    this.committed ??= committed
     if (!this.reading) void this.readOn()
   }
 
@@ -117,11 +121,13 @@ class Follower {
       await this.opened
       while (this.again && this.subscribers.size > 0) {
         this.again = false
+        const { committed } = this
+        this.committed = undefined
         const { seq, documents } = await this.store.frame(this.user, this.seq)
         if (seq <= this.seq) continue
         const frame: Frame = { prev: this.seq, seq, ...(documents && { documents }) }
         this.seq = seq
-        for (const subscriber of this.subscribers) subscriber.frame(frame)
+        for (const subscriber of this.subscribers) subscriber.frame(frame, committed)
       }
     } catch (error) {
       // Nothing was passed over: the next hint or sweep reads from the same place.

@@ -11,8 +11,8 @@ const MAX_RETRY_MS = 30_000
 
 /** What nodes tell each other. Anything may come late, twice, or not at all. */
 export interface Listener {
-  /** This user has changes. */
-  changed(user: string): void
+  /** This user has changes, the first of them committed then, if that is known. */
+  changed(user: string, committed?: number): void
   /** This session has ended. */
   ended(session: string): void
   /** Some of the above may have been missed. */
@@ -34,14 +34,15 @@ export interface Hints {
 export async function openHints(target: ConnectionTarget, log: Log): Promise<Hints> {
   const node = randomUUID().slice(0, 8)
   const listeners = new Set<Listener>()
-  const waiting = new Set<string>()
+  /** Messages, each with when the first of its kind came up. */
+  const waiting = new Map<string, number>()
   let timer: NodeJS.Timeout | undefined
   let closed = false
   let client: pg.Client | undefined = await connect()
 
   return {
     changed(user) {
-      for (const listener of listeners) listener.changed(user)
+      for (const listener of listeners) listener.changed(user, Date.now())
       tellOthers(`u${user}`)
     },
     ended(session) {
@@ -58,13 +59,13 @@ export async function openHints(target: ConnectionTarget, log: Log): Promise<Hin
   }
 
   function tellOthers(message: string) {
-    waiting.add(message)
+    if (!waiting.has(message)) waiting.set(message, Date.now())
     timer ??= setTimeout(flush, GATHER_MS)
   }
 
   async function flush() {
     timer = undefined
-    const messages = [...waiting].map((message) => `${node} ${message}`)
+    const messages = [...waiting].map(([message, at]) => `${node} ${message} ${at}`)
     waiting.clear()
     if (messages.length === 0) return
     await client
@@ -106,11 +107,11 @@ export async function openHints(target: ConnectionTarget, log: Log): Promise<Hin
   }
 
   function hear(payload: string) {
-    const [from, message = ''] = payload.split(' ', 2)
+    const [from, message = '', at] = payload.split(' ', 3)
     if (from === node) return
     const subject = message.slice(1)
     for (const listener of listeners)
-      if (message.startsWith('u')) listener.changed(subject)
+      if (message.startsWith('u')) listener.changed(subject, Number(at) || undefined)
       else listener.ended(subject)
   }
 }

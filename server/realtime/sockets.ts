@@ -9,6 +9,7 @@ import {
 } from '../../protocol/index.ts'
 import type { Sessions } from '../accounts/sessions.ts'
 import type { Log } from '../log.ts'
+import type { Metrics } from '../metrics.ts'
 import type { Followers } from './followers.ts'
 
 /** So many packets may wait for a slow reader; what comes then is left out, and it pulls later. */
@@ -25,6 +26,7 @@ interface Dependencies {
   sessions: Sessions
   followers: Followers
   log: Log
+  metrics: Pick<Metrics, 'frame' | 'refusedSocket'>
   now: () => Date
 }
 
@@ -32,7 +34,10 @@ interface Dependencies {
  * The live face: each socket hears of its user's changes for as long as its token is good, and not
  * a moment longer. Websockets only, so that any node will do for any request.
  */
-export function createSockets(http: HttpServer, { sessions, followers, log, now }: Dependencies) {
+export function createSockets(
+  http: HttpServer,
+  { sessions, followers, log, metrics, now }: Dependencies,
+) {
   const io = new Server<ClientEvents, ServerEvents, Record<string, never>, Data>(http, {
     transports: ['websocket'],
     serveClient: false,
@@ -52,7 +57,10 @@ export function createSockets(http: HttpServer, { sessions, followers, log, now 
         socket.data = { ...caller }
         next()
       },
-      (error) => next(refusal(error)),
+      (error) => {
+        metrics.refusedSocket()
+        next(refusal(error))
+      },
     )
   })
 
@@ -66,6 +74,7 @@ export function createSockets(http: HttpServer, { sessions, followers, log, now 
       for (const socket of io.sockets.sockets.values())
         if (socket.data.session === session) cut(socket)
     },
+    count: () => io.sockets.sockets.size,
     sessions: () => new Set([...io.sockets.sockets.values()].map(({ data }) => data.session)),
     /** Ends all of them; their clients come back by themselves, to another node or after a restart. */
     async close() {
@@ -99,7 +108,7 @@ export function createSockets(http: HttpServer, { sessions, followers, log, now 
       )
     })
     try {
-      const writer = frameWriter(socket, now)
+      const writer = frameWriter(socket, metrics, now)
       const joined = await followers.join(socket.data.user, writer)
       leave = joined.leave
       if (left) leave()
@@ -125,7 +134,7 @@ export function createSockets(http: HttpServer, { sessions, followers, log, now 
 }
 
 /** Writes frames to a socket as fast as it reads them. */
-function frameWriter(socket: LiveSocket, now: () => Date) {
+function frameWriter(socket: LiveSocket, metrics: Pick<Metrics, 'frame'>, now: () => Date) {
   let ready = false
   /** Where the frames begin that were left out. */
   let omittedFrom: number | undefined
@@ -143,13 +152,14 @@ function frameWriter(socket: LiveSocket, now: () => Date) {
       last = Math.max(last, seq)
       if (isGood()) socket.emit('ready', { seq: last })
     },
-    frame(frame: Frame) {
+    frame(frame: Frame, committed?: number) {
       last = frame.seq
       if (!ready) return // it is told with `ready` how far the feed is
       if (!isGood()) return
       if (waiting < MAX_WAITING_PACKETS) {
         waiting++
         socket.emit('changes', frame)
+        metrics.frame(committed)
       } else omittedFrom ??= frame.prev
     },
   }

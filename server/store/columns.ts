@@ -7,6 +7,7 @@ const SQL_TYPES: Record<Exclude<Kind, 'choice'>, string> = {
   time: 'time',
   instant: 'timestamptz',
   flag: 'boolean',
+  whole_number: 'integer',
   reference: 'uuid',
   uuid: 'uuid',
   record: 'jsonb',

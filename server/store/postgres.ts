@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type pg from 'pg'
-import { type Document, resources, type WireDocument } from '../../protocol/index.ts'
+import { type Document, type Resource, resources, type WireDocument } from '../../protocol/index.ts'
 import { type Database, run, runOn, transactionOn } from '../database/connect.ts'
 import {
   type Encoded,
@@ -29,6 +29,20 @@ type EncodedRow = [seq: string, json: string]
 type PageRow = [documents: string | null, id: string | null, seq: string | null]
 type StoredRow = [seq: string, deleted: boolean, json: string, taken?: string[]]
 
+/** One write of a transaction, whose documents took the numbers after `before`. */
+interface Write {
+  resource: Resource
+  documents: readonly Omit<Stored, 'seq'>[]
+  before: number
+}
+
+/** The changes after `prev`, up to `seq`. */
+interface Changes {
+  prev: number
+  seq: number
+  documents: Record<string, WireDocument[]>
+}
+
 /** A page may be large: of one user, so many at a time. */
 const PAGES_AT_ONCE = 3
 
@@ -40,6 +54,8 @@ const PAGES_AT_ONCE = 3
 export function postgresStore(db: Database, changed: (user: string) => void = () => {}): Store {
   const takeTurn = createTurns()
   const takePage = createTurns({ lanes: PAGES_AT_ONCE })
+  /** What has been committed just now, so that whoever asks on hearing of it need not wait for a read. */
+  const latest = new Map<string, Changes>()
 
   return {
     async find(user, resource, id) {
@@ -72,19 +88,22 @@ export function postgresStore(db: Database, changed: (user: string) => void = ()
     },
 
     async transaction(user, work) {
-      let wrote = false
-      const onWrite = () => {
-        wrote = true
-      }
       const done = await takeTurn(user, () =>
         retried(() =>
-          transactionOn(db, LOCK, user, async (connection) => ({
-            result: await work(transactionOf(connection, user, onWrite)),
-          })),
+          transactionOn(db, LOCK, user, async (connection) => {
+            const writes: Write[] = []
+            return { result: await work(transactionOf(connection, user, writes)), writes }
+          }),
         ),
       )
       if (!done) throw new UnknownUser()
-      if (wrote) changed(user)
+      if (done.writes.length > 0) {
+        const changes = changesOf(done.writes)
+        if (changes) latest.set(user, changes)
+        changed(user)
+        // Before anything is heard from another node, which may have written since.
+        process.nextTick(() => latest.delete(user))
+      }
       return done.result
     },
 
@@ -94,6 +113,8 @@ export function postgresStore(db: Database, changed: (user: string) => void = ()
     },
 
     async frame(user, seq) {
+      const changes = latest.get(user)
+      if (changes?.prev === seq) return { seq: changes.seq, documents: changes.documents }
       const [row] = await run<[string, ...(string | null)[]]>(db, frameSql, [user, seq])
       if (!row) return { seq }
       const [head, ...texts] = row
@@ -125,7 +146,7 @@ export function postgresStore(db: Database, changed: (user: string) => void = ()
   }
 }
 
-function transactionOf(connection: pg.ClientBase, user: string, wrote: () => void): Transaction {
+function transactionOf(connection: pg.ClientBase, user: string, writes: Write[]): Transaction {
   return {
     async read(resource, ids) {
       return byId(await runOn<StoredRow>(connection, readSql(resource), [user, ids]))
@@ -137,7 +158,6 @@ function transactionOf(connection: pg.ClientBase, user: string, wrote: () => voi
 
     async write(resource, documents) {
       if (documents.length === 0) return
-      wrote()
       const rows = documents.map(({ document, deleted, taken }, i) => ({
         ...document,
         deleted,
@@ -145,10 +165,36 @@ function transactionOf(connection: pg.ClientBase, user: string, wrote: () => voi
         nth: i + 1,
       }))
       const values = [user, JSON.stringify(rows), rows.length]
-      await runOn(connection, writeSql(resource), values)
+      const [row] = await runOn<[string]>(connection, writeSql(resource), values)
+      writes.push({ resource, documents, before: Number(row![0]) })
     },
   }
 }
+
+/** What the writes have changed, unless it is too much for a frame, or they may have changed more. */
+function changesOf(writes: readonly Write[]): Changes | undefined {
+  const prev = writes[0]!.before
+  const ids = new Set<string>()
+  const changed: Record<string, WireDocument[]> = {}
+  for (const { resource, documents, before } of writes) {
+    // A deleted category takes itself off its tasks.
+    if (before !== prev + ids.size || referredTo.has(resource.name)) return undefined
+    for (const { document, deleted } of documents) {
+      ids.add(`${resource.name} ${document.id}`)
+      changed[resource.name] ??= []
+      changed[resource.name]!.push({ ...document, _deleted: deleted })
+    }
+  }
+  const seq = prev + writes.reduce((sum, { documents }) => sum + documents.length, 0)
+  const fits = seq - prev === ids.size && ids.size <= MAX_FRAME_DOCUMENTS
+  return fits ? { prev, seq, documents: changed } : undefined
+}
+
+const referredTo = new Set(
+  Object.values<Resource>(resources).flatMap(({ fields }) =>
+    Object.values(fields).map(({ references }) => references),
+  ),
+)
 
 const LOCK = 'select from feeds where user_id = ? for update'
 

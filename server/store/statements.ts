@@ -58,7 +58,9 @@ export const placeholdSql = kept((resource) => {
 function leastValue(resource: Resource, name: string): string {
   const { kind, values } = resource.fields[name]!
   if (kind === 'choice') return `'${values![0]}'`
-  return { flag: 'false', instant: 'now()', record: "'{}'" }[kind as string] ?? "''"
+  return (
+    { flag: 'false', whole_number: '0', instant: 'now()', record: "'{}'" }[kind as string] ?? "''"
+  )
 }
 
 /** More changes than these at once are for a pull. */
@@ -103,7 +105,10 @@ export const insertSql = kept((resource) => {
     returning t.seq, ${documentSql(resource)}::text`
 })
 
-/** `$1` user, `$2` documents as a JSON array, `$3` how many. They take their numbers as one range. */
+/**
+ * `$1` user, `$2` documents as a JSON array, `$3` how many. They take their numbers as one range; one
+ * row tells after which number it begins.
+ */
 export const writeSql = kept((resource) => {
   const columns = columnsOf(resource)
   const record = columns.map((column) => `${column} ${sqlType(resource, column)}`)
@@ -111,14 +116,16 @@ export const writeSql = kept((resource) => {
   return `
     with feed as (
       update feeds set seq = seq + $3::bigint where user_id = $1 returning seq - $3::bigint as before
-    )
+    ), written as (
     insert into ${resource.table} (user_id, ${columns.join(', ')}, deleted, seq, taken)
     select $1, ${columns.map((column) => `r.${column}`).join(', ')}, r.deleted,
       feed.before + r.nth, coalesce(r.taken, '{}')
     from feed, json_to_recordset($2::json)
       as r (${record.join(', ')}, deleted boolean, nth bigint, taken bigint[])
     on conflict (user_id, id) do update
-      set ${updates.join(', ')}, deleted = excluded.deleted, seq = excluded.seq, taken = excluded.taken`
+      set ${updates.join(', ')}, deleted = excluded.deleted, seq = excluded.seq, taken = excluded.taken
+    )
+    select before from feed`
 })
 
 /**

@@ -92,6 +92,82 @@ describe('a person', () => {
   })
 })
 
+describe('a pause', () => {
+  test('outlasts a restart of the app, and waking', async () => {
+    const ann = await server.person()
+    const name = `paused-${ann.id}`
+    const before = await deviceOf(network, ann, { name })
+    await before.sync.awaitInSync()
+    expect(await firstValueFrom(before.sync.isPaused$)).toBe(false)
+    await before.sync.pause()
+    await shut(before)
+
+    network.seen.length = 0
+    const after = await device(network, { name })
+    expect(await firstValueFrom(after.sync.isPaused$)).toBe(true)
+    await until(after.sync.status$, (status) => status === 'offline')
+    after.sync.wake()
+    await after.tasks.add({ title: 'Ferry' })
+    await until(after.sync.pending$, (pending) => pending === 1)
+    expect(network.seen).toEqual([])
+    await after.sync.resume()
+    await after.sync.awaitInSync()
+    await shut(after)
+
+    const last = await device(network, { name })
+    expect(await firstValueFrom(last.sync.isPaused$)).toBe(false)
+    await last.sync.awaitInSync()
+  })
+
+  test('is what was said last, however quickly', async () => {
+    const ann = await server.person()
+    const name = `quick-${ann.id}`
+    const before = await deviceOf(network, ann, { name })
+    void before.sync.pause()
+    void before.sync.resume()
+    void before.sync.pause()
+    await shut(before)
+    const after = await device(network, { name })
+    expect(await firstValueFrom(after.sync.isPaused$)).toBe(true)
+  })
+
+  test("ends when the person signs in anew, and is nobody else's", async () => {
+    const [ann, bob] = [await server.person(), await server.person()]
+    const phone = await deviceOf(network, ann)
+    await phone.sync.awaitInSync()
+    await phone.sync.pause()
+    await phone.tasks.add({ title: 'Ferry' })
+    await phone.session.signOut({ keepData: true })
+    expect(await firstValueFrom(phone.sync.isPaused$)).toBe(false)
+    await phone.session.signIn(bob)
+    expect(await firstValueFrom(phone.sync.isPaused$)).toBe(false)
+    await phone.session.signOut()
+    await phone.session.signIn(ann)
+    expect(await firstValueFrom(phone.sync.isPaused$)).toBe(false)
+    await phone.sync.awaitInSync()
+    expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(1)
+  })
+
+  test('is waited out by whoever wakes with nobody signed in', async () => {
+    const phone = await device(network)
+    phone.sync.wake()
+    expect(await firstValueFrom(phone.sync.isPaused$)).toBe(false)
+    expect(network.seen).toEqual([])
+  })
+})
+
+test('a write is unsent from the moment that it is made', async () => {
+  const phone = await deviceOf(network, await server.person())
+  for (let round = 0; round < 20; round++) {
+    await phone.sync.awaitInSync()
+    const task = await phone.tasks.add({ title: `Task ${round}` })
+    expect(await firstValueFrom(phone.sync.state$)).toMatchObject({ status: 'syncing', pending: 1 })
+    await phone.sync.awaitInSync()
+    await task.incrementalRemove()
+    expect(await firstValueFrom(phone.sync.state$)).toMatchObject({ status: 'syncing', pending: 1 })
+  }
+})
+
 describe('tokens', () => {
   test('are renewed before they expire, once for all that wait', async () => {
     const phone = await deviceOf(network, await server.person(), { now })
@@ -344,8 +420,10 @@ describe('two tabs', () => {
     await second.sync.awaitInSync()
     first.sync.pause()
     await until(second.sync.status$, (status) => status === 'offline')
+    expect(await firstValueFrom(second.sync.isPaused$)).toBe(true)
     first.sync.resume()
     await until(second.sync.status$, (status) => status === 'synced')
+    expect(await firstValueFrom(second.sync.isPaused$)).toBe(false)
     await first.session.signOut()
     await until(second.session.user$, (user) => user === null)
     await second.session.signIn(ann)

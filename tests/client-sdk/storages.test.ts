@@ -2,14 +2,15 @@ import 'fake-indexeddb/auto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { indexedDB } from 'fake-indexeddb'
 import { addRxPlugin, createRxDatabase } from 'rxdb'
 import { RxDBDevModePlugin } from 'rxdb/plugins/dev-mode'
 import { getRxStorageMemory } from 'rxdb/plugins/storage-memory'
 import { wrappedValidateAjvStorage } from 'rxdb/plugins/validate-ajv'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { creator } from '../../client-sdk/database.ts'
 import { dexieStorage } from '../../client-sdk/dexie.ts'
 import { resources } from '../../client-sdk/resources.ts'
-import { rxSchema } from '../../client-sdk/rx-schema.ts'
 import { keyValueStorage } from '../../client-sdk/storage-key-value.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { device, deviceOf, shut, tasksOf, until } from './device.ts'
@@ -63,6 +64,40 @@ describe.each(Object.entries(STORAGES))('%s', (_name, storage) => {
   })
 })
 
+test('signing out leaves nothing of the person in IndexedDB', async () => {
+  const ann = await server.person()
+  const name = `left-${ann.id}`
+  const phone = await deviceOf(server, ann, { name, storage: dexieStorage() })
+  await phone.tasks.add({ title: 'Ferry' })
+  await phone.tasks.add({ title: '' })
+  await phone.sync.pause()
+  await phone.sync.resume()
+  await phone.sync.awaitInSync()
+  expect((await databases(name)).length).toBeGreaterThan(4)
+  await phone.session.signOut({ keepData: false })
+  expect(await databases(name)).toEqual([`rxdb-dexie-${name}-session--0--session`])
+  await phone.session.signIn(ann)
+  await phone.sync.awaitInSync()
+  expect(await tasksOf(phone)).toMatchObject([{ title: 'Ferry' }])
+})
+
+test('signing out leaves nothing of the person in a key-value store', async () => {
+  const ann = await server.person()
+  const store = fileStore(path.join(folder, 'left'))
+  const phone = await deviceOf(server, ann, { name: 'left', storage: keyValueStorage(store) })
+  await phone.tasks.add({ title: 'Ferry' })
+  await phone.sync.awaitInSync()
+  await phone.session.signOut()
+  await shut(phone)
+  const kept = store.getAllKeys().filter((key) => !key.includes('left-session'))
+  expect(kept).toEqual([])
+})
+
+async function databases(wanted: string): Promise<string[]> {
+  const all: { name?: string }[] = await indexedDB.databases()
+  return all.map(({ name }) => name!).filter((name) => name.includes(wanted))
+}
+
 test('two tabs over one IndexedDB have what either writes, and sync as one', async () => {
   const ann = await server.person()
   const name = `tabs-${ann.id}`
@@ -111,7 +146,7 @@ test('the schemas are what RxDB asks for, and fit the documents of the server', 
   })
   const collections = await database.addCollections(
     Object.fromEntries(
-      Object.entries(resources).map(([name, resource]) => [name, { schema: rxSchema(resource) }]),
+      Object.entries(resources).map(([name, resource]) => [name, creator(resource)]),
     ),
   )
   const ann = await server.person()

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import type { Client } from '../../client-sdk/index.ts'
 import { startServer, type TestServer } from '../support/server.ts'
-import { deviceOf } from './device.ts'
+import { deviceOf, until } from './device.ts'
 
 let server: TestServer
 beforeAll(async () => {
@@ -99,6 +99,37 @@ test('a deleted task comes back as it was, on every device', async () => {
   const [restored] = await phone.tasks.find().exec()
   expect(restored!.toJSON()).toEqual(body)
   await expect(phone.tasks.restore('gone')).rejects.toMatchObject({ code: 'not_found' })
+})
+
+test('what is deleted is in the trash, the latest first, until it is restored', async () => {
+  const { phone, clock } = await offlineAt()
+  const ids = []
+  for (const title of ['Ferry', 'Train', 'Bus']) ids.push((await phone.tasks.add({ title })).id)
+  expect(await phone.tasks.deleted().exec()).toEqual([])
+  const both = until(phone.tasks.deleted().$, (tasks) => tasks.length === 2)
+  for (const id of [ids[1]!, ids[0]!]) {
+    clock.now += 1_000
+    await phone.tasks.softDelete(id)
+  }
+  const [latest, first] = await both
+  expect([latest!.title, first!.title]).toEqual(['Ferry', 'Train'])
+  const [bus] = await phone.tasks.find().exec()
+  expect(Object.keys(latest!).sort()).toEqual(Object.keys(bus!.toJSON()).sort())
+  const one = until(phone.tasks.deleted().$, (tasks) => tasks.length === 1)
+  await phone.tasks.restore(latest!.id)
+  expect(await one).toEqual([first])
+})
+
+test('what was made and deleted elsewhere meanwhile comes into the trash by itself', async () => {
+  const ann = await server.person()
+  const phone = await deviceOf(server, ann)
+  await phone.sync.awaitInSync()
+  await phone.sync.pause()
+  const arrived = until(phone.tasks.deleted().$, (tasks) => tasks.length === 1)
+  const { id } = (await ann.call('POST', '/api/tasks/', { title: 'Ferry' })).body
+  await ann.call('DELETE', `/api/tasks/${id}/`)
+  await phone.sync.resume()
+  expect(await arrived).toMatchObject([{ id, title: 'Ferry' }])
 })
 
 test.each([

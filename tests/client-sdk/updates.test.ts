@@ -2,10 +2,14 @@ import 'fake-indexeddb/auto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import { addRxPlugin } from 'rxdb'
+import { disableWarnings, RxDBDevModePlugin } from 'rxdb/plugins/dev-mode'
 import { getRxStorageMemory } from 'rxdb/plugins/storage-memory'
+import { wrappedValidateAjvStorage } from 'rxdb/plugins/validate-ajv'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { dexieStorage } from '../../client-sdk/dexie.ts'
-import type { Storage } from '../../client-sdk/index.ts'
+import type { Client, Storage } from '../../client-sdk/index.ts'
 import { inForm } from '../../client-sdk/migration.ts'
 import { type Definition, resources } from '../../client-sdk/resources.ts'
 import { keyValueStorage } from '../../client-sdk/storage-key-value.ts'
@@ -162,6 +166,80 @@ describe.each(Object.entries(STORAGES))('in %s', (_name, storage) => {
     const fresh = await deviceOf(network, ann, { name, storage: storage() })
     expect(await tasksOf(fresh)).toEqual([])
   })
+})
+
+describe('a tab of the earlier release', () => {
+  /** RxDB refuses to open a database twice on what it takes for one storage. */
+  const tab = (number: number) => ({
+    multiInstance: true,
+    storage: Object.assign(dexieStorage(), { name: `dexie-${number}` }),
+  })
+
+  test('is outdated when another one has the next, and loses no write', async () => {
+    const ann = await server.person()
+    const name = `left-behind-${ann.id}`
+    install(RELEASES[0]!)
+    const old = await deviceOf(network, ann, { name, ...tab(1) })
+    await old.sync.awaitInSync()
+    network.cut()
+    await old.tasks.add({ title: 'Before' })
+
+    install(RELEASES[1]!)
+    let isOver = false
+    const opening = device(network, { name, ...tab(2) }).then((client) => {
+      isOver = true
+      return client
+    })
+    const kept = ['Before']
+    const refused: unknown[] = []
+    for (let count = 0; !isOver; count++) {
+      await setImmediate()
+      const title = `Meanwhile ${count}`
+      await old.tasks.add({ title }).then(
+        () => kept.push(title),
+        (error) => refused.push(error),
+      )
+    }
+    const next = await opening
+    await until(old.sync.status$, (status) => status === 'outdated')
+    await expect(old.tasks.add({ title: 'After' })).rejects.toThrow()
+    expect(refused).not.toEqual([])
+    const titles = (await tasksOf(next)).map(({ title }) => title)
+    expect(titles).toEqual(expect.arrayContaining(kept))
+    expect(kept.length).toBeGreaterThan(1)
+
+    network.mend()
+    await next.sync.awaitInSync()
+    expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(titles.length)
+    await expect(old.session.signOut()).rejects.toMatchObject({ code: 'outdated_client' })
+  })
+})
+
+test('an app that has been updated may use the dev-mode of RxDB', async () => {
+  const ann = await server.person()
+  const name = `checked-${ann.id}`
+  const storage = wrappedValidateAjvStorage({ storage: getRxStorageMemory() })
+  addRxPlugin(RxDBDevModePlugin)
+  disableWarnings()
+  install(RELEASES[0]!)
+  const before = await deviceOf(network, ann, { name, storage })
+  await before.sync.awaitInSync()
+  network.cut()
+  await editOf(before)
+  await shut(before)
+  install(RELEASES[1]!)
+  network.mend()
+  const after = await device(network, { name, storage })
+  await editOf(after)
+  await after.sync.awaitInSync()
+  expect(await tasksOf(after)).toHaveLength(2)
+
+  async function editOf(phone: Client) {
+    const { id } = await phone.tasks.add({ title: 'Ferry' })
+    await phone.tasks.complete(id)
+    await phone.tasks.softDelete(id)
+    await phone.tasks.restore(id)
+  }
 })
 
 const OLD = {

@@ -135,24 +135,32 @@ story('two devices edit one task at once, and a person puts their own value back
   await areSaved(server, ann, 'Book the night ferry')
 })
 
-story('working offline is of the device: every tab of it shows that, and any ends it', async () => {
-  const ann = await server.person()
-  const { device, tab: one } = await signedIn(server, ann)
-  const two = await device.openTab()
-  await two.hasStatus('Synced')
-  await one.lookAt()
-  await one.workOffline.click()
-  for (const tab of [one, two]) {
-    await tab.hasStatus('Offline')
-    await eventually(() => tab.workOffline.isChecked()).toBe(true)
-  }
-  await two.lookAt()
-  await two.workOffline.click()
-  for (const tab of [one, two]) {
-    await tab.hasStatus('Synced')
-    await eventually(() => tab.workOffline.isChecked()).toBe(false)
-  }
-})
+story(
+  'working offline is of the device: every tab shows it, also anew, and any ends it',
+  async () => {
+    const ann = await server.person()
+    const { device, tab: one } = await signedIn(server, ann)
+    const two = await device.openTab()
+    await two.hasStatus('Synced')
+    await one.lookAt()
+    await one.workOffline.click()
+    for (const tab of [one, two]) {
+      await tab.hasStatus('Offline')
+      await eventually(() => tab.workOffline.isChecked()).toBe(true)
+    }
+    await Promise.all([one.page.reload(), two.page.reload()])
+    for (const tab of [one, two]) {
+      await tab.hasStatus('Offline')
+      await eventually(() => tab.workOffline.isChecked()).toBe(true)
+    }
+    await two.lookAt()
+    await two.workOffline.click()
+    for (const tab of [one, two]) {
+      await tab.hasStatus('Synced')
+      await eventually(() => tab.workOffline.isChecked()).toBe(false)
+    }
+  },
+)
 
 story('a conflict that is dismissed stays away on this device, and only here', async () => {
   const ann = await server.person()

@@ -139,11 +139,15 @@ story('the server may restart in the middle of the work', async () => {
 
 story('the next person on a device sees nothing of the one who signed out', async () => {
   const [ann, bob] = [await server.person(), await server.person()]
-  const { tab } = await signedIn(server, ann)
+  const { device, tab } = await signedIn(server, ann)
+  const other = await device.openTab()
+  await other.newTask.waitFor()
+  await tab.lookAt()
   await tab.add('Book the ferry')
   await areSaved(server, ann, 'Book the ferry')
   await tab.signOut()
-  await tab.page.getByRole('textbox', { name: 'Username' }).waitFor()
+  for (const { page } of [tab, other])
+    await page.getByRole('textbox', { name: 'Username' }).waitFor()
   expect(await tab.page.content()).not.toContain('Book the ferry')
 
   await tab.signIn(bob)
@@ -153,7 +157,7 @@ story('the next person on a device sees nothing of the one who signed out', asyn
   expect(await tab.page.content()).not.toContain('Book the ferry')
   const kept = await tab.page.evaluate(EVERYTHING_KEPT)
   expect(kept).toContain(bob.username)
-  for (const trace of ['Book the ferry', ann.username]) expect(kept).not.toContain(trace)
+  for (const trace of ['Book the ferry', ann.username, ann.id]) expect(kept).not.toContain(trace)
 })
 
 story('signing out waits for no answer, and is not told as a session that has ended', async () => {
@@ -222,6 +226,7 @@ const EVERYTHING_KEPT = `(async () => {
     })
   const kept = [{ ...localStorage }, { ...sessionStorage }]
   for (const { name } of await indexedDB.databases()) {
+    kept.push(name)
     const database = await answered(indexedDB.open(name))
     for (const store of database.objectStoreNames)
       kept.push(await answered(database.transaction(store).objectStore(store).getAll()))

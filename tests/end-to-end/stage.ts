@@ -54,10 +54,10 @@ export class Device {
     })
   }
 
-  /** Opens the app in one more tab. */
-  async openTab(): Promise<Tab> {
+  /** Opens the app in one more tab, at an address such as a link in a mail has. */
+  async openTab(hash = ''): Promise<Tab> {
     const tab = new Tab(await this.context.newPage())
-    await tab.page.goto(this.url)
+    await tab.page.goto(`${this.url}/${hash}`)
     return tab
   }
 

@@ -77,6 +77,13 @@ export class Tab {
     await views.getByRole('button', { name, exact: true }).click()
   }
 
+  async openAccount(): Promise<void> {
+    await this.lookAt()
+    await this.button('Account').click()
+    await this.button('Account settings').click()
+    await this.page.getByRole('heading', { name: 'Account', exact: true }).waitFor()
+  }
+
   async signOut(): Promise<void> {
     await this.button('Account').click()
     await this.button('Sign out').click()

@@ -15,7 +15,7 @@ import {
 /** What is on the wire, by resource and version. */
 const WIRE = {
   'categories@0': 'f7fcd349d3d0',
-  'profile@0': '1f968af11eaa',
+  'profile@0': 'e5f0fb726143',
   'tasks@0': '498699e94dfe',
   accounts: '2c1f7000918a',
   replication: '19c07ef7e9db',
@@ -26,7 +26,7 @@ const WIRE = {
 /** What devices keep, by resource, version and revision. */
 const KEPT = {
   'categories@0.0': '60581ef4f410',
-  'profile@0.0': 'e4e348fac920',
+  'profile@0.1': '33e1c9f27f0e',
   'tasks@0.0': '26076190e713',
   'conflicts@0.0': '92d39f6ee830',
 }

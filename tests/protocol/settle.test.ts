@@ -161,6 +161,9 @@ const profileValues: Values = {
   timezone: fc.constantFrom('UTC', 'Europe/Lisbon', 'Asia/Kolkata'),
   locale: fc.constantFrom('en', 'pt-BR', 'zh-Hant'),
   email_notifications: fc.boolean(),
+  remind_minutes_before: orNull(fc.integer({ min: 0, max: 40_320 })),
+  remind_all_day_at: orNull(fc.constantFrom('00:00', '08:30', '23:59')),
+  digest_at: orNull(fc.constantFrom('00:00', '07:30')),
 }
 
 const someOf = (values: Values) => fc.record(values, { requiredKeys: [] })

@@ -12,7 +12,7 @@ let ann: Person
 let paths: Record<'task' | 'category', string>
 beforeAll(async () => {
   server = await startServer()
-  ann = await server.person()
+  ann = await server.staff('admin') // whom no operation refuses for her role
   const task = await ann.call('POST', '/api/tasks/', { title: 'Milk' })
   const category = await ann.call('POST', '/api/categories/', { name: 'Travel' })
   paths = {
@@ -260,6 +260,13 @@ test.each<[string, unknown, RegExp]>([
   ['locale', 'en\0', /BCP 47/],
   ['locale', `en${'-aaaaaaaa'.repeat(4)}`, /35|BCP 47/],
   ['email_notifications', 'yes', /expected boolean/],
+  ['remind_minutes_before', -1, /whole number from 0 to 40320/],
+  ['remind_minutes_before', 40_321, /whole number from 0 to 40320/],
+  ['remind_minutes_before', 1.5, /whole number from 0 to 40320/],
+  ['remind_minutes_before', 1e300, /whole number from 0 to 40320/],
+  ['remind_minutes_before', '30', /whole number from 0 to 40320/],
+  ['remind_all_day_at', '24:00', /HH:MM/],
+  ['digest_at', '7:30', /HH:MM/],
   ['id', '0190a5c2-7a4e-7cc3-98c4-dc0c0c07398f', /Unknown/],
   ['email', 'ann@example.com', /Unknown/],
 ])('the %s %j of a profile is refused', async (field, value, message) => {

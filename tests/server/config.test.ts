@@ -1,11 +1,22 @@
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { parseEnv } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { configurationDocs } from '../../scripts/configuration-docs.ts'
 import { keptSecret } from '../../server/accounts/tokens.ts'
 import { readConfig } from '../../server/config.ts'
 
 const SECRET = 'Vb3kQ9xZt7Lw2Rf5Yh8Jn4Mc6Pd1Sg0A'
+const UNSET = [
+  'DATABASE_URL',
+  'PUBLIC_URL',
+  'SECRET_KEY',
+  'SECRET_KEY_PREVIOUS',
+  'SMTP_URL',
+  'MAIL_FROM',
+  'METRICS_TOKEN',
+]
 const PRODUCTION = { NODE_ENV: 'production', SECRET_KEY: SECRET }
 
 describe('the environment', () => {
@@ -23,10 +34,12 @@ describe('the environment', () => {
       LOG_LEVEL: 'info',
       AUTH_RATE_LIMIT: 20,
       MAX_BODY_BYTES: 262_144,
+      SMTP_CONNECTIONS: 5,
+      WORKER_CONCURRENCY: 10,
       migrateOnStart: true,
+      runWorker: true,
     })
-    for (const name of ['DATABASE_URL', 'PUBLIC_URL', 'SECRET_KEY', 'SECRET_KEY_PREVIOUS'])
-      expect(config).not.toHaveProperty(name)
+    for (const name of UNSET) expect(config).not.toHaveProperty(name)
   })
 
   test('needs a key in production, and lets no other origin in by itself', () => {
@@ -60,6 +73,9 @@ describe('the environment', () => {
     ['AUTH_RATE_LIMIT', '0', { AUTH_RATE_LIMIT: 0 }],
     ['MIGRATE_ON_START', '0', { migrateOnStart: false }],
     ['DATABASE_TLS', 'verify', { DATABASE_TLS: 'verify' }],
+    ['MAIL_FROM', 'tasks@example.com', { MAIL_FROM: 'tasks@example.com' }],
+    ['RUN_WORKER', 'false', { runWorker: false }],
+    ['METRICS_TOKEN', SECRET, { METRICS_TOKEN: SECRET }],
   ])('is read: %s=%s', (name, value, expected) => {
     expect(readConfig({ [name]: value })).toMatchObject(expected)
   })
@@ -81,7 +97,46 @@ describe('the environment', () => {
   ])('says who migrates: %s', (_, env, expected) => {
     expect(readConfig(env).migrateOnStart).toBe(expected)
   })
+
+  test.each([
+    ['development, embedded', {}, true],
+    ['development, another database', { DATABASE_URL: 'postgres://db/tasks' }, true],
+    ['production, embedded', PRODUCTION, true],
+    ['production, another database', { ...PRODUCTION, DATABASE_URL: 'postgres://db/tasks' }, false],
+    ['tests', { NODE_ENV: 'test', DATABASE_URL: 'postgres://db/tasks' }, false],
+    ['production, embedded, with a worker elsewhere', { ...PRODUCTION, RUN_WORKER: '0' }, false],
+  ])('says who runs the jobs: %s', (_, env, expected) => {
+    expect(readConfig(env).runWorker).toBe(expected)
+  })
+
+  test('may say where mail goes, whom it comes from and where its links lead', () => {
+    expect(
+      readConfig({ ...MAIL, SMTP_URL: 'smtps://ann:pass%40word@mail.example:465' }),
+    ).toMatchObject({
+      SMTP_URL: 'smtps://ann:pass%40word@mail.example:465',
+    })
+  })
+
+  test('is described, all of it, in the documents that are made from it', () => {
+    const docs = configurationDocs()
+    expect(docs.map(({ file }) => file)).toEqual(['docs/operations.md', '.env.example'])
+    for (const { is, shouldBe } of docs) {
+      expect(is).toBe(shouldBe) // else: npm run docs:config
+      for (const name of Object.keys(UNUSABLE)) expect(is).toContain(name)
+    }
+  })
+
+  test('is usable as .env.example has it', () => {
+    const example = readFileSync(new URL('../../.env.example', import.meta.url), 'utf8')
+    expect(readConfig(parseEnv(example) as Record<string, string>)).toEqual(readConfig({}))
+  })
 })
+
+const MAIL = {
+  SMTP_URL: 'smtp://mail.example:587',
+  MAIL_FROM: 'tasks@example.com',
+  PUBLIC_URL: 'https://tasks.example.com',
+}
 
 /** By variable, values that no server can start with. */
 const UNUSABLE: Record<string, string[]> = {
@@ -100,6 +155,17 @@ const UNUSABLE: Record<string, string[]> = {
   AUTH_RATE_LIMIT: ['-1', 'few', '2.5'],
   MAX_BODY_BYTES: ['1023', '67108865', '1MB'],
   MIGRATE_ON_START: ['yes'],
+  SMTP_URL: ['mail.example:587', 'https://mail.example', 'smtp:mail.example', 'smtp:///nowhere'],
+  MAIL_FROM: [
+    'nobody',
+    'tasks@example.com, eve@example.com',
+    'tasks@example.com\r\nBcc: eve@example.com',
+    'Tasks <tasks@example.com>',
+  ],
+  SMTP_CONNECTIONS: ['0', '51', 'few'],
+  RUN_WORKER: ['yes'],
+  WORKER_CONCURRENCY: ['0', '101', '2.5'],
+  METRICS_TOKEN: ['hunter22', 'a'.repeat(64), `${SECRET} ${SECRET}`],
 }
 
 describe('what is wrong with the environment', () => {
@@ -130,6 +196,12 @@ describe('what is wrong with the environment', () => {
     ['a key that repeats itself', { SECRET_KEY: 'abcdefghijk'.repeat(10) }],
   ])('is, in production, %s', (_, env) => {
     expect(faultsOf({ NODE_ENV: 'production', ...env })).toMatch(/\n {2}SECRET_KEY: .*openssl rand/)
+  })
+
+  test.each(['MAIL_FROM', 'PUBLIC_URL'])('is, where mail is to be sent, no %s', (name) => {
+    expect(faultsOf({ ...MAIL, [name]: '' })).toMatch(
+      new RegExp(`\n {2}${name}: required with SMTP_URL`),
+    )
   })
 })
 

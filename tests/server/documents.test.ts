@@ -40,6 +40,9 @@ const others = {
     timezone: 'Europe/Lisbon',
     locale: 'pt-PT',
     email_notifications: false,
+    remind_minutes_before: 30,
+    remind_all_day_at: '08:00',
+    digest_at: null,
   }),
 }
 const first = { tasks: { title: 'Milk' }, categories: { name: 'Travel' }, profile: {} }
@@ -117,6 +120,9 @@ describe('the life of a document', () => {
         timezone: 'UTC',
         locale: 'en',
         email_notifications: true,
+        remind_minutes_before: null,
+        remind_all_day_at: null,
+        digest_at: null,
         created_at: expect.stringMatching(/Z$/),
         updated_at: profile.body.created_at,
       })

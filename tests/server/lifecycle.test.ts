@@ -210,12 +210,12 @@ describe('a database that goes away', () => {
 
     line.cut()
     for (const request of everyKind(ann, kept.body.id)) expectUnavailable(await request())
-    const health = await ann.call('GET', '/healthz')
-    expectUnavailable(health)
+    expectUnavailable(await ann.call('GET', '/readyz'))
+    expect((await ann.call('GET', '/healthz')).status).toBe(200)
 
     line.mend()
     await expect
-      .poll(async () => (await ann.call('GET', '/healthz')).status, { timeout: 10_000 })
+      .poll(async () => (await ann.call('GET', '/readyz')).status, { timeout: 10_000 })
       .toBe(200)
     expect((await ann.call('GET', `/api/tasks/${kept.body.id}/`)).body).toEqual(kept.body)
     expect((await ann.call('POST', '/api/tasks/', { title: 'Bread' })).status).toBe(201)
@@ -253,7 +253,7 @@ describe('a database that goes away', () => {
     cleanups.push(drop, line.close)
     const ann = await server.person()
     line.cut()
-    expectUnavailable(await ann.call('GET', '/healthz'))
+    expectUnavailable(await ann.call('GET', '/readyz'))
     await server.stop()
   })
 })

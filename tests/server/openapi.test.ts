@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { LINKED, tokenByMail } from '../support/links.ts'
 import {
   type Api,
   bodyOf,
@@ -31,7 +32,7 @@ const seen = new Map<string, Set<number>>()
 beforeAll(async () => {
   server = await startServer()
   api = await readApi(server.call)
-  ann = await server.person()
+  ann = await someAdmin()
 })
 afterAll(() => server.stop())
 
@@ -108,7 +109,7 @@ describe('the server answers as described', () => {
       await complaintsOfCalls(api.operations, async (operation) => {
         const replies: Reply[] = []
         for (const inForm of [(path: string) => path, otherSlash]) {
-          const person = await server.person()
+          const person = await someAdmin()
           const { path } = await targetOf(api, operation, person.call)
           replies.push(await succeed(operation, inForm(path), person))
         }
@@ -157,6 +158,17 @@ describe('the server answers as described', () => {
           await expecting(401, operation, server.call, path, { authorization: 'Bearer nonsense' }),
         ]
       }),
+    ).toEqual([])
+  })
+
+  test('to whoever has no permission', async () => {
+    const guarded = api.operations.filter(({ responses }) => responses[403])
+    expect(guarded).not.toEqual([])
+    const bob = await server.person()
+    expect(
+      await complaintsOfCalls(guarded, async (operation) => [
+        await expecting(403, operation, bob.call, operation.path.replace('{id}', bob.id)),
+      ]),
     ).toEqual([])
   })
 
@@ -291,10 +303,12 @@ describe('the server answers as described', () => {
     expect(limited).not.toEqual([])
     const strict = await startServer({ AUTH_RATE_LIMIT: '1' })
     try {
+      const person = await strict.person()
       expect(
         await complaintsOfCalls(limited, async (operation) => {
-          await strict.call(operation.method, operation.path, {})
-          return [await expecting(429, operation, strict.call, operation.path)]
+          const { call } = operation.bearer ? person : strict
+          await call(operation.method, operation.path, operation.body && {})
+          return [await expecting(429, operation, call, operation.path)]
         }),
       ).toEqual([])
     } finally {
@@ -341,6 +355,13 @@ describe('Swagger UI', () => {
   })
 })
 
+/** Somebody who may call every operation, and somebody newer for them to do it to. */
+async function someAdmin(): Promise<Person> {
+  const admin = await server.staff('admin')
+  await server.person()
+  return admin
+}
+
 /** Statuses that a test can bring about in every operation that declares them. */
 function isReachable({ path, parameters }: DescribedOperation, status: number): boolean {
   if (status >= 500) return false
@@ -369,8 +390,15 @@ function newcomer(): Facts {
   return { username, email: `${username}@example.com`, password: 'a ferry to Lisbon' }
 }
 
+async function factsFor({ id }: DescribedOperation, person: Person): Promise<Facts> {
+  if (id === 'register') return newcomer()
+  if (id === 'change_email') return { ...factsOf(person), email: newcomer().email }
+  const token = LINKED[id] && (await tokenByMail(server, person, LINKED[id]))
+  return { ...factsOf(person), ...(token && { token }) }
+}
+
 async function succeed(operation: DescribedOperation, path: string, person: Person) {
-  const facts = operation.id === 'register' ? newcomer() : factsOf(person)
+  const facts = await factsFor(operation, person)
   const call = operation.bearer ? person.call : server.call
   const reply = await call(operation.method, path, bodyOf(operation, facts))
   expect(reply.status, `${operation.method} ${path}: ${reply.text}`).toBeGreaterThanOrEqual(200)

@@ -103,13 +103,13 @@ test.each<[string, string, string[]]>([
   ],
   [
     'another key',
-    'alter table tasks drop constraint tasks_pkey; alter table tasks add primary key (id)',
+    'alter table tasks drop constraint tasks_pkey cascade; alter table tasks add primary key (id)',
     ['primary key (id), expected (user_id, id)'],
   ],
   [
     'moments to the microsecond',
-    'alter table tasks alter column remind_at type timestamptz',
-    ['remind_at: timestamp with time zone, expected timestamp(3) with time zone'],
+    'alter table tasks alter column completed_at type timestamptz',
+    ['completed_at: timestamp with time zone, expected timestamp(3) with time zone'],
   ],
 ])('a table with %s no longer fits its definition', async (_what, sql, expected) => {
   const trx = await db.transaction()

@@ -6,7 +6,7 @@ import type { Database } from '../../server/database/connect.ts'
 import { postgresLists } from '../../server/store/lists.ts'
 import { memoryStore } from '../../server/store/memory.ts'
 import { postgresStore } from '../../server/store/postgres.ts'
-import type { Store } from '../../server/sync/store.ts'
+import type { Store, Transaction } from '../../server/sync/store.ts'
 import { connectTo } from '../support/cluster.ts'
 import { type Person, startServer, type TestServer } from '../support/server.ts'
 import {
@@ -55,6 +55,54 @@ describe('the store in memory', () => {
       return user
     },
   )
+})
+
+describe('a frame, for whoever asks on hearing of a transaction', () => {
+  const category = aCategory()
+  const filed = aTask({ category_id: category.id })
+  const [first, second] = [aTask(), aTask()]
+  const many = Array.from({ length: 101 }, () => live(aTask()))
+
+  async function scene() {
+    const ann = await addUser(db)
+    const node = postgresStore(db)
+    await node.insert(ann, categories, category)
+    await node.insert(ann, tasks, filed)
+    const before = (await node.heads([ann])).get(ann)!
+    let heard: ReturnType<Store['frame']> | undefined
+    const store = postgresStore(db, (user) => {
+      heard = store.frame(user, before)
+    })
+    return { ann, store, before, heard: () => heard }
+  }
+
+  test.each<[string, (transaction: Transaction) => Promise<void>]>([
+    ['two tasks', (transaction) => transaction.write(tasks, [live(first), tombstone(second)])],
+    ['a category', (transaction) => transaction.write(categories, [live(aCategory())])],
+    [
+      'a deleted category, which takes itself off its tasks',
+      (transaction) => transaction.write(categories, [tombstone(category)]),
+    ],
+    ['more than a frame carries', (transaction) => transaction.write(tasks, many)],
+    [
+      'a task twice',
+      async (transaction) => {
+        await transaction.write(tasks, [live(first)])
+        await transaction.write(tasks, [live({ ...first, title: 'Again' })])
+      },
+    ],
+  ])('that wrote %s is what others read', async (_, write) => {
+    const { ann, store, before, heard } = await scene()
+    await store.transaction(ann, write)
+    expect(await heard()).toEqual(await postgresStore(otherDb).frame(ann, before))
+  })
+
+  test('goes no further back than that: what another node writes next is in it', async () => {
+    const { ann, store, before } = await scene()
+    await store.transaction(ann, (transaction) => transaction.write(tasks, [live(first)]))
+    const { seq } = (await postgresStore(otherDb).insert(ann, tasks, second))!
+    expect((await store.frame(ann, before)).seq).toBe(seq)
+  })
 })
 
 describe('two nodes on one database', () => {

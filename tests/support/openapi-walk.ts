@@ -276,6 +276,9 @@ export const PROVOKED: Record<string, (call: Caller, words?: string) => Promise<
   '/api/conflicts/': provokeConflict,
 }
 
+/** Lists in which everybody has something of their own from the start: sessions. */
+export const NEVER_EMPTY: ReadonlySet<string> = new Set(['/api/account/sessions/'])
+
 /** Two devices that each make the same document, not knowing of the other. */
 async function provokeConflict(call: Caller, words = 'Milk') {
   const id = randomUUID()

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import type { Role } from '../../protocol/index.ts'
 import { createPasswords } from '../../server/accounts/passwords.ts'
 import { readConfig } from '../../server/config.ts'
 import { createLog } from '../../server/log.ts'
@@ -14,6 +15,8 @@ export interface TestServer extends Server {
   logged: string[]
   /** A new user with a session: as `call`, but with that user's token. */
   person(name?: string): Promise<Person>
+  /** A new user with a role. */
+  staff(role: Role): Promise<Person>
   call: Caller
 }
 
@@ -65,6 +68,7 @@ export async function startServer(environment: Record<string, string> = {}): Pro
     HOST: '127.0.0.1',
     AUTH_RATE_LIMIT: '0',
     LOG_LEVEL: 'debug',
+    RUN_WORKER: 'false',
     ...environment,
   })
   const logged: string[] = []
@@ -87,6 +91,11 @@ export async function startServer(environment: Record<string, string> = {}): Pro
     logged,
     call,
     person: (name) => register(call, server.url, name),
+    async staff(role) {
+      const person = await register(call, server.url)
+      await testDatabase.db('users').where({ id: person.id }).update({ role })
+      return person
+    },
     async stop() {
       await server.stop()
       await testDatabase.drop()

@@ -1,0 +1,26 @@
+import type { AccountDetails } from '../../client-sdk/index.ts'
+import { useClient } from './client-context.ts'
+import { Fault } from './fault.tsx'
+import { useRequest } from './request.ts'
+
+/** While mail may not reach the person. */
+export function ConfirmationBanner({ details }: { details: AccountDetails | undefined }) {
+  const { account } = useClient()
+  const { isBusy, isDone, fault, run } = useRequest()
+  if (!details || details.email_verified_at) return null
+  return (
+    <section aria-label="Email address" class="banner is-quiet">
+      <p role="status">
+        {isDone
+          ? `Another mail is on its way to ${details.email}.`
+          : `Confirm ${details.email} by the link in the mail: until then no reminder can reach you.`}
+      </p>
+      <Fault text={fault} />
+      {!isDone && (
+        <button type="button" disabled={isBusy} onClick={() => run(account.resendConfirmation)}>
+          Send it again
+        </button>
+      )}
+    </section>
+  )
+}

@@ -1,0 +1,9 @@
+/** What went wrong, said aloud. */
+export function Fault({ text }: { text: string }) {
+  if (!text) return null
+  return (
+    <p role="alert" class="fault">
+      {text}
+    </p>
+  )
+}

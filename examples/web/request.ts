@@ -1,0 +1,55 @@
+import { useState } from 'preact/hooks'
+import { ClientError, type FieldErrors } from '../../client-sdk/index.ts'
+
+interface Outcome {
+  isBusy: boolean
+  /** Has been done, since it was last asked for. */
+  isDone: boolean
+  /** What stands beside the fields. */
+  errors: FieldErrors
+  /** What does not. */
+  fault: string
+}
+
+const NOTHING_YET: Outcome = { isBusy: false, isDone: false, errors: {}, fault: '' }
+
+/**
+ * Asks the server something that somebody waits for.
+ *
+ * @param fields beside which errors can stand
+ */
+export function useRequest(fields: readonly string[] = []) {
+  const [outcome, setOutcome] = useState(NOTHING_YET)
+
+  /** @returns whether it was done */
+  async function run(ask: () => Promise<unknown>): Promise<boolean> {
+    setOutcome({ ...NOTHING_YET, isBusy: true })
+    try {
+      await ask()
+      setOutcome({ ...NOTHING_YET, isDone: true })
+      return true
+    } catch (error) {
+      if (!(error instanceof ClientError)) throw error
+      const isBesideFields = Object.keys(error.errors).some((name) => fields.includes(name))
+      const fault = isBesideFields ? '' : spoken(error)
+      setOutcome({ ...NOTHING_YET, errors: error.errors, fault })
+      return false
+    }
+  }
+
+  return { ...outcome, run, reset: () => setOutcome(NOTHING_YET) }
+}
+
+/** What went wrong, for whoever asked for it. */
+export function spoken(error: ClientError): string {
+  if (error.code === 'credentials_not_valid') return 'Username or password is not right.'
+  if (error.code === 'unreachable') return 'The server cannot be reached. Try again in a moment.'
+  return error.message
+}
+
+/** What stands in the fields of a form that is sent. */
+export function fieldsOf(event: SubmitEvent): (name: string) => string {
+  event.preventDefault()
+  const form = new FormData(event.currentTarget as HTMLFormElement)
+  return (name) => String(form.get(name) ?? '')
+}

@@ -1,0 +1,254 @@
+import {
+  type Account,
+  type Action,
+  type AuditEntry,
+  type ManagedAccount,
+  Problem,
+  type Role,
+} from '../../protocol/index.ts'
+import type { Database } from '../database/connect.ts'
+import { type Mail, post } from '../mail/outbox.ts'
+import type { Accounts, Registration } from './accounts.ts'
+import { type Actor, record } from './audit.ts'
+import { confirmationOf } from './letters.ts'
+import type { Links } from './links.ts'
+import { type Passwords, weakness } from './passwords.ts'
+import { may, type Permission } from './permissions.ts'
+import type { Sessions } from './sessions.ts'
+
+export interface AccountFilter {
+  /** How the username or the address begins. */
+  search?: string
+  role?: Role
+  is_active?: boolean
+}
+
+interface Row {
+  id: string
+  username: string
+  email: string
+  email_verified_at: Date | null
+  role: Role
+  is_active: boolean
+  created_at: Date
+  deleted_at: Date | null
+  last_seen_at: Date | null
+}
+
+type Query = ReturnType<Database>
+
+interface Dependencies {
+  db: Database
+  accounts: Pick<Accounts, 'register'>
+  passwords: Passwords
+  sessions: Pick<Sessions, 'endAll' | 'announceEnd' | 'reconsider'>
+  links: Links
+  now: () => Date
+}
+
+/** What is done to accounts by others than their owners, and written down. */
+export function createAdministration({
+  db,
+  accounts,
+  passwords,
+  sessions,
+  links,
+  now,
+}: Dependencies) {
+  return {
+    /** A page of accounts, the newest first. */
+    list(filter: AccountFilter, limit: number, offset: number) {
+      return db.transaction(async (trx) => {
+        // Nearly all accounts, or nearly none: each value is to have a plan of its own.
+        await trx.raw('set local plan_cache_mode = force_custom_plan')
+        const found = () => matching(trx('users'), filter)
+        const [counted] = await found().count<{ count: string }[]>()
+        const rows = await shown(found()).orderBy('id', 'desc').limit(limit).offset(offset)
+        return { count: Number(counted!.count), results: rows.map(inJson) }
+      })
+    },
+
+    async find(id: string): Promise<ManagedAccount | undefined> {
+      const [row] = await shown(db('users').where({ id }))
+      return row && inJson(row)
+    },
+
+    /** The account with this username or email address. */
+    async named(name: string): Promise<ManagedAccount | undefined> {
+      const column = name.includes('@') ? 'email' : 'username'
+      const found = db('users').whereRaw(`lower(${column}) = lower(?)`, [name.normalize('NFKC')])
+      const [row] = await shown(found)
+      return row && inJson(row)
+    },
+
+    /** Makes an account that has a role from the start. */
+    create(actor: Actor, registration: Registration, role: Role): Promise<Account> {
+      return accounts.register(registration, async (trx, account) => {
+        await trx('users').where({ id: account.id }).update({ role })
+        const deed = { actor, by: undefined, action: 'create', account, details: { role } } as const
+        await record(trx, deed, now())
+      })
+    },
+
+    /** Ends all sessions, and lets nobody sign in. Nothing of the account is lost. */
+    async deactivate(actor: Actor, id: string): Promise<void> {
+      await act(actor, id, 'accounts.deactivate', async (trx, account) => {
+        if (id === actor.user) throw new Problem('invalid', 'Nobody deactivates themselves.')
+        if (!account.is_active) return undefined
+        await trx('users').where({ id }).update({ is_active: false })
+        const ended = await sessions.endAll(trx, id)
+        return { action: 'deactivate', ended, mail: { letter: 'account_deactivated' } }
+      })
+    },
+
+    async reactivate(actor: Actor, id: string): Promise<void> {
+      await act(actor, id, 'accounts.deactivate', async (trx, account) => {
+        if (account.is_active) return undefined
+        await trx('users').where({ id }).update({ is_active: true })
+        return { action: 'reactivate' }
+      })
+    },
+
+    async changeRole(actor: Actor, id: string, role: Role): Promise<void> {
+      await act(actor, id, 'accounts.change_role', async (trx, account) => {
+        if (id === actor.user) throw new Problem('invalid', 'Nobody changes their own role.')
+        if (account.role === role) return undefined
+        await trx('users').where({ id }).update({ role })
+        return { action: 'change_role', details: { from: account.role, to: role } }
+      })
+    },
+
+    async endSessions(actor: Actor, id: string): Promise<void> {
+      await act(actor, id, 'accounts.end_sessions', async (trx) => {
+        const ended = await sessions.endAll(trx, id)
+        return { action: 'end_sessions', ended, details: { sessions: ended.length } }
+      })
+    },
+
+    /** Sends another mail that asks to confirm the address. */
+    async resendConfirmation(actor: Actor, id: string): Promise<void> {
+      await act(actor, id, 'accounts.resend_confirmation', async (trx, account) => {
+        if (!account.is_active) throw new Problem('invalid', 'The account is deactivated.')
+        if (account.email_verified_at)
+          throw new Problem('invalid', 'The address is confirmed already.')
+        const { email } = account
+        const link = await links.create(trx, { user: id, purpose: 'confirm_email', email })
+        return { action: 'resend_confirmation', mail: confirmationOf(id, email, link) }
+      })
+    },
+
+    /** For emergencies, so from the command line only. Ends all sessions. */
+    async resetPassword(account: ManagedAccount, password: string): Promise<void> {
+      const weak = weakness(password, account)
+      if (weak) throw new Problem('invalid', weak)
+      const password_hash = await passwords.hash(password)
+      const { id } = account
+      await act({}, id, undefined, async (trx) => {
+        await trx('users').where({ id }).update({ password_hash })
+        await links.end(trx, id, 'reset_password')
+        const ended = await sessions.endAll(trx, id)
+        return { action: 'reset_password', ended, mail: { letter: 'password_changed' } }
+      })
+    },
+  }
+
+  function matching(query: Query, { search, role, is_active }: AccountFilter): Query {
+    if (search !== undefined) {
+      // Ranges, which an index serves in any collation of the database.
+      const begins = (column: string) =>
+        `lower(${column}) collate "C" between lower(:search) and lower(:search) || chr(1114111)`
+      query.whereRaw(`(${begins('username')} or ${begins('email')})`, { search })
+    }
+    if (role !== undefined) query.where({ role })
+    if (is_active !== undefined) query.whereRaw(is_active ? 'is_active' : 'not is_active')
+    return query
+  }
+
+  function shown(query: Query) {
+    return query.select<Row[]>(
+      'id',
+      'username',
+      'email',
+      'email_verified_at',
+      'role',
+      'is_active',
+      'created_at',
+      'deleted_at',
+      db.raw('(select max(last_seen_at) from sessions where user_id = users.id) as last_seen_at'),
+    )
+  }
+
+  /**
+   * Does something to an account and writes it down, together. The actor's own row is held as well:
+   * who loses the permission in the same moment does not act any more. So there is always an active
+   * admin left, the one who acted last; only the command line can go without.
+   *
+   * @param permission undefined where only the command line comes
+   * @throws Problem `not_found`; `forbidden` when the actor may not, as of now
+   */
+  async function act(
+    actor: Actor,
+    id: string,
+    permission: Permission | undefined,
+    work: (trx: Database, account: Row) => Promise<Deed | undefined>,
+  ): Promise<void> {
+    const deed = await db.transaction(async (trx) => {
+      const rows: Row[] = await trx('users')
+        .whereIn('id', [id, ...(actor.user ? [actor.user] : [])])
+        .orderBy('id') // whoever acts on each other at once takes the locks in one order
+        .forNoKeyUpdate()
+        .select('id', 'username', 'email', 'email_verified_at', 'role', 'is_active', 'deleted_at')
+      const by = rows.find((row) => row.id === actor.user)
+      const isStaff = by?.is_active && !by.deleted_at
+      if (actor.user && !(isStaff && permission && may(by.role, permission)))
+        throw new Problem('forbidden', 'You may not do this any more.')
+      const account = rows.find((row) => row.id === id)
+      if (!account) throw new Problem('not_found', 'There is no account with this id.')
+      if (account.deleted_at)
+        throw new Problem('invalid', 'Its owner has deleted the account: it is being erased.')
+      const done = await work(trx, account)
+      if (!done) return undefined
+      const { action, details } = done
+      await record(
+        trx,
+        { actor, by: by?.username, action, account, ...(details && { details }) },
+        now(),
+      )
+      if (done.mail) await post(trx, [mailTo(account, done.mail)], now())
+      return done
+    })
+    if (!deed) return
+    sessions.announceEnd(deed.ended ?? [])
+    sessions.reconsider(id)
+  }
+
+  function mailTo(account: Row, mail: Notice | Mail): Mail {
+    if ('cause' in mail) return mail
+    const { id: user, email: to } = account
+    return { cause: `${mail.letter} ${user} ${now().toISOString()}`, user, to, ...mail }
+  }
+}
+
+export type Administration = ReturnType<typeof createAdministration>
+
+interface Notice {
+  letter: 'account_deactivated' | 'password_changed'
+}
+
+interface Deed {
+  action: Action
+  details?: AuditEntry['details']
+  /** The sessions that it ended. */
+  ended?: string[]
+  mail?: Notice | Mail
+}
+
+function inJson(row: Row): ManagedAccount {
+  return {
+    ...row,
+    email_verified_at: row.email_verified_at?.toISOString() ?? null,
+    created_at: row.created_at.toISOString(),
+    deleted_at: row.deleted_at?.toISOString() ?? null,
+    last_seen_at: row.last_seen_at?.toISOString() ?? null,
+  }
+}

@@ -1,0 +1,71 @@
+import { v7 as uuidv7 } from 'uuid'
+import type { Action, AuditEntry } from '../../protocol/index.ts'
+import type { Database } from '../database/connect.ts'
+
+/** Who does something to an account. */
+export interface Actor {
+  /** Whose request it is; undefined for the command line. */
+  readonly user?: string
+  readonly request_id?: string
+  readonly address?: string
+}
+
+/** No username has a space in it. */
+const COMMAND_LINE = 'command line'
+
+interface Deed {
+  actor: Actor
+  /** The username of the actor. */
+  by: string | undefined
+  action: Action
+  account: { id: string; username: string }
+  details?: AuditEntry['details']
+}
+
+/** Writes down what was done, in the transaction that does it. */
+export async function record(
+  trx: Database,
+  { actor, by = COMMAND_LINE, action, account, details = {} }: Deed,
+  now: Date,
+): Promise<void> {
+  await trx('audit_log').insert({
+    id: uuidv7(),
+    actor_id: actor.user,
+    actor: by,
+    action,
+    account_id: account.id,
+    account: account.username,
+    details,
+    request_id: actor.request_id,
+    address: actor.address,
+    created_at: now,
+  })
+}
+
+export interface AuditFilter {
+  account_id?: string
+  actor_id?: string
+  action?: Action
+}
+
+/** What was done to accounts by others than their owners. */
+export function createAudit(db: Database) {
+  return {
+    /** A page of it, the newest first. */
+    async list(filter: AuditFilter, limit: number, offset: number) {
+      const found = () => db('audit_log').where(filter)
+      const [counted] = await found().count<{ count: string }[]>()
+      const rows = await found()
+        .orderBy('id', 'desc')
+        .limit(limit)
+        .offset(offset)
+        .select<(Omit<AuditEntry, 'created_at'> & { created_at: Date })[]>()
+      const results = rows.map(
+        (row): AuditEntry => ({ ...row, created_at: row.created_at.toISOString() }),
+      )
+      return { count: Number(counted!.count), results }
+    },
+  }
+}
+
+export type Audit = ReturnType<typeof createAudit>

@@ -1,0 +1,51 @@
+import type { Readings } from '../mail/delivery.ts'
+import type { Mail } from '../mail/outbox.ts'
+import { LINK_MINUTES, type LinkPurpose, type Links } from './links.ts'
+
+/** The mail that asks to confirm an address. */
+export function confirmationOf(user: string, email: string, link: string): Mail {
+  return {
+    cause: `confirm_email ${link}`,
+    user,
+    to: email,
+    letter: 'confirm_email',
+    data: { link },
+  }
+}
+
+type AccountLetter =
+  | LinkPurpose
+  | 'email_changing'
+  | 'email_changed'
+  | 'password_changed'
+  | 'account_deleted'
+  | 'account_deactivated'
+
+/**
+ * What the letters about accounts say.
+ *
+ * @param url where the web app is
+ */
+export function accountReadings(links: Links, url: string): Pick<Readings, AccountLetter> {
+  return {
+    async confirm_email(trx, { data }) {
+      const token = await links.tokenOf(trx, data.link!)
+      const hours = LINK_MINUTES.confirm_email / 60
+      // The token stands behind the #, which browsers send to nobody.
+      return token ? { url: `${url}/#confirm_email=${token}`, hours } : undefined
+    },
+    async reset_password(trx, { data }) {
+      const token = await links.tokenOf(trx, data.link!)
+      const minutes = LINK_MINUTES.reset_password
+      return token ? { url: `${url}/#reset_password=${token}`, minutes } : undefined
+    },
+    email_changing: async (_, { data }) => ({ new_email: data.new_email! }),
+    email_changed: async (_, { data }) => ({ new_email: data.new_email! }),
+    password_changed: async (_, { created_at }) => ({
+      reset_url: `${url}/#forgot_password`,
+      at: created_at.toISOString(),
+    }),
+    account_deleted: async () => ({}),
+    account_deactivated: async () => ({}),
+  }
+}

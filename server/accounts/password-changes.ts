@@ -1,0 +1,119 @@
+import { v7 as uuidv7 } from 'uuid'
+import { Problem } from '../../protocol/index.ts'
+import type { Database } from '../database/connect.ts'
+import { addJob } from '../jobs/queue.ts'
+import { post } from '../mail/outbox.ts'
+import { invalid } from './accounts.ts'
+import type { Links } from './links.ts'
+import { lockOwner, lockOwnerBy, mayMail, type Owner, ownerBy } from './owners.ts'
+import { type Passwords, weakness } from './passwords.ts'
+import type { Sessions } from './sessions.ts'
+
+export const SEND_RESET_LINK = 'send_reset_link'
+
+interface Dependencies {
+  db: Database
+  passwords: Passwords
+  sessions: Pick<Sessions, 'endAll' | 'announceEnd'>
+  links: Links
+  now: () => Date
+}
+
+/** How passwords change: by who knows the former one, or by who reads the account's mail. */
+export function createPasswordChanges({ db, passwords, sessions, links, now }: Dependencies) {
+  return {
+    /**
+     * Changes the password, and ends all sessions but this one.
+     *
+     * @throws Problem `invalid` naming the field
+     */
+    async change(
+      { user, session }: { user: string; session: string },
+      current: string,
+      next: string,
+    ): Promise<void> {
+      const known = await ownerBy(db, passwords, user, current, 'current_password')
+      refuseWeak(next, known, 'new_password')
+      const password_hash = await passwords.hash(next)
+      const ended = await db.transaction(async (trx) => {
+        const owner = await lockOwnerBy(trx, known, 'current_password')
+        return replace(trx, owner, { password_hash }, session)
+      })
+      sessions.announceEnd(ended)
+    },
+
+    /**
+     * Has a link sent to the address, if an account has it. Whether one has is left for a worker to
+     * find out, so that neither the answer nor its time tells.
+     */
+    async forgot(email: string): Promise<void> {
+      await addJob(db, SEND_RESET_LINK, { id: uuidv7(), email })
+    },
+
+    /**
+     * Sets another password by the link that was sent, and ends all sessions. It signs nobody in. As
+     * it shows that the address is the owner's, the address is confirmed with it.
+     *
+     * @throws Problem `link_not_valid`; `invalid` when the password is too weak, and then the link is
+     *   still good
+     */
+    async reset(token: string, next: string): Promise<void> {
+      const link = await links.find(db, 'reset_password', token)
+      const known = await db('users').where({ id: link.user_id }).first<Owner | undefined>()
+      if (known) refuseWeak(next, known, 'password')
+      const password_hash = await passwords.hash(next)
+      const ended = await db.transaction(async (trx) => {
+        const owner = await lockOwner(trx, link.user_id)
+        // It proves the address that it was sent to, and no other.
+        if (owner?.email !== link.email) throw new Problem('link_not_valid')
+        await links.take(trx, link)
+        const email_verified_at = owner.email_verified_at ?? now()
+        return replace(trx, owner, { password_hash, email_verified_at })
+      })
+      sessions.announceEnd(ended)
+    },
+  }
+
+  /** @returns the sessions that it ended, to be announced */
+  async function replace(
+    trx: Database,
+    { id: user, email }: Owner,
+    changes: { password_hash: string; email_verified_at?: Date },
+    except?: string,
+  ): Promise<string[]> {
+    await trx('users').where({ id: user }).update(changes)
+    const ended = await sessions.endAll(trx, user, except)
+    await links.end(trx, user, 'reset_password')
+    // Whoever knew the former password may have begun to move the account to an address of theirs.
+    await links.end(trx, user, 'confirm_email', { except: email })
+    const cause = `password_changed ${uuidv7()}`
+    await post(trx, [{ cause, user, to: email, letter: 'password_changed' }], now())
+    return ended
+  }
+}
+
+export type PasswordChanges = ReturnType<typeof createPasswordChanges>
+
+/**
+ * The job that `forgot` leaves. Twice is once: its id is that of the mail. To an address that has been
+ * sent a few of late it sends no more, and says so to nobody.
+ */
+export function resetLinkSender({ db, links, now }: Pick<Dependencies, 'db' | 'links' | 'now'>) {
+  return async ({ id, email }: { id: string; email: string }): Promise<void> => {
+    await db.transaction(async (trx) => {
+      const found = await trx('users').whereRaw('lower(email) = lower(?)', [email]).first('id')
+      const owner = found && (await lockOwner(trx, found.id))
+      const cause = `reset_password ${id}`
+      if (!owner || (await trx('mails').where({ cause }).first('id'))) return
+      if (!(await mayMail(trx, owner.email, now()))) return
+      const { id: user, email: to } = owner
+      const link = await links.create(trx, { user, purpose: 'reset_password', email: to })
+      await post(trx, [{ cause, user, to, letter: 'reset_password', data: { link } }], now())
+    })
+  }
+}
+
+function refuseWeak(password: string, owner: Owner, field: string): void {
+  const weak = weakness(password, owner)
+  if (weak) throw invalid({ [field]: [weak] })
+}

@@ -1,0 +1,83 @@
+import * as z from 'zod'
+import { id, Problem, accounts as protocol } from '../../protocol/index.ts'
+import type { Sessions } from '../accounts/sessions.ts'
+import { type Operation, operation } from './operation.ts'
+
+const SESSION_ID = id()
+
+/** The devices on which somebody is signed in. */
+export function accountSessionOperations(sessions: Sessions): Operation[] {
+  const common = { tag: 'account', access: 'bearer' } as const
+  return [
+    operation({
+      ...common,
+      id: 'list_sessions',
+      method: 'get',
+      path: '/api/account/sessions/',
+      summary: 'List the devices that are signed in',
+      description: 'The one used last comes first. Of very many, the first 200.',
+      answers: {
+        200: {
+          description: 'The sessions.',
+          name: 'SignedInDevices',
+          schema: protocol.signedInDevices,
+          example: {
+            results: [
+              {
+                id: '0190a5c2-7a4e-7cc3-98c4-dc0c0c07398f',
+                user_agent:
+                  'Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0',
+                device: 'Firefox on Linux',
+                created_at: '2026-11-22T08:30:00.000Z',
+                last_seen_at: '2026-11-22T09:12:41.000Z',
+                current: true,
+              },
+            ],
+          },
+        },
+      },
+      problems: [],
+      handle: async ({ user, session }) => ({
+        status: 200,
+        body: { results: await sessions.list(user, session) },
+      }),
+    }),
+    operation({
+      ...common,
+      id: 'end_session',
+      method: 'delete',
+      path: '/api/account/sessions/{id}/',
+      summary: 'Sign a device out',
+      description: 'Its sockets and streams are cut, and its tokens are good for nothing any more.',
+      answers: { 204: { description: 'Signed out.' } },
+      problems: ['not_found'],
+      async handle({ user, params }) {
+        const parsed = SESSION_ID.safeParse(params.id)
+        if (!parsed.success || !(await sessions.endOne(user, parsed.data)))
+          throw new Problem('not_found', 'You have no session with this id.')
+        return { status: 204 }
+      },
+    }),
+    operation({
+      ...common,
+      id: 'end_sessions',
+      method: 'delete',
+      path: '/api/account/sessions/',
+      summary: 'Sign all other devices out',
+      query: [
+        {
+          name: 'current',
+          description: 'Whether to sign this one out, too.',
+          schema: z.enum(['true', 'false'], 'Write true or false.'),
+          json: { type: 'boolean' },
+        },
+      ],
+      answers: { 204: { description: 'Signed out.' } },
+      problems: [],
+      async handle({ user, session, query }) {
+        await sessions.signOut(user, query.current === 'true' ? undefined : session)
+        return { status: 204 }
+      },
+    }),
+  ]
+}

@@ -1,0 +1,125 @@
+import type { Task } from '../../protocol/index.ts'
+
+/** Tasks as to-dos of iCalendar (RFC 5545), in three parts: `CALENDAR_BEGIN`, each task, `CALENDAR_END`. */
+
+export const CALENDAR_BEGIN = [
+  'BEGIN:VCALENDAR',
+  'VERSION:2.0',
+  'PRODID:-//Tasktide//Tasktide//EN',
+  'CALSCALE:GREGORIAN',
+  '',
+].join('\r\n')
+
+export const CALENDAR_END = 'END:VCALENDAR\r\n'
+
+/** 1 is the highest there is, 9 the lowest. */
+const PRIORITIES: Record<Task['priority'], number> = { high: 1, medium: 5, low: 9 }
+
+/** @param timezone the one that due times are meant in */
+export function toDo(task: Task, category: string | undefined, timezone: string): string {
+  const { id, title, description, created_at, updated_at, completed, completed_at } = task
+  return [
+    'BEGIN:VTODO',
+    `UID:${id}`,
+    `DTSTAMP:${utc(updated_at)}`,
+    `CREATED:${utc(created_at)}`,
+    `LAST-MODIFIED:${utc(updated_at)}`,
+    `SUMMARY:${escaped(title)}`,
+    ...(description ? [`DESCRIPTION:${escaped(description)}`] : []),
+    ...(task.due_date ? [due(task.due_date, task.due_time, timezone)] : []),
+    `PRIORITY:${PRIORITIES[task.priority]}`,
+    `STATUS:${completed ? 'COMPLETED' : 'NEEDS-ACTION'}`,
+    ...(completed_at ? [`COMPLETED:${utc(completed_at)}`] : []),
+    ...(category ? [`CATEGORIES:${escaped(category)}`] : []),
+    'END:VTODO',
+    '',
+  ]
+    .map(folded)
+    .join('\r\n')
+}
+
+function due(date: string, time: string | null, timezone: string): string {
+  const day = date.replaceAll('-', '')
+  if (time === null) return `DUE;VALUE=DATE:${day}`
+  const moment = momentOf(date, time, timezone)
+  const year = moment.getUTCFullYear()
+  // At the edges of the calendar the moment may lie beyond them: then as the clock shows it.
+  return year >= 1 && year <= 9999
+    ? `DUE:${utc(moment.toISOString())}`
+    : `DUE:${day}T${time.replace(':', '')}00`
+}
+
+/**
+ * The moment at which the clocks of a timezone show a time. One that comes twice is the first; one
+ * that is skipped counts as if the clock had not been changed yet (RFC 5545 3.3.5).
+ */
+export function momentOf(date: string, time: string, timezone: string): Date {
+  const shown = Date.parse(`${date}T${time}:00Z`)
+  const [before, after] = [shown - DAY_MS, shown + DAY_MS].map((at) => offsetAt(at, timezone))
+  const [first, second] = [shown - before!, shown - after!]
+  const isSecond = offsetAt(first, timezone) !== before && offsetAt(second, timezone) === after
+  return new Date(isSecond ? second : first)
+}
+
+const DAY_MS = 24 * 60 * 60 * 1000
+
+/** How far the clocks of a timezone are ahead of UTC, in milliseconds. */
+function offsetAt(moment: number, timezone: string): number {
+  const parts = clockOf(timezone).formatToParts(moment)
+  const part = Object.fromEntries(parts.map(({ type, value }) => [type, Number(value)]))
+  const shown = new Date(0)
+  shown.setUTCFullYear(part.year!, part.month! - 1, part.day!)
+  shown.setUTCHours(part.hour!, part.minute!, part.second!)
+  return shown.getTime() - Math.floor(moment / 1000) * 1000
+}
+
+let clock: Intl.DateTimeFormat | undefined
+let clockZone: string | undefined
+
+/** Making one takes longer than using it for a page of tasks. */
+function clockOf(timezone: string): Intl.DateTimeFormat {
+  if (!clock || clockZone !== timezone) {
+    clock = new Intl.DateTimeFormat('en-u-ca-iso8601-nu-latn-hc-h23', {
+      timeZone: timezone,
+      year: 'numeric',
+      month: 'numeric',
+      day: 'numeric',
+      hour: 'numeric',
+      minute: 'numeric',
+      second: 'numeric',
+    })
+    clockZone = timezone
+  }
+  return clock
+}
+
+/** 20261122T083000Z */
+const utc = (instant: string) => `${instant.slice(0, 19).replaceAll(/[-:]/g, '')}Z`
+
+function escaped(text: string): string {
+  return text
+    .replaceAll(/[\\;,]/g, '\\$&')
+    .replaceAll(/\r\n|\r|\n/g, '\\n')
+    .replaceAll(/(?!\t)\p{Cc}/gu, '')
+}
+
+const MAX_OCTETS = 75
+
+/** Lines longer than 75 octets go on in the next, behind a space; no character is cut in two. */
+function folded(line: string): string {
+  if (Buffer.byteLength(line) <= MAX_OCTETS) return line
+  const lines: string[] = []
+  let current = ''
+  let octets = 0
+  for (const character of line) {
+    const size = Buffer.byteLength(character)
+    if (octets + size > MAX_OCTETS) {
+      lines.push(current)
+      current = ' '
+      octets = 1
+    }
+    current += character
+    octets += size
+  }
+  return [...lines, current].join('\r\n')
+}

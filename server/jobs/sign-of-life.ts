@@ -1,0 +1,73 @@
+import { EventEmitter } from 'node:events'
+import type { WorkerEvents } from 'graphile-worker'
+import pg from 'pg'
+import { type ConnectionTarget, clientOptions } from '../database/connect.ts'
+import type { Log } from '../log.ts'
+
+/** The advisory locks of workers: any number will do, as long as every release uses the same. */
+const LOCK_SPACE = 7_265_002
+const LOOK_MS = 2_000
+const RETRY_MS = 1_000
+/** No worker is without its lock for as long as this, once it takes jobs. */
+const GRACE = '3 seconds'
+
+const FREE_JOBS_OF_THE_DEAD = `
+  select graphile_worker.force_unlock_workers(array_agg(distinct locked_by))
+  from graphile_worker.jobs
+  where locked_at < now() - interval '${GRACE}'
+    and not exists (
+      select from pg_locks
+      where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())
+        and classid = ${LOCK_SPACE} and objid = (hashtext(locked_by)::bigint & 4294967295)::oid)
+  having count(*) > 0`
+
+/**
+ * graphile-worker frees the jobs of a worker that was killed only after four hours. Here each worker
+ * holds a lock in the database under its name, on a connection of its own: the lock ends with the
+ * process, however that ends, and the other workers free what it had taken.
+ */
+export function keepSignOfLife(target: ConnectionTarget, pool: pg.Pool, log: Log) {
+  const events = new EventEmitter() as WorkerEvents
+  let client: pg.Client | undefined
+  let name = ''
+  let ended = false
+  events.on('pool:create', ({ workerPool }) => {
+    name = workerPool.id
+    void hold()
+  })
+  const timer = setInterval(freeJobsOfTheDead, LOOK_MS)
+
+  return {
+    events,
+    async end() {
+      ended = true
+      clearInterval(timer)
+      await client?.end().catch(() => {})
+    },
+  }
+
+  async function hold(): Promise<void> {
+    if (ended) return
+    const next = new pg.Client(clientOptions(target))
+    next.on('error', (error) => log.warn({ error }, 'the connection for a sign of life was lost'))
+    try {
+      await next.connect()
+      await next.query('select pg_advisory_lock_shared($1, hashtext($2))', [LOCK_SPACE, name])
+    } catch {
+      await next.end().catch(() => {})
+      setTimeout(hold, RETRY_MS).unref()
+      return
+    }
+    client = next
+    if (ended) return void (await next.end())
+    next.once('end', () => void hold())
+  }
+
+  async function freeJobsOfTheDead(): Promise<void> {
+    try {
+      await pool.query(FREE_JOBS_OF_THE_DEAD)
+    } catch (error) {
+      if (!ended) log.warn({ error }, 'the jobs of dead workers could not be freed')
+    }
+  }
+}

@@ -1,0 +1,20 @@
+import type { Format } from './letter.ts'
+
+/** @param timezone an IANA timezone: what the reader's clock shows */
+export function formatFor(language: string, timezone: string): Format {
+  // A due day and time are already those of the reader's clock, so they are formatted as they stand.
+  const days = new Intl.DateTimeFormat(language, { dateStyle: 'full', timeZone: 'UTC' })
+  const times = new Intl.DateTimeFormat(language, { timeStyle: 'short', timeZone: 'UTC' })
+  const moments = new Intl.DateTimeFormat(language, {
+    dateStyle: 'full',
+    timeStyle: 'long',
+    timeZone: timezone,
+  })
+  const day = (date: string) => days.format(new Date(`${date}T00:00Z`))
+  return {
+    day,
+    due: ({ date, time }) =>
+      time === null ? day(date) : `${day(date)}, ${times.format(new Date(`${date}T${time}Z`))}`,
+    moment: (instant) => moments.format(new Date(instant)),
+  }
+}

@@ -1,0 +1,9 @@
+/** A list of a letter; none at all where there is nothing to list. */
+export function listOf<T extends { title: string }>(
+  heading: string,
+  items: readonly T[],
+  note: (item: T) => string,
+) {
+  if (items.length === 0) return []
+  return [{ heading, items: items.map((item) => ({ title: item.title, note: note(item) })) }]
+}

@@ -1,0 +1,85 @@
+import { createTransport } from 'nodemailer'
+import type { Config } from '../config.ts'
+
+export interface Message {
+  /** Names it for good: a second copy has the same, so that a mailbox may drop it. */
+  id: string
+  to: string
+  subject: string
+  text: string
+  html: string
+  language: string
+}
+
+export interface Mailer {
+  /** Resolves once the next server has taken it. @throws MailRefused, or what went wrong for now */
+  send(message: Message): Promise<void>
+  close(): void
+}
+
+/** The message will never be taken: there is no such mailbox, for example. */
+export class MailRefused extends Error {
+  override name = 'MailRefused'
+}
+
+/** Over SMTP where the configuration names a server; printed in development; refused in production. */
+export function createMailer(
+  config: Pick<Config, 'SMTP_URL' | 'MAIL_FROM' | 'SMTP_CONNECTIONS' | 'isProduction'>,
+  print: (text: string) => void = (text) => void process.stdout.write(text),
+): Mailer {
+  if (config.SMTP_URL) return smtpMailer(config)
+  return {
+    async send({ to, subject, text }) {
+      if (config.isProduction) throw new MailRefused('SMTP_URL is not set')
+      print(`\n--- mail to ${to}: ${subject}\n${text}---\n\n`)
+    },
+    close() {},
+  }
+}
+
+const TIMEOUT_MS = 30_000
+
+function smtpMailer({
+  SMTP_URL,
+  MAIL_FROM,
+  SMTP_CONNECTIONS,
+}: Pick<Config, 'SMTP_URL' | 'MAIL_FROM' | 'SMTP_CONNECTIONS'>): Mailer {
+  const from = MAIL_FROM!
+  const domain = from.split('@')[1]
+  const transport = createTransport({
+    url: SMTP_URL!,
+    pool: true,
+    maxConnections: SMTP_CONNECTIONS,
+    connectionTimeout: TIMEOUT_MS,
+    greetingTimeout: TIMEOUT_MS,
+    socketTimeout: TIMEOUT_MS,
+    // Nothing is ever read from a file or an address that a text names.
+    disableFileAccess: true,
+    disableUrlAccess: true,
+  })
+  return {
+    async send({ id, to, subject, text, html, language }) {
+      try {
+        await transport.sendMail({
+          messageId: `<${id}@${domain}>`,
+          from: { name: 'Tasktide', address: from },
+          // An object, so that no comma or bracket makes several addresses of it.
+          to: { name: '', address: to },
+          subject,
+          text,
+          html,
+          headers: { 'Auto-Submitted': 'auto-generated', 'Content-Language': language },
+        })
+      } catch (error) {
+        throw isRefusal(error) ? new MailRefused((error as Error).message, { cause: error }) : error
+      }
+    },
+    close: () => transport.close(),
+  }
+}
+
+/** 5xx to the recipient or the message is for good (RFC 5321 4.2.1); anything else may pass. */
+function isRefusal(error: unknown): boolean {
+  const { code, responseCode = 0 } = error as { code?: string; responseCode?: number }
+  return (code === 'EENVELOPE' || code === 'EMESSAGE') && responseCode >= 500
+}

@@ -1,0 +1,54 @@
+import { v7 as uuidv7 } from 'uuid'
+import type { Database } from '../database/connect.ts'
+import { MAX_ATTEMPTS } from '../jobs/queue.ts'
+import type { LetterName } from './letters/letter.ts'
+
+export const SEND_MAIL = 'send_mail'
+
+export interface Mail {
+  /** What it is sent for. A mail of the same cause is written once. */
+  cause: string
+  user: string
+  /** The address. */
+  to: string
+  letter: LetterName
+  /** What the letter needs to be written when it is sent: ids, and nothing secret. */
+  data?: Record<string, unknown>
+}
+
+/**
+ * Leaves mails to the worker, as part of the caller's transaction: what caused them and they stand or
+ * fall together. Language and timezone are those of the person's profile now.
+ *
+ * @returns how many are new
+ */
+export async function post(trx: Database, mails: readonly Mail[], now: Date): Promise<number> {
+  const { rowCount } = await trx.raw(POST, [
+    now,
+    JSON.stringify(
+      mails.map(({ user, to, data = {}, ...mail }) => ({
+        ...mail,
+        id: uuidv7(),
+        user_id: user,
+        recipient: to,
+        data,
+      })),
+    ),
+    SEND_MAIL,
+    MAX_ATTEMPTS,
+  ])
+  return rowCount
+}
+
+const POST = `
+  with posted as (
+    insert into mails (id, cause, user_id, recipient, letter, data, locale, timezone, created_at)
+    select m.id, m.cause, m.user_id, m.recipient, m.letter, m.data, p.locale, p.timezone, ?
+    from jsonb_to_recordset(?::jsonb)
+      as m (id uuid, cause text, user_id uuid, recipient text, letter text, data jsonb)
+    join profiles p on p.user_id = m.user_id
+    on conflict (cause) do nothing
+    returning id
+  )
+  select graphile_worker.add_job(?, payload := json_build_object('id', id), max_attempts := ?)
+  from posted`

@@ -1,0 +1,59 @@
+import type { Database } from '../database/connect.ts'
+import { addJob } from '../jobs/queue.ts'
+import { post } from '../mail/outbox.ts'
+import { BATCH, IS_REACHED } from './recipients.ts'
+
+export const SEND_DIGESTS = 'send_digests'
+
+interface Due {
+  user_id: string
+  /** The day that it is for the person. */
+  day: string
+  /** Where it goes to; null when there is none today, or not yet. */
+  email: string | null
+}
+
+/**
+ * Posts the digests whose time has come, one for each person and day, and sets the next ones. One
+ * that is late by days is today's, or none where today's time is still to come.
+ */
+export function dueDigests(db: Database, now: () => Date) {
+  return async (): Promise<void> => {
+    await db.transaction(async (trx) => {
+      const moment = now()
+      const { rows } = await trx.raw<{ rows: Due[] }>(MOVE_DUE, { now: moment, batch: BATCH })
+      await post(trx, rows.flatMap(mailOf), moment)
+      if (rows.length === BATCH) await addJob(trx, SEND_DIGESTS, {}, { key: SEND_DIGESTS })
+    })
+  }
+}
+
+const MOVE_DUE = `
+  with due as (
+    select user_id from digests where due_at <= :now
+    order by due_at limit :batch for update skip locked
+  ), moved as (
+    update digests d set due_at = next_at(p.digest_at, p.timezone, :now)
+    from due join profiles p on p.user_id = due.user_id
+    where d.user_id = due.user_id
+    returning d.user_id, d.due_at, known_timezone(p.timezone) as zone
+  ), dated as (
+    select user_id, (cast(:now as timestamptz) at time zone zone)::date as day, (due_at at time zone zone)::date as next_day
+    from moved
+  )
+  select dated.user_id, day::text,
+    case when ${IS_REACHED} and next_day > day then u.email end as email
+  from dated join users u on u.id = dated.user_id join profiles p on p.user_id = dated.user_id`
+
+function mailOf({ user_id, day, email }: Due) {
+  if (email === null) return []
+  return [
+    {
+      cause: `digest ${user_id} ${day}`,
+      user: user_id,
+      to: email,
+      letter: 'digest' as const,
+      data: { day },
+    },
+  ]
+}

@@ -1,0 +1,112 @@
+import type { Database } from '../database/connect.ts'
+import type { Readings } from '../mail/delivery.ts'
+import type { Due } from '../mail/letters/letter.ts'
+import { IS_REACHED } from './recipients.ts'
+
+const MAX_TITLE = 200
+const MAX_DESCRIPTION = 1_000
+const MAX_DIGEST_TASKS = 50
+
+interface Task {
+  title: string
+  date: string | null
+  time: string | null
+}
+
+interface Reminder extends Task {
+  description: string
+  category: string | null
+  email: string
+}
+
+/**
+ * What reminders and digests say, read when they are sent. One is not wanted any more when its task
+ * is done, deleted or to be reminded of at another moment, or its reader is not to be reached.
+ *
+ * @param url where the web app is
+ */
+export function reminderReadings(
+  url: string,
+  now: () => Date,
+): Pick<Readings, 'reminder' | 'digest'> {
+  return {
+    async reminder(trx, { user_id, data }) {
+      const { rows } = await trx.raw<{ rows: Reminder[] }>(REMINDER, [
+        user_id,
+        data.task!,
+        data.due_at!,
+      ])
+      const [task] = rows
+      if (!task) return undefined
+      const due = dueOf(task)
+      return {
+        title: cut(task.title, MAX_TITLE),
+        description: cut(task.description, MAX_DESCRIPTION),
+        ...(due && { due }),
+        ...(task.category !== null && { category: task.category }),
+        url: `${url}/`,
+        to: task.email,
+      }
+    },
+
+    async digest(trx, { user_id, data }) {
+      const day = data.day!
+      const reader = await readerOf(trx, user_id, now())
+      // A day that is over needs none.
+      if (reader?.day !== day) return undefined
+      const { rows } = await trx.raw<{ rows: (Task & { count: string })[] }>(DIGEST, [
+        user_id,
+        day,
+        MAX_DIGEST_TASKS,
+      ])
+      if (rows.length === 0) return undefined
+      const items = rows.map((task) => ({ title: cut(task.title, MAX_TITLE), due: dueOf(task)! }))
+      return {
+        day,
+        today: items.filter(({ due }) => due.date === day),
+        overdue: items.filter(({ due }) => due.date < day),
+        more: Number(rows[0]!.count) - rows.length,
+        url: `${url}/`,
+        to: reader.email,
+      }
+    },
+  }
+}
+
+const REMINDER = `
+  select t.title, t.description, t.due_date::text as date, left(t.due_time::text, 5) as time,
+    c.name as category, u.email
+  from reminder_moments m
+    join tasks t on t.user_id = m.user_id and t.id = m.task_id
+    join users u on u.id = m.user_id
+    join profiles p on p.user_id = m.user_id
+    left join categories c on c.user_id = t.user_id and c.id = t.category_id and not c.deleted
+  where m.user_id = ? and m.task_id = ? and m.due_at = ?::timestamptz and ${IS_REACHED}`
+
+/** The latest first, so that what there is no room for is what has waited longest. */
+const DIGEST = `
+  select title, due_date::text as date, left(due_time::text, 5) as time, count(*) over () as count
+  from tasks
+  where user_id = ? and not deleted and not completed and due_date <= ?::date
+  order by due_date desc, due_time nulls last, position, id limit ?`
+
+async function readerOf(trx: Database, user: string, now: Date) {
+  const { rows } = await trx.raw<{ rows: { day: string; email: string }[] }>(
+    `select (?::timestamptz at time zone known_timezone(p.timezone))::date::text as day, u.email
+     from users u join profiles p on p.user_id = u.id
+     where u.id = ? and p.digest_at is not null and ${IS_REACHED}`,
+    [now, user],
+  )
+  return rows[0]
+}
+
+const dueOf = ({ date, time }: Task): Due | undefined =>
+  date === null ? undefined : { date, time }
+
+/** The beginning of a text, up to the end of a word. */
+function cut(text: string, max: number): string {
+  if (text.length <= max) return text
+  // Never half of a character that is made of two.
+  const start = text.slice(0, max).replace(/[\ud800-\udbff]$/, '')
+  return `${start.replace(/\s+\S*$/, '')} …`
+}

@@ -1,0 +1,288 @@
+import { randomBytes } from 'node:crypto'
+import { createInterface } from 'node:readline'
+import { Writable } from 'node:stream'
+import { text } from 'node:stream/consumers'
+import { parseArgs } from 'node:util'
+import type * as z from 'zod'
+import { type ManagedAccount, Problem, accounts as protocol, type Role } from '../protocol/index.ts'
+import { createAccounts } from './accounts/accounts.ts'
+import { type Administration, createAdministration } from './accounts/administration.ts'
+import { createLinks } from './accounts/links.ts'
+import { createPasswords } from './accounts/passwords.ts'
+import { createSessions } from './accounts/sessions.ts'
+import { createTokens, keptSecret } from './accounts/tokens.ts'
+import { readConfig } from './config.ts'
+import { DatabaseUnavailable } from './database/embedded/embedded-postgres.ts'
+import { migrate, requireCurrentSchema } from './database/migrate.ts'
+import { openDatabase } from './database/open.ts'
+import { createLog } from './log.ts'
+import { openHints } from './realtime/hints.ts'
+import { orExplain } from './start-fault.ts'
+
+const USAGE = `Accounts from the command line: for the first admin, and for emergencies.
+
+  npm run user -- create <username> <email> [--role user|support|admin] [--generate]
+  npm run user -- promote <username> user|support|admin
+  npm run user -- deactivate <username>
+  npm run user -- reactivate <username>
+  npm run user -- reset-password <username> [--generate]
+  npm run user -- list [--search <beginning>] [--role <role>]
+
+A username may be an email address too. A password is asked for, or read from standard input where
+that is no terminal; --generate makes one and prints it, once. It is never an argument, which other
+users of the machine could read. Everything that is done stands in the audit log.
+
+It takes the settings of the server: DATABASE_URL, SECRET_KEY, DATA_DIR.
+`
+
+/** The exit code of a command that is none; what cannot be done ends with 1. */
+const USAGE_FAULT = 2
+
+const LISTED = 200
+
+interface Command {
+  /** The names of its arguments. */
+  takes: readonly string[]
+  options: readonly ('role' | 'generate' | 'search')[]
+  run(administration: Administration, given: Given): Promise<string>
+}
+
+interface Given {
+  words: string[]
+  role?: string
+  search?: string
+  generate?: boolean
+}
+
+const COMMANDS: Record<string, Command> = {
+  create: {
+    takes: ['username', 'email'],
+    options: ['role', 'generate'],
+    async run(administration, { words: [username, email], role = 'user', generate }) {
+      const known = { username, email, role: readRole(role) }
+      const { password, said } = await choosePassword(generate)
+      const registration = readAs(protocol.registration, { username, email, password })
+      await administration.create({}, registration, known.role)
+      return `Made ${registration.username}, ${known.role}. The address is asked to be confirmed.${said}`
+    },
+  },
+  promote: {
+    takes: ['username', 'role'],
+    options: [],
+    async run(administration, { words: [name, role] }) {
+      const to = readRole(role!)
+      const { id, username } = await find(administration, name!)
+      await administration.changeRole({}, id, to)
+      return `${username} has the role ${to} now.${await warning(administration)}`
+    },
+  },
+  deactivate: {
+    takes: ['username'],
+    options: [],
+    async run(administration, { words: [name] }) {
+      const { id, username } = await find(administration, name!)
+      await administration.deactivate({}, id)
+      return `${username} is signed out everywhere and cannot sign in.${await warning(administration)}`
+    },
+  },
+  reactivate: {
+    takes: ['username'],
+    options: [],
+    async run(administration, { words: [name] }) {
+      const { id, username } = await find(administration, name!)
+      await administration.reactivate({}, id)
+      return `${username} can sign in again.`
+    },
+  },
+  'reset-password': {
+    takes: ['username'],
+    options: ['generate'],
+    async run(administration, { words: [name], generate }) {
+      const account = await find(administration, name!)
+      const { password, said } = await choosePassword(generate)
+      await administration.resetPassword(account, readAs(protocol.password, password))
+      return `${account.username} is signed out everywhere and has a new password.${said}`
+    },
+  },
+  list: {
+    takes: [],
+    options: ['role', 'search'],
+    async run(administration, { role, search }) {
+      const filter = { ...(role && { role: readRole(role) }), ...(search && { search }) }
+      const { count, results } = await administration.list(filter, LISTED, 0)
+      const more = count - results.length
+      return `${table(results)}${more > 0 ? `\n… and ${more} more: narrow it with --search.` : ''}`
+    },
+  },
+}
+
+/** `npm run user -- …`. */
+export async function runUserCommand(args: string[]): Promise<void> {
+  const [name = '', ...rest] = args
+  if (['', 'help', '--help', '-h'].includes(name)) return end(USAGE, name === '' ? USAGE_FAULT : 0)
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name]! : undefined
+  if (!command) return end(`There is no command ${name}.\n\n${USAGE}`, USAGE_FAULT)
+  const given = readGiven(command, rest)
+  if (typeof given === 'string') return end(`${name}: ${given}\n\n${USAGE}`, USAGE_FAULT)
+  await orExplain(() =>
+    withAdministration((administration) => runOne(command, administration, given)),
+  )
+}
+
+/** What is asked for is an answer on standard output; what is wrong, on standard error. */
+async function runOne(
+  command: Command,
+  administration: Administration,
+  given: Given,
+): Promise<void> {
+  try {
+    process.stdout.write(`${await command.run(administration, given)}\n`)
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error
+    const faults = Object.entries(error.errors ?? {}).map(
+      ([field, messages]) => `  ${field}: ${messages.join(' ')}`,
+    )
+    throw new Error([error.message, ...faults].join('\n'))
+  }
+}
+
+async function withAdministration(
+  work: (administration: Administration) => Promise<void>,
+): Promise<void> {
+  const config = readConfig()
+  // Standard output is for the answer.
+  const log = createLog('warn', { readable: false, to: process.stderr })
+  const database = await openDatabase(config, log).catch((error) => {
+    if (!(error instanceof DatabaseUnavailable)) throw error
+    throw new Error(
+      `${error.message}\nA server that runs on the embedded database has it to itself: stop the server, run this, and start it again.`,
+    )
+  })
+  try {
+    if (config.migrateOnStart) await database.withoutTimeLimit(migrate)
+    else await requireCurrentSchema(database.db)
+    const hints = await openHints(database.target, log)
+    try {
+      const { db } = database
+      const now = () => new Date()
+      const secret = config.SECRET_KEY ?? keptSecret(config.DATA_DIR)
+      const passwords = createPasswords()
+      const tokens = createTokens(now, secret)
+      const sessions = createSessions(db, tokens, now, hints.ended)
+      const links = createLinks(secret, now)
+      const accounts = createAccounts(db, passwords, sessions, links, now)
+      await work(createAdministration({ db, accounts, passwords, sessions, links, now }))
+    } finally {
+      await hints.close()
+    }
+  } finally {
+    await database.close()
+  }
+}
+
+/** @returns what is wrong with the arguments, if they are not those of the command */
+function readGiven({ takes, options }: Command, args: string[]): Given | string {
+  try {
+    const { values, positionals: words } = parseArgs({
+      args,
+      allowPositionals: true,
+      options: {
+        role: { type: 'string' },
+        search: { type: 'string' },
+        generate: { type: 'boolean' },
+      },
+    })
+    const strange = Object.keys(values).filter((name) => !options.includes(name as never))
+    if (strange.length > 0) return `it has no option --${strange[0]}.`
+    if (words.length !== takes.length)
+      return takes.length === 0 ? 'it takes no argument.' : `it takes ${takes.join(' and ')}.`
+    return { words, ...values }
+  } catch (error) {
+    return (error as Error).message // an option that nothing has
+  }
+}
+
+function readRole(text: string): Role {
+  const role = protocol.role.safeParse(text)
+  if (role.success) return role.data
+  throw new Error(`There is no role ${text}: it is one of ${protocol.role.options.join(', ')}.`)
+}
+
+function readAs<S extends z.ZodType>(schema: S, input: unknown): z.output<S> {
+  const result = schema.safeParse(input)
+  if (result.success) return result.data
+  const faults = result.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`)
+  throw new Error(faults.map((fault) => fault.replace(/^: /, '')).join('\n'))
+}
+
+async function find(administration: Administration, name: string): Promise<ManagedAccount> {
+  const account = await administration.named(name)
+  if (account) return account
+  throw new Error(`There is no account ${name}: npm run user -- list shows them.`)
+}
+
+async function warning(administration: Administration): Promise<string> {
+  const { count } = await administration.list({ role: 'admin', is_active: true }, 1, 0)
+  if (count > 0) return ''
+  return '\nThere is no active admin now: npm run user -- promote <username> admin makes one.'
+}
+
+/** @returns the password, and what is to be said of it */
+async function choosePassword(generate = false): Promise<{ password: string; said: string }> {
+  if (!generate) return { password: await askPassword(), said: '' }
+  const password = randomBytes(18).toString('base64url')
+  return { password, said: `\nPassword: ${password}` }
+}
+
+async function askPassword(): Promise<string> {
+  if (process.stdin.isTTY) {
+    const password = await askUnseen('Password: ')
+    if (password === (await askUnseen('Again: '))) return password
+    throw new Error('These were two different ones: nothing has changed.')
+  }
+  const [first = ''] = (await text(process.stdin)).split(/\r?\n/)
+  if (first !== '') return first
+  throw new Error('No password came on standard input: pipe one in, or use --generate.')
+}
+
+/** Asks on the terminal, which shows nothing of what is typed. */
+async function askUnseen(question: string): Promise<string> {
+  process.stderr.write(question)
+  const unseen = new Writable({ write: (_chunk, _encoding, done) => done() })
+  const lines = createInterface({ input: process.stdin, output: unseen, terminal: true })
+  try {
+    return await new Promise((answer, cancel) => {
+      lines.once('line', answer)
+      for (const way of ['SIGINT', 'close'] as const)
+        lines.once(way, () => cancel(new Error('Cancelled: nothing has changed.')))
+    })
+  } finally {
+    lines.close()
+    process.stderr.write('\n')
+  }
+}
+
+function table(accounts: readonly ManagedAccount[]): string {
+  const rows = accounts.map(({ username, email, role, is_active, last_seen_at }) => [
+    username,
+    email,
+    role,
+    is_active ? 'active' : 'deactivated',
+    last_seen_at ?? 'never',
+  ])
+  const all = [['USERNAME', 'EMAIL', 'ROLE', 'STATE', 'LAST SEEN'], ...rows]
+  const widths = all[0]!.map((_, i) => Math.max(...all.map((row) => row[i]!.length)))
+  return all
+    .map((row) =>
+      row
+        .map((cell, i) => cell.padEnd(widths[i]!))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')
+}
+
+function end(message: string, code: number): void {
+  ;(code === 0 ? process.stdout : process.stderr).write(message)
+  process.exitCode = code
+}

@@ -1,0 +1,95 @@
+import { accountPurge, PURGE_ACCOUNT } from './accounts/deletion.ts'
+import { accountReadings } from './accounts/letters.ts'
+import { createLinks } from './accounts/links.ts'
+import { resetLinkSender, SEND_RESET_LINK } from './accounts/password-changes.ts'
+import { keptSecret } from './accounts/tokens.ts'
+import { type Config, readConfig } from './config.ts'
+import { type ConnectionTarget, connect } from './database/connect.ts'
+import { requireCurrentSchema } from './database/migrate.ts'
+import { openDatabase } from './database/open.ts'
+import { startWorker, type Worker } from './jobs/worker.ts'
+import { createLog, type Log } from './log.ts'
+import { forgetSettledMail, mailDelivery } from './mail/delivery.ts'
+import { createMailer } from './mail/mailer.ts'
+import { SEND_MAIL } from './mail/outbox.ts'
+import { dueDigests, SEND_DIGESTS } from './reminders/digests.ts'
+import { reminderReadings } from './reminders/letters.ts'
+import { dueReminders, SEND_REMINDERS } from './reminders/reminders.ts'
+import { orExplain } from './start-fault.ts'
+import { stopOnSignal } from './stop-on-signal.ts'
+import { purgeDocuments } from './store/purge.ts'
+
+interface Dependencies {
+  config: Config
+  secret: string
+  target: ConnectionTarget
+  log: Log
+  now?: () => Date
+}
+
+/** Everything that is done outside of requests, by this process and any others like it. */
+export async function startJobs({
+  config,
+  secret,
+  target,
+  log,
+  now = () => new Date(),
+}: Dependencies): Promise<Worker> {
+  const concurrency = config.WORKER_CONCURRENCY
+  // Connections of its own: a slow SMTP server keeps no request waiting.
+  const db = connect({
+    ...target,
+    poolSize: concurrency,
+    statementTimeoutMs: config.DATABASE_STATEMENT_TIMEOUT_MS,
+  })
+  if (config.isProduction && !config.SMTP_URL)
+    log.warn('SMTP_URL is not set: nobody gets any mail, not even for a forgotten password')
+  const mailer = createMailer(config)
+  const url = config.PUBLIC_URL ?? `http://localhost:${config.PORT}`
+  const links = createLinks(secret, now, config.SECRET_KEY_PREVIOUS)
+  const readings = {
+    ...accountReadings(links, url),
+    ...reminderReadings(url, now),
+  }
+  const worker = await startWorker({
+    target,
+    concurrency,
+    log,
+    jobs: {
+      [SEND_MAIL]: { task: mailDelivery({ db, mailer, readings, log, now }) },
+      [SEND_REMINDERS]: { task: dueReminders(db, now), schedule: '* * * * *' },
+      [SEND_DIGESTS]: { task: dueDigests(db, now), schedule: '* * * * *' },
+      [SEND_RESET_LINK]: { task: resetLinkSender({ db, links, now }) },
+      [PURGE_ACCOUNT]: { task: accountPurge(db, (user) => purgeDocuments(db, user)) },
+      forget_mail: { task: () => forgetSettledMail(db, now()), schedule: '17 3 * * *' },
+    },
+  })
+  return {
+    async stop() {
+      await worker.stop()
+      mailer.close()
+      await db.destroy()
+    },
+  }
+}
+
+/** The worker process: jobs and nothing else, until a signal. */
+export async function runWorkerFromEnvironment(): Promise<void> {
+  await orExplain(async () => {
+    const config = readConfig()
+    const log = createLog(config.LOG_LEVEL, { readable: !config.isProduction })
+    if (config.DATABASE_URL === undefined)
+      throw new Error(
+        'Set DATABASE_URL: the embedded database belongs to the server alone, which runs the jobs itself.',
+      )
+    const database = await openDatabase(config, log)
+    await requireCurrentSchema(database.db)
+    const secret = config.SECRET_KEY ?? keptSecret(config.DATA_DIR)
+    const worker = await startJobs({ config, secret, target: database.target, log })
+    stopOnSignal(log, async () => {
+      await worker.stop()
+      await database.close()
+    })
+    log.info('the worker waits for jobs')
+  })
+}

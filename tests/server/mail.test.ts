@@ -1,0 +1,88 @@
+import { randomUUID } from 'node:crypto'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { type Mailbox, mailingTo, openMailbox } from '../support/mailbox.ts'
+import { startServer, type TestServer } from '../support/server.ts'
+
+let mailbox: Mailbox
+let server: TestServer
+beforeAll(async () => {
+  mailbox = await openMailbox()
+  server = await startServer(mailingTo(mailbox))
+})
+afterAll(async () => {
+  await server.stop()
+  await mailbox.close()
+})
+afterEach(() => {
+  mailbox.refuse = undefined
+})
+
+describe('registering', () => {
+  test('sends a mail in two forms that asks to confirm the address', async () => {
+    const ann = await server.person()
+    const { mail, recipients } = await mailbox.next(`${ann.username}@example.com`)
+    expect(recipients).toEqual([`${ann.username}@example.com`])
+    expect(mail.subject).toBe('Confirm your email address')
+    expect(mail.from?.value).toEqual([{ name: 'Tasktide', address: 'tasks@tasktide.example' }])
+    const link = /http:\/\/tasktide\.example\/#confirm_email=[\w-]{43}/
+    expect(mail.text).toMatch(link)
+    expect(mail.html).toMatch(link)
+    expect(mail.headers.get('auto-submitted')).toBe('auto-generated')
+  })
+
+  test('keeps no token in the database, neither beside the mail nor in the job', async () => {
+    const ann = await server.person()
+    const { mail } = await mailbox.next(`${ann.username}@example.com`)
+    const token = /confirm_email=([\w-]+)/.exec(mail.text!)![1]!
+    const { db } = server.testDatabase
+    const links = await db('account_links').where({ user_id: ann.id })
+    const mails = await db('mails').where({ user_id: ann.id })
+    expect(mails).toMatchObject([{ outcome: 'sent', letter: 'confirm_email' }])
+    expect(JSON.stringify([links, mails])).not.toContain(token)
+    expect(JSON.stringify(server.logged)).not.toContain(token)
+  })
+
+  test('that fails leaves no mail', async () => {
+    const ann = await server.person()
+    await mailbox.next(`${ann.username}@example.com`)
+    const before = await server.testDatabase.db('mails').count()
+    const again = { username: ann.username, email: `x${ann.username}@example.com` }
+    const refused = await server.call('POST', '/api/register/', {
+      ...again,
+      password: ann.password,
+    })
+    expect(refused.status).toBe(400)
+    expect(await server.testDatabase.db('mails').count()).toEqual(before)
+  })
+})
+
+describe('a mail', () => {
+  test('that the server cannot take now is sent later', async () => {
+    const name = `p${randomUUID().slice(0, 8)}`
+    let refusals = 0
+    mailbox.refuse = (recipient) =>
+      recipient.startsWith(name) && refusals++ === 0
+        ? Object.assign(new Error('try later'), { responseCode: 451 })
+        : undefined
+    await server.person(name)
+    const { recipients } = await mailbox.next(`${name}@example.com`)
+    expect(recipients).toEqual([`${name}@example.com`])
+    expect(refusals).toBe(2)
+  })
+
+  test('that is refused for good is not sent again', async () => {
+    const name = `p${randomUUID().slice(0, 8)}`
+    let refusals = 0
+    mailbox.refuse = (recipient) => {
+      if (!recipient.startsWith(name)) return undefined
+      refusals++
+      return Object.assign(new Error('no such mailbox'), { responseCode: 550 })
+    }
+    const { id } = await server.person(name)
+    const { db } = server.testDatabase
+    await expect
+      .poll(() => db('mails').where({ user_id: id }).first('outcome'), { timeout: 5_000 })
+      .toEqual({ outcome: 'refused' })
+    expect(refusals).toBe(1)
+  })
+})

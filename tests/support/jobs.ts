@@ -1,0 +1,37 @@
+import { expect } from 'vitest'
+import type { Database } from '../../server/database/connect.ts'
+import { addJob } from '../../server/jobs/queue.ts'
+
+/**
+ * Does a scheduled job now, rather than by the real clock, and waits until it is done, and whatever
+ * it left to do. What failed is left for later, as it would be.
+ */
+export async function runJob(db: Database, name: string): Promise<void> {
+  await addJob(db, name, {})
+  await idle(db)
+}
+
+/** Resolves once the workers have nothing to do. */
+export async function idle(db: Database): Promise<void> {
+  const waiting = () =>
+    db('graphile_worker.jobs')
+      .where('run_at', '<=', db.fn.now())
+      .orWhereNotNull('locked_at')
+      .count()
+  await expect.poll(waiting, { timeout: 20_000, interval: 20 }).toEqual([{ count: '0' }])
+}
+
+/** What failed is tried again now, rather than in some seconds, and done. */
+export async function retryNow(db: Database): Promise<void> {
+  await db('graphile_worker._private_jobs').whereNull('locked_at').update({ run_at: db.fn.now() })
+  await idle(db)
+}
+
+/** Nothing that has a schedule is done meanwhile, as if no worker were running. */
+export async function withoutSchedule(db: Database, work: () => Promise<unknown>): Promise<void> {
+  await db.transaction(async (trx) => {
+    await trx.raw('lock table graphile_worker._private_known_crontabs in exclusive mode')
+    await idle(db)
+    await work()
+  })
+}
