@@ -12,6 +12,7 @@ import type { Accounts, Registration } from './accounts.ts'
 import { type Actor, record } from './audit.ts'
 import { confirmationOf } from './letters.ts'
 import type { Links } from './links.ts'
+import { mayMail, tooMuchMail } from './owners.ts'
 import { type Passwords, weakness } from './passwords.ts'
 import { may, type Permission } from './permissions.ts'
 import type { Sessions } from './sessions.ts'
@@ -132,6 +133,7 @@ export function createAdministration({
         if (account.email_verified_at)
           throw new Problem('invalid', 'The address is confirmed already.')
         const { email } = account
+        if (!(await mayMail(trx, email, now()))) throw tooMuchMail()
         const link = await links.create(trx, { user: id, purpose: 'confirm_email', email })
         return { action: 'resend_confirmation', mail: confirmationOf(id, email, link) }
       })
@@ -146,6 +148,8 @@ export function createAdministration({
       await act({}, id, undefined, async (trx) => {
         await trx('users').where({ id }).update({ password_hash })
         await links.end(trx, id, 'reset_password')
+        // Whoever had taken the account over may have begun to move it to an address of theirs.
+        await links.end(trx, id, 'confirm_email', { except: account.email })
         const ended = await sessions.endAll(trx, id)
         return { action: 'reset_password', ended, mail: { letter: 'password_changed' } }
       })

@@ -56,7 +56,7 @@ export function accountPurge(db: Database, purgeDocuments: (user: string) => Pro
     await purgeDocuments(user)
     // Takes along whatever else is the person's, written meanwhile or of a kind that is few.
     await db('users').where({ id: user }).delete()
-    await deleteMails(user)
+    // The farewell is the last to go, once it is sent.
     if (!(await db('mails').where({ user_id: user }).first('id'))) return
     const pause = Math.min(MAX_PAUSE_MS, PAUSE_MS * 2 ** looks)
     const runAt = new Date(Date.now() + pause)

@@ -5,6 +5,7 @@ import {
   id,
   type ManagedAccount,
   Problem,
+  type ProblemCode,
   administration as protocol,
   type Role,
 } from '../../protocol/index.ts'
@@ -127,6 +128,8 @@ export function administrationOperations({
     }),
     deed('resend_confirmation_of_account', 'resend-confirmation', 'accounts.resend_confirmation', {
       summary: 'Send the mail again that asks to confirm the address',
+      description: 'Three times an hour at most, those that the owner asks for included.',
+      problems: ['too_many_requests'],
       act: administration.resendConfirmation,
     }),
     operation({
@@ -181,10 +184,11 @@ export function administrationOperations({
     about: {
       summary: string
       description?: string
+      problems?: readonly ProblemCode[]
       act: (actor: Actor, id: string) => Promise<void>
     },
   ): Operation {
-    const { act, ...words } = about
+    const { act, problems = [], ...words } = about
     return operation({
       ...common,
       ...words,
@@ -193,7 +197,7 @@ export function administrationOperations({
       method: 'post',
       path: `/api/admin/accounts/{id}/${name}/`,
       answers: { 204: { description: 'Done, or so already.' } },
-      problems: ['not_found'],
+      problems: ['not_found', ...problems],
       async handle(call) {
         await act(actorOf(call), accountId(call.params))
         return { status: 204 }

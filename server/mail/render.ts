@@ -8,7 +8,7 @@ export function render(letter: Letter & { language: string }): {
 } {
   return {
     // A line break would end the header.
-    subject: letter.subject.replaceAll(/[\p{Cc}\u2028\u2029]+/gu, ' ').slice(0, 200),
+    subject: [...letter.subject.replaceAll(/[\p{Cc}\u2028\u2029]+/gu, ' ')].slice(0, 200).join(''),
     text: textOf(letter),
     html: htmlOf(letter),
   }

@@ -352,6 +352,7 @@ describe('a large export', () => {
   })
 
   test('holds no connection while it waits for its reader, and one of a person runs at a time', async () => {
+    const pages = countingPages()
     const responses = await Promise.all(
       Array.from({ length: 20 }, () => openExport(ann, CSV_EXPORT)),
     )
@@ -359,6 +360,7 @@ describe('a large export', () => {
     const { pool } = server.database.db.client
     await expect.poll(() => pool.numUsed(), { timeout: 10_000 }).toBe(0)
     expect(pool.numPendingAcquires()).toBe(0)
+    expect(pages(ann)).toBeLessThan(LARGE / 200)
     const bob = await server.person()
     expect((await bob.call('GET', CSV_EXPORT)).status).toBe(200)
     for (const response of responses) response.destroy()

@@ -267,9 +267,7 @@ describe('an account that is', () => {
     await end(server.testDatabase.db('users').where({ id: ann.id }))
 
     const attempt = async () => (await ann.call('GET', '/api/tasks/')).body
-    await expect
-      .poll(attempt, { timeout: 5_000 })
-      .toMatchObject({ status: 401, code })
+    await expect.poll(attempt, { timeout: 5_000 }).toMatchObject({ status: 401, code })
     const written = await ann.call('POST', '/api/tasks/', { title: 'Milk' })
     expect(written).toMatchObject({ status: 401, body: { code } })
     const renewed = await server.call('POST', '/api/token/refresh/', { refresh: ann.refresh })

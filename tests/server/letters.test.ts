@@ -86,3 +86,16 @@ test.each(['Hello\r\nBcc: eve@example.com', 'Hello\nX: 1', 'a\u0000b\u0085c\u202
     expect(render(letter).subject).not.toMatch(/[\p{Cc}\u2028\u2029]/u)
   },
 )
+
+test('a long title is cut between signs', () => {
+  const title = '⛴️🚢'.repeat(200)
+  const letter = write(
+    'reminder',
+    { ...CONTENTS.reminder, title },
+    { locale: 'en', timezone: 'UTC' },
+  )
+  const { subject } = render(letter)
+  expect([...subject].length).toBe(200)
+  // Throws at half of a sign.
+  expect(encodeURIComponent(subject)).not.toBe('')
+})

@@ -1,5 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { addJob } from '../../server/jobs/queue.ts'
+import { SEND_MAIL } from '../../server/mail/outbox.ts'
+import { idle } from '../support/jobs.ts'
 import { type Mailbox, mailingTo, openMailbox } from '../support/mailbox.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 
@@ -84,5 +87,30 @@ describe('a mail', () => {
       .poll(() => db('mails').where({ user_id: id }).first('outcome'), { timeout: 5_000 })
       .toEqual({ outcome: 'refused' })
     expect(refusals).toBe(1)
+  })
+
+  test('that two workers have at once is sent by one of them', async () => {
+    const name = `p${randomUUID().slice(0, 8)}`
+    const isHeld = new Promise<() => void>((held) => {
+      mailbox.hold = (at, recipient) =>
+        at === 'recipient' && recipient.startsWith(name)
+          ? new Promise<void>((release) => held(release))
+          : undefined
+    })
+    const { id: user } = await server.person(name)
+    const release = await isHeld
+    const { db } = server.testDatabase
+    const mail = await db('mails').where({ user_id: user }).first('id')
+    // As if the first worker had been taken for dead.
+    await addJob(db, SEND_MAIL, mail)
+    const waiting = () =>
+      db('pg_stat_activity').where({ wait_event_type: 'Lock' }).whereLike('query', '%"mails"%')
+    await expect.poll(waiting, { timeout: 5_000 }).toHaveLength(1)
+    mailbox.hold = undefined
+    release()
+    await mailbox.next(`${name}@example.com`)
+    await idle(db)
+    const came = mailbox.delivered.filter(({ recipients }) => recipients[0]!.startsWith(name))
+    expect(came).toHaveLength(1)
   })
 })

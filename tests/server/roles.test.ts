@@ -290,6 +290,13 @@ describe('the mail that asks to confirm an address', () => {
     })
     expect(await mails()).toHaveLength(2)
   })
+
+  test('floods nobody', async () => {
+    const admin = await server.staff('admin')
+    const ann = await server.person()
+    for (const status of [204, 204, 429, 429])
+      expect((await admin.call('POST', at(ann, 'resend-confirmation'))).status).toBe(status)
+  })
 })
 
 describe('a role', () => {

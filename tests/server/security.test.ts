@@ -563,7 +563,7 @@ describe('what is logged', () => {
     )
     await testDatabase.db.raw('alter table users rename column email to address')
     replies.push(await call('POST', '/api/register/', { username, email, password }))
-    await testDatabase.db.raw('drop table tasks')
+    await testDatabase.db.raw('drop table tasks cascade')
     replies.push(await as('GET', `/api/tasks/?search=${WORDS.search}`))
     secrets = [first, second].flatMap(({ access, refresh }) =>
       [access, refresh].flatMap((token: string) => token.split('.').slice(1)),

@@ -111,6 +111,18 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
     expect(JSON.stringify([told, await db('audit_log')])).not.toContain(next)
   })
 
+  test('takes an account back: a change of its address that was begun meanwhile is off', async () => {
+    const ann = await server.person()
+    const email = `eve-${ann.username}@example.com`
+    const began = { email, password: ann.password }
+    expect((await ann.call('POST', '/api/account/change-email/', began)).status).toBe(202)
+    await user(['reset-password', ann.username], { input: 'another ferry to Faro' })
+    const { body } = await signIn(ann.username, 'another ferry to Faro')
+    const headers = { authorization: `Bearer ${body.access}` }
+    const account = await server.call('GET', '/api/account/', undefined, { headers })
+    expect(account.body).toMatchObject({ pending_email: null })
+  })
+
   test('lists accounts, some or all', async () => {
     const [ann, bob] = [await server.person(), await server.staff('support')]
     const all = await user(['list'])

@@ -91,6 +91,27 @@ describe('a worker that is killed', () => {
 })
 
 test(
+  'a worker that is killed after a mail is marked leaves a job that does nothing more',
+  async () => {
+    await addPeople(1)
+    const held = await holdAtEndOfJob()
+    const first = await startWorker()
+    await addJob(db, SEND_REMINDERS, {})
+    await held.reached
+    await allSent(1)
+    first.child.kill('SIGKILL')
+    await first.exit
+    await held.release()
+    const jobs = () => db('graphile_worker.jobs').where({ task_identifier: 'send_mail' }).count()
+    expect(await jobs()).toEqual([{ count: '1' }])
+    await startWorker()
+    await expect.poll(jobs, { timeout: 20_000 }).toEqual([{ count: '0' }])
+    expect(copies()).toEqual([1])
+  },
+  CHILD_MS,
+)
+
+test(
   'a worker that is told to stop lets what it sends come to its end, and takes nothing new',
   async () => {
     const victim = await addPeople(1)
@@ -183,29 +204,32 @@ async function holdAt(point: 'recipient' | 'message' | 'answer', victim: string)
   }
 }
 
-const holdAtInsert = () => holdInDatabase('insert')
-const holdAtMark = () => holdInDatabase('update')
+const holdAtInsert = () => holdInDatabase('insert on mails')
+const holdAtMark = () => holdInDatabase('update on mails')
+const holdAtEndOfJob = () => holdInDatabase('delete on graphile_worker._private_jobs')
 
-/** Holds whoever writes or marks a mail. */
-async function holdInDatabase(event: 'insert' | 'update'): Promise<Held> {
+/** Holds whoever would do this in the database, and in the end cuts them off. */
+async function holdInDatabase(event: string): Promise<Held> {
   await db.raw(`
     create function hold() returns trigger language plpgsql as $$
     begin
       perform pg_advisory_xact_lock(1);
-      return new;
+      return coalesce(new, old);
     end $$;
-    create trigger hold before ${event} on mails execute function hold()`)
+    create trigger hold before ${event} execute function hold()`)
   const holder = await db.transaction()
   await holder.raw('select pg_advisory_xact_lock(1)')
   const waiting = () =>
     db('pg_locks').where({ locktype: 'advisory', objid: 1, granted: false }).count()
   return {
-    reached: expect.poll(waiting, { timeout: 20_000 }).toEqual([{ count: '1' }]),
+    reached: expect.poll(waiting, { timeout: 20_000 }).not.toEqual([{ count: '0' }]),
     async release() {
-      await holder.rollback()
-      // Whoever was killed while waiting notices now.
+      await db.raw(`
+        select pg_terminate_backend(pid) from pg_locks
+        where locktype = 'advisory' and objid = 1 and not granted`)
       await expect.poll(waiting, { timeout: 10_000 }).toEqual([{ count: '0' }])
-      await db.raw('drop trigger hold on mails')
+      await holder.rollback()
+      await db.raw(`drop trigger hold ${event.slice(event.indexOf('on '))}`)
     },
   }
 }

@@ -1,7 +1,21 @@
 import type { Format } from './letter.ts'
 
+const formats = new Map<string, Format>()
+const MAX_FORMATS = 1_000
+
 /** @param timezone an IANA timezone: what the reader's clock shows */
 export function formatFor(language: string, timezone: string): Format {
+  const key = `${language} ${timezone}`
+  const known = formats.get(key)
+  if (known) return known
+  if (formats.size >= MAX_FORMATS) formats.clear()
+  const format = createFormat(language, timezone)
+  formats.set(key, format)
+  return format
+}
+
+/** Takes longer than writing the letter. */
+function createFormat(language: string, timezone: string): Format {
   // A due day and time are already those of the reader's clock, so they are formatted as they stand.
   const days = new Intl.DateTimeFormat(language, { dateStyle: 'full', timeZone: 'UTC' })
   const times = new Intl.DateTimeFormat(language, { timeStyle: 'short', timeZone: 'UTC' })
