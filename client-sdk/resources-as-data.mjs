@@ -27,7 +27,7 @@ export async function readResources() {
     await build({ entryPoints, bundle: true, format: 'esm', platform: 'node', outfile })
     const { resources } = await import(pathToFileURL(outfile).href)
     return mapValues(resources, (resource) => ({
-      ...pick(resource, ['name', 'version', 'revision', 'writable', 'initial']),
+      ...pick(resource, ['name', 'version', 'revision', 'initial']),
       ...pick(resource, ['stamps', 'readOnly', 'singleton']),
       fields: mapValues(pick(resource.fields, resource.fieldNames), (field) =>
         pick(field, ['kind', 'nullable', 'values']),

@@ -5,7 +5,7 @@ export type { Category, Conflict, Profile, Task } from '../protocol/index.ts'
 /** What a device has to know of a resource. */
 export type Definition = Pick<
   Resource,
-  'name' | 'version' | 'revision' | 'fields' | 'fieldNames' | 'writable' | 'initial' | 'stamps'
+  'name' | 'version' | 'revision' | 'fields' | 'fieldNames' | 'initial' | 'stamps'
 > & { readonly readOnly: boolean; readonly singleton: boolean }
 
 /** The build writes these down as data, so that no validator is in the bundle. */

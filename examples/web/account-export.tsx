@@ -9,7 +9,7 @@ const FORMATS = [
   ['ics', 'tasks.ics', 'Tasks (iCalendar)'],
 ] as const
 
-const PATIENCE_MS = 10_000
+const PATIENCE_MS = 5_000
 
 /** Everything that is the person's, to take along. */
 export function AccountExport() {

@@ -19,7 +19,10 @@ interface AccountPageProps {
 /** Everything about the person rather than the tasks. What needs no network comes first. */
 export function AccountPage({ user, account }: AccountPageProps) {
   const profile = useProfile(user)
-  useEffect(account.ask, [])
+  useEffect(() => {
+    scrollTo(0, 0)
+    account.ask()
+  }, [])
   return (
     <div class="account-page">
       <header class="view-header">

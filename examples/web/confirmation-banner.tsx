@@ -13,12 +13,17 @@ export function ConfirmationBanner({ details }: { details: AccountDetails | unde
       <p role="status">
         {isDone
           ? `Another mail is on its way to ${details.email}.`
-          : `Confirm ${details.email} by the link in the mail: until then no reminder can reach you.`}
+          : `Confirm ${details.email}: until then no reminder can reach you.`}
       </p>
       <Fault text={fault} />
       {!isDone && (
-        <button type="button" disabled={isBusy} onClick={() => run(account.resendConfirmation)}>
-          Send it again
+        <button
+          type="button"
+          class="link"
+          disabled={isBusy}
+          onClick={() => run(account.resendConfirmation)}
+        >
+          Send the mail again
         </button>
       )}
     </section>

@@ -40,7 +40,7 @@ interface ByLinkProps {
 
 function ConfirmEmail({ token, onwards, onDone }: ByLinkProps) {
   const { account } = useClient()
-  const { isBusy, isDone, fault, run } = useRequest()
+  const { isBusy, isDone, fault, code, run } = useRequest()
 
   async function confirm() {
     if (await run(() => account.confirmEmail(token))) tellAccountChanged()
@@ -55,15 +55,15 @@ function ConfirmEmail({ token, onwards, onDone }: ByLinkProps) {
         {isDone && 'Mails of your account reach you there from now on.'}
       </p>
       <Fault text={fault} />
-      {fault && (
-        <>
-          <p class="hint">
-            If your address is still to be confirmed, your account page sends another link.
-          </p>
-          <button type="button" class="wide" onClick={confirm}>
-            Try again
-          </button>
-        </>
+      {code === 'link_not_valid' && (
+        <p class="hint">
+          If your address is still to be confirmed, your account sends another link.
+        </p>
+      )}
+      {fault && code !== 'link_not_valid' && (
+        <button type="button" class="link" onClick={confirm}>
+          Try again
+        </button>
       )}
       <button type="button" class="primary wide" onClick={onDone} disabled={isBusy}>
         {onwards}

@@ -7,11 +7,13 @@ interface Outcome {
   isDone: boolean
   /** What stands beside the fields. */
   errors: FieldErrors
-  /** What does not. */
+  /** What does not, in words. */
   fault: string
+  /** Why it was not done. */
+  code: string
 }
 
-const NOTHING_YET: Outcome = { isBusy: false, isDone: false, errors: {}, fault: '' }
+const NOTHING_YET: Outcome = { isBusy: false, isDone: false, errors: {}, fault: '', code: '' }
 
 /**
  * Asks the server something that somebody waits for.
@@ -32,7 +34,7 @@ export function useRequest(fields: readonly string[] = []) {
       if (!(error instanceof ClientError)) throw error
       const isBesideFields = Object.keys(error.errors).some((name) => fields.includes(name))
       const fault = isBesideFields ? '' : spoken(error)
-      setOutcome({ ...NOTHING_YET, errors: error.errors, fault })
+      setOutcome({ ...NOTHING_YET, errors: error.errors, fault, code: error.code })
       return false
     }
   }
@@ -44,6 +46,7 @@ export function useRequest(fields: readonly string[] = []) {
 export function spoken(error: ClientError): string {
   if (error.code === 'credentials_not_valid') return 'Username or password is not right.'
   if (error.code === 'unreachable') return 'The server cannot be reached. Try again in a moment.'
+  if (error.code === 'timed_out') return 'Some changes are not sent yet. Try again in a moment.'
   return error.message
 }
 

@@ -31,11 +31,21 @@ describe.each([
       await tab.button('Create account').waitFor()
       await inspect(tab, 'create-account')
       await tab.page.reload()
+      await tab.button('Forgotten password?').click()
+      await tab.button('Send the link').waitFor()
+      await inspect(tab, 'forgotten-password')
+      for (const link of ['reset_password=0', 'confirm_email=0']) {
+        await tab.page.evaluate(`location.hash = '${link}'`)
+        await tab.button('To signing in').waitFor()
+        await inspect(tab, link.replace(/_.*/, '-link'))
+      }
+      await tab.button('To signing in').click()
       await tab.signIn(ann)
       await tab.hasStatus('Synced')
       await tab.button('Use my value').waitFor()
       await inspect(tab, 'list-with-notice')
 
+      await tab.page.getByRole('region', { name: 'Email address' }).waitFor()
       await tab.openEditor('Book the ferry')
       await inspect(tab, 'edit-task')
       await tab.page.keyboard.press('Escape')
@@ -56,6 +66,14 @@ describe.each([
       await tab.button('Account').click()
       await tab.button('Sign out').waitFor()
       await inspect(tab, 'account')
+      await tab.button('Account settings').click()
+      await tab.page.getByText('This device').waitFor()
+      for (const summary of ['Change the address', 'Change the password'])
+        await tab.page.locator('summary', { hasText: summary }).click()
+      await inspect(tab, 'account-page')
+      await tab.button('Delete my account').click()
+      await tab.button('Delete everything').waitFor()
+      await inspect(tab, 'delete-account')
     },
     90_000,
   )
@@ -64,7 +82,7 @@ describe.each([
 async function inspect(tab: Tab, name: string): Promise<void> {
   for (const colorScheme of ['light', 'dark'] as const) {
     await tab.page.emulateMedia({ colorScheme })
-    await photograph(tab, `${name}-${colorScheme}`)
+    await photograph(tab, `${name}-${colorScheme}`, { fullPage: name === 'account-page' })
     const { violations } = await tab.page.evaluate<AxeResults>('axe.run()')
     const serious = violations
       .filter(({ impact }) => impact === 'serious' || impact === 'critical')
@@ -104,6 +122,7 @@ async function someoneBusy(): Promise<Person> {
       priority: 'high',
       due_date: '2020-02-29',
       due_time: '08:30',
+      remind_at: '2099-12-01T08:00:00.000Z',
       category_id: travel.body.id,
     },
     { title: 'Pack', priority: 'low', due_date: '2099-12-01' },

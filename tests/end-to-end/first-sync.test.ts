@@ -22,7 +22,7 @@ story(
     const tab = await device.openTab()
     await tab.signIn(ann)
     await tab.page.getByRole('progressbar', { name: 'First sync' }).waitFor()
-    await photograph(tab, 'first-sync', true)
+    await photograph(tab, 'first-sync', { atOnce: true })
     await tab.hasStatus('Synced')
     await tab.page.getByRole('progressbar').waitFor({ state: 'detached' })
 

@@ -127,11 +127,23 @@ async function buildWebApp(): Promise<void> {
   await ensureWebApp()
 }
 
-/** Kept for people to look at: when nothing moves any more, or at once. */
-export async function photograph(tab: Tab, name: string, atOnce = false): Promise<void> {
+interface Photograph {
+  /** Not only when nothing moves any more. */
+  atOnce?: boolean
+  /** Also what one would have to scroll to. */
+  fullPage?: boolean
+}
+
+/** Kept for people to look at. */
+export async function photograph(
+  tab: Tab,
+  name: string,
+  { atOnce = false, fullPage = false }: Photograph = {},
+): Promise<void> {
   const { width } = tab.page.viewportSize()!
   if (!atOnce) await tab.standsStill()
-  await tab.page.screenshot({ path: `${SCREENSHOTS}/${name}-${width}.png` })
+  if (fullPage) await tab.page.evaluate('scrollTo(0, 0)')
+  await tab.page.screenshot({ path: `${SCREENSHOTS}/${name}-${width}.png`, fullPage })
 }
 
 /** The browser's own notes on a network that is away, or on a token that is renewed, are no faults. */
