@@ -106,7 +106,14 @@ export async function createClient(options: ClientOptions): Promise<Client> {
       ),
       notice$,
       async register({ username, email, password }) {
-        await api('/api/register/', { method: 'POST', body: { username, email, password } })
+        const register = (body: object) => api('/api/register/', { method: 'POST', body })
+        const account = { username, email, password }
+        const { timeZone: timezone, locale } = Intl.DateTimeFormat().resolvedOptions()
+        await register({ ...account, timezone, locale }).catch((error) => {
+          // A device may know timezones that the server has not heard of.
+          if (!error.errors?.timezone && !error.errors?.locale) throw error
+          return register(account)
+        })
         return signIn({ username, password })
       },
       signIn,

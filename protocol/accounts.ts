@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { profile } from './profile.ts'
 
 /** What the account endpoints take and give. Accounts never replicate, so they are no resource. */
 
@@ -39,7 +40,17 @@ export const password = z
   .refine((value) => !value.includes('\0'), 'Remove the NUL character.')
   .meta({ minLength: PASSWORD_MIN_CHARACTERS, maxLength: PASSWORD_MAX_BYTES, format: 'password' })
 
-export const registration = z.strictObject({ username, email, password })
+export const registration = z.strictObject({
+  username,
+  email,
+  password,
+  timezone: profile.fields.timezone.schema
+    .optional()
+    .describe('That of the profile: the IANA timezone of whoever registers; UTC unless given.'),
+  locale: profile.fields.locale.schema
+    .optional()
+    .describe('That of the profile: the language of messages; English unless given.'),
+})
 
 /** What somebody may do besides using their own account. */
 export const role = z.enum(['user', 'support', 'admin'])

@@ -44,7 +44,7 @@ export async function demonstrate({ accounts, store }: Pick<App, 'accounts' | 's
       const email = `${username}@example.com`
       const registration = { username, email, password: PASSWORD }
       const { id } = await accounts.register(registration, (trx, account) =>
-        trx('users').where({ id: account.id }).update({ role }),
+        trx('users').where({ id: account.id }).update({ role, email_verified_at: now() }),
       )
       await fill(id, person)
       made.push({ username, password: PASSWORD })

@@ -19,6 +19,9 @@ export interface Registration {
   username: string
   email: string
   password: string
+  /** What the profile begins with. */
+  timezone?: string | undefined
+  locale?: string | undefined
 }
 
 /** The people who use the service: who they are and how they show it. */
@@ -37,7 +40,7 @@ export function createAccounts(
      * @throws Problem `invalid` naming the field: a name or address in use, a common password
      */
     async register(
-      { username, email, password }: Registration,
+      { username, email, password, ...begin }: Registration,
       alongside?: (trx: Database, account: Account) => Promise<void>,
     ): Promise<Account> {
       const weak = weakness(password, { username, email })
@@ -56,7 +59,7 @@ export function createAccounts(
         role: 'user',
         created_at,
       }
-      const profile = settle(resources.profile, { id }, undefined, created_at)
+      const profile = settle(resources.profile, { id, ...begin }, undefined, created_at)
       try {
         await db.transaction(async (trx) => {
           await trx('users').insert({ id, username, email, password_hash, created_at })

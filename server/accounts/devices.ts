@@ -7,7 +7,7 @@ const PROGRAMS: readonly (readonly [RegExp, string])[] = [
   [/\bSamsungBrowser\//, 'Samsung Internet'],
   [/\bVivaldi\//, 'Vivaldi'],
   [/\b(Firefox|FxiOS)\//, 'Firefox'],
-  [/\b(Chrome|Chromium|CriOS)\//, 'Chrome'],
+  [/\b(HeadlessChrome|Chrome|Chromium|CriOS)\//, 'Chrome'],
   [/\bVersion\/[\d.]+ .*\bSafari\//, 'Safari'],
   [/^curl\//, 'curl'],
   [/^(node|undici)\b/, 'Node.js'],
@@ -15,6 +15,7 @@ const PROGRAMS: readonly (readonly [RegExp, string])[] = [
   [/^PostmanRuntime\//, 'Postman'],
   [/\bokhttp\//, 'Android app'],
   [/\bCFNetwork\//, 'Apple app'],
+  [/^Mozilla\//, 'Browser'],
 ]
 
 const SYSTEMS: readonly (readonly [RegExp, string])[] = [

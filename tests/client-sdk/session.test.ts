@@ -1,6 +1,7 @@
+import { randomUUID } from 'node:crypto'
 import { getRxStorageMemory } from 'rxdb/plugins/storage-memory'
 import { firstValueFrom } from 'rxjs'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type Person, startServer, type TestServer } from '../support/server.ts'
 import { device, deviceOf, shut, tasksOf, until } from './device.ts'
 import { createNetwork, type Network } from './network.ts'
@@ -16,12 +17,30 @@ beforeAll(async () => {
 beforeEach(async () => {
   network = await createNetwork(server.url)
 })
-afterEach(() => network.close())
+afterEach(() => {
+  vi.restoreAllMocks()
+  return network.close()
+})
 afterAll(() => server.stop())
 
 const renewals = () => network.seen.filter((request) => request.includes('/token/refresh/'))
 
 describe('a person', () => {
+  test.each([
+    ['the timezone and language of the device', 'Asia/Tokyo', 'de-AT', 'Asia/Tokyo', 'de-AT'],
+    ['those of the server, which does not know these', 'Mars/Olympus', 'en', 'UTC', 'en'],
+  ])('begins with %s', async (_, timeZone, locale, timezone, language) => {
+    const options = { ...new Intl.DateTimeFormat().resolvedOptions(), timeZone, locale }
+    vi.spyOn(Intl.DateTimeFormat.prototype, 'resolvedOptions').mockReturnValue(options)
+    const phone = await device(network)
+    const username = `p${randomUUID().slice(0, 8)}`
+    const email = `${username}@example.com`
+    await phone.session.register({ username, email, password: 'a ferry to Lisbon' })
+    await phone.sync.awaitInSync()
+    const [profile] = await phone.profile.find().exec()
+    expect(profile).toMatchObject({ timezone, locale: language })
+  })
+
   test('registers, and is signed in', async () => {
     const phone = await device(network)
     expect(() => phone.tasks).toThrow('Sign in first.')

@@ -17,10 +17,10 @@ const WIRE = {
   'categories@0': 'f7fcd349d3d0',
   'profile@0': 'e5f0fb726143',
   'tasks@0': '498699e94dfe',
-  accounts: '2c1f7000918a',
+  accounts: 'e610ff999d0c',
   replication: '19c07ef7e9db',
   'conflicts@0': '96060640c54f',
-  problems: 'c5dbc6cf8405',
+  problems: '9ab089322588',
 }
 
 /** What devices keep, by resource, version and revision. */

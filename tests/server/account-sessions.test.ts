@@ -177,6 +177,8 @@ describe('the list of sessions', () => {
     ['Tasktide SDK/1.2 (iPad)', 'Tasktide SDK on iPad'],
     ['curl/8.5.0', 'curl'],
     ['node', 'Node.js'],
+    ['Mozilla/5.0 (X11; Linux x86_64) HeadlessChrome/143.0.0.0 Safari/537.36', 'Chrome on Linux'],
+    ['Mozilla/5.0 (X11; Linux x86_64) Konqueror/6', 'Browser on Linux'],
     ['acme-sync/2.1 (+https://acme.example)', 'acme-sync'],
     ['', 'Unknown device'],
     ['(;;)', 'Unknown device'],

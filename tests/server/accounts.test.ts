@@ -31,6 +31,20 @@ describe('registering', () => {
     expect(profile).toMatchObject({ status: 200, body: { id: made.body.id } })
   })
 
+  test('begins the profile with the timezone and the language that are given', async () => {
+    const name = newName()
+    const begin = { timezone: 'Europe/Lisbon', locale: 'de-AT' }
+    expect((await register({ username: name, ...begin })).status).toBe(201)
+    const { body: tokens } = await signIn(name)
+    const profile = await server.call('GET', '/api/profile/', undefined, bearer(tokens.access))
+    expect(profile.body).toMatchObject(begin)
+    for (const [field, value] of [
+      ['timezone', 'Mars/Olympus'],
+      ['locale', 'no language'],
+    ])
+      expect((await register({ [field!]: value })).body.errors).toHaveProperty(field!)
+  })
+
   test('keeps the password as a hash only', async () => {
     const name = newName()
     await register({ username: name })
@@ -295,6 +309,8 @@ function register(wanted: {
   username?: string
   email?: string
   password?: string
+  timezone?: string
+  locale?: string
 }): Promise<Reply> {
   const name = newName()
   return server.call('POST', '/api/register/', {
