@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Logger, parseCronItems, run } from 'graphile-worker'
 import { type ConnectionTarget, clientOptions, openPool } from '../database/connect.ts'
 import type { Log } from '../log.ts'
@@ -25,6 +26,8 @@ export interface Worker {
 }
 
 const POLL_MS = 1_000
+const RETRY_MS = 500
+const MAX_RETRY_MS = 30_000
 /**
  * Jobs are taken and completed several at a time, which doubles how many mails go out. What a worker
  * has taken and cannot begin soon, because its others are slow, it gives back.
@@ -37,13 +40,59 @@ const CONNECTIONS = 4
 /**
  * Runs jobs, beside any number of other workers. A job is taken by one of them at a time; those of a
  * worker that was killed go to the next within seconds, so each task has to bear being run twice.
+ * When the database goes away, it begins again once that is back.
  */
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
-  const { target, jobs, concurrency, log } = options
+  const { log } = options
+  const stopping = new AbortController()
+  let runner = await startRunner(options)
+  const running = keepRunning()
+  return {
+    async stop() {
+      stopping.abort()
+      await runner.stop()
+      await running
+    },
+  }
+
+  async function keepRunning(): Promise<void> {
+    for (;;) {
+      await runner.ended
+      if (stopping.signal.aborted) return
+      log.warn('the worker has ended, and begins again')
+      await beginAgain()
+    }
+  }
+
+  async function beginAgain(): Promise<void> {
+    for (let wait = RETRY_MS; !stopping.signal.aborted; wait = Math.min(MAX_RETRY_MS, 2 * wait)) {
+      // Spread, so that the workers do not come back together.
+      const pause = wait * (0.5 + Math.random() / 2)
+      await sleep(pause, undefined, { signal: stopping.signal }).catch(() => {})
+      if (stopping.signal.aborted) return
+      try {
+        runner = await startRunner(options)
+        // Asked to stop meanwhile, which reached the one before.
+        if (stopping.signal.aborted) await runner.stop()
+        return
+      } catch (error) {
+        log.warn({ error }, 'the worker cannot begin yet')
+      }
+    }
+  }
+}
+
+/** A run of graphile-worker, which ends by itself when it cannot record what it has done. */
+async function startRunner({ target, jobs, concurrency, log }: WorkerOptions) {
   const pool = openPool({ ...clientOptions(target), max: CONNECTIONS }, (error) =>
     log.warn({ error }, 'a connection of the worker was lost'),
   )
   const life = keepSignOfLife(target, pool, log)
+  const close = async () => {
+    // From here on it counts as dead, and others take what it had taken.
+    await life.end()
+    await pool.end()
+  }
   try {
     const runner = await run({
       pgPool: pool,
@@ -63,17 +112,18 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
         ),
       ),
     })
-    runner.promise.catch((error) => log.error({ error }, 'the worker has ended'))
     return {
+      /** Resolves when it runs no more, for whatever reason. */
+      ended: runner.promise
+        .catch((error) => log.warn({ error }, 'the worker did not end well'))
+        .then(close),
       async stop() {
-        await runner.stop().catch((error) => log.warn({ error }, 'the worker did not stop well'))
-        await life.end()
-        await pool.end()
+        await runner.stop().catch(() => {}) // it had stopped already
+        await this.ended
       },
     }
   } catch (error) {
-    await life.end()
-    await pool.end()
+    await close()
     throw error
   }
 }
@@ -94,6 +144,8 @@ function logged(name: string, task: Task, log: Log) {
 
 function loggerTo(log: Log): Logger {
   return new Logger(() => (level, message) => {
+    // Jobs have connections of their own, which it cannot know.
+    if (message.includes('maxPoolSize')) return
     if (level === 'error' || level === 'warning') log.warn({ worker: message }, 'worker')
   })
 }

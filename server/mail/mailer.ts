@@ -78,8 +78,11 @@ function smtpMailer({
   }
 }
 
-/** 5xx to the recipient or the message is for good (RFC 5321 4.2.1); anything else may pass. */
+/**
+ * 5xx to the recipient or the message is for good (RFC 5321 4.2.1). To anything before, such as the
+ * sender, it is about us: a quota that is full or a wrong MAIL_FROM, which may pass or be mended.
+ */
 function isRefusal(error: unknown): boolean {
-  const { code, responseCode = 0 } = error as { code?: string; responseCode?: number }
-  return (code === 'EENVELOPE' || code === 'EMESSAGE') && responseCode >= 500
+  const { command, responseCode = 0 } = error as { command?: string; responseCode?: number }
+  return (command === 'RCPT TO' || command === 'DATA') && responseCode >= 500
 }

@@ -4,11 +4,12 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
 import { resources, settle } from '../../protocol/index.ts'
 import type { Database } from '../../server/database/connect.ts'
 import { addJob } from '../../server/jobs/queue.ts'
 import { SEND_REMINDERS } from '../../server/reminders/reminders.ts'
+import { connectTo } from '../support/cluster.ts'
 import { createDatabase } from '../support/database.ts'
 import { idle } from '../support/jobs.ts'
 import { type Mailbox, mailingTo, openMailbox } from '../support/mailbox.ts'
@@ -134,6 +135,47 @@ test(
 )
 
 test(
+  'a worker whose database goes away as it ends a job goes on when that is back',
+  async () => {
+    await addPeople(1)
+    const held = await holdAtEndOfJob()
+    const worker = await startWorker()
+    await addJob(db, SEND_REMINDERS, {})
+    await held.reached
+    await allowConnections(false)
+    await held.release()
+    await expect.poll(worker.output, { timeout: 20_000 }).toContain('cannot begin yet')
+    await allowConnections(true)
+    await addPeople(1)
+    await addJob(db, SEND_REMINDERS, {})
+    await allSent(2)
+    await idle(db)
+    expect(copies()).toEqual([1, 1])
+    worker.child.kill('SIGTERM')
+    expect(await worker.exit).toBe(0)
+  },
+  CHILD_MS,
+)
+
+test(
+  'a worker that waits for its database stops when it is told to',
+  async () => {
+    await addPeople(1)
+    const held = await holdAtEndOfJob()
+    const worker = await startWorker()
+    await addJob(db, SEND_REMINDERS, {})
+    await held.reached
+    await allowConnections(false)
+    await held.release()
+    await expect.poll(worker.output, { timeout: 20_000 }).toContain('cannot begin yet')
+    worker.child.kill('SIGTERM')
+    expect(await worker.exit).toBe(0)
+    await allowConnections(true)
+  },
+  CHILD_MS,
+)
+
+test(
   'two workers send each of many reminders once',
   async () => {
     await addPeople(200)
@@ -231,6 +273,17 @@ async function holdInDatabase(event: string): Promise<Held> {
       await holder.rollback()
       await db.raw(`drop trigger hold ${event.slice(event.indexOf('on '))}`)
     },
+  }
+}
+
+/** As while a database is moved to another machine. Connections that are there are left. */
+async function allowConnections(allowed: boolean): Promise<void> {
+  const admin = connectTo(inject('adminUrl'))
+  try {
+    const name = new URL(url).pathname.slice(1)
+    await admin.raw(`alter database ${name} with allow_connections ${allowed}`)
+  } finally {
+    await admin.destroy()
   }
 }
 
