@@ -32,7 +32,7 @@ type StoredRow = [seq: string, deleted: boolean, json: string, taken?: string[]]
 /** One write of a transaction, whose documents took the numbers after `before`. */
 interface Write {
   resource: Resource
-  documents: readonly Omit<Stored, 'seq'>[]
+  written: readonly Omit<Stored, 'seq'>[]
   before: number
 }
 
@@ -166,28 +166,29 @@ function transactionOf(connection: pg.ClientBase, user: string, writes: Write[])
       }))
       const values = [user, JSON.stringify(rows), rows.length]
       const [row] = await runOn<[string]>(connection, writeSql(resource), values)
-      writes.push({ resource, documents, before: Number(row![0]) })
+      writes.push({ resource, written: documents, before: Number(row![0]) })
     },
   }
 }
 
 /** What the writes have changed, unless it is too much for a frame, or they may have changed more. */
 function changesOf(writes: readonly Write[]): Changes | undefined {
-  const prev = writes[0]!.before
   const ids = new Set<string>()
-  const changed: Record<string, WireDocument[]> = {}
-  for (const { resource, documents, before } of writes) {
+  const documents: Record<string, WireDocument[]> = {}
+  for (const { resource, written } of writes) {
     // A deleted category takes itself off its tasks.
-    if (before !== prev + ids.size || referredTo.has(resource.name)) return undefined
-    for (const { document, deleted } of documents) {
+    if (referredTo.has(resource.name)) return undefined
+    for (const { document, deleted } of written) {
       ids.add(`${resource.name} ${document.id}`)
-      changed[resource.name] ??= []
-      changed[resource.name]!.push({ ...document, _deleted: deleted })
+      documents[resource.name] ??= []
+      documents[resource.name]!.push({ ...document, _deleted: deleted })
     }
   }
-  const seq = prev + writes.reduce((sum, { documents }) => sum + documents.length, 0)
-  const fits = seq - prev === ids.size && ids.size <= MAX_FRAME_DOCUMENTS
-  return fits ? { prev, seq, documents: changed } : undefined
+  // Nobody else takes numbers before the commit.
+  const prev = writes[0]!.before
+  const count = writes.reduce((sum, { written }) => sum + written.length, 0)
+  const fits = count === ids.size && count <= MAX_FRAME_DOCUMENTS
+  return fits ? { prev, seq: prev + count, documents } : undefined
 }
 
 const referredTo = new Set(

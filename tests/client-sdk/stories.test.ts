@@ -138,6 +138,47 @@ test('an edit that is pulled while a push of the same task is answered is not pa
   expect(await tasksOf(phone)).toMatchObject([{ title: 'Night ferry', completed: true }])
 })
 
+test('an edit on a later page, fetched while a push of the same task is answered, is not passed over', async () => {
+  const ann = await server.person()
+  const name = `pages-${ann.id}`
+  const laptop = await deviceOf(server, ann)
+  const before = await deviceOf(network, ann, { name })
+  const { id } = await before.tasks.add({ title: 'Ferry' })
+  await before.sync.awaitInSync()
+  network.cut()
+  await (await before.tasks.findOne(id).exec(true)).patch({ title: 'Night ferry' })
+  await shut(before)
+  network.mend()
+  const others = Array.from({ length: 600 }, (_, i) => ({
+    newDocumentState: { id: randomUUID(), title: `Task ${i}` },
+  }))
+  await ann.call('POST', '/replication/tasks/0/push', others)
+
+  // Between two pages the push is sent. Before its answer is there, the laptop edits that task too.
+  network.websockets = false
+  let pages = 0
+  let isEdited = false
+  network.onRequest = async (path, method): Promise<Fate> => {
+    const isLater = method === 'GET' && path.includes('/tasks/') && ++pages > 1
+    for (let turn = 0; isLater && !isEdited && turn < 300; turn++) await oneTurn()
+    return 'pass'
+  }
+  network.onAnswer = async (path, method) => {
+    if (method !== 'POST' || !path.includes('/tasks/')) return
+    await laptop.tasks.complete(id)
+    await laptop.sync.awaitInSync()
+    isEdited = true
+    for (let turn = 0; turn < 100; turn++) await oneTurn()
+  }
+  const phone = await device(network, { name })
+  await phone.sync.awaitInSync()
+  expect(await tasksOf(phone)).toEqual(await tasksOf(laptop))
+  expect(await phone.tasks.findOne(id).exec()).toMatchObject({
+    title: 'Night ferry',
+    completed: true,
+  })
+})
+
 test('a frame that comes while a push of the same task is answered is not passed over', async () => {
   const ann = await server.person()
   const { storage, hold } = heldStorage()

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
-import { type Resource, resources } from '../../protocol/index.ts'
+import { type Resource, resources, settle } from '../../protocol/index.ts'
 import type { Database } from '../../server/database/connect.ts'
 import { postgresLists } from '../../server/store/lists.ts'
 import { memoryStore } from '../../server/store/memory.ts'
@@ -15,6 +15,7 @@ import {
   aTask,
   countUp,
   deferred,
+  EDITED,
   increment,
   live,
   patch,
@@ -24,7 +25,7 @@ import {
   tombstone,
 } from '../support/store-contract.ts'
 
-const { tasks, categories } = resources
+const { tasks, categories, conflicts } = resources
 
 let server: TestServer
 let db: Database
@@ -63,7 +64,18 @@ describe('a frame, for whoever asks on hearing of a transaction', () => {
   const [first, second] = [aTask(), aTask()]
   const many = Array.from({ length: 101 }, () => live(aTask()))
 
-  async function scene() {
+  const aConflict = () => {
+    const [id, document_id, session_id] = [randomUUID(), randomUUID(), randomUUID()]
+    const [lost, kept] = [
+      { title: 'Milk', completed: true },
+      { title: 'Oat milk', completed: false },
+    ]
+    const fields = { resource: 'tasks', document_id, cause: 'edit', lost, kept, session_id }
+    return settle(conflicts, { id, ...fields, lost_at: EDITED }, undefined, EDITED)
+  }
+
+  /** @param from how far whoever asks has come; up to the transaction if not given */
+  async function scene(from?: number) {
     const ann = await addUser(db)
     const node = postgresStore(db)
     await node.insert(ann, categories, category)
@@ -71,13 +83,20 @@ describe('a frame, for whoever asks on hearing of a transaction', () => {
     const before = (await node.heads([ann])).get(ann)!
     let heard: ReturnType<Store['frame']> | undefined
     const store = postgresStore(db, (user) => {
-      heard = store.frame(user, before)
+      heard = store.frame(user, from ?? before)
     })
     return { ann, store, before, heard: () => heard }
   }
 
   test.each<[string, (transaction: Transaction) => Promise<void>]>([
     ['two tasks', (transaction) => transaction.write(tasks, [live(first), tombstone(second)])],
+    [
+      'a task, and what gave way for it',
+      async (transaction) => {
+        await transaction.write(tasks, [live(first)])
+        await transaction.write(conflicts, [live(aConflict())])
+      },
+    ],
     ['a category', (transaction) => transaction.write(categories, [live(aCategory())])],
     [
       'a deleted category, which takes itself off its tasks',
@@ -95,6 +114,12 @@ describe('a frame, for whoever asks on hearing of a transaction', () => {
     const { ann, store, before, heard } = await scene()
     await store.transaction(ann, write)
     expect(await heard()).toEqual(await postgresStore(otherDb).frame(ann, before))
+  })
+
+  test('has what came before too, for whoever has missed it', async () => {
+    const { ann, store, heard } = await scene(0)
+    await store.transaction(ann, (transaction) => transaction.write(tasks, [live(first)]))
+    expect(await heard()).toEqual(await postgresStore(otherDb).frame(ann, 0))
   })
 
   test('goes no further back than that: what another node writes next is in it', async () => {
