@@ -7,6 +7,9 @@ import * as mail from './0005_mail.ts'
 import * as accountLife from './0006_account_life.ts'
 import * as reminders from './0007_reminders.ts'
 import * as audit from './0008_audit.ts'
+import * as deletedAccounts from './0009_deleted_accounts.ts'
+import * as fairReminders from './0010_fair_reminders.ts'
+import * as mailAllowance from './0011_mail_allowance.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
@@ -18,6 +21,9 @@ const migrations: Record<string, Knex.Migration> = {
   '0006_account_life': accountLife,
   '0007_reminders': reminders,
   '0008_audit': audit,
+  '0009_deleted_accounts': deletedAccounts,
+  '0010_fair_reminders': fairReminders,
+  '0011_mail_allowance': mailAllowance,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {

@@ -17,6 +17,7 @@ export { type GaveWay, type Merged, merge, sameFields, sameValue } from './merge
 export { orderKeyAt } from './order-key.ts'
 export {
   type FieldErrors,
+  invalid,
   PROBLEMS,
   Problem,
   type ProblemBody,

@@ -86,3 +86,11 @@ export class Problem extends Error {
     }
   }
 }
+
+/** What was sent (`body`, `query`) is refused, with what is wrong with each field. */
+export function invalid(what: string, errors: FieldErrors): Problem {
+  const names = Object.keys(errors).filter((name) => name !== '')
+  const detail =
+    names.length === 0 ? errors['']!.join(' ') : `The ${what} has faults in: ${names.join(', ')}.`
+  return new Problem('invalid', detail, { errors })
+}

@@ -1,8 +1,8 @@
 import express, { type Express } from 'express'
 import { type Resource, resources } from '../protocol/index.ts'
-import { type Accounts, createAccounts } from './accounts/accounts.ts'
+import { createAccounts } from './accounts/accounts.ts'
 import { createAddresses } from './accounts/addresses.ts'
-import { createAdministration } from './accounts/administration.ts'
+import { type Administration, createAdministration } from './accounts/administration.ts'
 import { createAudit } from './accounts/audit.ts'
 import { backgroundBcrypt } from './accounts/background-bcrypt.ts'
 import { createDeletion } from './accounts/deletion.ts'
@@ -24,6 +24,7 @@ import { attemptLimit } from './http/attempt-limit.ts'
 import { conflictOperations } from './http/conflicts.ts'
 import { metricsOperation } from './http/metrics.ts'
 import { mount } from './http/mount.ts'
+import { createOpenAnswers, type OpenAnswers } from './http/open-answers.ts'
 import type { Operation } from './http/operation.ts'
 import { answerProblems, notFound } from './http/problems.ts'
 import { createPullStreams, type PullStreams } from './http/pull-streams.ts'
@@ -63,9 +64,10 @@ export interface App {
   /** Everything it can do, as the OpenAPI document describes it. */
   operations: readonly Operation[]
   store: Store
-  accounts: Accounts
+  administration: Administration
   sessions: Sessions
   followers: Followers
+  answers: OpenAnswers
   streams: PullStreams
   metrics: Metrics
 }
@@ -90,7 +92,8 @@ export function createApp({
   const administration = createAdministration({ db, accounts, passwords, sessions, links, now })
   const store = postgresStore(db, hints.changed)
   const followers = createFollowers(store, log)
-  const streams = createPullStreams(followers, now)
+  const answers = createOpenAnswers(now)
+  const streams = createPullStreams(followers, answers, now)
   const lists = postgresLists(db)
   const metrics = createMetrics()
   watchPool(metrics, db)
@@ -112,7 +115,7 @@ export function createApp({
       deleteAccount: createDeletion({ db, passwords, sessions, links, now }),
     }),
     ...accountSessionOperations(sessions),
-    ...accountExportOperations({ accounts, exports: postgresExports(db), store, log }),
+    ...accountExportOperations({ accounts, exports: postgresExports(db), answers, store, log }),
     ...administrationOperations({ administration, audit: createAudit(db), publicUrl }),
     metricsOperation({
       metrics,
@@ -143,7 +146,17 @@ export function createApp({
   app.use(webApp(publicUrl))
   app.use(notFound)
   app.use(answerProblems(log))
-  return { express: app, operations, store, accounts, sessions, followers, streams, metrics }
+  return {
+    express: app,
+    operations,
+    store,
+    administration,
+    sessions,
+    followers,
+    answers,
+    streams,
+    metrics,
+  }
 }
 
 function watchPool(metrics: Metrics, db: Database): void {

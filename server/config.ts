@@ -93,7 +93,7 @@ export const environment = z.object({
   SECRET_KEY: secret
     .optional()
     .describe(
-      'What tokens are signed with, the same on every node: `openssl rand -base64 32`. Required in production.',
+      'What tokens are signed with and links in mail are made with, the same on every node and worker: `openssl rand -base64 32`. Required in production.',
     ),
   SECRET_KEY_PREVIOUS: secret
     .optional()
@@ -108,7 +108,9 @@ export const environment = z.object({
     .int()
     .min(0)
     .default(20)
-    .describe('Attempts per minute and address at each of the sign-in endpoints; 0 is no limit.'),
+    .describe(
+      'Attempts per minute and address at each endpoint that takes a password or sends mail, and per account at those of accounts together; 0 is no limit.',
+    ),
   MAX_BODY_BYTES: z.coerce
     .number()
     .int()
@@ -136,7 +138,7 @@ export const environment = z.object({
     .min(1)
     .max(50)
     .default(5)
-    .describe('Connections to the mail server at once, 1 to 50.'),
+    .describe('Connections to the mail server at once, and mails that are sent at once, 1 to 50.'),
   RUN_WORKER: flag
     .optional()
     .describe(
@@ -147,8 +149,8 @@ export const environment = z.object({
     .int()
     .min(1)
     .max(100)
-    .default(10)
-    .describe('Jobs that a worker runs at once, 1 to 100.'),
+    .default(5)
+    .describe('Jobs that a worker runs at once beside mails, 1 to 100.'),
   METRICS_TOKEN: secret
     .regex(/^[\w.~+/=-]+$/, 'expected what may stand after Bearer; openssl rand -base64 32')
     .optional()
@@ -204,6 +206,9 @@ function faultsTogether(data: z.output<typeof environment>): string[] {
     faults.push('DATABASE_TLS: DATABASE_URL says something of TLS (ssl…) too; say it once')
   if (data.NODE_ENV === 'production' && data.SECRET_KEY === undefined)
     faults.push('SECRET_KEY: required in production; make one with: openssl rand -base64 32')
+  const isPublic = !/^https?:\/\/(localhost|127\.0\.0\.1)\b/.test(data.PUBLIC_URL ?? '')
+  if (data.SECRET_KEY?.startsWith('everybody-knows-this') && data.PUBLIC_URL && isPublic)
+    faults.push('SECRET_KEY: it stands in compose.yaml for everybody to read; make your own')
   if (data.SMTP_URL !== undefined) {
     if (data.MAIL_FROM === undefined) faults.push('MAIL_FROM: required with SMTP_URL')
     if (data.PUBLIC_URL === undefined)

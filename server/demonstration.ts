@@ -1,6 +1,6 @@
 import { v7 as uuidv7 } from 'uuid'
 import { Problem, type Role, resources, type Unsettled } from '../protocol/index.ts'
-import type { App } from './app.ts'
+import type { Server } from './main.ts'
 import { create } from './sync/edit.ts'
 
 const PASSWORD = 'tide comes and goes'
@@ -36,16 +36,18 @@ const PEOPLE: Person[] = [
  *
  * @returns how those sign in who were made
  */
-export async function demonstrate({ accounts, store }: Pick<App, 'accounts' | 'store'>) {
+export async function demonstrate({
+  app: { administration, store },
+  database: { db },
+}: Pick<Server, 'app' | 'database'>) {
   const made: { username: string; password: string }[] = []
   for (const person of PEOPLE) {
     const { username, role = 'user' } = person
     try {
       const email = `${username}@example.com`
       const registration = { username, email, password: PASSWORD }
-      const { id } = await accounts.register(registration, (trx, account) =>
-        trx('users').where({ id: account.id }).update({ role, email_verified_at: now() }),
-      )
+      const { id } = await administration.create({}, registration, role)
+      await db('users').where({ id }).update({ email_verified_at: now() })
       await fill(id, person)
       made.push({ username, password: PASSWORD })
     } catch (error) {

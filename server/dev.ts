@@ -10,7 +10,7 @@ if (process.env.DATABASE_URL || process.env.NODE_ENV === 'production') {
 
 /** `npm run dev`: the server with two people in it who have something to do, and an admin. */
 await runFromEnvironment(async (server: Server) => {
-  const names = await demonstrate(server.app)
+  const names = await demonstrate(server)
   for (const { username, password } of names)
     process.stdout.write(`Demo user: ${username}, password: ${password}\n`)
 })

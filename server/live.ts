@@ -10,7 +10,7 @@ const SESSIONS_MS = 1_000
 const HEADS_MS = 3_000
 
 interface Dependencies {
-  app: Pick<App, 'sessions' | 'followers' | 'streams' | 'metrics'>
+  app: Pick<App, 'sessions' | 'followers' | 'answers' | 'streams' | 'metrics'>
   hints: Hints
   log: Log
   now: () => Date
@@ -18,7 +18,7 @@ interface Dependencies {
 
 /** Puts sockets, streams and hints together. Call it once the app is on the HTTP server. */
 export function startRealtime(http: HttpServer, { app, hints, log, now }: Dependencies) {
-  const { sessions, followers, streams, metrics } = app
+  const { sessions, followers, answers, streams, metrics } = app
   const sockets = createSockets(http, { sessions, followers, log, metrics, now })
   metrics.gauge('tasktide_sockets_open', 'Sockets that are open.', sockets.count)
   const sweeps = [
@@ -37,11 +37,11 @@ export function startRealtime(http: HttpServer, { app, hints, log, now }: Depend
 
   function end(session: string) {
     sockets.ended(session)
-    streams.end(session)
+    answers.cut(session)
   }
 
   async function endDeadSessions() {
-    const open = [...new Set([...sockets.sessions(), ...streams.sessions()])]
+    const open = [...new Set([...sockets.sessions(), ...answers.sessions()])]
     if (open.length === 0) return
     try {
       const live = await sessions.stillLive(open)

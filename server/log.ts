@@ -33,16 +33,19 @@ function gatheredOutput(): DestinationStream {
 
 /**
  * What an error says without what it quotes: messages of Postgres repeat values ("invalid input
- * syntax for type date: …"), so of those only the code and the place are kept.
+ * syntax for type date: …") and those of mail servers addresses and links, so of those only the code
+ * and the place are kept.
  */
 function describeError(error: unknown): object {
   if (!(error instanceof Error)) return { type: typeof error }
-  const { code, table, constraint, routine } = error as Error & Record<string, unknown>
+  const { code, table, constraint, routine, command, responseCode } = error as Error &
+    Record<string, unknown>
   const frames = error.stack?.split('\n').filter((line) => line.startsWith('    at ')) ?? []
   const fromPostgres = routine !== undefined || (typeof code === 'string' && code.length === 5)
   return {
     type: error.name,
-    ...(!fromPostgres && { message: error.message }),
+    ...(!fromPostgres && responseCode === undefined && { message: error.message }),
+    ...(responseCode !== undefined && { command, responseCode }),
     ...(code !== undefined && { code }),
     ...(table !== undefined && { table }),
     ...(constraint !== undefined && { constraint }),

@@ -7,9 +7,10 @@ import { type Config, readConfig } from './config.ts'
 import { type ConnectionTarget, connect } from './database/connect.ts'
 import { requireCurrentSchema } from './database/migrate.ts'
 import { openDatabase } from './database/open.ts'
+import { forgetOld } from './forgetting.ts'
 import { startWorker, type Worker } from './jobs/worker.ts'
 import { createLog, type Log } from './log.ts'
-import { forgetSettledMail, mailDelivery } from './mail/delivery.ts'
+import { mailDelivery } from './mail/delivery.ts'
 import { createMailer } from './mail/mailer.ts'
 import { SEND_MAIL } from './mail/outbox.ts'
 import { dueDigests, SEND_DIGESTS } from './reminders/digests.ts'
@@ -35,11 +36,10 @@ export async function startJobs({
   log,
   now = () => new Date(),
 }: Dependencies): Promise<Worker> {
-  const concurrency = config.WORKER_CONCURRENCY
   // Connections of its own: a slow SMTP server keeps no request waiting.
   const db = connect({
     ...target,
-    poolSize: concurrency,
+    poolSize: config.SMTP_CONNECTIONS + config.WORKER_CONCURRENCY,
     statementTimeoutMs: config.DATABASE_STATEMENT_TIMEOUT_MS,
   })
   if (config.isProduction && !config.SMTP_URL)
@@ -51,22 +51,30 @@ export async function startJobs({
     ...accountReadings(links, url),
     ...reminderReadings(url, now),
   }
-  const worker = await startWorker({
-    target,
-    concurrency,
-    log,
-    jobs: {
-      [SEND_MAIL]: { task: mailDelivery({ db, mailer, readings, log, now }) },
-      [SEND_REMINDERS]: { task: dueReminders(db, now), schedule: '* * * * *' },
-      [SEND_DIGESTS]: { task: dueDigests(db, now), schedule: '* * * * *' },
-      [SEND_RESET_LINK]: { task: resetLinkSender({ db, links, now }) },
-      [PURGE_ACCOUNT]: { task: accountPurge(db, (user) => purgeDocuments(db, user)) },
-      forget_mail: { task: () => forgetSettledMail(db, now()), schedule: '17 3 * * *' },
-    },
-  })
+  const workers = [
+    // Mail has a worker of its own: a mail server that hangs keeps no other job waiting.
+    await startWorker({
+      target,
+      concurrency: config.SMTP_CONNECTIONS,
+      log,
+      jobs: { [SEND_MAIL]: { task: mailDelivery({ db, mailer, readings, log, now }) } },
+    }),
+    await startWorker({
+      target,
+      concurrency: config.WORKER_CONCURRENCY,
+      log,
+      jobs: {
+        [SEND_REMINDERS]: { task: dueReminders(db, now), schedule: '* * * * *' },
+        [SEND_DIGESTS]: { task: dueDigests(db, now), schedule: '* * * * *' },
+        [SEND_RESET_LINK]: { task: resetLinkSender({ db, links, now }) },
+        [PURGE_ACCOUNT]: { task: accountPurge(db, (user) => purgeDocuments(db, user)) },
+        forget_old: { task: () => forgetOld(db, now()), schedule: '17 3 * * *' },
+      },
+    }),
+  ]
   return {
     async stop() {
-      await worker.stop()
+      await Promise.all(workers.map((worker) => worker.stop()))
       mailer.close()
       await db.destroy()
     },

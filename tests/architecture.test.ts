@@ -33,11 +33,18 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
       'graphile-worker',
       'knex',
       'pg',
+      'node:timers/promises',
     ],
   },
   'server/database/embedded': { values: ['node:'] },
   'server/jobs': {
-    values: ['server/database/connect.ts', 'graphile-worker', 'pg', 'node:events'],
+    values: [
+      'server/database/connect.ts',
+      'graphile-worker',
+      'pg',
+      'node:events',
+      'node:timers/promises',
+    ],
     types: ['server/log.ts'],
   },
   'server/mail': {

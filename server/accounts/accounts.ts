@@ -1,6 +1,8 @@
 import { v7 as uuidv7 } from 'uuid'
 import {
   type Account,
+  type FieldErrors,
+  invalid,
   Problem,
   type Role,
   resources,
@@ -11,9 +13,10 @@ import type { Database } from '../database/connect.ts'
 import { post } from '../mail/outbox.ts'
 import { confirmationOf } from './letters.ts'
 import type { Links } from './links.ts'
+import { mayMail } from './mail-allowance.ts'
 import { type Passwords, weakness } from './passwords.ts'
 import { NO_SUCH_ACCOUNT, type Sessions } from './sessions.ts'
-import { accountDeleted } from './tokens.ts'
+import { sessionEnded } from './tokens.ts'
 
 export interface Registration {
   username: string
@@ -44,7 +47,7 @@ export function createAccounts(
       alongside?: (trx: Database, account: Account) => Promise<void>,
     ): Promise<Account> {
       const weak = weakness(password, { username, email })
-      if (weak) throw invalid({ password: [weak] })
+      if (weak) throw invalid('body', { password: [weak] })
       const taken = await takenNames(username, email)
       if (taken) throw taken
       const password_hash = await passwords.hash(password)
@@ -64,8 +67,11 @@ export function createAccounts(
         await db.transaction(async (trx) => {
           await trx('users').insert({ id, username, email, password_hash, created_at })
           await trx(resources.profile.table).insert({ user_id: id, ...profile })
-          const link = await links.create(trx, { user: id, purpose: 'confirm_email', email })
-          await post(trx, [confirmationOf(id, email, link)], now())
+          // Without it the account works, and its owner asks for the mail later.
+          if (await mayMail(trx, email, now())) {
+            const link = await links.create(trx, { user: id, purpose: 'confirm_email', email })
+            await post(trx, [confirmationOf(id, email, link)], now())
+          }
           await alongside?.(trx, account)
         })
       } catch (error) {
@@ -88,14 +94,13 @@ export function createAccounts(
         .whereRaw(`lower(${column}) = lower(?)`, [name.normalize('NFKC').replaceAll('\0', '')])
         .first<Row | undefined>()
       const matches = await passwords.matches(password, user?.password_hash)
-      if (!user?.is_active || user.deleted_at || !matches)
-        throw new Problem('credentials_not_valid', NO_SUCH_ACCOUNT)
+      if (!user?.is_active || !matches) throw new Problem('credentials_not_valid', NO_SUCH_ACCOUNT)
       return sessions.open(user.id, userAgent, user.password_hash)
     },
 
     async read(id: string): Promise<Account> {
       const user = await db('users').where({ id }).first<Row | undefined>()
-      if (!user) throw accountDeleted()
+      if (!user) throw sessionEnded()
       const { username, email, role } = user
       return {
         id,
@@ -116,12 +121,12 @@ export function createAccounts(
         db.raw('lower(username) = lower(?) as same_name', [username]),
         db.raw('lower(email) = lower(?) as same_email', [email]),
       )
-    const errors: Record<string, string[]> = {}
+    const errors: FieldErrors = {}
     for (const { same_name, same_email } of users) {
       if (same_name) errors.username = ['Choose another: this one is taken.']
       if (same_email) errors.email = ['There is an account with this address: sign in.']
     }
-    return users.length > 0 ? invalid(errors) : undefined
+    return users.length > 0 ? invalid('body', errors) : undefined
   }
 }
 
@@ -135,14 +140,7 @@ interface Row {
   password_hash: string
   role: Role
   is_active: boolean
-  deleted_at: Date | null
   created_at: Date
 }
 
 export const isUniqueViolation = (error: unknown) => (error as { code?: string }).code === '23505'
-
-export function invalid(errors: Record<string, string[]>): Problem {
-  return new Problem('invalid', `The body has faults in: ${Object.keys(errors).join(', ')}.`, {
-    errors,
-  })
-}

@@ -1,12 +1,13 @@
-import { Problem } from '../../protocol/index.ts'
+import { invalid, Problem } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 import { post } from '../mail/outbox.ts'
-import { invalid, isUniqueViolation } from './accounts.ts'
+import { isUniqueViolation } from './accounts.ts'
 import { confirmationOf } from './letters.ts'
 import type { Links } from './links.ts'
-import { lockOwner, lockOwnerBy, mayMail, ownerBy, tooMuchMail } from './owners.ts'
+import { mayMail, mayTell, tooMuchMail } from './mail-allowance.ts'
+import { lockOwner, lockOwnerBy, ownerBy } from './owners.ts'
 import type { Passwords } from './passwords.ts'
-import { accountDeleted } from './tokens.ts'
+import { sessionEnded } from './tokens.ts'
 
 interface Dependencies {
   db: Database
@@ -37,6 +38,7 @@ export function createAddresses({ db, passwords, links, now }: Dependencies) {
           // What was sent to the former address proves nothing any more.
           await links.end(trx, user, 'confirm_email')
           await links.end(trx, user, 'reset_password')
+          if (!(await mayTell(trx, owner, now()))) return
           const notice = { letter: 'email_changed', data: { new_email: email } } as const
           const cause = `email_changed ${link.id}`
           await post(trx, [{ cause, user, to: owner.email, ...notice }], now())
@@ -54,7 +56,7 @@ export function createAddresses({ db, passwords, links, now }: Dependencies) {
     async resend(user: string): Promise<void> {
       await db.transaction(async (trx) => {
         const owner = await lockOwner(trx, user)
-        if (!owner) throw accountDeleted()
+        if (!owner) throw sessionEnded()
         const pending = await links.pendingEmail(trx, user, owner.email)
         const waiting = [...(owner.email_verified_at ? [] : [owner.email]), pending]
         for (const email of waiting) if (email !== null) await ask(trx, user, email)
@@ -69,17 +71,24 @@ export function createAddresses({ db, passwords, links, now }: Dependencies) {
     async change(user: string, email: string, password: string): Promise<void> {
       const known = await ownerBy(db, passwords, user, password)
       const taken = await db('users').whereRaw('lower(email) = lower(?)', [email]).first('id')
-      if (taken?.id === user) throw invalid({ email: ['This is your address already.'] })
-      if (taken) throw invalid({ email: ['Choose another: an account has this address.'] })
+      if (taken?.id === user) throw invalid('body', { email: ['This is your address already.'] })
+      if (taken) throw invalid('body', { email: ['Choose another: an account has this address.'] })
       await db.transaction(async (trx) => {
         const owner = await lockOwnerBy(trx, known)
+        if ((await links.addressesOf(trx, user, lastDay())) >= ADDRESSES_A_DAY)
+          throw tooManyAddresses()
         await links.end(trx, user, 'confirm_email', { except: owner.email })
         const link = await ask(trx, user, email)
+        if (!(await mayTell(trx, owner, now()))) return
         const notice = { letter: 'email_changing', data: { new_email: email } } as const
         const cause = `email_changing ${link}`
         await post(trx, [{ cause, user, to: owner.email, ...notice }], now())
       })
     },
+  }
+
+  function lastDay(): Date {
+    return new Date(now().getTime() - DAY_SECONDS * 1000)
   }
 
   async function ask(trx: Database, user: string, email: string): Promise<string> {
@@ -88,6 +97,16 @@ export function createAddresses({ db, passwords, links, now }: Dependencies) {
     await post(trx, [confirmationOf(user, email, link)], now())
     return link
   }
+}
+
+/** Each is a stranger's, as far as anybody knows. */
+const ADDRESSES_A_DAY = 5
+const DAY_SECONDS = 24 * 60 * 60
+
+function tooManyAddresses(): Problem {
+  return new Problem('too_many_requests', 'That is too many addresses for one day; try tomorrow.', {
+    headers: { 'Retry-After': String(DAY_SECONDS) },
+  })
 }
 
 export type Addresses = ReturnType<typeof createAddresses>

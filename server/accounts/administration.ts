@@ -1,18 +1,11 @@
-import {
-  type Account,
-  type Action,
-  type AuditEntry,
-  type ManagedAccount,
-  Problem,
-  type Role,
-} from '../../protocol/index.ts'
+import { type Account, type ManagedAccount, Problem, type Role } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 import { type Mail, post } from '../mail/outbox.ts'
 import type { Accounts, Registration } from './accounts.ts'
-import { type Actor, record } from './audit.ts'
+import { type Actor, type Deed, record } from './audit.ts'
 import { confirmationOf } from './letters.ts'
 import type { Links } from './links.ts'
-import { mayMail, tooMuchMail } from './owners.ts'
+import { mayMail, tooMuchMail } from './mail-allowance.ts'
 import { type Passwords, weakness } from './passwords.ts'
 import { may, type Permission } from './permissions.ts'
 import type { Sessions } from './sessions.ts'
@@ -194,7 +187,7 @@ export function createAdministration({
     actor: Actor,
     id: string,
     permission: Permission | undefined,
-    work: (trx: Database, account: Row) => Promise<Deed | undefined>,
+    work: (trx: Database, account: Row) => Promise<DoneDeed | undefined>,
   ): Promise<void> {
     const deed = await db.transaction(async (trx) => {
       const rows: Row[] = await trx('users')
@@ -203,8 +196,7 @@ export function createAdministration({
         .forNoKeyUpdate()
         .select('id', 'username', 'email', 'email_verified_at', 'role', 'is_active', 'deleted_at')
       const by = rows.find((row) => row.id === actor.user)
-      const isStaff = by?.is_active && !by.deleted_at
-      if (actor.user && !(isStaff && permission && may(by.role, permission)))
+      if (actor.user && !(by?.is_active && permission && may(by.role, permission)))
         throw new Problem('forbidden', 'You may not do this any more.')
       const account = rows.find((row) => row.id === id)
       if (!account) throw new Problem('not_found', 'There is no account with this id.')
@@ -239,9 +231,7 @@ interface Notice {
   letter: 'account_deactivated' | 'password_changed'
 }
 
-interface Deed {
-  action: Action
-  details?: AuditEntry['details']
+interface DoneDeed extends Deed {
   /** The sessions that it ended. */
   ended?: string[]
   mail?: Notice | Mail

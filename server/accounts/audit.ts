@@ -13,19 +13,23 @@ export interface Actor {
 /** No username has a space in it. */
 const COMMAND_LINE = 'command line'
 
-interface Deed {
+/** What is done to an account. */
+export interface Deed {
+  action: Action
+  details?: AuditEntry['details']
+}
+
+interface RecordedDeed extends Deed {
   actor: Actor
   /** The username of the actor. */
   by: string | undefined
-  action: Action
   account: { id: string; username: string }
-  details?: AuditEntry['details']
 }
 
 /** Writes down what was done, in the transaction that does it. */
 export async function record(
   trx: Database,
-  { actor, by = COMMAND_LINE, action, account, details = {} }: Deed,
+  { actor, by = COMMAND_LINE, action, account, details = {} }: RecordedDeed,
   now: Date,
 ): Promise<void> {
   await trx('audit_log').insert({

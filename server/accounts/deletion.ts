@@ -2,6 +2,7 @@ import type { Database } from '../database/connect.ts'
 import { addJob } from '../jobs/queue.ts'
 import { post } from '../mail/outbox.ts'
 import type { Links } from './links.ts'
+import { mayTell } from './mail-allowance.ts'
 import { lockOwnerBy, ownerBy } from './owners.ts'
 import type { Passwords } from './passwords.ts'
 import type { Sessions } from './sessions.ts'
@@ -22,13 +23,20 @@ export function createDeletion({ db, passwords, sessions, links, now }: Dependen
   return async function deleteAccount(user: string, password: string): Promise<void> {
     const known = await ownerBy(db, passwords, user, password)
     const ended = await db.transaction(async (trx) => {
-      const { email: to } = await lockOwnerBy(trx, known)
-      await trx('users').where({ id: user }).update({ deleted_at: now() })
+      const owner = await lockOwnerBy(trx, known)
+      const deleted_at = now()
+      await trx('users').where({ id: user }).update({ deleted_at, is_active: false })
+      await trx('deleted_accounts').insert({ user_id: user, deleted_at })
       const ended = await sessions.endAll(trx, user)
       await links.end(trx, user, 'confirm_email')
       await links.end(trx, user, 'reset_password')
-      const cause = `account_deleted ${user}`
-      await post(trx, [{ cause, user, to, letter: 'account_deleted' }], now())
+      const farewell = {
+        cause: `account_deleted ${user}`,
+        user,
+        letter: 'account_deleted',
+      } as const
+      if (await mayTell(trx, owner, now()))
+        await post(trx, [{ ...farewell, to: owner.email }], now())
       await addJob(trx, PURGE_ACCOUNT, { user }, { key: `purge ${user}` })
       return ended
     })
@@ -56,7 +64,7 @@ export function accountPurge(db: Database, purgeDocuments: (user: string) => Pro
     await purgeDocuments(user)
     // Takes along whatever else is the person's, written meanwhile or of a kind that is few.
     await db('users').where({ id: user }).delete()
-    // The farewell is the last to go, once it is sent.
+    // The farewell is the last to go, once it is sent, or is so old that it is forgotten.
     if (!(await db('mails').where({ user_id: user }).first('id'))) return
     const pause = Math.min(MAX_PAUSE_MS, PAUSE_MS * 2 ** looks)
     const runAt = new Date(Date.now() + pause)

@@ -4,7 +4,7 @@ import { Problem } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 
 /** How long a link of each purpose works, in minutes. */
-export const LINK_MINUTES = { confirm_email: 72 * 60, reset_password: 30 } as const
+export const LINK_MINUTES = { confirm_email: 72 * 60, reset_password: 60 } as const
 
 export type LinkPurpose = keyof typeof LINK_MINUTES
 
@@ -44,11 +44,19 @@ export function createLinks(secret: string, now: () => Date, previousSecret?: st
       return id
     },
 
-    /** What goes into the mail; undefined when the link would not be taken any more. */
+    /**
+     * What goes into the mail; undefined when the link would not be taken any more.
+     *
+     * @throws when none of the keys here made it: another process has the one, and may send the mail
+     */
     async tokenOf(trx: Database, id: string): Promise<string | undefined> {
       const link = await good(trx).where({ id }).first<{ token_hash: Buffer } | undefined>()
+      if (!link) return undefined
       // The key may have been changed since.
-      return link && keys.map((key) => tokenFor(key, id)).find(matches(link.token_hash))
+      const token = keys.map((key) => tokenFor(key, id)).find(matches(link.token_hash))
+      if (!token)
+        throw new Error('A link was made with another SECRET_KEY: give all processes the same.')
+      return token
     },
 
     /** The link of a token, still to be used. @throws Problem `link_not_valid` */
@@ -81,6 +89,15 @@ export function createLinks(secret: string, now: () => Date, previousSecret?: st
         .orderBy('id', 'desc')
         .first<Link | undefined>('email')
       return link?.email ?? null
+    },
+
+    /** How many addresses links that confirm one have gone to since then, for this person. */
+    async addressesOf(trx: Database, user: string, since: Date): Promise<number> {
+      const [sent] = await trx('account_links')
+        .where({ user_id: user, purpose: 'confirm_email' })
+        .andWhere('created_at', '>', since)
+        .countDistinct<{ count: string }[]>({ count: 'email' })
+      return Number(sent!.count)
     },
 
     /** Ends the links of a person that were sent and not used, save those to one address. */

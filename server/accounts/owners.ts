@@ -1,8 +1,7 @@
-import { Problem } from '../../protocol/index.ts'
+import { invalid } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
-import { invalid } from './accounts.ts'
 import type { Passwords } from './passwords.ts'
-import { accountDeleted } from './tokens.ts'
+import { sessionEnded } from './tokens.ts'
 
 /** Whoever an account belongs to, as far as that is shown by a password or by mail. */
 export interface Owner {
@@ -30,7 +29,7 @@ export async function ownerBy(
   field = 'password',
 ): Promise<Owner> {
   const owner = await there(db).where({ id }).first<Owner | undefined>(COLUMNS)
-  if (!owner) throw accountDeleted()
+  if (!owner) throw sessionEnded()
   if (!(await passwords.matches(password, owner.password_hash))) throw wrongPassword(field)
   return owner
 }
@@ -46,33 +45,12 @@ export function lockOwner(trx: Database, id: string): Promise<Owner | undefined>
 /** As `lockOwner`, for whom `ownerBy` has found. @throws Problem when the password has changed since */
 export async function lockOwnerBy(trx: Database, known: Owner, field = 'password'): Promise<Owner> {
   const owner = await lockOwner(trx, known.id)
-  if (!owner) throw accountDeleted()
+  if (!owner) throw sessionEnded()
   if (owner.password_hash !== known.password_hash) throw wrongPassword(field)
   return owner
 }
 
-/** More mail than this is sent to no address within the hour, whoever asks: it is for its owner. */
-const MAILS_AN_HOUR = 3
+const wrongPassword = (field: string) =>
+  invalid('body', { [field]: ['This is not your password.'] })
 
-/** Whether this address may be sent another of these letters, which anybody can ask for. */
-export async function mayMail(trx: Database, address: string, now: Date): Promise<boolean> {
-  const since = new Date(now.getTime() - 60 * 60 * 1000)
-  const [sent] = await trx('mails')
-    .whereRaw('lower(recipient) = lower(?)', [address])
-    .andWhere('created_at', '>', since)
-    .whereIn('letter', ['confirm_email', 'reset_password'])
-    .count<{ count: string }[]>()
-  return Number(sent!.count) < MAILS_AN_HOUR
-}
-
-export function tooMuchMail(): Problem {
-  return new Problem(
-    'too_many_requests',
-    'This address has been sent several mails within the hour: look there, or try again later.',
-    { headers: { 'Retry-After': '3600' } },
-  )
-}
-
-const wrongPassword = (field: string) => invalid({ [field]: ['This is not your password.'] })
-
-const there = (db: Database) => db('users').where({ is_active: true, deleted_at: null })
+const there = (db: Database) => db('users').where({ is_active: true })

@@ -1,11 +1,11 @@
 import { v7 as uuidv7 } from 'uuid'
-import { Problem } from '../../protocol/index.ts'
+import { invalid, Problem } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
-import { addJob } from '../jobs/queue.ts'
+import { addJob, SOON } from '../jobs/queue.ts'
 import { post } from '../mail/outbox.ts'
-import { invalid } from './accounts.ts'
 import type { Links } from './links.ts'
-import { lockOwner, lockOwnerBy, mayMail, type Owner, ownerBy } from './owners.ts'
+import { mayMail, mayTell } from './mail-allowance.ts'
+import { lockOwner, lockOwnerBy, type Owner, ownerBy } from './owners.ts'
 import { type Passwords, weakness } from './passwords.ts'
 import type { Sessions } from './sessions.ts'
 
@@ -47,7 +47,7 @@ export function createPasswordChanges({ db, passwords, sessions, links, now }: D
      * find out, so that neither the answer nor its time tells.
      */
     async forgot(email: string): Promise<void> {
-      await addJob(db, SEND_RESET_LINK, { id: uuidv7(), email })
+      await addJob(db, SEND_RESET_LINK, { id: uuidv7(), email }, { priority: SOON })
     },
 
     /**
@@ -77,15 +77,17 @@ export function createPasswordChanges({ db, passwords, sessions, links, now }: D
   /** @returns the sessions that it ended, to be announced */
   async function replace(
     trx: Database,
-    { id: user, email }: Owner,
+    owner: Owner,
     changes: { password_hash: string; email_verified_at?: Date },
     except?: string,
   ): Promise<string[]> {
+    const { id: user, email } = owner
     await trx('users').where({ id: user }).update(changes)
     const ended = await sessions.endAll(trx, user, except)
     await links.end(trx, user, 'reset_password')
     // Whoever knew the former password may have begun to move the account to an address of theirs.
     await links.end(trx, user, 'confirm_email', { except: email })
+    if (!(await mayTell(trx, { ...owner, ...changes }, now()))) return ended
     const cause = `password_changed ${uuidv7()}`
     await post(trx, [{ cause, user, to: email, letter: 'password_changed' }], now())
     return ended
@@ -115,5 +117,5 @@ export function resetLinkSender({ db, links, now }: Pick<Dependencies, 'db' | 'l
 
 function refuseWeak(password: string, owner: Owner, field: string): void {
   const weak = weakness(password, owner)
-  if (weak) throw invalid({ [field]: [weak] })
+  if (weak) throw invalid('body', { [field]: [weak] })
 }

@@ -6,9 +6,9 @@ import {
   type AccessClaims,
   accountDeleted,
   REFRESH_SECONDS,
+  sessionEnded,
   TokenExpired,
   type Tokens,
-  tokenNotValid,
 } from './tokens.ts'
 
 /** How long another node may go on believing in a session that has ended. */
@@ -26,7 +26,7 @@ const IS_LIVE = {
   text: `
     select u.role, s.last_seen_at < $3 from sessions s join users u on u.id = s.user_id
     where s.id = $1 and s.revoked_at is null and s.expires_at > $2
-      and u.is_active and u.deleted_at is null`,
+      and u.is_active`,
 }
 
 const ARE_LIVE = {
@@ -34,12 +34,12 @@ const ARE_LIVE = {
   text: `
     select s.id from sessions s join users u on u.id = s.user_id
     where s.id = any ($1::uuid[]) and s.revoked_at is null and s.expires_at > $2
-      and u.is_active and u.deleted_at is null`,
+      and u.is_active`,
 }
 
-const IS_THERE = {
-  name: 'user_is_there',
-  text: 'select 1 from users where id = $1 and deleted_at is null',
+const IS_DELETED = {
+  name: 'account_is_deleted',
+  text: 'select 1 from deleted_accounts where user_id = $1',
 }
 
 /** Somebody who is signed in. */
@@ -101,7 +101,7 @@ export function createSessions(
      * Whose access token this is.
      *
      * @throws Problem `token_not_valid`: forged, expired, or its session has ended;
-     *   `account_deleted`: there is nothing left to sign in to
+     *   `account_deleted`: its owner has deleted the account
      */
     async authenticate(token: string): Promise<Caller> {
       let known = claims.get(token)
@@ -209,7 +209,7 @@ export function createSessions(
     /** Ends the session of this refresh token; ending it again is no fault. */
     async close(refresh: string): Promise<void> {
       const { session, user } = await checked(tokens.checkRefresh(refresh))
-      if (await isGone(user)) throw accountDeleted()
+      if (await isDeleted(user)) throw accountDeleted()
       await end(session)
     },
   }
@@ -227,9 +227,7 @@ export function createSessions(
       .where({ id: session, revoked_at: null })
       .andWhere('expires_at', '>', now())
       .whereExists(
-        db('users')
-          .select(db.raw('1'))
-          .whereRaw('users.id = sessions.user_id and is_active and deleted_at is null'),
+        db('users').select(db.raw('1')).whereRaw('users.id = sessions.user_id and is_active'),
       )
   }
 
@@ -289,23 +287,26 @@ export function createSessions(
     return row?.[0]
   }
 
-  /** A token that is refused may be of somebody who is gone, which is more than that. */
+  /** A token that is refused may be of a deleted account, which is more than that. */
   async function checked<T>(check: Promise<T>): Promise<T> {
     try {
       return await check
     } catch (error) {
-      if (error instanceof TokenExpired && (await isGone(error.user))) throw accountDeleted()
+      if (error instanceof TokenExpired && (await isDeleted(error.user))) throw accountDeleted()
       throw error
     }
   }
 
   async function hasEnded(user: string): Promise<Problem> {
-    if (await isGone(user)) return accountDeleted()
-    return tokenNotValid('The session has ended; sign in again.')
+    return (await isDeleted(user)) ? accountDeleted() : sessionEnded()
   }
 
-  async function isGone(user: string): Promise<boolean> {
-    return (await run(db, IS_THERE, [user])).length === 0
+  /**
+   * Devices wipe at this, what they have not sent included. So it takes a deed of the owner's: that
+   * this database does not know somebody may be an operator's slip.
+   */
+  async function isDeleted(user: string): Promise<boolean> {
+    return (await run(db, IS_DELETED, [user])).length > 0
   }
 }
 
@@ -316,7 +317,7 @@ export const NO_SUCH_ACCOUNT = 'No active account has this name and password.'
 const OPEN = `
   insert into sessions (id, user_id, user_agent, created_at, last_seen_at, expires_at)
   select :id, u.id, :user_agent, :moment, :moment, :expires_at from users u
-  where u.id = :user and u.is_active and u.deleted_at is null
+  where u.id = :user and u.is_active
     and u.password_hash = coalesce(:password_hash, u.password_hash)
   for share of u`
 

@@ -131,6 +131,9 @@ export function tokenNotValid(detail: string): Problem {
   return new Problem('token_not_valid', detail, { headers: INVALID_TOKEN })
 }
 
+/** Said of an account that is not to be had, too: whether it was deleted is told by `Sessions`. */
+export const sessionEnded = () => tokenNotValid('The session has ended; sign in again.')
+
 /** What tells a device that there is nothing more to come back to. */
 export function accountDeleted(): Problem {
   return new Problem(

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Logger, runMigrations } from 'graphile-worker'
 import { migrationSource } from '../../migrations/index.ts'
 import { readConfig, withoutBlanks } from '../config.ts'
@@ -9,18 +10,42 @@ import { openDatabase } from './open.ts'
 /** Any number will do, as long as every release uses the same. */
 const MIGRATION_LOCK = 7_265_001
 
+/** Whoever asks for a table waits behind a migration that waits for it, so that one gives way again. */
+const LOCK_MS = 2_000
+const ATTEMPTS = 60
+const LOCK_NOT_AVAILABLE = '55P03'
+
 /**
- * Brings the schema up to date; any number of nodes may try at once. knex has a lock row of its own,
- * but two nodes that meet on a fresh database fail over creating it, and a migrator that is killed
- * leaves it set. A lock of the transaction does neither.
+ * Brings the schema up to date, one migration after the other, each in a transaction of its own: nodes
+ * that serve meanwhile are held up by one of them at most. Any number of nodes may try at once. knex
+ * has a lock row of its own, but two nodes that meet on a fresh database fail over creating it, and a
+ * migrator that is killed leaves it set. A lock of the transaction does neither.
  *
  * @returns the names of the migrations that were run
+ * @throws when one fails: those before it stay, and the next attempt goes on with it
  */
 export async function migrate(db: Database): Promise<string[]> {
+  const done: string[] = []
+  for (let attempt = 1; ; ) {
+    try {
+      const names = await migrateOne(db, done.length === 0)
+      if (names.length === 0) return done
+      done.push(...names)
+      attempt = 1
+    } catch (error) {
+      const isInTheWay = (error as { code?: string }).code === LOCK_NOT_AVAILABLE
+      if (!isInTheWay || attempt++ === ATTEMPTS) throw error
+      await sleep(LOCK_MS * Math.random())
+    }
+  }
+}
+
+function migrateOne(db: Database, isFirst: boolean): Promise<string[]> {
   return db.transaction(async (trx) => {
     await trx.raw('select pg_advisory_xact_lock(?)', [MIGRATION_LOCK])
-    await migrateJobs(db)
-    const [, names] = await trx.migrate.latest({ migrationSource })
+    if (isFirst) await migrateJobs(db)
+    await trx.raw(`set local lock_timeout = ${LOCK_MS}`)
+    const [, names] = await trx.migrate.up({ migrationSource })
     return names as string[]
   })
 }

@@ -1,10 +1,12 @@
 import type { ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { setImmediate as othersHadATurn } from 'node:timers/promises'
 import * as z from 'zod'
 import {
   type Account,
   type Category,
+  Problem,
   type Profile,
   accounts as protocol,
   type Resource,
@@ -19,28 +21,45 @@ import { EXAMPLE_ACCOUNT } from './accounts.ts'
 import { csvRecord } from './csv.ts'
 import { exampleDocument } from './examples.ts'
 import { CALENDAR_BEGIN, CALENDAR_END, toDo } from './icalendar.ts'
+import type { OpenAnswers } from './open-answers.ts'
 import { type Answer, type Call, type Operation, operation } from './operation.ts'
 
 interface Dependencies {
   accounts: Pick<Accounts, 'read'>
   exports: Exports
+  answers: Pick<OpenAnswers, 'add'>
   store: Pick<Store, 'find' | 'read'>
   log: Pick<Log, 'warn'>
 }
 
 const KINDS = Object.values<Resource>(resources)
 
+/** How many people may be taking theirs along at a time, on this node. */
+const MAX_PEOPLE = 20
+const RETRY_SECONDS = 30
+/** A reader who takes nothing for so long is not waited for. */
+const STALLED_MS = 60_000
+/** In letters. */
+const PIECE = 64 * 1024
+
 /** Everything that a person has, to be taken along. Written while it is read, so it may be much. */
 export function accountExportOperations(dependencies: Dependencies): Operation[] {
   const { accounts, store } = dependencies
-  const common = { tag: 'account', method: 'get', access: 'bearer', problems: [] } as const
+  const common = {
+    tag: 'account',
+    method: 'get',
+    access: 'bearer',
+    problems: ['too_many_requests'],
+  } as const
+  const open = new Map<ServerResponse, string>()
   return [
     operation({
       ...common,
       id: 'export_account',
       path: '/api/account/export/',
       summary: 'Take everything along, as JSON',
-      description: 'The trash is in it, marked `deleted`.',
+      description:
+        'The trash is in it, marked `deleted`. Like all exports it is cut off when the session ends or the token runs out, and has no end then.',
       answers: {
         200: {
           description: 'The account, and all documents of every kind.',
@@ -60,7 +79,7 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
       path: '/api/account/export/tasks.csv',
       summary: 'Take the tasks along, as CSV',
       description:
-        'As RFC 4180 has it, in UTF-8, with the names of the columns in the first line. The trash is in it, marked `deleted`. A text that a spreadsheet would take for a formula (it begins with `=`, `+`, `-`, `@`, a tab or a carriage return) has an apostrophe before it.',
+        'As RFC 4180 has it, in UTF-8, with the names of the columns in the first line. The trash is in it, marked `deleted`. What a spreadsheet would take for a formula has an apostrophe before it: a `=`, `+`, `-` or `@`, full-width or not, at the beginning of a text or behind a semicolon, a tab or a line break (and spaces) in it; and a tab or carriage return at the beginning.',
       answers: {
         200: {
           description: 'The tasks.',
@@ -97,12 +116,11 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
     }),
   ]
 
-  function file(
-    { user, request }: Call,
-    name: string,
-    type: string,
-    text: AsyncIterable<string>,
-  ): Answer {
+  /** @throws Problem `too_many_requests` */
+  function file(call: Call, name: string, type: string, text: AsyncIterable<string>): Answer {
+    const { user, request } = call
+    const people = new Set(open.values())
+    if (people.size >= MAX_PEOPLE && !people.has(user)) throw tooMany()
     return {
       status: 200,
       headers: {
@@ -112,16 +130,25 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
       },
       stream(response) {
         if (request.method === 'HEAD') response.end()
-        else void write(user, response, text)
+        else if (!response.destroyed) void write(call, response, text)
       },
     }
   }
 
-  /** As fast as it is read on the other side, and no longer than somebody is there. */
-  async function write(user: string, response: ServerResponse, text: AsyncIterable<string>) {
+  /** As fast as it is read on the other side, and no longer than somebody is there who may. */
+  async function write(call: Call, response: ServerResponse, text: AsyncIterable<string>) {
+    const { user } = call
+    open.set(response, user)
+    const settle = dependencies.answers.add(call, () => response.destroy())
+    response.once('close', () => {
+      open.delete(response)
+      settle()
+    })
     try {
       await dependencies.exports.takeTurn(user, async () => {
-        if (!response.destroyed) await pipeline(Readable.from(text), response)
+        if (response.destroyed) return
+        response.setTimeout(STALLED_MS, () => response.destroy())
+        await pipeline(Readable.from(inPieces(text)), response)
       })
     } catch (error) {
       // The status is out: whoever reads sees that it was cut off by its having no end.
@@ -137,8 +164,10 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
       yield `,"${resource.name}":${resource.singleton ? '' : '['}`
       let separator = ''
       for await (const page of dependencies.exports.pages(user, resource)) {
-        yield separator + page.map((document) => jsonOf(resource, document)).join(',')
-        separator = ','
+        for (const document of page) {
+          yield separator + jsonOf(resource, document)
+          separator = ','
+        }
       }
       // An account that is being erased may have lost even what everybody has.
       if (resource.singleton) yield separator ? '' : 'null'
@@ -150,18 +179,15 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
   async function* inCsv(user: string): AsyncGenerator<string> {
     yield csvRecord(COLUMNS)
     for await (const page of tasksOf(user))
-      yield page
-        .map(({ task, category, deleted }) => csvRecord(cellsOf(task, category, deleted)))
-        .join('')
+      for (const { task, category, deleted } of page)
+        yield csvRecord(cellsOf(task, category, deleted))
   }
 
   async function* inCalendar(user: string, timezone: string): AsyncGenerator<string> {
     yield CALENDAR_BEGIN
     for await (const page of tasksOf(user))
-      yield page
-        .filter(({ deleted }) => !deleted)
-        .map(({ task, category }) => toDo(task, category, timezone))
-        .join('')
+      for (const { task, category, deleted } of page)
+        if (!deleted) yield toDo(task, category, timezone)
     yield CALENDAR_END
   }
 
@@ -176,6 +202,25 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
       })
     }
   }
+}
+
+/** Pieces of a text that are worth a write each. Between them others have their turn. */
+async function* inPieces(text: AsyncIterable<string>): AsyncGenerator<string> {
+  let piece = ''
+  for await (const part of text) {
+    piece += part
+    if (piece.length < PIECE) continue
+    yield piece
+    piece = ''
+    await othersHadATurn()
+  }
+  yield piece
+}
+
+function tooMany(): Problem {
+  return new Problem('too_many_requests', 'Many people take theirs along just now; try again.', {
+    headers: { 'Retry-After': String(RETRY_SECONDS) },
+  })
 }
 
 function ofKinds<T>(partOf: (resource: Resource) => T): Record<string, T> {

@@ -141,7 +141,7 @@ export function accountLifeOperations({
       path: '/api/account/reset-password/',
       summary: 'Set another password by the link that was mailed',
       description:
-        'All sessions end. It signs nobody in: that takes the new password. A token works once, for half an hour.',
+        'All sessions end. It signs nobody in: that takes the new password. A token works once, for an hour.',
       body: {
         name: 'ResetPassword',
         schema: protocol.resetPasswordRequest,

@@ -1,6 +1,6 @@
-import * as z from 'zod'
 import { id, Problem, accounts as protocol } from '../../protocol/index.ts'
 import type { Sessions } from '../accounts/sessions.ts'
+import { boolean } from './list-parameters.ts'
 import { type Operation, operation } from './operation.ts'
 
 const SESSION_ID = id()
@@ -68,14 +68,14 @@ export function accountSessionOperations(sessions: Sessions): Operation[] {
         {
           name: 'current',
           description: 'Whether to sign this one out, too.',
-          schema: z.enum(['true', 'false'], 'Write true or false.'),
+          schema: boolean(),
           json: { type: 'boolean' },
         },
       ],
       answers: { 204: { description: 'Signed out.' } },
       problems: [],
       async handle({ user, session, query }) {
-        await sessions.signOut(user, query.current === 'true' ? undefined : session)
+        await sessions.signOut(user, query.current ? undefined : session)
         return { status: 204 }
       },
     }),

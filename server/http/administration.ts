@@ -216,7 +216,7 @@ export function administrationOperations({
   ) {
     const { page, page_size, ...filter } = query
     const numbered = readNumberedPage({ page, page_size })
-    const { count, results } = await list(filter as F, numbered.limit, numbered.offset)
+    const { count, results } = await list(filter as F, numbered.size, numbered.offset)
     const links = pageLinks(publicUrl, request, { ...numbered, count })
     return { status: 200, body: { count, ...links, results } }
   }

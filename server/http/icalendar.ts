@@ -50,15 +50,15 @@ function due(date: string, time: string | null, timezone: string): string {
 }
 
 /**
- * The moment at which the clocks of a timezone show a time. One that comes twice is the first; one
- * that is skipped counts as if the clock had not been changed yet (RFC 5545 3.3.5).
+ * The moment at which the clocks of a timezone show a time, as reminders have it (the view
+ * `reminder_moments`): one that comes twice is the second, one that is skipped is as the clock before
+ * would have it, and a timezone that is not known here is UTC.
  */
 export function momentOf(date: string, time: string, timezone: string): Date {
   const shown = Date.parse(`${date}T${time}:00Z`)
   const [before, after] = [shown - DAY_MS, shown + DAY_MS].map((at) => offsetAt(at, timezone))
   const [first, second] = [shown - before!, shown - after!]
-  const isSecond = offsetAt(first, timezone) !== before && offsetAt(second, timezone) === after
-  return new Date(isSecond ? second : first)
+  return new Date(offsetAt(second, timezone) === after ? second : first)
 }
 
 const DAY_MS = 24 * 60 * 60 * 1000
@@ -79,7 +79,15 @@ let clockZone: string | undefined
 /** Making one takes longer than using it for a page of tasks. */
 function clockOf(timezone: string): Intl.DateTimeFormat {
   if (!clock || clockZone !== timezone) {
-    clock = new Intl.DateTimeFormat('en-u-ca-iso8601-nu-latn-hc-h23', {
+    clock = newClock(timezone)
+    clockZone = timezone
+  }
+  return clock
+}
+
+function newClock(timezone: string): Intl.DateTimeFormat {
+  try {
+    return new Intl.DateTimeFormat('en-u-ca-iso8601-nu-latn-hc-h23', {
       timeZone: timezone,
       year: 'numeric',
       month: 'numeric',
@@ -88,9 +96,11 @@ function clockOf(timezone: string): Intl.DateTimeFormat {
       minute: 'numeric',
       second: 'numeric',
     })
-    clockZone = timezone
+  } catch (error) {
+    // Devices may know timezones that this Node.js does not.
+    if (!(error instanceof RangeError) || timezone === 'UTC') throw error
+    return newClock('UTC')
   }
-  return clock
 }
 
 /** 20261122T083000Z */
@@ -107,19 +117,17 @@ const MAX_OCTETS = 75
 
 /** Lines longer than 75 octets go on in the next, behind a space; no character is cut in two. */
 function folded(line: string): string {
-  if (Buffer.byteLength(line) <= MAX_OCTETS) return line
+  const bytes = Buffer.from(line)
+  if (bytes.length <= MAX_OCTETS) return line
   const lines: string[] = []
-  let current = ''
-  let octets = 0
-  for (const character of line) {
-    const size = Buffer.byteLength(character)
-    if (octets + size > MAX_OCTETS) {
-      lines.push(current)
-      current = ' '
-      octets = 1
-    }
-    current += character
-    octets += size
+  for (let from = 0, room = MAX_OCTETS; from < bytes.length; room = MAX_OCTETS - 1) {
+    let to = from + room
+    while (isContinuation(bytes[to])) to--
+    lines.push(bytes.toString('utf8', from, to))
+    from = to
   }
-  return [...lines, current].join('\r\n')
+  return lines.join('\r\n ')
 }
+
+/** Whether it is a byte of UTF-8 that is not the first of its character. */
+const isContinuation = (byte = 0) => byte >> 6 === 0b10

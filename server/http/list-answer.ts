@@ -2,7 +2,7 @@ import type { Request } from 'express'
 import { MAX, NIL } from 'uuid'
 import { type Document, Problem, type Resource } from '../../protocol/index.ts'
 import type { Bookmark, Lists } from '../store/lists.ts'
-import { type ListRequest, writeCursor } from './list-parameters.ts'
+import { type ListRequest, type NumberedPage, writeCursor } from './list-parameters.ts'
 import type { Answer, Call } from './operation.ts'
 
 interface ListCall {
@@ -16,16 +16,15 @@ interface ListCall {
 /** A page of a list, with links that keep all the other parameters. */
 export function answerList(list: ListCall): Promise<Answer> {
   const { at } = list.request
-  return 'page' in at ? numberedPage(list, at.page) : pageAtCursor(list, at.bookmark)
+  return 'page' in at ? numberedPage(list, at) : pageAtCursor(list, at.bookmark)
 }
 
 async function numberedPage(
   { resource, lists, publicUrl, call, request }: ListCall,
-  page: number,
+  at: NumberedPage,
 ): Promise<Answer> {
-  const { size } = request
-  const { count, results } = await lists.page(call.user, resource, request, size, (page - 1) * size)
-  const around = pageLinks(publicUrl, call.request, { page, size, count })
+  const { count, results } = await lists.page(call.user, resource, request, at.size, at.offset)
+  const around = pageLinks(publicUrl, call.request, { ...at, count })
   // The documents are JSON text already, from Postgres.
   const body = `${JSON.stringify({ count, ...around }).slice(0, -1)},"results":${results}}`
   return { status: 200, body }
@@ -35,7 +34,7 @@ async function numberedPage(
 export function pageLinks(
   publicUrl: string | undefined,
   request: Request,
-  { page, size, count }: { page: number; size: number; count: number },
+  { page, size, count }: NumberedPage & { count: number },
 ): { next: string | null; previous: string | null } {
   const pages = Math.max(1, Math.ceil(count / size))
   if (page > pages)

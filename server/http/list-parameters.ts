@@ -1,8 +1,7 @@
 import * as z from 'zod'
-import { type Field, fieldOf, type Kind, type Resource } from '../../protocol/index.ts'
+import { type Field, fieldOf, invalid, type Kind, type Resource } from '../../protocol/index.ts'
 import type { Bookmark, Filter, Listing, Operator, OrderKey } from '../store/lists.ts'
 import type { Parameter } from './operation.ts'
-import { invalid } from './problems.ts'
 
 /** What the URL of a list may say, and what it means. */
 export interface ListParameters {
@@ -13,7 +12,14 @@ export interface ListParameters {
 export interface ListRequest extends Listing {
   readonly size: number
   /** A numbered page, or paging by cursor: from a bookmark or, with none, from the start. */
-  readonly at: { readonly page: number } | { readonly bookmark: Bookmark | undefined }
+  readonly at: NumberedPage | { readonly bookmark: Bookmark | undefined }
+}
+
+export interface NumberedPage {
+  readonly page: number
+  readonly size: number
+  /** How many come before it. */
+  readonly offset: number
 }
 
 const MAX_PAGE_SIZE = 200
@@ -62,9 +68,10 @@ export function listParameters(resource: Resource): ListParameters {
     ],
     read(query) {
       const order = (query.ordering as OrderKey[] | undefined) ?? readOrder(resource.ordering)
+      const page = readNumberedPage(query)
       const at =
         query.cursor === undefined
-          ? { page: (query.page as number | undefined) ?? 1 }
+          ? page
           : { bookmark: readCursor(resource, order, query.cursor as string) }
       if (query.cursor !== undefined && query.page !== undefined)
         throw invalid('query', { page: ['Give either page or cursor, not both.'] })
@@ -76,7 +83,7 @@ export function listParameters(resource: Resource): ListParameters {
         words: (query.search as string[] | undefined) ?? [],
         order,
         deleted: (query.deleted as boolean | undefined) ?? false,
-        size: (query.page_size as number | undefined) ?? DEFAULT_PAGE_SIZE,
+        size: page.size,
         at,
       }
     },
@@ -100,10 +107,10 @@ const pageSize: Parameter = {
 /** Of lists that have numbered pages alone. */
 export const numberedPages: readonly Parameter[] = [page, pageSize]
 
-export function readNumberedPage(query: Readonly<Record<string, unknown>>) {
+export function readNumberedPage(query: Readonly<Record<string, unknown>>): NumberedPage {
   const page = (query.page as number | undefined) ?? 1
   const size = (query.page_size as number | undefined) ?? DEFAULT_PAGE_SIZE
-  return { page, size, limit: size, offset: (page - 1) * size }
+  return { page, size, offset: (page - 1) * size }
 }
 
 const cursor: Parameter = {

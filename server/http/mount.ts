@@ -1,13 +1,13 @@
 import { isUtf8 } from 'node:buffer'
 import express, { type Express, type Request, type Response } from 'express'
-import { type FieldErrors, Problem } from '../../protocol/index.ts'
+import { type FieldErrors, invalid, Problem } from '../../protocol/index.ts'
 import { may } from '../accounts/permissions.ts'
 import type { Caller, Sessions } from '../accounts/sessions.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { AttemptLimit } from './attempt-limit.ts'
 import type { Call, Method, Operation, Parameter } from './operation.ts'
-import { invalid, parse, shortened } from './problems.ts'
+import { parse, shortened } from './problems.ts'
 import { send } from './send.ts'
 
 export interface MountDependencies {
@@ -55,7 +55,8 @@ function handlerOf(
       res.setHeader('Cache-Control', 'private, no-cache')
       caller = permitted(await sessions.authenticate(bearerToken(req)), res)
     }
-    if (operation.access === 'limited') await limit(operation.id, req.ip)
+    // Accounts cost nothing: who has many is still one address.
+    if (operation.access === 'limited' || operation.limit) await limit(operation.id, req.ip)
     if (operation.limit === 'account') await limit('account', caller.user)
     res.locals.user = caller.user || undefined
     const call: Call<unknown> = {

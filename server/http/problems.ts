@@ -1,6 +1,6 @@
 import type { ErrorRequestHandler, RequestHandler } from 'express'
 import type * as z from 'zod'
-import { type FieldErrors, Problem } from '../../protocol/index.ts'
+import { type FieldErrors, invalid, Problem } from '../../protocol/index.ts'
 import type { Log } from '../log.ts'
 import { UnknownUser } from '../sync/store.ts'
 import { send } from './send.ts'
@@ -11,13 +11,6 @@ export function parse<S extends z.ZodType>(schema: S, input: unknown, what: stri
   if (result.success) return result.data
   const errors = fieldErrors(result.error, knownKeys(schema))
   throw invalid(what, errors)
-}
-
-export function invalid(what: string, errors: FieldErrors): Problem {
-  const names = Object.keys(errors).filter((name) => name !== '')
-  const detail =
-    names.length === 0 ? errors['']!.join(' ') : `The ${what} has faults in: ${names.join(', ')}.`
-  return new Problem('invalid', detail, { errors })
 }
 
 /** Of a body made of nothing but unknown names, these are enough to see. */
@@ -78,8 +71,11 @@ export const answerProblems =
 /** What is not meant for the caller stays inside: an unknown error says nothing but its status. */
 export function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error
+  // Whether it was deleted is told to whoever renews: this alone makes no device wipe.
   if (error instanceof UnknownUser)
-    return new Problem('account_deleted', 'The account is not there any more.')
+    return new Problem('token_not_valid', 'The account is not here; sign in again.', {
+      headers: { 'WWW-Authenticate': 'Bearer error="invalid_token"' },
+    })
   const { status, type, code } = (error ?? {}) as { status?: number; type?: string; code?: string }
   if (type !== undefined && BODY_FAULTS[type]) return BODY_FAULTS[type]()
   if (status === 412) return new Problem('precondition_failed')

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Frame, Resource } from '../../protocol/index.ts'
 import type { Followers } from '../realtime/followers.ts'
+import type { OpenAnswers } from './open-answers.ts'
 import type { Answer, Call } from './operation.ts'
 
 const HEARTBEAT_MS = 20_000
@@ -10,8 +11,8 @@ const HEARTBEAT_MS = 20_000
  * after it. A client takes that as its own, so where the order would be in doubt the stream is ended
  * instead: the client opens another, and pulls.
  */
-export function createPullStreams(followers: Followers, now: () => Date) {
-  const open = new Map<ServerResponse, { session: string; end(): void }>()
+export function createPullStreams(followers: Followers, answers: OpenAnswers, now: () => Date) {
+  const open = new Set<() => void>()
 
   return {
     async serve(
@@ -27,8 +28,8 @@ export function createPullStreams(followers: Followers, now: () => Date) {
         if (response.destroyed) return leave() // gone while it joined
         const isExpired = () => now().getTime() >= expires * 1000
         const heartbeat = setInterval(() => response.write(': still here\n\n'), HEARTBEAT_MS)
-        const expiry = setTimeout(end, expires * 1000 - now().getTime())
-        open.set(response, { session, end })
+        const settle = answers.add({ session, expires }, end)
+        open.add(end)
         response.once('close', stop)
         write = (frame) => {
           // What a reader has not taken by now it will pull: it waits in memory no longer.
@@ -44,21 +45,18 @@ export function createPullStreams(followers: Followers, now: () => Date) {
 
         /** A reader may be slow to take the end: nothing is written after it. */
         function stop() {
-          open.delete(response)
+          open.delete(end)
           clearInterval(heartbeat)
-          clearTimeout(expiry)
+          settle()
           leave()
         }
       }
     },
 
-    /** Ends the streams of a session, or all; their clients open others, or are refused. */
-    end(session?: string): void {
-      for (const stream of open.values())
-        if (session === undefined || stream.session === session) stream.end()
+    /** Ends all; their clients open others, elsewhere. */
+    end(): void {
+      for (const end of open) end()
     },
-
-    sessions: () => new Set([...open.values()].map(({ session }) => session)),
   }
 }
 

@@ -23,7 +23,8 @@ const HOST = /^[\w.-]+(:\d+)?$|^\[[\da-f:.]+\](:\d+)?$/i
 
 /**
  * Begins every request: its id, the headers of every response, and the line in the log when it is
- * over, and what is counted then. The log has the path without its query, because searches are made of people's own words.
+ * over, and what is counted then. The log has the path without its query, because searches are made
+ * of people's own words.
  */
 export function beginRequests(
   headers: ReadonlyMap<string, string>,

@@ -5,7 +5,12 @@ interface JobOptions {
   key?: string
   /** Not before this; now unless given. */
   runAt?: Date
+  /** Of those that wait, the lowest number is done first. 0 unless given. */
+  priority?: number
 }
+
+/** Of what somebody waits for, while the rest would come unasked. */
+export const SOON = -1
 
 /**
  * Leaves a job to a worker, as part of the caller's transaction: there is no job without what caused
@@ -15,12 +20,12 @@ export async function addJob(
   trx: Database,
   name: string,
   payload: object,
-  { key, runAt }: JobOptions = {},
+  { key, runAt, priority = 0 }: JobOptions = {},
 ): Promise<void> {
   await trx.raw(
     `select graphile_worker.add_job(
-       ?, payload := ?::json, run_at := ?::timestamptz, max_attempts := ?, job_key := ?)`,
-    [name, JSON.stringify(payload), runAt ?? null, MAX_ATTEMPTS, key ?? null],
+       ?, payload := ?::json, run_at := ?::timestamptz, max_attempts := ?, job_key := ?, priority := ?)`,
+    [name, JSON.stringify(payload), runAt ?? null, MAX_ATTEMPTS, key ?? null, priority],
   )
 }
 

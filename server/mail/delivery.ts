@@ -75,10 +75,7 @@ export function mailDelivery({ db, mailer, readings, log, now }: Dependencies) {
   }
 }
 
-export const KEPT_DAYS = 30
+const KEPT_DAYS = 30
 
-/** Forgets what was sent long ago. A cause is known for as long as that. */
-export async function forgetSettledMail(db: Database, now: Date): Promise<void> {
-  const before = new Date(now.getTime() - KEPT_DAYS * 24 * 60 * 60 * 1000)
-  await db('mails').where('settled_at', '<', before).delete()
-}
+/** Mail that was written before this is forgotten, and its cause with it. */
+export const keptSince = (now: Date) => new Date(now.getTime() - KEPT_DAYS * 24 * 60 * 60 * 1000)

@@ -22,7 +22,7 @@ export class MailRefused extends Error {
   override name = 'MailRefused'
 }
 
-/** Over SMTP where the configuration names a server; printed in development; refused in production. */
+/** Over SMTP where the configuration names a server; printed in development; waiting in production. */
 export function createMailer(
   config: Pick<Config, 'SMTP_URL' | 'MAIL_FROM' | 'SMTP_CONNECTIONS' | 'isProduction'>,
   print: (text: string) => void = (text) => void process.stdout.write(text),
@@ -30,7 +30,7 @@ export function createMailer(
   if (config.SMTP_URL) return smtpMailer(config)
   return {
     async send({ to, subject, text }) {
-      if (config.isProduction) throw new MailRefused('SMTP_URL is not set')
+      if (config.isProduction) throw new Error('SMTP_URL is not set')
       print(`\n--- mail to ${to}: ${subject}\n${text}---\n\n`)
     },
     close() {},
@@ -78,11 +78,24 @@ function smtpMailer({
   }
 }
 
+/** What is wrong for good: the mailbox (5.1), its state (5.2), or the form of the message (5.6). */
+const FOR_GOOD = /^5\d\d[ -]5\.[126]\.\d+/
+const WITHOUT_ENHANCED_CODE = [550, 551, 553]
+
 /**
- * 5xx to the recipient or the message is for good (RFC 5321 4.2.1). To anything before, such as the
- * sender, it is about us: a quota that is full or a wrong MAIL_FROM, which may pass or be mended.
+ * Whether trying again is in vain. By the enhanced code (RFC 3463) where there is one: what is about
+ * us, such as a quota that is full (5.4, 5.7), or the sender, may pass or be mended, so it is waited
+ * for.
  */
 function isRefusal(error: unknown): boolean {
-  const { command, responseCode = 0 } = error as { command?: string; responseCode?: number }
-  return (command === 'RCPT TO' || command === 'DATA') && responseCode >= 500
+  const { command, response = '', responseCode = 0 } = error as SmtpError
+  if (command !== 'RCPT TO' && command !== 'DATA') return false
+  if (/^5\d\d[ -]5\.\d+\.\d+/.test(response)) return FOR_GOOD.test(response)
+  return command === 'RCPT TO' && WITHOUT_ENHANCED_CODE.includes(responseCode)
+}
+
+interface SmtpError {
+  command?: string
+  response?: string
+  responseCode?: number
 }

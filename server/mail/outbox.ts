@@ -1,6 +1,6 @@
 import { v7 as uuidv7 } from 'uuid'
 import type { Database } from '../database/connect.ts'
-import { MAX_ATTEMPTS } from '../jobs/queue.ts'
+import { MAX_ATTEMPTS, SOON } from '../jobs/queue.ts'
 import type { LetterName } from './letters/letter.ts'
 
 export const SEND_MAIL = 'send_mail'
@@ -18,12 +18,11 @@ export interface Mail {
 
 /**
  * Leaves mails to the worker, as part of the caller's transaction: what caused them and they stand or
- * fall together. Language and timezone are those of the person's profile now.
- *
- * @returns how many are new
+ * fall together. Language and timezone are those of the person's profile now. Letters about accounts
+ * go before reminders and digests, of which there may be many.
  */
-export async function post(trx: Database, mails: readonly Mail[], now: Date): Promise<number> {
-  const { rowCount } = await trx.raw(POST, [
+export async function post(trx: Database, mails: readonly Mail[], now: Date): Promise<void> {
+  await trx.raw(POST, [
     now,
     JSON.stringify(
       mails.map(({ user, to, data = {}, ...mail }) => ({
@@ -36,8 +35,8 @@ export async function post(trx: Database, mails: readonly Mail[], now: Date): Pr
     ),
     SEND_MAIL,
     MAX_ATTEMPTS,
+    SOON,
   ])
-  return rowCount
 }
 
 const POST = `
@@ -48,7 +47,8 @@ const POST = `
       as m (id uuid, cause text, user_id uuid, recipient text, letter text, data jsonb)
     join profiles p on p.user_id = m.user_id
     on conflict (cause) do nothing
-    returning id
+    returning id, letter
   )
-  select graphile_worker.add_job(?, payload := json_build_object('id', id), max_attempts := ?)
+  select graphile_worker.add_job(?, payload := json_build_object('id', id), max_attempts := ?,
+    priority := case when letter in ('reminder', 'digest') then 0 else ? end)
   from posted`

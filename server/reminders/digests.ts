@@ -1,7 +1,8 @@
 import type { Database } from '../database/connect.ts'
 import { addJob } from '../jobs/queue.ts'
 import { post } from '../mail/outbox.ts'
-import { BATCH, IS_REACHED } from './recipients.ts'
+import { IS_REACHED } from './recipients.ts'
+import { BATCH } from './reminders.ts'
 
 export const SEND_DIGESTS = 'send_digests'
 

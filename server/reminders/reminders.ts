@@ -1,10 +1,17 @@
 import type { Database } from '../database/connect.ts'
 import { addJob } from '../jobs/queue.ts'
-import { KEPT_DAYS } from '../mail/delivery.ts'
+import { keptSince } from '../mail/delivery.ts'
 import { post } from '../mail/outbox.ts'
-import { BATCH, IS_REACHED } from './recipients.ts'
+import { IS_REACHED } from './recipients.ts'
 
 export const SEND_REMINDERS = 'send_reminders'
+
+/** How many are dealt with in one transaction. */
+export const BATCH = 500
+
+/** How many one person is sent: mail servers let pass only so many, of everybody's together. */
+export const MAX_AN_HOUR = 60
+const HOUR_MS = 60 * 60 * 1000
 
 interface Due {
   user_id: string
@@ -16,32 +23,55 @@ interface Due {
 
 /**
  * Turns reminders whose time has come into mails, each once: it ceases to wait in the transaction
- * that posts its mail. Any number of workers may do so at a time.
+ * that posts its mail. Any number of workers may do so at a time. Everybody's first is taken before
+ * anybody's second, and what is too many for an hour waits for the next.
  */
 export function dueReminders(db: Database, now: () => Date) {
   return async (): Promise<void> => {
     await db.transaction(async (trx) => {
       const moment = now()
-      const { rows } = await trx.raw<{ rows: Due[] }>(TAKE_DUE, [moment, BATCH, oldest(moment)])
+      const { rows } = await trx.raw<{ rows: Due[] }>(TAKE_DUE, {
+        now: moment,
+        batch: BATCH,
+        hourly: MAX_AN_HOUR,
+        hour_ago: new Date(moment.getTime() - HOUR_MS),
+        // What is later than this may have been sent before: nobody knows any more.
+        kept_since: keptSince(moment),
+      })
       await post(trx, rows.flatMap(mailOf), moment)
-      if (rows.length === BATCH) await addJob(trx, SEND_REMINDERS, {}, { key: SEND_REMINDERS })
+      if (rows.length > 0) await addJob(trx, SEND_REMINDERS, {}, { key: SEND_REMINDERS })
     })
   }
 }
 
 const TAKE_DUE = `
-  with due as (
-    select user_id, task_id from reminders where due_at <= ?
-    order by due_at limit ? for update skip locked
+  with people as (
+    select waiting.user_id, case when ${IS_REACHED} then :hourly - (
+      select count(*) from mails m
+      where m.user_id = waiting.user_id and m.letter = 'reminder' and m.created_at > :hour_ago
+    ) else :batch end as room
+    from (select distinct user_id from reminders where due_at <= :now) waiting
+    left join users u on u.id = waiting.user_id
+    left join profiles p on p.user_id = waiting.user_id
+  ), chosen as (
+    select first.user_id, first.task_id
+    from people cross join lateral (
+      -- Compared as pairs: no plan that does so reads other people's for everybody anew.
+      select user_id, task_id, due_at, row_number() over (order by user_id, due_at) as nth
+      from reminders r
+      where (r.user_id, r.due_at) > (people.user_id, '-infinity') and (r.user_id, r.due_at) <= (people.user_id, :now)
+      order by user_id, due_at limit greatest(people.room, 0)
+    ) first
+    order by first.nth, first.due_at limit :batch
+  ), due as (
+    select r.user_id, r.task_id from chosen join reminders r using (user_id, task_id)
+    where r.due_at <= :now for update of r skip locked
   ), taken as (
     delete from reminders r using due where r.user_id = due.user_id and r.task_id = due.task_id
     returning r.*
   )
-  select taken.*, case when ${IS_REACHED} and due_at > ? then u.email end as email
+  select taken.*, case when ${IS_REACHED} and due_at > :kept_since then u.email end as email
   from taken left join users u on u.id = user_id left join profiles p on p.user_id = taken.user_id`
-
-/** What is later than this may have been sent before: nobody knows any more. */
-const oldest = (now: Date) => new Date(now.getTime() - KEPT_DAYS * 24 * 60 * 60 * 1000)
 
 function mailOf({ user_id, task_id, due_at, email }: Due) {
   if (email === null) return []

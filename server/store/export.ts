@@ -4,8 +4,9 @@ import { documentSql } from './columns.ts'
 import { named } from './statements.ts'
 import { createTurns } from './turns.ts'
 
+const MAX_PAGE = 200
 /** A few documents of ten thousand characters each fill memory as fast as many short ones. */
-const PAGE = 200
+const MAX_PAGE_BYTES = 256 * 1024
 /** Less than any id that a document may have. */
 const BEFORE_ALL = '00000000-0000-0000-0000-000000000000'
 
@@ -27,22 +28,31 @@ export interface Exports {
   pages(user: string, resource: Resource): AsyncGenerator<ExportedDocument[]>
 }
 
+type Row = [id: string, deleted: boolean, json: string]
+
 export function postgresExports(db: Database): Exports {
   return {
     takeTurn: createTurns(),
 
     async *pages(user, resource) {
       const page = named(`
-        select t.id, t.deleted, ${documentSql(resource)}::text from ${resource.table} t
-        where t.user_id = $1 and t.id > $2 and t.seq > 0 order by t.id limit ${PAGE}`)
-      for (let after = BEFORE_ALL; ; ) {
-        const rows = await run<[id: string, deleted: boolean, json: string]>(db, page, [
-          user,
-          after,
-        ])
-        if (rows.length > 0) yield rows.map(([, deleted, json]) => ({ json, deleted }))
-        if (rows.length < PAGE) return
+        select id, deleted, json from (
+          select id, deleted, json,
+            sum(octet_length(json)) over (order by id rows unbounded preceding) - octet_length(json) as before
+          from (
+            select t.id, t.deleted, ${documentSql(resource)}::text as json from ${resource.table} t
+            where t.user_id = $1 and t.id > $2 and t.seq > 0 order by t.id limit $3
+          ) asked
+        ) counted
+        where before < ${MAX_PAGE_BYTES} order by id`)
+      let after = BEFORE_ALL
+      for (let limit = MAX_PAGE; ; ) {
+        const rows = await run<Row>(db, page, [user, after, limit])
+        if (rows.length === 0) return
+        yield rows.map(([, deleted, json]) => ({ json, deleted }))
         after = rows.at(-1)![0]
+        // Where documents are long, not many are read in vain.
+        limit = Math.min(MAX_PAGE, Math.ceil(1.25 * rows.length))
       }
     },
   }

@@ -19,9 +19,19 @@ export async function purgeDocuments(db: Database, user: string): Promise<void> 
 }
 
 /** What refers to others goes before those: without that, each of them would have to be let go of. */
-function referringFirst(): Resource[] {
-  const all = Object.values<Resource>(resources)
-  const refers = ({ fields }: Resource) =>
-    Object.values(fields).some(({ references }) => references !== undefined)
-  return [...all.filter(refers), ...all.filter((resource) => !refers(resource))]
+export function referringFirst(
+  all: Readonly<Record<string, Resource>> = resources,
+): readonly Resource[] {
+  const ordered: Resource[] = []
+  const met = new Set<Resource>()
+  for (const resource of Object.values(all)) visit(resource)
+  return ordered.reverse()
+
+  function visit(resource: Resource): void {
+    if (met.has(resource)) return
+    met.add(resource)
+    for (const { references } of Object.values(resource.fields))
+      if (references !== undefined) visit(all[references]!)
+    ordered.push(resource)
+  }
 }

@@ -1,11 +1,22 @@
 import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { channel } from 'node:diagnostics_channel'
 import http from 'node:http'
+import type { Socket } from 'node:net'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { resources } from '../../protocol/index.ts'
 import { csvRecord } from '../../server/http/csv.ts'
 import { momentOf } from '../../server/http/icalendar.ts'
-import { type Person, SECRET, startServer, type TestServer } from '../support/server.ts'
+import { postgresExports } from '../../server/store/export.ts'
+import {
+  type Caller,
+  callerTo,
+  type Person,
+  SECRET,
+  startServer,
+  type TestServer,
+} from '../support/server.ts'
 
 const JSON_EXPORT = '/api/account/export/'
 const CSV_EXPORT = '/api/account/export/tasks.csv'
@@ -19,8 +30,8 @@ afterAll(() => server.stop())
 afterEach(() => vi.restoreAllMocks())
 
 /** So many tasks, written past the API. */
-async function addTasks(user: string, count: number, letters = 200) {
-  await server.testDatabase.db.raw(
+async function addTasks(user: string, count: number, letters = 200, at = server) {
+  await at.testDatabase.db.raw(
     `with feed as (update feeds set seq = seq + :count where user_id = :user returning seq - :count as before)
      insert into tasks (user_id, id, title, description, priority, completed, position, created_at, updated_at, seq)
      select :user, gen_random_uuid(), 'Task ' || n, repeat('A long description. ', :repeats), 'low', false, 'a0',
@@ -162,8 +173,19 @@ describe('the CSV export', () => {
     ['+1', "'+1"],
     ['-1', "'-1"],
     ['@SUM(1)', "'@SUM(1)"],
-    ['\t=1', "'\t=1"],
-    ['\r=1', `"'\r=1"`],
+    ['\tx', `"'\tx"`],
+    ['\t=1', `"'\t'=1"`],
+    ['\r=1', `"'\r'=1"`],
+    [' =1', "' =1"],
+    ['＝1', "'＝1"],
+    ['＋1', "'＋1"],
+    ['－1', "'－1"],
+    ['＠SUM(1)', "'＠SUM(1)"],
+    ['a;b', '"a;b"'],
+    ['a\tb', '"a\tb"'],
+    ['a;=1;-2; ＠b', `"a;'=1;'-2;' ＠b"`],
+    ['a\n+1\r\n=2\t@b', `"a\n'+1\r\n'=2\t'@b"`],
+    ['a;1=1\n2-1', '"a;1=1\n2-1"'],
     ['=1,"2"', `"'=1,""2"""`],
     ['1=1', '1=1'],
     ['été 🚢', 'été 🚢'],
@@ -258,7 +280,7 @@ describe('the calendar export', () => {
     ['in summer', '2026-07-15', '08:30', 'Europe/Lisbon', '2026-07-15T07:30:00.000Z'],
     ['skipped in spring', '2026-03-29', '01:30', 'Europe/Lisbon', '2026-03-29T01:30:00.000Z'],
     ['after it in spring', '2026-03-29', '02:00', 'Europe/Lisbon', '2026-03-29T01:00:00.000Z'],
-    ['twice in autumn', '2026-10-25', '01:30', 'Europe/Lisbon', '2026-10-25T00:30:00.000Z'],
+    ['twice in autumn', '2026-10-25', '01:30', 'Europe/Lisbon', '2026-10-25T01:30:00.000Z'],
     ['before it in autumn', '2026-10-25', '00:30', 'Europe/Lisbon', '2026-10-24T23:30:00.000Z'],
     ['after it in autumn', '2026-10-25', '02:00', 'Europe/Lisbon', '2026-10-25T02:00:00.000Z'],
     [
@@ -268,15 +290,44 @@ describe('the calendar export', () => {
       'Australia/Lord_Howe',
       '2026-10-03T15:45:00.000Z',
     ],
+    [
+      'twice by half an hour',
+      '2027-04-04',
+      '01:45',
+      'Australia/Lord_Howe',
+      '2027-04-03T15:15:00.000Z',
+    ],
+    [
+      'before a day that is skipped',
+      '2011-12-29',
+      '23:59',
+      'Pacific/Apia',
+      '2011-12-30T09:59:00.000Z',
+    ],
+    ['in a timezone of nowhere', '2026-07-15', '08:30', 'Mars/Olympus', '2026-07-15T08:30:00.000Z'],
     ['far from UTC', '2026-01-01', '00:15', 'Pacific/Kiritimati', '2025-12-31T10:15:00.000Z'],
     ['with an odd offset', '2026-01-01', '12:00', 'Asia/Kathmandu', '2026-01-01T06:15:00.000Z'],
     ['on a day that is skipped', '2011-12-30', '12:00', 'Pacific/Apia', '2011-12-30T22:00:00.000Z'],
   ])(
-    'takes a time %s for the moment at which clocks show it',
-    (_, date, time, timezone, moment) => {
+    'takes a time %s for the moment at which clocks show it, as Postgres does',
+    async (_, date, time, timezone, moment) => {
       expect(momentOf(date, time, timezone).toISOString()).toBe(moment)
+      const { rows } = await server.testDatabase.db.raw(
+        'select (?::date + ?::time) at time zone known_timezone(?) as moment',
+        [date, time, timezone],
+      )
+      expect(rows).toEqual([{ moment: new Date(moment) }])
     },
   )
+
+  test('has the due times of a timezone that is not known here in UTC', async () => {
+    const ann = await server.person()
+    await addTask(ann, { title: 'Land', due_date: '2026-07-15', due_time: '08:30' })
+    const timezone = 'Mars/Olympus'
+    await server.testDatabase.db('profiles').where({ user_id: ann.id }).update({ timezone })
+    const { text } = await ann.call('GET', CALENDAR_EXPORT)
+    expect(toDosIn(text)).toMatchObject([{ DUE: '20260715T083000Z' }])
+  })
 
   test('takes due times at the edges of the calendar', async () => {
     const ann = await server.person()
@@ -306,14 +357,160 @@ function toDosIn(text: string): Record<string, string>[] {
 }
 
 /** An export that is read only when it is asked to go on. */
-async function openExport(person: Person, path: string): Promise<http.IncomingMessage> {
-  const { hostname, port } = new URL(server.url)
+async function openExport(
+  person: Pick<Person, 'access'>,
+  path: string,
+  at = server,
+): Promise<http.IncomingMessage> {
+  const { hostname, port } = new URL(at.url)
   const headers = { authorization: `Bearer ${person.access}` }
   return new Promise((resolve, reject) => {
     const request = http.get({ hostname, port, path, headers, agent: false }, resolve)
     request.on('error', reject)
   })
 }
+
+/** The same, of which nothing is read, and the other end of its connection. */
+async function stalledExport(person: Pick<Person, 'access'>, path = JSON_EXPORT, at = server) {
+  const accepted = channel('net.server.socket')
+  const ends: Socket[] = []
+  const accept = (message: unknown) => ends.push((message as { socket: Socket }).socket)
+  accepted.subscribe(accept)
+  const response = await openExport(person, path, at)
+  accepted.unsubscribe(accept)
+  response.pause()
+  const atServer = ends.find(({ remotePort }) => remotePort === response.socket.localPort)!
+  return { response, atServer, isCut: new Promise((cut) => atServer.once('close', cut)) }
+}
+
+async function readOn(response: http.IncomingMessage): Promise<void> {
+  for await (const _ of response);
+}
+
+/** More than what lies on the way to a reader can take. */
+const addMuch = (user: string, at = server) => addTasks(user, 600, 10_000, at)
+
+describe('an export that is not read', () => {
+  test.each<[string, (ann: Person, elsewhere: Caller) => Promise<unknown>]>([
+    ['signs out', (ann) => ann.call('POST', '/api/logout/', { refresh: ann.refresh })],
+    ['is signed out elsewhere', (_, elsewhere) => elsewhere('DELETE', '/api/account/sessions/')],
+    [
+      'changes the password',
+      ({ password }, elsewhere) =>
+        elsewhere('POST', '/api/account/change-password/', {
+          current_password: password,
+          new_password: 'a late train to Porto',
+        }),
+    ],
+    [
+      'deletes the account',
+      ({ password }, elsewhere) => elsewhere('POST', '/api/account/delete/', { password }),
+    ],
+    [
+      'is deactivated',
+      async ({ id }) => {
+        const admin = await server.staff('admin')
+        return admin.call('POST', `/api/admin/accounts/${id}/deactivate/`)
+      },
+    ],
+    [
+      'is deactivated without a word to this node',
+      async ({ id }) => {
+        await server.testDatabase.db('users').where({ id }).update({ is_active: false })
+      },
+    ],
+  ])('is cut when its owner %s', async (_how, end) => {
+    const ann = await server.person()
+    await addMuch(ann.id)
+    const { username, password } = ann
+    const { body } = await server.call('POST', '/api/token/', { username, password })
+    const elsewhere = callerTo(server.url, { authorization: `Bearer ${body.access}` })
+    const stalled = await stalledExport(ann)
+    // The one behind it has not had its turn yet.
+    const waiting = await stalledExport(ann)
+    await end(ann, elsewhere)
+    await Promise.all([stalled.isCut, waiting.isCut])
+    await expect(readOn(stalled.response)).rejects.toThrow(/aborted/)
+    await expect(readOn(waiting.response)).rejects.toThrow(/aborted/)
+  })
+
+  test('is cut when its token runs out', async () => {
+    const clocked = await startServer()
+    try {
+      const ann = await clocked.person()
+      await addMuch(ann.id, clocked)
+      clocked.clock.advance((15 * 60 - 2) * 1000)
+      const { response, isCut } = await stalledExport(ann, CSV_EXPORT, clocked)
+      await isCut
+      await expect(readOn(response)).rejects.toThrow(/aborted/)
+    } finally {
+      await clocked.stop()
+    }
+  })
+
+  test('is waited for a minute', async () => {
+    const ann = await server.person()
+    await addMuch(ann.id)
+    const { atServer, isCut } = await stalledExport(ann)
+    await expect.poll(() => atServer.timeout).toBe(60_000)
+    atServer.emit('timeout')
+    await isCut
+  })
+
+  test('keeps others from theirs only when there are many', async () => {
+    const people = await Promise.all(Array.from({ length: 20 }, () => server.person()))
+    for (const { id } of people) await addMuch(id)
+    const [ann, bob] = [people[0]!, await server.person()]
+    const stalled = await Promise.all(people.map((person) => stalledExport(person)))
+    for (const path of [JSON_EXPORT, CSV_EXPORT, CALENDAR_EXPORT]) {
+      const { status, headers, body } = await bob.call('GET', path)
+      expect([status, body.code]).toEqual([429, 'too_many_requests'])
+      expect(Number(headers.get('retry-after'))).toBeGreaterThan(0)
+    }
+    const another = await stalledExport(ann)
+    expect(another.response.statusCode).toBe(200)
+    for (const { response } of [...stalled.slice(0, 2), another]) response.destroy()
+    await Promise.all([stalled[0]!.isCut, stalled[1]!.isCut, another.isCut])
+    expect((await bob.call('GET', JSON_EXPORT)).body.tasks).toEqual([])
+    for (const { response } of stalled) response.destroy()
+  })
+})
+
+test('a page of an export is as short as its documents are long', async () => {
+  const ann = await server.person()
+  await addTasks(ann.id, 300)
+  await addTasks(ann.id, 60, 10_000)
+  await addTasks(ann.id, 300)
+  const ids: string[] = []
+  const lengths: number[] = []
+  for await (const page of postgresExports(server.testDatabase.db).pages(ann.id, resources.tasks)) {
+    ids.push(...page.map(({ json }) => JSON.parse(json).id))
+    lengths.push(page.reduce((sum, { json }) => sum + json.length, 0))
+  }
+  expect(new Set(ids).size).toBe(660)
+  expect(ids).toEqual([...ids].sort())
+  expect(Math.max(...lengths)).toBeLessThan(256 * 1024 + 11_000)
+})
+
+test('an export lets others have their turn, however fast it is taken', async () => {
+  const ann = await server.person()
+  await addMuch(ann.id)
+  let turn = 0
+  const written = new Map<number, number>()
+  const write = vi.spyOn(http.ServerResponse.prototype, 'write')
+  write.mockImplementation(function (this: http.ServerResponse, ...args: unknown[]) {
+    written.set(turn, (written.get(turn) ?? 0) + String(args[0]).length)
+    return Reflect.apply(http.OutgoingMessage.prototype.write, this, args)
+  })
+  let next = setImmediate(function count() {
+    turn++
+    next = setImmediate(count)
+  })
+  const { text } = await ann.call('GET', CALENDAR_EXPORT)
+  clearImmediate(next)
+  expect(text.length).toBeGreaterThan(6_000_000)
+  expect(Math.max(...written.values())).toBeLessThan(2 * 64 * 1024)
+})
 
 const LARGE = 20_000
 
@@ -379,7 +576,9 @@ describe('a large export', () => {
     } finally {
       await server.testDatabase.db.raw('alter table conflicts_away rename to conflicts')
     }
-    const lines = server.logged.filter((line) => line.includes('an export was cut off'))
+    const lines = server.logged.filter(
+      (line) => line.includes('an export was cut off') && line.includes(ann.id),
+    )
     expect(lines).toHaveLength(1)
   })
 

@@ -5,6 +5,7 @@ import http from 'node:http'
 import bcrypt from 'bcrypt'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { createMailer } from '../../server/mail/mailer.ts'
+import { idle, retryNow, runJob } from '../support/jobs.ts'
 import { type Mailbox, mailingTo, openMailbox } from '../support/mailbox.ts'
 import { type Person, type Reply, SECRET, startServer, type TestServer } from '../support/server.ts'
 
@@ -23,7 +24,10 @@ afterAll(async () => {
   await server.stop()
   await mailbox.close()
 })
-afterEach(() => vi.restoreAllMocks())
+afterEach(() => {
+  vi.restoreAllMocks()
+  mailbox.refuse = undefined
+})
 
 interface Newcomer extends Person {
   email: string
@@ -55,6 +59,12 @@ const signIn = (username: string, password: string) =>
   server.call('POST', '/api/token/', { username, password })
 
 const renew = (refresh: string) => server.call('POST', '/api/token/refresh/', { refresh })
+
+/** How many jobs have failed too often. */
+async function givenUp(): Promise<number> {
+  const jobs = server.testDatabase.db('graphile_worker.jobs')
+  return (await jobs.whereRaw('attempts >= max_attempts')).length
+}
 
 /** Until the worker has nothing left to do. */
 async function workIsDone() {
@@ -126,6 +136,19 @@ describe('an address', () => {
     const ann = await newcomer()
     server.clock.advance(3 * DAY)
     expectLinkRefused(await post('confirm-email', { token: ann.token }))
+  })
+
+  test('leaves no link behind: it is forgotten a month after it has run out', async () => {
+    const ann = await newcomer()
+    const { db } = server.testDatabase
+    const links = async () => {
+      await runJob(db, 'forget_old')
+      return (await db('account_links').where({ user_id: ann.id })).length
+    }
+    server.clock.advance(32 * DAY)
+    expect(await links()).toBe(1)
+    server.clock.advance(2 * DAY)
+    expect(await links()).toBe(0)
   })
 
   test('may be sent the link again: whichever is used, the others end', async () => {
@@ -404,10 +427,10 @@ describe('a forgotten password', () => {
     ['that was changed', async (ann) => tampered(await resetToken(ann))],
     ['that confirms an address', async ({ token }) => token],
     [
-      'of a link that is half an hour old',
+      'of a link that is an hour old',
       async (ann) => {
         const token = await resetToken(ann)
-        server.clock.advance(30 * MINUTE)
+        server.clock.advance(60 * MINUTE)
         return token
       },
     ],
@@ -431,7 +454,7 @@ describe('a forgotten password', () => {
     const [ann, inactive, deleted] = [await newcomer(), await newcomer(), await newcomer()]
     const { db } = server.testDatabase
     await db('users').where({ id: inactive.id }).update({ is_active: false })
-    await db('users').where({ id: deleted.id }).update({ deleted_at: new Date() })
+    await db('users').where({ id: deleted.id }).update({ deleted_at: new Date(), is_active: false })
     const said = async (email: string) => {
       const { status, headers, text } = await post('forgot-password', { email })
       const passing = ['date', 'x-request-id', 'connection', 'keep-alive']
@@ -577,13 +600,17 @@ describe('a letter', () => {
 const deleteAccount = (person: Person, password = person.password) =>
   person.call('POST', '/api/account/delete/', { password })
 
-/** Rows of a person in any table, however it came by them. */
+/**
+ * Rows of a person in any table, however it came by them. That they have deleted their account is
+ * kept, for the devices that come back: their id and when, and nothing else.
+ */
 async function rowsOf(user: string, at = server): Promise<Record<string, number>> {
   const { db } = at.testDatabase
   const { rows: tables } = await db.raw<{ rows: { name: string }[] }>(`
     select table_name as name from information_schema.columns
     join information_schema.tables using (table_schema, table_name)
-    where table_schema = 'public' and column_name = 'user_id' and table_type = 'BASE TABLE'`)
+    where table_schema = 'public' and column_name = 'user_id' and table_type = 'BASE TABLE'
+      and table_name <> 'deleted_accounts'`)
   expect(tables.map(({ name }) => name)).toEqual(
     expect.arrayContaining(['tasks', 'sessions', 'mails', 'account_links', 'feeds']),
   )
@@ -663,6 +690,81 @@ describe('deleting the account', () => {
     await expect.poll(() => rowsOf(ann.id), { timeout: 15_000 }).toEqual({})
     expect(await rowsOf(bob.id)).toEqual(before)
     expect((await bob.call('GET', '/api/tasks/')).body.count).toBe(3)
+  })
+
+  test('is known for three months after, and then forgotten', async () => {
+    const ann = await newcomer()
+    await deleteAccount(ann)
+    await expect.poll(() => rowsOf(ann.id), { timeout: 15_000 }).toEqual({})
+    const { db } = server.testDatabase
+    const known = async () => {
+      await runJob(db, 'forget_old')
+      return (await renew(ann.refresh)).body.code
+    }
+    server.clock.advance(89 * DAY)
+    expect(await known()).toBe('account_deleted')
+    server.clock.advance(2 * DAY)
+    expect(await known()).toBe('token_not_valid')
+  })
+
+  test('lets in nobody who asks only whether the account is active', async () => {
+    const web = await startServer()
+    try {
+      const ann = await web.person()
+      await deleteAccount(ann)
+      const users = web.testDatabase.db('users').where({ id: ann.id })
+      expect(await users.clone().first('is_active')).toEqual({ is_active: false })
+      await expect(users.clone().update({ is_active: true })).rejects.toThrow('inactive')
+    } finally {
+      await web.stop()
+    }
+  })
+
+  test('ends, though the farewell cannot be sent: by and by it is forgotten', async () => {
+    const ann = await newcomer()
+    mailbox.refuse = (recipient) =>
+      recipient === ann.email
+        ? Object.assign(new Error('try later'), { responseCode: 451 })
+        : undefined
+    expect((await deleteAccount(ann)).status).toBe(202)
+    await expect.poll(() => rowsOf(ann.id), { timeout: 15_000 }).toEqual({ mails: 1 })
+    const { db } = server.testDatabase
+    const jobs = async () => {
+      const rows = await db('graphile_worker._private_jobs').whereRaw(
+        "payload->>'user' = ? or payload->>'id' in (select id::text from mails where user_id = ?)",
+        [ann.id, ann.id],
+      )
+      return rows.length
+    }
+    await idle(db)
+    await db('graphile_worker._private_jobs')
+      .whereRaw("payload->>'id' in (select id::text from mails where user_id = ?)", [ann.id])
+      .update({ attempts: db.ref('max_attempts'), run_at: db.raw("now() + interval '1 hour'") })
+    server.clock.advance(29 * DAY)
+    await runJob(db, 'forget_old')
+    expect(await rowsOf(ann.id)).toEqual({ mails: 1 })
+    expect(await jobs()).toBeGreaterThan(0)
+
+    server.clock.advance(2 * DAY)
+    await runJob(db, 'forget_old')
+    expect(await rowsOf(ann.id)).toEqual({})
+    expect(await givenUp()).toBe(0)
+    await retryNow(db)
+    expect(await jobs()).toBe(0)
+  })
+
+  test('is not given up for good: its job stays to be seen', async () => {
+    const { db } = server.testDatabase
+    for (const name of ['purge_account', 'send_reset_link'])
+      await db.raw(
+        `select graphile_worker.permanently_fail_jobs(array[(graphile_worker.add_job(?, run_at := now() + interval '1 hour')).id])`,
+        [name],
+      )
+    server.clock.advance(31 * DAY)
+    await runJob(db, 'forget_old')
+    const jobs = db('graphile_worker.jobs').whereRaw('attempts >= max_attempts')
+    expect(await jobs.clone().pluck('task_identifier')).toEqual(['purge_account'])
+    await db('graphile_worker._private_jobs').whereRaw('attempts >= max_attempts').delete()
   })
 
   test('by several at once is done once, and told once', async () => {

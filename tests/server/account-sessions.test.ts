@@ -233,6 +233,7 @@ describe('ending all sessions', () => {
 
   test.each([
     ['?current=true', false],
+    ['?current=1', false],
     ['?current=false', true],
   ])('with %s ends or leaves this one too', async (query, stays) => {
     const ann = await server.person()

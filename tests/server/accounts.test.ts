@@ -272,10 +272,12 @@ describe('signing in', () => {
 })
 
 describe('an account that is', () => {
+  // Neither makes a device forget what it keeps: only what the owner has deleted does.
   test.each([
-    ['deactivated', 'token_not_valid', (users: Users) => users.update({ is_active: false })],
-    ['deleted', 'account_deleted', (users: Users) => users.delete()],
-  ])('%s has no token that works, and cannot sign in', async (_, code, end) => {
+    ['deactivated', (users: Users) => users.update({ is_active: false })],
+    ['not in this database', (users: Users) => users.delete()],
+  ])('%s has no token that works, and cannot sign in', async (_, end) => {
+    const code = 'token_not_valid'
     const ann = await server.person()
     expect((await ann.call('GET', '/api/tasks/')).status).toBe(200)
     await end(server.testDatabase.db('users').where({ id: ann.id }))
@@ -286,6 +288,10 @@ describe('an account that is', () => {
     expect(written).toMatchObject({ status: 401, body: { code } })
     const renewed = await server.call('POST', '/api/token/refresh/', { refresh: ann.refresh })
     expect(renewed).toMatchObject({ status: 401, body: { code } })
+    for (const token of [ann.access, ann.refresh])
+      expect(await server.call('POST', '/api/token/verify/', { token })).toMatchObject({
+        body: { code },
+      })
     expect((await signIn(ann.username)).status).toBe(401)
   })
 })
@@ -325,16 +331,20 @@ function signIn(username: string, password = PASSWORD): Promise<Reply> {
   return server.call('POST', '/api/token/', { username, password })
 }
 
-test('whose account goes while they write is told so, and it is no fault of the server', async () => {
+test('whose account goes while they write is refused, and it is no fault of the server', async () => {
   const gone = await server.person()
   await gone.call('GET', '/api/tasks/')
   await server.testDatabase.db('users').where({ id: gone.id }).delete()
+  const body = { password: gone.password }
   const replies = [
     await gone.call('POST', '/api/tasks/', { title: 'Milk' }),
     await gone.call('POST', '/replication/tasks/0/push', [
       { newDocumentState: { id: randomUUID(), title: 'Milk' } },
     ]),
+    await gone.call('GET', '/api/account/'),
+    await gone.call('POST', '/api/account/delete/', body),
+    await gone.call('POST', '/api/account/resend-confirmation/'),
   ]
   for (const reply of replies)
-    expect(reply).toMatchObject({ status: 401, body: { code: 'account_deleted' } })
+    expect(reply).toMatchObject({ status: 401, body: { code: 'token_not_valid' } })
 })

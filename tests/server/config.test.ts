@@ -35,7 +35,7 @@ describe('the environment', () => {
       AUTH_RATE_LIMIT: 20,
       MAX_BODY_BYTES: 262_144,
       SMTP_CONNECTIONS: 5,
-      WORKER_CONCURRENCY: 10,
+      WORKER_CONCURRENCY: 5,
       migrateOnStart: true,
       runWorker: true,
     })
@@ -247,3 +247,15 @@ function faultsOf(env: Record<string, string | undefined>): string {
   }
   throw new Error('the environment was taken')
 }
+
+test.each([
+  ['https://tasks.example.com', true],
+  ['http://localhost:8080', false],
+  ['http://127.0.0.1:8080', false],
+])('the key that compose.yaml gives is refused at %s: %j', (PUBLIC_URL, refused) => {
+  const compose = readFileSync('compose.yaml', 'utf8')
+  const SECRET_KEY = /SECRET_KEY:-([^}]+)/.exec(compose)![1]!
+  const env = { NODE_ENV: 'production', SECRET_KEY, PUBLIC_URL }
+  if (refused) expect(faultsOf(env)).toMatch(/SECRET_KEY: it stands in compose\.yaml/)
+  else expect(readConfig(env).SECRET_KEY).toBe(SECRET_KEY)
+})

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { addJob } from '../../server/jobs/queue.ts'
 import { SEND_MAIL } from '../../server/mail/outbox.ts'
-import { idle } from '../support/jobs.ts'
+import { idle, retryNow } from '../support/jobs.ts'
 import { type Mailbox, mailingTo, openMailbox } from '../support/mailbox.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 
@@ -87,6 +87,38 @@ describe('a mail', () => {
       .poll(() => db('mails').where({ user_id: id }).first('outcome'), { timeout: 5_000 })
       .toEqual({ outcome: 'refused' })
     expect(refusals).toBe(1)
+  })
+
+  test('waits for a worker that has the key of its link, while there is another', async () => {
+    const web = await startServer()
+    const { url, db } = web.testDatabase
+    try {
+      const ann = await web.person()
+      const other = await startServer({
+        ...mailingTo(mailbox),
+        DATABASE_URL: url,
+        SECRET_KEY: 'the key of another deployment: 0123456789',
+      })
+      try {
+        const failures = () => other.logged.filter((line) => line.includes('job failed'))
+        await expect.poll(failures, { timeout: 10_000 }).not.toEqual([])
+        expect(failures()[0]).toContain('SECRET_KEY')
+        const mails = db('mails').where({ user_id: ann.id })
+        expect(await mails.pluck('outcome')).toEqual([null])
+      } finally {
+        await other.stop()
+      }
+      const right = await startServer({ ...mailingTo(mailbox), DATABASE_URL: url })
+      try {
+        await retryNow(db)
+        const { mail } = await mailbox.next(`${ann.username}@example.com`)
+        expect(mail.text).toContain('#confirm_email=')
+      } finally {
+        await right.stop()
+      }
+    } finally {
+      await web.stop()
+    }
   })
 
   test('that two workers have at once is sent by one of them', async () => {

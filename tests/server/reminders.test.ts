@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Profile, Task } from '../../protocol/index.ts'
 import { SEND_DIGESTS } from '../../server/reminders/digests.ts'
-import { SEND_REMINDERS } from '../../server/reminders/reminders.ts'
+import { dueReminders, SEND_REMINDERS } from '../../server/reminders/reminders.ts'
 import { idle, retryNow, runJob, withoutSchedule } from '../support/jobs.ts'
 import { type Mailbox, mailingTo, openMailbox } from '../support/mailbox.ts'
 import {
@@ -298,7 +298,6 @@ describe('a reminder', () => {
       ({ id }) => users().where({ id }).update({ email_verified_at: null }),
     ],
     ['is deactivated', ({ id }) => users().where({ id }).update({ is_active: false })],
-    ['is leaving', ({ id }) => users().where({ id }).update({ deleted_at: server.clock.now() })],
   ])('is not even written for somebody who %s', async (_what, change) => {
     const ann = await reader({ digest_at: '08:00' })
     await addTask(ann, { remind_at: at('08:00'), due_date: day })
@@ -352,9 +351,9 @@ describe('a reminder', () => {
     expect(subjects(bob)).toEqual(['Reminder: Of Bob'])
   })
 
-  test('of which there are many at once comes for each', async () => {
+  test('of which there are many at once comes for each, so many an hour', async () => {
     const ann = await reader()
-    const rows = Array.from({ length: 700 }, (_, i) => ({
+    const rows = Array.from({ length: 150 }, (_, i) => ({
       newDocumentState: {
         id: randomUUID(),
         title: `Task ${i}`,
@@ -363,11 +362,107 @@ describe('a reminder', () => {
       },
     }))
     expect((await ann.again('POST', '/replication/tasks/0/push', rows)).body).toHaveLength(0)
-    await become('08:00')
+    const came: number[] = []
+    for (const time of ['08:00', '08:01', '08:59', '09:01', '09:30', '10:02', '11:30']) {
+      await become(time)
+      came.push(subjects(ann).length)
+    }
+    expect(came).toEqual([60, 60, 60, 120, 120, 150, 150])
     const titles = rows.map(({ newDocumentState }) => `Reminder: ${newDocumentState.title}`)
     expect(subjects(ann).sort()).toEqual(titles.sort())
   })
+
+  test('waits for no more than one of everybody else', async () => {
+    const quiet = await startServer()
+    try {
+      const busy = await Promise.all(Array.from({ length: 10 }, () => quiet.person()))
+      const bob = await quiet.person()
+      await confirmAll(quiet)
+      for (const { id } of busy) await addDue(quiet, id, 100, '2 minutes')
+      await addDue(quiet, bob.id, 1, '1 minute')
+      const take = dueReminders(quiet.testDatabase.db, quiet.clock.now)
+      await take()
+      expect(await reminded(quiet)).toContainEqual({ user_id: bob.id, count: 1 })
+      // Whoever takes at the same time takes others, and no more than there should be.
+      for (let round = 0; round < 3; round++) await Promise.all([take(), take(), take(), take()])
+      const counts = await reminded(quiet)
+      expect(counts.map(({ count }) => count).sort((a, b) => a - b)).toEqual([
+        1,
+        ...Array(10).fill(60),
+      ])
+    } finally {
+      await quiet.stop()
+    }
+  })
+
+  test('of which nobody is to be told keeps nobody waiting, however many there are', async () => {
+    const quiet = await startServer()
+    try {
+      const ann = await quiet.person()
+      await addDue(quiet, ann.id, 400, '1 minute')
+      await dueReminders(quiet.testDatabase.db, quiet.clock.now)()
+      expect(await quiet.testDatabase.db('reminders').count()).toEqual([{ count: '0' }])
+      expect(await reminded(quiet)).toEqual([])
+    } finally {
+      await quiet.stop()
+    }
+  })
+
+  test('keeps no letter about an account waiting, however many there are', async () => {
+    const own = await openMailbox()
+    const narrow = await startServer({ ...mailingTo(own), SMTP_CONNECTIONS: '1' })
+    try {
+      const [ann, bob] = [await narrow.person(), await narrow.person()]
+      await idle(narrow.testDatabase.db)
+      await confirmAll(narrow)
+      const before = own.delivered.length
+      let release = () => {}
+      const released = new Promise<void>((resolve) => {
+        release = resolve
+      })
+      own.hold = (when) => (when === 'message' ? released : undefined)
+      await addDue(narrow, ann.id, 60, '1 minute')
+      const { db } = narrow.testDatabase
+      await dueReminders(db, narrow.clock.now)()
+      const email = `${bob.username}@example.com`
+      await narrow.call('POST', '/api/account/forgot-password/', { email })
+      await expect.poll(() => db('mails').where({ letter: 'reset_password' })).toHaveLength(1)
+      release()
+      await idle(db)
+      const order = own.delivered.slice(before).map(({ recipients }) => recipients[0])
+      expect(order).toHaveLength(61)
+      // Behind those that the worker has taken already.
+      expect(order.indexOf(email)).toBeLessThan(15)
+    } finally {
+      await narrow.stop()
+      await own.close()
+    }
+  })
 })
+
+const confirmAll = ({ testDatabase, clock }: TestServer) =>
+  testDatabase.db('users').update({ email_verified_at: clock.now() })
+
+/** So many tasks, of which somebody was to be reminded so long ago, written past the API. */
+async function addDue({ testDatabase }: TestServer, user: string, count: number, ago: string) {
+  await testDatabase.db.raw(
+    `with feed as (update feeds set seq = seq + :count where user_id = :user returning seq - :count as before)
+     insert into tasks (user_id, id, title, description, priority, remind_at, completed, position, created_at, updated_at, seq)
+     select :user, gen_random_uuid(), 'Task ' || n, '', 'low', now() - :ago::interval, false, 'a0',
+       now() - interval '1 hour', now() - interval '1 hour', feed.before + n
+     from feed, generate_series(1, :count) n`,
+    { user, count, ago },
+  )
+}
+
+async function reminded({
+  testDatabase,
+}: TestServer): Promise<{ user_id: string; count: number }[]> {
+  const { rows } = await testDatabase.db.raw(
+    `select user_id, count(*)::int from mails where letter = 'reminder' group by user_id`,
+  )
+  return rows
+}
 
 describe('a digest', () => {
   test('lists each day what is due and overdue, in the order of the day, and no more than fits', async () => {

@@ -4,6 +4,7 @@ import { io } from 'socket.io-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Role } from '../../protocol/index.ts'
 import { may } from '../../server/accounts/permissions.ts'
+import { demonstrate } from '../../server/demonstration.ts'
 import {
   type Api,
   bodyOf,
@@ -398,7 +399,8 @@ describe('an account', () => {
   test('that its owner has deleted is left alone', async () => {
     const admin = await server.staff('admin')
     const ann = await server.person()
-    await server.testDatabase.db('users').where({ id: ann.id }).update({ deleted_at: new Date() })
+    const left = { deleted_at: new Date(), is_active: false }
+    await server.testDatabase.db('users').where({ id: ann.id }).update(left)
     for (const deed of ['deactivate', 'reactivate', 'end-sessions', 'resend-confirmation'])
       expect((await admin.call('POST', at(ann, deed))).status).toBe(400)
     expect((await admin.call('PUT', at(ann, 'role'), { role: 'admin' })).status).toBe(400)
@@ -463,6 +465,29 @@ describe('an account', () => {
 })
 
 describe('the audit log', () => {
+  test('has the demo users too, whose addresses are confirmed', async () => {
+    const own = await startServer()
+    try {
+      const made = await demonstrate(own)
+      expect(made.map(({ username }) => username)).toEqual(['demo-ann', 'demo-bob', 'demo-admin'])
+      expect(await demonstrate(own)).toEqual([])
+      const { access } = (await own.call('POST', '/api/token/', made[2])).body
+      const call = callerTo(own.url, { authorization: `Bearer ${access}` })
+      expect((await call('GET', '/api/account/')).body).toMatchObject({
+        role: 'admin',
+        email_verified_at: expect.stringMatching(/Z$/),
+      })
+      expect((await call('GET', '/api/admin/audit/')).body.results[0]).toMatchObject({
+        actor: 'command line',
+        action: 'create',
+        account: 'demo-admin',
+        details: { role: 'admin' },
+      })
+    } finally {
+      await own.stop()
+    }
+  })
+
   test('says who did what to whom, and outlives both', async () => {
     const [admin, bob, ann] = [
       await server.staff('admin'),

@@ -19,6 +19,8 @@ export interface Mailbox {
   next(address: string): Promise<Delivered>
   /** Called before a message is taken; what it throws (`responseCode`) is the answer. */
   refuse: ((recipient: string) => Error | undefined) | undefined
+  /** The same, asked when the sender is named. */
+  refuseSender: (() => Error | undefined) | undefined
   /**
    * Waited for on the way of a message: before its recipient is answered, before the message is
    * kept, and before that is answered.
@@ -35,6 +37,7 @@ export async function openMailbox(): Promise<Mailbox> {
     url: '',
     delivered: [],
     refuse: undefined,
+    refuseSender: undefined,
     hold: undefined,
     async next(address) {
       for (;;) {
@@ -48,6 +51,9 @@ export async function openMailbox(): Promise<Mailbox> {
   const server = new SMTPServer({
     authOptional: true,
     disabledCommands: ['STARTTLS'],
+    onMailFrom(_address, _session, done) {
+      done(mailbox.refuseSender?.())
+    },
     async onRcptTo({ address }, _session, done) {
       await mailbox.hold?.('recipient', address)
       done(mailbox.refuse?.(address))

@@ -1,0 +1,29 @@
+import type { Call } from './operation.ts'
+
+/** Answers that are written over time: each is cut when its session ends, and when its token does. */
+export function createOpenAnswers(now: () => Date) {
+  const open = new Map<() => void, string>()
+
+  return {
+    /**
+     * @param cut ends the answer, whether it is being read or not
+     * @returns what to call when the answer has ended
+     */
+    add({ session, expires }: Pick<Call, 'session' | 'expires'>, cut: () => void): () => void {
+      const expiry = setTimeout(cut, expires * 1000 - now().getTime())
+      open.set(cut, session)
+      return () => {
+        open.delete(cut)
+        clearTimeout(expiry)
+      }
+    },
+
+    cut(ended: string): void {
+      for (const [cut, session] of open) if (session === ended) cut()
+    },
+
+    sessions: () => new Set(open.values()),
+  }
+}
+
+export type OpenAnswers = ReturnType<typeof createOpenAnswers>
