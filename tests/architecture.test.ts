@@ -100,6 +100,7 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
       'node:path',
       'node:stream',
       'node:stream/promises',
+      'node:timers/promises',
       'node:url',
     ],
     types: [

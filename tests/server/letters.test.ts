@@ -99,3 +99,9 @@ test('a long title is cut between signs', () => {
   // Throws at half of a sign.
   expect(encodeURIComponent(subject)).not.toBe('')
 })
+
+test('a timezone that this machine does not know is UTC', () => {
+  const contents = { at: '2026-12-01T08:30:00.000Z', reset_url: URL }
+  const reader = { locale: 'en-GB', timezone: 'Mars/Olympus' }
+  expect(render(write('password_changed', contents, reader)).text).toMatch(/08:30:00 UTC/)
+})

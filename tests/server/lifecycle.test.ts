@@ -154,14 +154,13 @@ describe('npm run migrate', () => {
     CHILD_MS,
   )
 
-  test('succeeds for all who run it at once on a fresh database, and one of them does it', async () => {
+  test('succeeds for all who run it at once on a fresh database, each step once', async () => {
     const url = await emptyDatabase()
     const migrators = Array.from({ length: 6 }, () => connectTo(url))
     cleanups.push(() => Promise.all(migrators.map((db) => db.destroy())))
     await Promise.all(migrators.map((db) => db.raw('select 1')))
     const names = await Promise.all(migrators.map(migrate))
-    expect(names.filter((run) => run.length > 0)).toHaveLength(1)
-    expect(names.flat()).toEqual(await migrationSource.getMigrations([]))
+    expect(names.flat().sort()).toEqual(await migrationSource.getMigrations([]))
   })
 
   test(

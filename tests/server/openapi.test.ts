@@ -299,7 +299,9 @@ describe('the server answers as described', () => {
   })
 
   test('to whoever tries too often', async () => {
-    const limited = api.operations.filter(({ responses }) => responses[429])
+    const limited = api.operations.filter(
+      ({ id, responses }) => responses[429] && !BUSY_FOR_THEIR_OWN_REASON.has(id),
+    )
     expect(limited).not.toEqual([])
     const strict = await startServer({ AUTH_RATE_LIMIT: '1' })
     try {
@@ -319,6 +321,7 @@ describe('the server answers as described', () => {
   test('in every way that the document declares', () => {
     const notMet = complaintsOfAll((operation) =>
       Object.keys(operation.responses)
+        .filter((status) => status !== '429' || !BUSY_FOR_THEIR_OWN_REASON.has(operation.id))
         .filter((status) => isReachable(operation, Number(status)))
         .filter((status) => !seen.get(operation.id)?.has(Number(status)))
         .map((status) => `${status} is declared and was never met`),
@@ -363,6 +366,17 @@ async function someAdmin(): Promise<Person> {
 }
 
 /** Statuses that a test can bring about in every operation that declares them. */
+/**
+ * What may be too many requests beside the usual limit: exports while many others run, and mails while
+ * their address has had enough. `account-export.test.ts` and `roles.test.ts` show that.
+ */
+const BUSY_FOR_THEIR_OWN_REASON = new Set([
+  'export_account',
+  'export_tasks_csv',
+  'export_tasks_icalendar',
+  'resend_confirmation_of_account',
+])
+
 function isReachable({ path, parameters }: DescribedOperation, status: number): boolean {
   if (status >= 500) return false
   const canMiss = path.includes('{') || parameters.some(({ name }) => name === 'page')

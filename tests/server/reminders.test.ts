@@ -383,6 +383,11 @@ describe('a reminder', () => {
       const take = dueReminders(quiet.testDatabase.db, quiet.clock.now)
       await take()
       expect(await reminded(quiet)).toContainEqual({ user_id: bob.id, count: 1 })
+      // What another worker has in hand is not waited for.
+      await quiet.testDatabase.db.transaction(async (another) => {
+        await another.raw('select from reminders for update')
+        await take()
+      })
       // Whoever takes at the same time takes others, and no more than there should be.
       for (let round = 0; round < 3; round++) await Promise.all([take(), take(), take(), take()])
       const counts = await reminded(quiet)

@@ -19,16 +19,22 @@ function createFormat(language: string, timezone: string): Format {
   // A due day and time are already those of the reader's clock, so they are formatted as they stand.
   const days = new Intl.DateTimeFormat(language, { dateStyle: 'full', timeZone: 'UTC' })
   const times = new Intl.DateTimeFormat(language, { timeStyle: 'short', timeZone: 'UTC' })
-  const moments = new Intl.DateTimeFormat(language, {
-    dateStyle: 'full',
-    timeStyle: 'long',
-    timeZone: timezone,
-  })
+  const moments = momentsIn(language, timezone)
   const day = (date: string) => days.format(new Date(`${date}T00:00Z`))
   return {
     day,
     due: ({ date, time }) =>
       time === null ? day(date) : `${day(date)}, ${times.format(new Date(`${date}T${time}Z`))}`,
     moment: (instant) => moments.format(new Date(instant)),
+  }
+}
+
+/** In UTC where this machine does not know the timezone, as reminders are then. */
+function momentsIn(language: string, timeZone: string): Intl.DateTimeFormat {
+  const style = { dateStyle: 'full', timeStyle: 'long' } as const
+  try {
+    return new Intl.DateTimeFormat(language, { ...style, timeZone })
+  } catch {
+    return new Intl.DateTimeFormat(language, { ...style, timeZone: 'UTC' })
   }
 }
