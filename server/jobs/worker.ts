@@ -82,16 +82,18 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   }
 }
 
-/** A run of graphile-worker, which ends by itself when it cannot record what it has done. */
+/**
+ * A run of graphile-worker. It shuts itself down when it cannot record what it has done, and may wait
+ * for minutes with that: it is left alone then, and counts as dead, so that others take what it holds.
+ */
 async function startRunner({ target, jobs, concurrency, log }: WorkerOptions) {
   const pool = openPool({ ...clientOptions(target), max: CONNECTIONS }, (error) =>
     log.warn({ error }, 'a connection of the worker was lost'),
   )
   const life = keepSignOfLife(target, pool, log)
   const close = async () => {
-    // From here on it counts as dead, and others take what it had taken.
     await life.end()
-    await pool.end()
+    void pool.end() // waits for what is lent out; nothing more is
   }
   try {
     const runner = await run({
@@ -112,12 +114,18 @@ async function startRunner({ target, jobs, concurrency, log }: WorkerOptions) {
         ),
       ),
     })
+    const finished = runner.promise.catch((error) =>
+      log.warn({ error }, 'the worker did not end well'),
+    )
+    const isLost = new Promise((lost) => life.events.once('pool:gracefulShutdown', lost))
+    let isAskedTo = false
     return {
       /** Resolves when it runs no more, for whatever reason. */
-      ended: runner.promise
-        .catch((error) => log.warn({ error }, 'the worker did not end well'))
-        .then(close),
+      ended: Promise.race([isLost.then(() => (isAskedTo ? finished : undefined)), finished]).then(
+        close,
+      ),
       async stop() {
+        isAskedTo = true
         await runner.stop().catch(() => {}) // it had stopped already
         await this.ended
       },

@@ -39,7 +39,7 @@ export function dueReminders(db: Database, now: () => Date) {
         kept_since: keptSince(moment),
       })
       await post(trx, rows.flatMap(mailOf), moment)
-      if (rows.length > 0) await addJob(trx, SEND_REMINDERS, {}, { key: SEND_REMINDERS })
+      if (rows.length === BATCH) await addJob(trx, SEND_REMINDERS, {}, { key: SEND_REMINDERS })
     })
   }
 }
