@@ -11,6 +11,8 @@ export function dexieStorage(): Storage {
   storage.createStorageInstance = async (parameters) => {
     const instance = await create(parameters)
     const { dexieDb } = await instance.internals
+    // Dexie would close it under what is still being read. This tab has heard, too, and closes it itself.
+    dexieDb.on('versionchange', () => false)
     const empty = instance.remove.bind(instance)
     // RxDB leaves an empty database behind, whose name says who was here.
     instance.remove = async () => {

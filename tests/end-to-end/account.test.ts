@@ -3,7 +3,16 @@ import type { Locator } from 'playwright-core'
 import { afterAll, beforeAll, expect } from 'vitest'
 import { type Mailbox, mailingTo, openMailbox } from '../support/mailbox.ts'
 import { type Person, startServer, type TestServer } from '../support/server.ts'
-import { areSaved, DESKTOP, openDevice, PHONE, photograph, signedIn, story } from './stage.ts'
+import {
+  areSaved,
+  DESKTOP,
+  EVERYTHING_KEPT,
+  openDevice,
+  PHONE,
+  photograph,
+  signedIn,
+  story,
+} from './stage.ts'
 import { eventually, type Tab } from './tab.ts'
 
 const HOUR_MS = 60 * 60 * 1000
@@ -117,6 +126,7 @@ story('reminders are set for a task and for all of them, also without a network'
   await section(tab, 'Profile').getByLabel('Display name').press('Enter')
   await section(tab, 'Profile').getByLabel('Language of mails').selectOption('Deutsch')
   await tab.hasStatus('Offline · 1 pending')
+  await eventually(() => tab.page.evaluate(EVERYTHING_KEPT)).toMatch(/"locale":"de"/)
   await tab.page.reload()
   await eventually(() => mails.getByLabel(/, at$/).inputValue()).toBe('06:45')
   await device.comeBack()

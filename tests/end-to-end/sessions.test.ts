@@ -3,6 +3,7 @@ import { createDatabase } from '../support/database.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import {
   areSaved,
+  EVERYTHING_KEPT,
   openDevice,
   PHONE,
   photograph,
@@ -216,24 +217,6 @@ story('unsent edits that are discarded are gone', async () => {
   await tab.shows('Book the ferry')
   await areSaved(server, ann, 'Book the ferry')
 })
-
-/** All that is in any storage of the origin, as one text. */
-const EVERYTHING_KEPT = `(async () => {
-  const answered = (request) =>
-    new Promise((resolve, reject) => {
-      request.onsuccess = () => resolve(request.result)
-      request.onerror = () => reject(request.error)
-    })
-  const kept = [{ ...localStorage }, { ...sessionStorage }]
-  for (const { name } of await indexedDB.databases()) {
-    kept.push(name)
-    const database = await answered(indexedDB.open(name))
-    for (const store of database.objectStoreNames)
-      kept.push(await answered(database.transaction(store).objectStore(store).getAll()))
-    database.close()
-  }
-  return JSON.stringify(kept)
-})()`
 
 async function writeUnsent(tab: Tab, title: string): Promise<void> {
   await tab.workOffline.click()

@@ -160,3 +160,21 @@ const NOTES = new RegExp(
     .map(({ source }) => source)
     .join('|'),
 )
+
+/** All that is in any storage of the origin, as one text. */
+export const EVERYTHING_KEPT = `(async () => {
+  const answered = (request) =>
+    new Promise((resolve, reject) => {
+      request.onsuccess = () => resolve(request.result)
+      request.onerror = () => reject(request.error)
+    })
+  const kept = [{ ...localStorage }, { ...sessionStorage }]
+  for (const { name } of await indexedDB.databases()) {
+    kept.push(name)
+    const database = await answered(indexedDB.open(name))
+    for (const store of database.objectStoreNames)
+      kept.push(await answered(database.transaction(store).objectStore(store).getAll()))
+    database.close()
+  }
+  return JSON.stringify(kept)
+})()`
