@@ -14,6 +14,7 @@ import { createSessions, type Sessions } from './accounts/sessions.ts'
 import { createTokens } from './accounts/tokens.ts'
 import type { Config } from './config.ts'
 import type { Database } from './database/connect.ts'
+import { watchJobs, watchPool } from './gauges.ts'
 import { aboutOperations } from './http/about.ts'
 import { accountExportOperations } from './http/account-export.ts'
 import { accountLifeOperations } from './http/account-life.ts'
@@ -34,7 +35,6 @@ import { restOperations } from './http/rest.ts'
 import { crossOrigin, redirectToHttps, securityHeaders } from './http/security.ts'
 import { swaggerUi } from './http/swagger-ui.ts'
 import { webApp } from './http/web-app.ts'
-import { queueState } from './jobs/queue.ts'
 import type { Log } from './log.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import type { Readiness } from './readiness.ts'
@@ -157,29 +157,4 @@ export function createApp({
     streams,
     metrics,
   }
-}
-
-function watchPool(metrics: Metrics, db: Database): void {
-  const { pool } = db.client
-  const name = 'tasktide_database_pool'
-  metrics.gauge(`${name}_in_use`, 'Connections that work for requests.', () => pool.numUsed())
-  metrics.gauge(`${name}_idle`, 'Connections that wait for work.', () => pool.numFree())
-  metrics.gauge(`${name}_waiting`, 'Pieces of work that wait for a connection.', () =>
-    pool.numPendingAcquires(),
-  )
-}
-
-function watchJobs(metrics: Metrics, { ask }: Pick<Readiness, 'ask'>): void {
-  let asked: ReturnType<typeof queueState> | undefined
-  const gauge = (name: string, help: string, key: keyof Awaited<ReturnType<typeof queueState>>) =>
-    metrics.gauge(`tasktide_jobs_${name}`, help, async () => {
-      // All three are read at once.
-      asked ??= ask(queueState).finally(() => {
-        asked = undefined
-      })
-      return (await asked)[key]
-    })
-  gauge('waiting', 'Jobs that are due and that no worker has taken.', 'waiting')
-  gauge('oldest_seconds', 'How long the oldest of them has waited.', 'oldest_seconds')
-  gauge('given_up', 'Jobs that failed too often to be tried again.', 'given_up')
 }

@@ -28,7 +28,10 @@ export function AccountExport() {
   }
 
   return (
-    <Section title="Take it along" hint="Download what is yours; the trash is in it, too.">
+    <Section
+      title="Take it along"
+      hint="Download what is yours. The trash is in it, too, but for iCalendar."
+    >
       <div class="choices">
         {FORMATS.map(([format, name, label]) => (
           <button

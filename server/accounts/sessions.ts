@@ -274,6 +274,7 @@ export function createSessions(
     answer.catch(() => beliefs.delete(session))
     return answer
   }
+
   async function look(session: string): Promise<Role | undefined> {
     const moment = now()
     const lately = new Date(moment.getTime() - SEEN_MS)

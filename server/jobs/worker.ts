@@ -29,7 +29,7 @@ const POLL_MS = 1_000
 const RETRY_MS = 500
 const MAX_RETRY_MS = 30_000
 /**
- * Jobs are taken and completed several at a time, which doubles how many mails go out. What a worker
+ * Jobs are taken and completed several at a time: fewer trips to the database for each. What a worker
  * has taken and cannot begin soon, because its others are slow, it gives back.
  */
 const IN_BATCHES = { completeJobBatchDelay: 20 }

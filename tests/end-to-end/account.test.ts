@@ -17,8 +17,6 @@ import { eventually, type Tab } from './tab.ts'
 
 const HOUR_MS = 60 * 60 * 1000
 const NEXT_PASSWORD = 'an early train to Porto'
-/** Longer than it takes to ask for an export. */
-const SLOW_MS = 3_000
 
 let mailbox: Mailbox
 let server: TestServer
@@ -277,9 +275,20 @@ story('a device that is signed out from another one is cut, and keeps what it ha
 story('everything can be downloaded, with what was just written', async () => {
   const ann = await server.person()
   const { tab } = await signedIn(server, ann, { viewport: DESKTOP })
+  let isPushed = false
+  let push = () => {}
+  const mayPush = new Promise<void>((may) => {
+    push = may
+  })
   await tab.page.route('**/replication/tasks/*/push', async (route) => {
-    await new Promise((resolve) => setTimeout(resolve, SLOW_MS))
-    await route.continue()
+    await mayPush
+    const response = await route.fetch()
+    isPushed = true
+    await route.fulfill({ response })
+  })
+  const askedUnsent: string[] = []
+  tab.page.on('request', (request) => {
+    if (request.url().includes('/export/') && !isPushed) askedUnsent.push(request.url())
   })
   await tab.add('Book the ferry')
   await tab.openAccount()
@@ -291,10 +300,12 @@ story('everything can be downloaded, with what was just written', async () => {
   for (const [name, content] of Object.entries(contents)) {
     const downloading = tab.page.waitForEvent('download')
     await tab.button(name).click()
+    push()
     const download = await downloading
     expect(download.suggestedFilename()).toMatch(/^tas.*\.(json|csv|ics)$/)
     expect(await readFile(await download.path(), 'utf8')).toMatch(content)
   }
+  expect(askedUnsent).toEqual([])
 })
 
 story(
