@@ -20,6 +20,7 @@ const SIGNED_OUT: SyncState = {
   pending: 0,
   last_synced_at: null,
   progress: null,
+  error: null,
 }
 const PATIENCE_MS = 30_000
 

@@ -56,6 +56,8 @@ export const databaseName = (name: string, { id }: Pick<User, 'id'>) => `${name}
 export class Account {
   readonly user: User
   readonly database: RxDatabase<Collections>
+  /** Also when a newer release in another tab has closed them: then they refuse, and say so. */
+  readonly collections: Collections
   readonly rejections: Rejections
   readonly connection: Connection
   readonly state$: BehaviorSubject<SyncState>
@@ -93,6 +95,7 @@ export class Account {
   ) {
     this.user = user
     this.database = database
+    this.collections = { ...database.collections }
     this.options = options
     this.api = options.api
     this.rejections = new Rejections(database as unknown as RxDatabase)
@@ -104,6 +107,7 @@ export class Account {
       pending: 0,
       last_synced_at: kept.last_synced_at,
       progress: null,
+      error: null,
     })
     this.tabs = new Tabs(`tasktide ${database.name}`, options.multiInstance)
     this.subscription.add(this.tabs.message$.subscribe((message) => this.hear(message)))
@@ -168,11 +172,12 @@ export class Account {
     if (!isPaused) this.wake()
     if (!isNew) return this.keeping
     const keep = () => this.database.upsertLocal('paused', { isPaused: this.isPaused$.value })
-    this.keeping = this.keeping.then(keep).then(
+    const kept = this.keeping.then(keep)
+    this.keeping = kept.then(
       () => {},
-      () => {}, // closed
+      () => {}, // whoever asked for it hears of it
     )
-    await this.keeping
+    await kept
   }
 
   wake(): void {
@@ -202,7 +207,7 @@ export class Account {
       this.state$.next(state)
       this.tellState()
     })
-    await replication.start()
+    replication.start()
     this.replication$.next(replication)
   }
 

@@ -152,16 +152,20 @@ export async function createClient(options: ClientOptions): Promise<Client> {
   async function signOut(keepData: boolean | undefined): Promise<void> {
     const account = account$.value
     if (!account) return
-    const edits = (await account.unsent()) + (await account.rejections.all()).length
-    if (edits > 0 && keepData === undefined)
-      throw new ClientError(
-        'unsent_edits',
-        `${edits} edits are not on the server: say whether to keep them (keepData).`,
-      )
+    if (keepData === undefined) await refuseUnsent(account)
     await session.forget()
     tabs.tell('session')
     await closeAccount()
     if (!keepData) await removeRxDatabase(databaseName(name, account.user), storage, multiInstance)
+  }
+
+  async function refuseUnsent(account: Account): Promise<void> {
+    const edits = (await account.unsent()) + (await account.rejections.all()).length
+    if (edits > 0)
+      throw new ClientError(
+        'unsent_edits',
+        `${edits} edits are not on the server: say whether to keep them (keepData).`,
+      )
   }
 
   /** Told by a token, of either kind, whose account is there no more. */
@@ -208,7 +212,7 @@ export async function createClient(options: ClientOptions): Promise<Client> {
 
   function collections(): Collections {
     if (!account$.value) throw signedOut()
-    return account$.value.database.collections
+    return account$.value.collections
   }
 
   function inTurn<T>(run: () => Promise<T>): Promise<T> {

@@ -1,16 +1,8 @@
-import {
-  BehaviorSubject,
-  combineLatest,
-  distinctUntilChanged,
-  filter,
-  map,
-  type Observable,
-  Subject,
-  Subscription,
-} from 'rxjs'
+import { BehaviorSubject, combineLatest, distinctUntilChanged, filter, map, Subject } from 'rxjs'
 import { delayAfter } from './back-off.ts'
 import { ClientError } from './client-error.ts'
 import type { Session } from './session.ts'
+import { until } from './until.ts'
 
 /** What came of the last request: nothing yet, an answer, none, or one that made no sense. */
 export type Contact = 'none' | 'good' | 'lost' | 'refused'
@@ -110,23 +102,4 @@ export class Connection {
 function asClientError(error: unknown): ClientError {
   if (error instanceof ClientError) return error
   return new ClientError('refused', String(error), { cause: error })
-}
-
-function until(event$: Observable<unknown>, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const stop = () => {
-      subscription.unsubscribe()
-      reject(new ClientError('stopped', 'This tab does not sync any more.'))
-    }
-    const subscription = new Subscription()
-    subscription.add(
-      event$.subscribe(() => {
-        subscription.unsubscribe()
-        signal.removeEventListener('abort', stop)
-        resolve()
-      }),
-    )
-    if (signal.aborted) stop()
-    else if (!subscription.closed) signal.addEventListener('abort', stop)
-  })
 }

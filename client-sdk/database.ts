@@ -3,7 +3,6 @@ import { RxDBLocalDocumentsPlugin } from 'rxdb/plugins/local-documents'
 import type { Resource } from '../protocol/resource.ts'
 import { settle, type Unsettled } from '../protocol/settle.ts'
 import { ClientError } from './client-error.ts'
-import { conflictHandler } from './conflict-handler.ts'
 import { exclusively } from './environment.ts'
 import { hash } from './hash.ts'
 import { migrate } from './migration.ts'
@@ -76,7 +75,7 @@ export function creator<Doc>(resource: Definition) {
   // `migrate` has been there before RxDB could. But RxDB's dev-mode asks for a strategy for each version.
   const versions = Array.from({ length: schema.version }, (_, index) => index + 1)
   const migrationStrategies = Object.fromEntries(versions.map((version) => [version, same]))
-  return { schema, conflictHandler, autoMigrate: false, migrationStrategies }
+  return { schema, autoMigrate: false, migrationStrategies }
 }
 
 const same = <Doc>(document: Doc) => document

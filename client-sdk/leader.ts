@@ -29,7 +29,9 @@ export class Leader {
   private readonly tabs: Tabs<LeaderMessage>
   private readonly beat: ReturnType<typeof setInterval>
   private since = 0
-  private heard = Date.now()
+  private heard = elapsed()
+  /** The latest claim of any tab, so that a new one is later, whatever became of the clock. */
+  private latest = 0
 
   constructor(tabs: Tabs<LeaderMessage>) {
     this.tabs = tabs
@@ -43,7 +45,8 @@ export class Leader {
 
   /** Claims the lead; another tab in sight may claim it later. */
   lead(): void {
-    this.since = Date.now()
+    this.since = Math.max(Date.now(), this.latest + 1)
+    this.latest = this.since
     this.tell()
     if (!this.isLeader$.value) this.isLeader$.next(true)
   }
@@ -57,7 +60,7 @@ export class Leader {
   private look(): void {
     const patience = isVisible() ? PATIENCE_MS : HIDDEN_PATIENCE_MS
     if (this.isLeader$.value) this.tell()
-    else if (Date.now() - this.heard > patience) this.lead()
+    else if (elapsed() - this.heard > patience) this.lead()
   }
 
   private tell(): void {
@@ -69,7 +72,8 @@ export class Leader {
   }
 
   private hear(other: Claim): void {
-    this.heard = Date.now()
+    this.heard = elapsed()
+    this.latest = Math.max(this.latest, other.since)
     if (this.isLeader$.value) {
       if (outranks(other, this.claim())) this.isLeader$.next(false)
       else this.tell()
@@ -81,4 +85,9 @@ export class Leader {
 export function outranks(a: Claim, b: Claim): boolean {
   if (a.visible !== b.visible) return a.visible
   return a.since === b.since ? a.id > b.id : a.since > b.since
+}
+
+/** Milliseconds that no setting of the clock changes. */
+function elapsed(): number {
+  return performance.now()
 }

@@ -45,6 +45,7 @@ const UNKNOWN: SyncState = {
   pending: 0,
   last_synced_at: null,
   progress: null,
+  error: null,
 }
 
 interface Found<T> {

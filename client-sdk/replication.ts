@@ -3,6 +3,7 @@ import { BehaviorSubject, combineLatest, debounceTime, map, Subscription } from 
 import { follow } from '../protocol/follow.ts'
 import type { Frame } from '../protocol/live.ts'
 import type { Api } from './api.ts'
+import type { ClientError } from './client-error.ts'
 import type { Connection } from './connection.ts'
 import type { Collections } from './database.ts'
 import { isOnline, onWake } from './environment.ts'
@@ -37,6 +38,8 @@ export class Replication {
   private readonly subscription = new Subscription()
   /** How far the frames have come. */
   private cursor: number | undefined
+  /** The latest answer that made no sense. */
+  private refusal: ClientError | undefined
   private renewal: ReturnType<typeof setTimeout> | undefined
 
   constructor(options: ReplicationOptions) {
@@ -59,10 +62,11 @@ export class Replication {
       pending: 0,
       last_synced_at: lastSyncedAt,
       progress: null,
+      error: null,
     })
   }
 
-  async start(): Promise<void> {
+  start(): void {
     const { connection, session, pollInterval } = this.options
     this.subscription.add(this.watch())
     this.subscription.add(
@@ -72,8 +76,7 @@ export class Replication {
     this.subscription.add(onWake(() => this.wake()))
     const poll = setInterval(() => this.live.isConnected || this.look(), pollInterval)
     this.subscription.add(() => clearInterval(poll))
-    await Promise.all(this.replicas.map((replica) => replica.start()))
-    await this.count()
+    for (const replica of this.replicas) replica.start()
   }
 
   async stop(): Promise<void> {
@@ -87,15 +90,14 @@ export class Replication {
   wake(): void {
     if (!isOnline()) this.options.connection.contact$.next('lost')
     this.options.connection.wake()
+    for (const replica of this.replicas) replica.wake()
     this.live.retry()
     this.look()
   }
 
   /** Until the server has all that is here, and here is all that the server had when asked. */
   async inSync(): Promise<void> {
-    do await Promise.all(this.replicas.map((replica) => replica.catchUp()))
-    while ((await this.unsent()) > 0)
-    await this.count()
+    await Promise.all(this.replicas.map((replica) => replica.catchUp()))
   }
 
   async unsent(): Promise<number> {
@@ -129,6 +131,9 @@ export class Replication {
     const complete$ = combineLatest(this.replicas.map(({ isComplete$ }) => isComplete$))
     const progress$ = combineLatest(this.replicas.map(({ progress$ }) => progress$))
     const pending$ = combineLatest(this.replicas.map(({ pending$ }) => pending$))
+    const fault$ = combineLatest(this.replicas.map(({ fault$ }) => fault$)).pipe(
+      map((faults) => faults.find(Boolean)),
+    )
     const watching = new Subscription()
     watching.add(
       complete$.subscribe((all) => {
@@ -140,6 +145,11 @@ export class Replication {
         if (contact !== 'good') this.isComplete$.next(false)
       }),
     )
+    watching.add(
+      connection.error$.subscribe((error) => {
+        this.refusal = error
+      }),
+    )
     const situation$ = combineLatest({
       isSignedIn: session.kept$.pipe(
         map((kept) => kept?.user.id === connection.user && !kept.ended),
@@ -147,6 +157,7 @@ export class Replication {
       isOutdated: connection.isOutdated$,
       isPaused: connection.isPaused$,
       contact: connection.contact$,
+      fault: fault$,
       isComplete: this.isComplete$,
       pending: pending$.pipe(map((counts) => counts.reduce((sum, count) => sum + count, 0))),
     })
@@ -162,14 +173,11 @@ export class Replication {
             pending: situation.pending,
             last_synced_at: status === 'synced' ? new Date(now()).toISOString() : last_synced_at,
             progress: sum(progress),
+            error: status === 'error' ? described(situation.fault ?? this.refusal) : null,
           })
         }),
     )
     return watching
-  }
-
-  private async count(): Promise<void> {
-    await Promise.all(this.replicas.map((replica) => replica.count()))
   }
 
   /** Also for the live connection, which asks for no token while it lasts. */
@@ -182,6 +190,10 @@ export class Replication {
     const due = kept.expires_at - RENEW_AHEAD_MS - now()
     if (due > 0) this.renewal = setTimeout(() => connection.token().catch(() => {}), due + 100)
   }
+}
+
+function described(error: ClientError | undefined): SyncState['error'] {
+  return error ? { code: error.code, message: error.message } : null
 }
 
 function sum(parts: readonly (Progress | undefined)[]): Progress | null {

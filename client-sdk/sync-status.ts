@@ -1,3 +1,4 @@
+import type { ClientError } from './client-error.ts'
 import type { Contact } from './connection.ts'
 
 export type SyncStatus =
@@ -23,6 +24,8 @@ export interface SyncState {
   last_synced_at: string | null
   /** Of the first sync of this device, while it lasts. */
   progress: Progress | null
+  /** Why the status is `error`: a code of `ClientError`, and words for people. */
+  error: { code: string; message: string } | null
 }
 
 export interface Situation {
@@ -34,13 +37,16 @@ export interface Situation {
   isComplete: boolean
   /** Edits that the server has not confirmed. */
   pending: number
+  /** What the storage of this device does not keep. */
+  fault: ClientError | undefined
 }
 
 /** What to tell the person, the weightiest first. */
 export function statusOf(situation: Situation): SyncStatus {
-  const { isSignedIn, isOutdated, isPaused, contact, isComplete, pending } = situation
+  const { isSignedIn, isOutdated, isPaused, contact, isComplete, pending, fault } = situation
   if (!isSignedIn) return 'signed_out'
   if (isOutdated) return 'outdated'
+  if (fault) return 'error'
   if (isPaused || contact === 'lost') return 'offline'
   if (contact === 'refused') return 'error'
   if (contact === 'none') return 'connecting'

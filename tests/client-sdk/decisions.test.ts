@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { delayAfter } from '../../client-sdk/back-off.ts'
+import { ClientError } from '../../client-sdk/client-error.ts'
 import { Clock } from '../../client-sdk/clock.ts'
 import type { Contact } from '../../client-sdk/connection.ts'
 import { outranks } from '../../client-sdk/leader.ts'
@@ -30,7 +31,9 @@ describe('the status', () => {
     contact: 'good',
     isComplete: true,
     pending: 0,
+    fault: undefined,
   }
+  const fault = new ClientError('storage_full', 'This device has no room left.')
   test.each<[SyncStatus, Partial<Situation>]>([
     ['synced', {}],
     ['syncing', { pending: 1 }],
@@ -39,6 +42,9 @@ describe('the status', () => {
     ['offline', { contact: 'lost', pending: 1 }],
     ['offline', { isPaused: true }],
     ['error', { contact: 'refused' }],
+    ['error', { fault }],
+    ['error', { fault, contact: 'lost' }],
+    ['outdated', { fault, isOutdated: true }],
     ['outdated', { isOutdated: true, contact: 'lost', isPaused: true }],
     ['signed_out', { isSignedIn: false, isOutdated: true, contact: 'lost' }],
   ])('is %s with %j', (status, situation) => {
@@ -53,14 +59,15 @@ describe('the status', () => {
         flags.flatMap((isPaused) =>
           flags.flatMap((isComplete) =>
             contacts.flatMap((contact) =>
-              [0, 1]
-                .map((pending) => ({
+              [undefined, fault]
+                .flatMap((fault) => [0, 1].map((pending) => ({ fault, pending })))
+                .map((rest) => ({
                   isSignedIn,
                   isOutdated,
                   isPaused,
                   isComplete,
                   contact,
-                  pending,
+                  ...rest,
                 }))
                 .filter((situation) => statusOf(situation) === 'synced'),
             ),

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import path from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { build } from 'esbuild'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { Leader, type LeaderMessage } from '../../client-sdk/leader.ts'
 import { Tabs } from '../../client-sdk/tabs.ts'
 import { until } from './device.ts'
@@ -60,4 +60,18 @@ test('a leader that sleeps does not stop the others, and yields when it awakes',
   Atomics.notify(new Int32Array(sleep), 0)
   expect((await awake)[0]).toEqual({ isLeader: false })
   expect(first.isLeader$.value).toBe(true)
+})
+
+test('a clock that is set back keeps no tab from taking over from one that is gone', async () => {
+  const name = randomUUID()
+  const second = open(name)
+  const tabs = new Tabs<LeaderMessage>(name, true)
+  const first = new Leader(tabs)
+  await until(second.isLeader$, (isLeader) => !isLeader)
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() - 86_400_000 })
+  opened.push({ close: () => vi.useRealTimers() })
+  tabs.tell = () => {} // killed
+  first.close()
+  tabs.close()
+  await until(second.isLeader$, (isLeader) => isLeader)
 })

@@ -179,48 +179,6 @@ test('an edit on a later page, fetched while a push of the same task is answered
   })
 })
 
-test('a frame that comes while a push of the same task is answered is not passed over', async () => {
-  const ann = await server.person()
-  const { storage, hold } = heldStorage()
-  const phone = await deviceOf(network, ann, { storage })
-  const laptop = await deviceOf(server, ann)
-  const task = await phone.tasks.add({ title: 'Ferry' })
-  await phone.sync.awaitInSync()
-  let pulls = 0
-  network.onAnswer = (path, method) => {
-    if (method === 'GET' && path.includes('/tasks/')) pulls++
-  }
-  const pulled = async (times: number) => {
-    await expect.poll(() => pulls).toBe(times)
-    for (let turn = 0; turn < 20; turn++) await oneTurn()
-  }
-
-  // Edited between two rounds of looking for unsent edits, the task is sent by the second of them, to
-  // which RxDB lets events in. It is sent only after all has been pulled.
-  const first = hold()
-  phone.sync.resume()
-  await pulled(1)
-  phone.sync.resume()
-  await task.incrementalPatch({ title: 'Night ferry' })
-  const second = hold()
-  first.release()
-  await pulled(2)
-  let isAnswered = false
-  network.onAnswer = async (path, method) => {
-    if (method !== 'POST' || !path.includes('/tasks/')) return
-    await laptop.sync.awaitInSync()
-    await laptop.tasks.complete(task.id)
-    await laptop.sync.awaitInSync()
-    for (let turn = 0; turn < 100; turn++) await oneTurn()
-    isAnswered = true
-  }
-  second.release()
-  await expect.poll(() => isAnswered).toBe(true)
-  await phone.sync.awaitInSync()
-  expect(await tasksOf(phone)).toEqual(await tasksOf(laptop))
-  expect(await tasksOf(phone)).toMatchObject([{ title: 'Night ferry', completed: true }])
-})
-
 test('what a lost frame has left out is pulled, though others wait to be stored', async () => {
   const ann = await server.person()
   const phone = await deviceOf(network, ann, { storage: slowStorage() })
@@ -533,34 +491,6 @@ function slowStorage(): RxStorageMemory {
         return bulkWrite(...args)
       }
       return instance
-    },
-  }
-}
-
-/** Storage that can be made to keep back what it finds in a query. */
-function heldStorage() {
-  const storage = getRxStorageMemory()
-  let released: Promise<void> = Promise.resolve()
-  return {
-    storage: {
-      ...storage,
-      async createStorageInstance(params) {
-        const instance = await storage.createStorageInstance(params)
-        const query = instance.query.bind(instance)
-        instance.query = async (...args) => {
-          const found = await query(...args)
-          await released
-          return found
-        }
-        return instance
-      },
-    } satisfies RxStorageMemory,
-    hold() {
-      let release = () => {}
-      released = new Promise((resolve) => {
-        release = resolve
-      })
-      return { release }
     },
   }
 }

@@ -1,0 +1,10 @@
+/** Lets one piece of work run at a time, in the order in which they came. */
+export class Turns {
+  private last: Promise<unknown> = Promise.resolve()
+
+  take<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.last.then(work)
+    this.last = result.catch(() => {})
+    return result
+  }
+}
