@@ -1,5 +1,6 @@
 import type { BehaviorSubject } from 'rxjs'
 import type { Account } from './account.ts'
+import { isShaped } from './answers.ts'
 import type { Api, ApiRequest } from './api.ts'
 import { signedOut } from './client-error.ts'
 
@@ -72,14 +73,17 @@ export function createAccountRequests(
   const post = (body?: object) => ({ method: 'POST', body })
   const end = (path = '') => signedIn<void>(`sessions/${path}`, { method: 'DELETE' })
   return {
-    get: () => signedIn(''),
+    get: () => signedIn('', { isAnswer: isShaped({ id: 'string', username: 'string' }) }),
     confirmEmail: (token) => ask('confirm-email/', post({ token })),
     resendConfirmation: () => signedIn('resend-confirmation/', post()),
     changeEmail: (change) => signedIn('change-email/', post(change)),
     changePassword: (change) => signedIn('change-password/', post(change)),
     forgotPassword: (email) => ask('forgot-password/', post({ email })),
     resetPassword: (reset) => ask('reset-password/', post(reset)),
-    sessions: async () => (await signedIn<{ results: SignedInDevice[] }>('sessions/')).results,
+    async sessions() {
+      const isAnswer = isShaped({ results: 'array' })
+      return (await signedIn<{ results: SignedInDevice[] }>('sessions/', { isAnswer })).results
+    },
     endSession: (id) => end(`${id}/`),
     endOtherSessions: () => end(),
     delete: (password) =>
@@ -88,6 +92,10 @@ export function createAccountRequests(
         await gone(token)
       }),
     export: (format) =>
-      signedIn(`export/${format === 'json' ? '' : `tasks.${format}`}`, { isStream: true }),
+      signedIn(`export/${format === 'json' ? '' : `tasks.${format}`}`, {
+        stream: MEDIA_TYPES[format],
+      }),
   }
 }
+
+const MEDIA_TYPES = { json: 'application/json', csv: 'text/csv', ics: 'text/calendar' }

@@ -8,6 +8,7 @@ import {
   switchMap,
 } from 'rxjs'
 import type { Account } from './account.ts'
+import { isShaped } from './answers.ts'
 import { ClientError, signedOut } from './client-error.ts'
 import type { Collections } from './database.ts'
 import type { RejectedEdit } from './rejections.ts'
@@ -104,7 +105,8 @@ function conflictsOf({ database, connection, api }: Account): Observable<Conflic
         ...(document.toMutableJSON() as Conflict),
         async restore() {
           const path = `/api/conflicts/${document.id}/restore/`
-          await connection.authorized((token) => api(path, { method: 'POST', token }))
+          const request = { method: 'POST', isAnswer: isShaped({ id: 'string' }) }
+          await connection.authorized((token) => api(path, { ...request, token }))
         },
       })),
     ),

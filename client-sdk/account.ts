@@ -44,6 +44,7 @@ export interface AccountOptions {
   now: () => number
   clock: Clock
   pollInterval: number
+  patience: number
 }
 
 const REMEMBER_MS = 10_000

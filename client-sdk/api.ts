@@ -1,8 +1,13 @@
-import { ClientError, type FieldErrors } from './client-error.ts'
+import { foreignAnswer, isDone, isOfType, readJson, readProblem } from './answers.ts'
+import { ClientError } from './client-error.ts'
 import type { Clock } from './clock.ts'
 
-/** No answer at all may take longer: a request that hangs would hold up all that come after it. */
-const PATIENCE_MS = 60_000
+/** How long a request may wait while nothing moves: one that hangs would hold up all that come after it. */
+export const PATIENCE_MS = 60_000
+/** Nobody is believed who asks for a longer pause. */
+const LONGEST_PAUSE_MS = 10 * 60_000
+/** A connection that breaks after this share of the patience may have been given up by a proxy. */
+const SLOW_SHARE = 0.1
 
 export interface ApiRequest {
   method?: string
@@ -10,37 +15,44 @@ export interface ApiRequest {
   body?: unknown
   accept?: string
   signal?: AbortSignal
-  /** Gives the answer itself, whose body comes in as it is read. */
-  isStream?: boolean
+  /** Whether a body has the shape of the server's answer. Without it, the answer has no body. */
+  isAnswer?: (body: unknown) => boolean
+  /** The media type of an answer that is given itself, so that its body can be read as it arrives. */
+  stream?: string
 }
 
 export type Api = <T>(path: string, request?: ApiRequest) => Promise<T>
 
+export interface ApiOptions {
+  url: string
+  fetch: typeof globalThis.fetch
+  clock: Clock
+  /** Told the token, of either kind, whose account is there no more. */
+  gone: (token: string) => void
+  patience?: number
+}
+
 /**
- * Asks the server.
+ * Asks the server. Whatever answers in its place (a captive portal, a firewall, a proxy) is never
+ * believed: neither that a request has succeeded, nor why it was refused, nor what time it is.
  *
- * @param gone told the token, of either kind, whose account is there no more
- * @throws ClientError `unreachable` without an answer, otherwise the code of the server's problem
+ * @returns asks it
+ * @throws ClientError `unreachable` without an answer, `foreign_answer` when the answer is not the
+ *   server's, otherwise the code of the server's problem
  */
-export function createApi(
-  url: string,
-  fetch: typeof globalThis.fetch,
-  clock: Clock,
-  gone: (token: string) => void,
-): Api {
+export function createApi(options: ApiOptions): Api {
+  const { url, fetch, clock, gone, patience = PATIENCE_MS } = options
   return async <T>(path: string, request: ApiRequest = {}): Promise<T> => {
-    const { method = 'GET', token, body, isStream, signal } = request
-    const { accept = isStream ? '*/*' : 'application/json' } = request
-    const abort = new AbortController()
-    const stop = () => abort.abort()
-    const timer = setTimeout(stop, PATIENCE_MS)
-    signal?.addEventListener('abort', stop)
-    if (signal?.aborted) stop()
+    const { method = 'GET', token, body, stream, signal } = request
+    const { accept = stream ?? 'application/json' } = request
+    const wait = new Wait(patience, signal)
     const askedAt = clock.device()
     try {
       const response = await fetch(url + path, {
         method,
-        signal: abort.signal,
+        signal: wait.signal,
+        // A password or a token must not follow to where a stranger points.
+        redirect: 'manual',
         headers: {
           accept,
           ...(token !== undefined && { authorization: `Bearer ${token}` }),
@@ -48,40 +60,102 @@ export function createApi(
         },
         ...(body !== undefined && { body: JSON.stringify(body) }),
       })
-      clock.learn(response.headers.get('date'), askedAt)
-      if (isStream && response.ok) return response as T
-      const text = await response.text()
-      if (!response.ok) throw refusal(response, text)
-      return (text === '' ? undefined : JSON.parse(text)) as T
-    } catch (cause) {
-      if (cause instanceof ClientError) {
-        const presented = token ?? (body as { refresh?: string } | undefined)?.refresh
-        if (cause.code === 'account_deleted' && presented) gone(presented)
-        throw cause
+      wait.extend()
+      if (stream && response.ok) {
+        if (!isOfType(response, stream)) throw foreignAnswer(response)
+        return response as T
       }
-      throw new ClientError('unreachable', 'The server cannot be reached.', { cause })
+      const answer = readAnswer<T>(response, await readText(response, wait), request.isAnswer)
+      clock.learn(response.headers.get('date'), askedAt)
+      if (answer instanceof ClientError) throw answer
+      return answer
+    } catch (cause) {
+      if (!(cause instanceof ClientError)) throw unreachable(cause, wait)
+      const presented = token ?? (body as { refresh?: string } | undefined)?.refresh
+      if (cause.code === 'account_deleted' && presented) gone(presented)
+      throw cause
     } finally {
-      clearTimeout(timer)
-      signal?.removeEventListener('abort', stop)
+      wait.end()
     }
   }
 }
 
-function refusal(response: Response, text: string): ClientError {
-  const problem = readProblem(text)
-  const seconds = Number(response.headers.get('retry-after'))
-  return new ClientError(problem.code ?? 'refused', problem.detail ?? `HTTP ${response.status}`, {
-    status: response.status,
-    ...(problem.errors && { errors: problem.errors }),
-    retryAfter: seconds > 0 ? seconds * 1000 : 0,
-  })
+/** Gives a request up when nothing has moved for too long, or when its caller does. */
+class Wait {
+  readonly signal: AbortSignal
+  private readonly abort = new AbortController()
+  private readonly patience: number
+  private readonly outer: AbortSignal | undefined
+  private readonly began = performance.now()
+  private timer: ReturnType<typeof setTimeout> | undefined
+
+  constructor(patience: number, outer: AbortSignal | undefined) {
+    this.signal = this.abort.signal
+    this.patience = patience
+    this.outer = outer
+    outer?.addEventListener('abort', this.stop)
+    if (outer?.aborted) this.stop()
+    this.extend()
+  }
+
+  /** Given up, or cut off after a while, perhaps by a proxy with less patience. */
+  get isSlow(): boolean {
+    return performance.now() - this.began > this.patience * SLOW_SHARE
+  }
+
+  /** Something has moved. */
+  extend(): void {
+    clearTimeout(this.timer)
+    this.timer = setTimeout(this.stop, this.patience)
+  }
+
+  end(): void {
+    clearTimeout(this.timer)
+    this.outer?.removeEventListener('abort', this.stop)
+  }
+
+  private readonly stop = () => this.abort.abort()
 }
 
-/** What answers may be a proxy, which knows nothing of problems. */
-function readProblem(text: string): { code?: string; detail?: string; errors?: FieldErrors } {
-  try {
-    return Object(JSON.parse(text))
-  } catch {
-    return {}
+/** Chunk by chunk where that is possible. React Native has no streams, and gives the whole at once. */
+async function readText(response: Response, wait: Wait): Promise<string> {
+  const reader = response.body?.getReader?.()
+  if (!reader || typeof TextDecoder !== 'function') return response.text()
+  const decoder = new TextDecoder()
+  for (let text = ''; ; ) {
+    const { done, value } = await reader.read()
+    if (done) return text + decoder.decode()
+    wait.extend()
+    text += decoder.decode(value, { stream: true })
   }
+}
+
+/**
+ * @returns what the server answers, its refusal included
+ * @throws ClientError `foreign_answer`
+ */
+function readAnswer<T>(response: Response, text: string, isAnswer: ApiRequest['isAnswer']) {
+  if (!response.ok) return refusal(response, text)
+  const body = readJson(response, text)
+  if (isAnswer ? !isAnswer(body) : !isDone(response, text)) throw foreignAnswer(response)
+  return body as T
+}
+
+function refusal(response: Response, text: string): ClientError {
+  const { status } = response
+  const retryAfter = pauseOf(response)
+  const problem = readProblem(response, text)
+  if (!problem) throw foreignAnswer(response, { retryAfter })
+  const { code, detail, errors } = problem
+  const isSlow = code === 'timed_out'
+  return new ClientError(code, detail, { status, retryAfter, isSlow, ...(errors && { errors }) })
+}
+
+function unreachable(cause: unknown, { isSlow }: Wait): ClientError {
+  return new ClientError('unreachable', 'The server cannot be reached.', { cause, isSlow })
+}
+
+function pauseOf(response: Response): number {
+  const seconds = Number(response.headers.get('retry-after'))
+  return seconds > 0 ? Math.min(seconds * 1000, LONGEST_PAUSE_MS) : 0
 }

@@ -3,7 +3,8 @@ import { BehaviorSubject, distinctUntilChanged, map, type Observable } from 'rxj
 import { Account, databaseName } from './account.ts'
 import { type AccountRequests, createAccountRequests } from './account-requests.ts'
 import { createSync } from './account-sync.ts'
-import { createApi } from './api.ts'
+import { isShaped } from './answers.ts'
+import { createApi, PATIENCE_MS } from './api.ts'
 import { ClientError, signedOut } from './client-error.ts'
 import { Clock } from './clock.ts'
 import type { Collections } from './database.ts'
@@ -25,6 +26,8 @@ export interface ClientOptions {
   multiInstance?: boolean
   /** How often to ask for changes while websockets are blocked, in milliseconds. */
   pollInterval?: number
+  /** How long a request may wait while nothing moves, in milliseconds. By default a minute. */
+  patience?: number
   fetch?: typeof globalThis.fetch
   now?: () => number
 }
@@ -66,12 +69,18 @@ export async function createClient(options: ClientOptions): Promise<Client> {
   const url = options.url.replace(/\/+$/, '')
   const clock = new Clock(now)
   const fetch = options.fetch ?? ((...args) => globalThis.fetch(...args))
-  const api = createApi(url, fetch, clock, (token) => void gone(token).catch(() => {}))
+  const { pollInterval = POLL_MS, patience = PATIENCE_MS } = options
+  const api = createApi({
+    url,
+    fetch,
+    clock,
+    patience,
+    gone: (token) => void gone(token).catch(() => {}),
+  })
   const store = await openTokenStore(storage, name)
   const session = new Session(store, api, now, name)
   const signOuts = new SignOuts(store, api, name)
-  const { pollInterval = POLL_MS } = options
-  const server = { api, url, session, clock, pollInterval }
+  const server = { api, url, session, clock, pollInterval, patience }
   const accountOptions = { storage, name, multiInstance, now, ...server }
   const account$ = new BehaviorSubject<Account | undefined>(undefined)
   const notice$ = new BehaviorSubject<'account_deleted' | null>(null)
@@ -106,7 +115,8 @@ export async function createClient(options: ClientOptions): Promise<Client> {
       ),
       notice$,
       async register({ username, email, password }) {
-        const register = (body: object) => api('/api/register/', { method: 'POST', body })
+        const isAnswer = isShaped({ id: 'string' })
+        const register = (body: object) => api('/api/register/', { method: 'POST', body, isAnswer })
         const account = { username, email, password }
         const { timeZone: timezone, locale } = Intl.DateTimeFormat().resolvedOptions()
         await register({ ...account, timezone, locale }).catch((error) => {

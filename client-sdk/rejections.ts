@@ -27,6 +27,9 @@ export interface RejectedEdit {
   rejected_at: string
 }
 
+/** The code of an edit that something between here and the server does not let through. */
+export const REFUSED_ON_THE_WAY = 'refused_on_the_way'
+
 interface Kept {
   rows: Record<string, RejectedEdit>
 }
@@ -60,6 +63,17 @@ export class Rejections {
     })
   }
 
+  /** Forgets edits of these documents that were refused on the way, and have passed now. */
+  async passed(resource: string, ids: readonly string[]): Promise<void> {
+    const keys = new Set(ids.map((id) => keyOf({ resource, id })))
+    const isPassed = (edit: RejectedEdit) =>
+      edit.code === REFUSED_ON_THE_WAY && keys.has(keyOf(edit))
+    if (!(await this.all()).some(isPassed)) return
+    await this.change((rows) => {
+      for (const edit of Object.values(rows)) if (isPassed(edit)) delete rows[keyOf(edit)]
+    })
+  }
+
   /** Unless it has been tried and rejected again since. */
   async forget(edit: RejectedEdit): Promise<void> {
     await this.change((rows) => {
@@ -80,6 +94,6 @@ export class Rejections {
   }
 }
 
-function keyOf({ resource, id }: RejectedEdit): string {
+function keyOf({ resource, id }: Pick<RejectedEdit, 'resource' | 'id'>): string {
   return `${resource}/${id}`
 }

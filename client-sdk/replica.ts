@@ -1,12 +1,4 @@
-import {
-  type BulkWriteRow,
-  deepEqual,
-  getChangedDocumentsSince,
-  getHeightOfRevision,
-  type RxCollection,
-  type RxDocumentData,
-  writeDocToDocState,
-} from 'rxdb'
+import type { RxCollection } from 'rxdb'
 import {
   BehaviorSubject,
   filter,
@@ -15,47 +7,38 @@ import {
   type Observable,
   Subject,
   type Subscription,
+  timer,
 } from 'rxjs'
-import type { ProblemCode } from '../protocol/problem.ts'
-import type {
-  Checkpoint,
-  PullResponse,
-  PushResponse,
-  WireDocument,
-} from '../protocol/replication.ts'
+import type { Checkpoint, WireDocument } from '../protocol/replication.ts'
+import { isShaped } from './answers.ts'
 import type { Api } from './api.ts'
 import { delayAfter } from './back-off.ts'
 import { ClientError } from './client-error.ts'
 import type { Connection } from './connection.ts'
-import { KnownStates } from './known-states.ts'
-import type { PushedRow, RejectedEdit, Rejections } from './rejections.ts'
+import { DocumentStates } from './document-states.ts'
+import { Pull, type Page as Pulled } from './pull.ts'
+import { Push, type Pushed } from './push.ts'
+import {
+  type PushedRow,
+  REFUSED_ON_THE_WAY,
+  type RejectedEdit,
+  type Rejections,
+} from './rejections.ts'
 import type { Definition } from './resources.ts'
 import { storageFault } from './storage-fault.ts'
 import type { Progress } from './sync-status.ts'
 import { Turns } from './turns.ts'
 import { stopped, until } from './until.ts'
 
-const PULL_LIMIT = 500
-const PUSH_LIMIT = 200
-const COMPARE_LIMIT = 500
 /** More frames than this that nobody could keep yet are dropped, and pulled instead. */
 const MAX_FRAMES = 100
-const PUSH_RESULT = 'application/vnd.tasktide.push+json'
-/** Writes with it are not edits of a person. */
-const CONTEXT = 'replication-tasktide'
-/** In a document's `_meta`: the height of the revision that is a state of the server. */
-const FROM_SERVER = 'from_server'
-
-type Kept = RxDocumentData<WireDocument>
 
 interface Frame {
   seq: number
   documents: WireDocument[]
 }
 
-/** A page, and where the next one begins. */
-interface Page extends PullResponse {
-  isLast: boolean
+interface Page extends Pulled {
   /** How many gaps there had been when it was asked for. */
   gaps: number
 }
@@ -74,6 +57,8 @@ export interface ReplicaOptions {
   connection: Connection
   rejections: Rejections
   now: () => number
+  /** How long a request may wait while nothing moves, in milliseconds. */
+  patience: number
 }
 
 /**
@@ -103,9 +88,13 @@ export class Replica {
   readonly pending$ = new BehaviorSubject(0)
   /** Why the storage does not keep what it should, while it does not. */
   readonly fault$ = new BehaviorSubject<ClientError | undefined>(undefined)
+  /** Why edits stay here though others pass, while all that are unsent do. */
+  readonly stuck$ = new BehaviorSubject<ClientError | undefined>(undefined)
   private readonly options: ReplicaOptions
   private readonly abort = new AbortController()
-  private known: KnownStates | undefined
+  private readonly pulls: Pull
+  private readonly pushes: Push
+  private opened: DocumentStates | undefined
   private readonly opened$ = new Subject<void>()
   private running: Promise<void> = Promise.resolve()
   private edits: Subscription | undefined
@@ -125,15 +114,18 @@ export class Replica {
   private isFetched = false
   /** A frame has come, or a gap. */
   private readonly news$ = new Subject<void>()
-  /** Everything before it is kept. The storage may know only of an earlier one. */
-  private cursor: Checkpoint | undefined
   /** Steps that the storage does not let pass. */
   private failing = 0
   private readonly retry$ = new Subject<void>()
 
   constructor(options: ReplicaOptions) {
     this.options = options
-    this.name = options.resource.name
+    const { resource, api, patience } = options
+    this.name = resource.name
+    const path = `/replication/${resource.name}/${resource.version}`
+    const way = { api, path, signal: this.abort.signal, patience }
+    this.pulls = new Pull(way)
+    this.pushes = new Push({ ...way, due: () => this.nudge() })
   }
 
   start(): void {
@@ -147,10 +139,10 @@ export class Replica {
     this.abort.abort()
     this.edits?.unsubscribe()
     await this.running
-    if (!this.known) return
-    // What is behind it would come again, and change nothing.
-    await this.known.write([], this.cursor).catch(() => {})
-    await this.known.close()
+    if (!this.opened) return
+    // Else what is behind it would come again, and change nothing.
+    await this.opened.keepCursor().catch(() => {})
+    await this.opened.close()
   }
 
   /** A frame that continues what is here. */
@@ -170,9 +162,11 @@ export class Replica {
     this.news$.next()
   }
 
-  /** Tries at once what the storage has refused. */
+  /** Tries at once what the storage has refused, or something on the way. */
   wake(): void {
     this.retry$.next()
+    this.pushes.forgetAside()
+    this.nudge()
   }
 
   /** Until all that was on the server when asked is here, and all that is here is on the server. */
@@ -190,24 +184,28 @@ export class Replica {
   async unsent(): Promise<number> {
     if (this.options.resource.readOnly) return 0
     const isFaulty$ = this.fault$.pipe(filter(Boolean))
-    if (!this.known) await this.until(merge(this.opened$, isFaulty$))
-    if (!this.known) throw this.fault$.value
-    let count = 0
-    for await (const documents of this.pages()) count += (await this.differing(documents)).length
-    return count
+    if (!this.opened) await this.until(merge(this.opened$, isFaulty$))
+    if (!this.opened) throw this.fault$.value
+    const ids: string[] = []
+    for await (const page of this.states.pagesOfIds())
+      ids.push(...(await this.states.unsent(page)).map(idOf))
+    // What was being kept just then may have been between its two states.
+    const again = () => this.states.unsent(ids)
+    const rows = await (this.fault$.value ? again() : this.turns.take(again))
+    return rows.length
   }
 
   private async run(): Promise<void> {
-    this.known = await this.lasting(() => KnownStates.open(this.options.collection))
-    this.cursor = this.known.cursor
+    const { collection, resource } = this.options
+    this.opened = await this.lasting(() => DocumentStates.open(collection, resource.readOnly))
     this.opened$.next()
-    const isWritable = !this.options.resource.readOnly
+    const isWritable = !resource.readOnly
     await Promise.all([this.bring(), ...(isWritable ? [this.compare(), this.push()] : [])])
   }
 
   private watchEdits(): void {
     this.edits = this.options.collection.storageInstance.changeStream().subscribe((bulk) => {
-      if (bulk.context.startsWith('replication-')) return
+      if (!DocumentStates.isEdit(bulk)) return
       for (const { documentId } of bulk.events) this.markUnsent(documentId)
       this.edited$.next()
     })
@@ -216,6 +214,12 @@ export class Replica {
   private markUnsent(id: string): void {
     this.unsentEdits.set(id, ++this.editCount)
     this.countPending()
+  }
+
+  /** Something that was set aside may pass now. */
+  private nudge(): void {
+    this.editCount++
+    this.edited$.next()
   }
 
   /** Unless it has been edited again. */
@@ -234,11 +238,11 @@ export class Replica {
   /** Finds what was left unsent when the app ended, whatever the clocks said then. */
   private async compare(): Promise<void> {
     await this.lasting(async () => {
-      for await (const documents of this.pages())
+      for await (const ids of this.states.pagesOfIds())
         await this.turns.take(async () => {
-          const current = await this.find(documents.map(({ id }) => id))
-          await this.states.write(await this.unrecorded(current))
-          for (const { id } of await this.differing(current)) this.markUnsent(id)
+          await this.states.repair(ids)
+          for (const row of await this.states.unsent(ids))
+            if (!this.unsentEdits.has(idOf(row))) this.markUnsent(idOf(row))
         })
     })
     this.isCompared$.next(true)
@@ -247,125 +251,83 @@ export class Replica {
   }
 
   private async push(): Promise<void> {
-    const { connection } = this.options
     for (;;) {
       if (this.unsentEdits.size === 0) await this.until(this.edited$)
-      let batch: Sent[] | undefined = await this.nextBatch()
-      if (batch.length === 0) continue
-      await connection.through(async (token) => {
-        const sent = batch ?? (await this.nextBatch())
-        // Another attempt takes what is unsent by then.
-        batch = undefined
-        await this.pushOnce(token, sent)
-      }, this.abort.signal)
+      const { editCount } = this
+      const { sent, asideCount } = await this.nextBatch()
+      if (sent.length > 0) await this.pushThrough(sent)
+      else if (asideCount > 0 && editCount === this.editCount) await this.whileAside(asideCount)
     }
+  }
+
+  private async pushThrough(first: Sent[]): Promise<void> {
+    let batch: Sent[] | undefined = first
+    await this.options.connection.through(async (token) => {
+      // Another attempt takes what is unsent by then.
+      const sent = batch ?? (await this.nextBatch()).sent
+      batch = undefined
+      await this.pushOnce(token, sent)
+    }, this.abort.signal)
+  }
+
+  /** As long as all that is unsent is refused on the way, until some of it may pass. */
+  private async whileAside(count: number): Promise<void> {
+    const message = `Something on the way to the server does not let ${count} edits through.`
+    this.stuck$.next(new ClientError(REFUSED_ON_THE_WAY, message))
+    await this.until(this.edited$).finally(() => this.stuck$.next(undefined))
   }
 
   private async pushOnce(token: string, sent: Sent[]): Promise<void> {
     if (sent.length === 0) return
     try {
-      const answer = await this.send(
-        token,
-        sent.map(({ row }) => row),
-      )
-      await this.turns.take(() => this.lasting(() => this.record(sent, answer)))
+      const rows = sent.map(({ row }) => row)
+      const pushed = await this.pushes.send(token, rows)
+      await this.turns.take(() => this.lasting(() => this.record(sent, pushed)))
     } finally {
       this.sending$.next(new Set())
     }
   }
 
   /** Takes some of what is unsent; from then on nothing is kept of these documents. */
-  private nextBatch(): Promise<Sent[]> {
+  private nextBatch(): Promise<{ sent: Sent[]; asideCount: number }> {
     return this.turns.take(() =>
       this.lasting(async () => {
-        const edits = new Map([...this.unsentEdits].slice(0, PUSH_LIMIT))
-        const documents = await this.find([...edits.keys()])
-        const known = await this.states.of([...edits.keys()])
-        const differing = documents.filter((one) => !this.isKnown(one, known.get(one.id)))
-        const sent = differing.map((document): Sent => {
-          const assumedMasterState = known.get(document.id)
-          const newDocumentState = stateOf(document)
-          return {
-            row: { newDocumentState, ...(assumedMasterState && { assumedMasterState }) },
-            edit: edits.get(document.id)!,
-          }
-        })
-        const ids = new Set(differing.map(({ id }) => id))
-        this.sending$.next(ids)
+        const most = this.pushes.size.current + this.pushes.asideCount
+        const edits = new Map([...this.unsentEdits].slice(0, most))
+        const rows = await this.states.unsent([...edits.keys()])
+        const unsent = rows.map((row): Sent => ({ row, edit: edits.get(idOf(row))! }))
+        const ids = new Set(rows.map(idOf))
         for (const [id, edit] of edits) if (!ids.has(id)) this.markSent(id, edit)
-        return sent
+        const sent = unsent.filter(({ row }) => !this.pushes.isAside(row))
+        this.sending$.next(new Set(sent.map(({ row }) => idOf(row))))
+        return { sent, asideCount: unsent.length - sent.length }
       }),
     )
   }
 
   /** What came of a push, beginning with what a person would miss. */
-  private async record(sent: readonly Sent[], answer: PushResponse): Promise<void> {
-    await this.keepRejected(sent, answer)
-    const answers = new Map(answer.conflicts.map((document) => [document.id, document]))
-    const ids = sent.map(({ row }) => row.newDocumentState.id)
-    const current = new Map((await this.find(ids)).map((one) => [one.id, one]))
-    const rows: BulkWriteRow<WireDocument>[] = []
-    const states: WireDocument[] = []
-    const editsSettled = new Map<string, number>()
-    for (const { row, edit } of sent) {
-      const { id } = row.newDocumentState
-      const document = answers.get(id)
-      const here = current.get(id)
-      const isUnchanged = here && deepEqual(stateOf(here), row.newDocumentState)
-      if (!document) states.push(row.newDocumentState as WireDocument)
-      else if (here && deepEqual(stateOf(here), document)) states.push(document)
-      // An edit made meanwhile goes up over the same known state, and is merged there.
-      else if (isUnchanged) rows.push(rowOver(document, here))
-      else continue
-      editsSettled.set(id, edit)
-    }
-    const refused = await this.store(rows)
-    for (const { document } of rows)
-      if (refused.has(document.id)) editsSettled.delete(document.id)
-      else states.push(answers.get(document.id)!)
-    await this.states.write(states, this.cursor)
-    for (const [id, edit] of editsSettled) this.markSent(id, edit)
+  private async record(sent: readonly Sent[], pushed: Pushed): Promise<void> {
+    await this.keepRefused(pushed, sent)
+    const recorded = await this.states.record(pushed.answered, pushed.conflicts)
+    for (const { row, edit } of sent) if (recorded.has(idOf(row))) this.markSent(idOf(row), edit)
   }
 
-  /** A batch that is refused as a whole is halved, until the row at fault is found: it alone stays behind. */
-  private async send(token: string, rows: readonly PushedRow[]): Promise<PushResponse> {
-    try {
-      return await this.request<PushResponse>(`${this.path()}/push`, token, rows)
-    } catch (error) {
-      const isAtFault = error instanceof ClientError && [400, 413].includes(error.status ?? 0)
-      if (!isAtFault) throw error
-      if (rows.length > 1) {
-        const half = Math.ceil(rows.length / 2)
-        const first = await this.send(token, rows.slice(0, half))
-        const second = await this.send(token, rows.slice(half))
-        return {
-          conflicts: [...first.conflicts, ...second.conflicts],
-          rejected: [...first.rejected, ...second.rejected],
-        }
-      }
-      const [{ newDocumentState, assumedMasterState }] = rows as [PushedRow]
-      const { code, errors } = error
-      const back = assumedMasterState ?? { ...newDocumentState, _deleted: true }
-      return {
-        conflicts: [back as WireDocument],
-        rejected: [{ id: newDocumentState.id, code: code as ProblemCode, errors }],
-      }
-    }
-  }
-
-  private async keepRejected(sent: readonly Sent[], { rejected }: PushResponse): Promise<void> {
+  private async keepRefused(pushed: Pushed, sent: readonly Sent[]): Promise<void> {
     const { resource, rejections, now } = this.options
-    const rowsById = new Map(sent.map(({ row }) => [row.newDocumentState.id, row]))
-    const edits = rejected.map((rejection): RejectedEdit => {
-      const row = rowsById.get(rejection.id)!
+    const rowsById = new Map(sent.map(({ row }) => [idOf(row), row]))
+    const rejected_at = new Date(now()).toISOString()
+    const edits = [...pushed.rejected, ...pushed.setAside].map((refused): RejectedEdit => {
+      const { newDocumentState, assumedMasterState } = rowsById.get(refused.id)!
+      const previous = assumedMasterState ?? null
       return {
-        ...rejection,
+        ...refused,
         resource: resource.name,
-        document: row.newDocumentState,
-        previous: row.assumedMasterState ?? null,
-        rejected_at: new Date(now()).toISOString(),
+        document: newDocumentState,
+        previous,
+        rejected_at,
       }
     })
+    await rejections.passed(resource.name, pushed.answered.map(idOf))
     await rejections.add(edits)
   }
 
@@ -385,7 +347,7 @@ export class Replica {
 
   /** Page after page, each asked for while the one before is being kept. */
   private async fetch(): Promise<void> {
-    for (let next = this.page(this.cursor); ; ) {
+    for (let next = this.page(this.states.cursor); ; ) {
       const page = await next
       if (!page.isLast) {
         next = this.page(page.checkpoint)
@@ -393,7 +355,7 @@ export class Replica {
       }
       await this.keep(page.documents, page.checkpoint)
       if (!page.isLast) continue
-      await this.turns.take(() => this.lasting(() => this.states.write([], this.cursor)))
+      await this.turns.take(() => this.lasting(() => this.states.keepCursor()))
       if (page.gaps !== this.gaps) return
       this.frames = this.frames.filter(({ seq }) => seq > page.checkpoint.lwt)
       this.isFetched = true
@@ -426,69 +388,30 @@ export class Replica {
       while (isSending()) await this.until(this.sending$.pipe(filter(() => !isSending())))
       isKept = await this.turns.take(async () => {
         if (isSending()) return false
-        if (isWanted()) await this.lasting(() => this.write(documents, cursor))
+        if (isWanted()) await this.lasting(() => this.states.keep(documents, cursor))
         return true
       })
     }
   }
 
-  private async write(documents: readonly WireDocument[], cursor: Checkpoint): Promise<void> {
-    const ids = documents.map(({ id }) => id)
-    const current = new Map((await this.find(ids)).map((one) => [one.id, one]))
-    const { readOnly } = this.options.resource
-    const known = readOnly ? new Map<string, WireDocument>() : await this.states.of(ids)
-    const added: WireDocument[] = []
-    const changed: BulkWriteRow<WireDocument>[] = []
-    const confirmed: WireDocument[] = []
-    for (const document of documents) {
-      const here = current.get(document.id)
-      if (!here) added.push(document)
-      else if (deepEqual(stateOf(here), document)) {
-        if (!deepEqual(known.get(document.id), document)) confirmed.push(document)
-      } else if (
-        (readOnly || this.isKnown(here, known.get(document.id))) &&
-        // It was read before the push whose answer is here.
-        String(here.updated_at) <= String(document.updated_at)
-      )
-        changed.push(rowOver(document, here))
-    }
-    // Of a new document the known state comes first, of others last: whenever this is cut off, no
-    // state that came from the server passes as an edit of this device.
-    if (!readOnly) await this.states.write(added, this.cursor)
-    const refused = await this.store([...added.map((one) => rowOver(one)), ...changed])
-    const takenIds = added.filter(({ id }) => refused.has(id)).map(({ id }) => id)
-    if (!readOnly) {
-      await this.states.forget(takenIds)
-      const kept = changed.map(({ document }) => document.id).filter((id) => !refused.has(id))
-      const states = documents.filter(({ id }) => kept.includes(id))
-      if (states.length + confirmed.length > 0)
-        await this.states.write([...states, ...confirmed], cursor)
-    }
-    this.cursor = cursor
-  }
-
   private page(checkpoint: Checkpoint | undefined): Promise<Page> {
     return this.options.connection.through(async (token) => {
       const { gaps } = this
-      const { id, lwt } = checkpoint ?? { id: '', lwt: 0 }
       const [page, total] = await Promise.all([
-        this.request<PullResponse>(
-          `${this.path()}/pull?lwt=${lwt}&id=${id}&limit=${PULL_LIMIT}`,
-          token,
-        ),
+        this.pulls.page(token, checkpoint),
         checkpoint || this.isFetched ? undefined : this.total(token),
       ])
       if (total !== undefined) this.progress$.next({ done: 0, total })
-      const isLast = page.documents.length < PULL_LIMIT
-      this.progress$.next(isLast ? undefined : this.furtherBy(page.documents))
-      return { ...page, isLast, gaps }
+      this.progress$.next(page.isLast ? undefined : this.furtherBy(page.documents))
+      return { ...page, gaps }
     }, this.abort.signal)
   }
 
   private async total(token: string): Promise<number> {
     const { name, singleton } = this.options.resource
     if (singleton) return 1
-    return (await this.request<{ count: number }>(`/api/${name}/?page_size=1`, token)).count
+    const request = { token, signal: this.abort.signal, isAnswer: isShaped({ count: 'number' }) }
+    return (await this.options.api<{ count: number }>(`/api/${name}/?page_size=1`, request)).count
   }
 
   private furtherBy(documents: WireDocument[]): Progress | undefined {
@@ -496,52 +419,6 @@ export class Replica {
     if (!progress) return undefined
     const done = progress.done + documents.filter(({ _deleted }) => !_deleted).length
     return { done, total: Math.max(done, progress.total) }
-  }
-
-  // The two states
-
-  /** Whether the server is known to have it as it is here. */
-  private isKnown(document: Kept, known: WireDocument | undefined): boolean {
-    return isFromServer(document) || deepEqual(stateOf(document), known)
-  }
-
-  private async differing(documents: readonly Kept[]): Promise<Kept[]> {
-    const known = await this.states.of(documents.map(({ id }) => id))
-    return documents.filter((one) => !this.isKnown(one, known.get(one.id)))
-  }
-
-  /** States of the server of which only the documents were written before the app was cut off. */
-  private async unrecorded(documents: readonly Kept[]): Promise<WireDocument[]> {
-    const fromServer = documents.filter(isFromServer)
-    const known = await this.states.of(fromServer.map(({ id }) => id))
-    return fromServer.map(stateOf).filter((state) => !deepEqual(state, known.get(state.id)))
-  }
-
-  private async find(ids: readonly string[]): Promise<Kept[]> {
-    if (ids.length === 0) return []
-    const { storageInstance } = this.options.collection
-    return (await storageInstance.findDocumentsById([...ids], true)) as Kept[]
-  }
-
-  /** All documents, the deleted ones too. */
-  private async *pages(): AsyncGenerator<Kept[]> {
-    const { storageInstance } = this.options.collection
-    for (let checkpoint: unknown; ; ) {
-      const page = await getChangedDocumentsSince(storageInstance, COMPARE_LIMIT, checkpoint)
-      if (page.documents.length === 0) return
-      checkpoint = page.checkpoint
-      yield page.documents as Kept[]
-    }
-  }
-
-  /** @returns the ids of documents that were edited meanwhile, and so were not written */
-  private async store(rows: BulkWriteRow<WireDocument>[]): Promise<ReadonlySet<string>> {
-    if (rows.length === 0) return new Set()
-    const { storageInstance } = this.options.collection
-    const { error } = await storageInstance.bulkWrite(rows, CONTEXT)
-    const fault = error.find(({ status }) => status !== 409)
-    if (fault) throw new Error(`The storage refused ${this.name} ${fault.documentId}.`)
-    return new Set(error.map(({ documentId }) => documentId))
   }
 
   /** A step that works on the storage alone, until the storage lets it pass. */
@@ -556,7 +433,7 @@ export class Replica {
         this.throwIfStopped()
         if (++failures === 1) this.failing++
         this.fault$.next(storageFault(error))
-        await this.pause(delayAfter(failures))
+        await this.until(merge(timer(delayAfter(failures)), this.retry$))
       }
     }
   }
@@ -565,50 +442,13 @@ export class Replica {
     return until(event$, this.abort.signal)
   }
 
-  private async pause(milliseconds: number): Promise<void> {
-    let timer: ReturnType<typeof setTimeout> | undefined
-    const over = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, milliseconds)
-    })
-    await Promise.race([over, this.until(this.retry$)]).finally(() => clearTimeout(timer))
-  }
-
-  private get states(): KnownStates {
-    return this.known!
+  private get states(): DocumentStates {
+    return this.opened!
   }
 
   private throwIfStopped(): void {
     if (this.abort.signal.aborted) throw stopped()
   }
-
-  private path(): string {
-    const { name, version } = this.options.resource
-    return `/replication/${name}/${version}`
-  }
-
-  private request<T>(path: string, token: string, body?: unknown): Promise<T> {
-    return this.options.api<T>(path, {
-      token,
-      signal: this.abort.signal,
-      ...(body !== undefined && { method: 'POST', body, accept: PUSH_RESULT }),
-    })
-  }
 }
 
-/** A document as it travels. */
-function stateOf(document: Kept): WireDocument {
-  return writeDocToDocState(document, false, false) as WireDocument
-}
-
-/** Puts a state of the server into the place of what is here. */
-function rowOver(state: WireDocument, previous?: Kept): BulkWriteRow<WireDocument> {
-  const height = previous ? getHeightOfRevision(previous._rev) + 1 : 1
-  const _meta = { ...previous?._meta, [FROM_SERVER]: height }
-  const document = { ...state, _attachments: {}, _meta, _rev: previous?._rev ?? '' } as Kept
-  return { ...(previous && { previous }), document }
-}
-
-/** Whether it was last written from the server: RxDB raises the height with each write. */
-function isFromServer({ _meta, _rev }: Kept): boolean {
-  return _meta[FROM_SERVER] === getHeightOfRevision(_rev)
-}
+const idOf = ({ newDocumentState }: PushedRow) => newDocumentState.id

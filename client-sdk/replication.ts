@@ -22,6 +22,7 @@ export interface ReplicationOptions {
   session: Session
   connection: Connection
   now: () => number
+  patience: number
   /** How often to ask while there is no live connection, in milliseconds. */
   pollInterval: number
   lastSyncedAt: string | null
@@ -44,10 +45,10 @@ export class Replication {
 
   constructor(options: ReplicationOptions) {
     this.options = options
-    const { database, api, url, connection, rejections, now, lastSyncedAt } = options
+    const { database, api, url, connection, rejections, now, patience, lastSyncedAt } = options
     this.replicas = Object.entries(resources).map(([name, resource]) => {
       const collection = database.collections[name as keyof Collections] as RxCollection
-      return new Replica({ resource, collection, api, connection, rejections, now })
+      return new Replica({ resource, collection, api, connection, rejections, now, patience })
     })
     this.live = new Live({
       url,
@@ -131,9 +132,9 @@ export class Replication {
     const complete$ = combineLatest(this.replicas.map(({ isComplete$ }) => isComplete$))
     const progress$ = combineLatest(this.replicas.map(({ progress$ }) => progress$))
     const pending$ = combineLatest(this.replicas.map(({ pending$ }) => pending$))
-    const fault$ = combineLatest(this.replicas.map(({ fault$ }) => fault$)).pipe(
-      map((faults) => faults.find(Boolean)),
-    )
+    const first = (faults: (ClientError | undefined)[]) => faults.find(Boolean)
+    const fault$ = combineLatest(this.replicas.map(({ fault$ }) => fault$)).pipe(map(first))
+    const stuck$ = combineLatest(this.replicas.map(({ stuck$ }) => stuck$)).pipe(map(first))
     const watching = new Subscription()
     watching.add(
       complete$.subscribe((all) => {
@@ -158,6 +159,7 @@ export class Replication {
       isPaused: connection.isPaused$,
       contact: connection.contact$,
       fault: fault$,
+      stuck: stuck$,
       isComplete: this.isComplete$,
       pending: pending$.pipe(map((counts) => counts.reduce((sum, count) => sum + count, 0))),
     })
@@ -173,7 +175,10 @@ export class Replication {
             pending: situation.pending,
             last_synced_at: status === 'synced' ? new Date(now()).toISOString() : last_synced_at,
             progress: sum(progress),
-            error: status === 'error' ? described(situation.fault ?? this.refusal) : null,
+            error:
+              status === 'error'
+                ? described(situation.fault ?? situation.stuck ?? this.refusal)
+                : null,
           })
         }),
     )

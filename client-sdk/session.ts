@@ -1,4 +1,5 @@
 import { BehaviorSubject } from 'rxjs'
+import { isShaped } from './answers.ts'
 import type { Api } from './api.ts'
 import { ClientError, signedOut } from './client-error.ts'
 import { exclusively } from './environment.ts'
@@ -43,7 +44,8 @@ export class Session {
 
   async signIn({ username, password }: Credentials): Promise<StoredSession> {
     const body = { username, password }
-    const pair = await this.api<TokenPair>('/api/token/', { method: 'POST', body })
+    const request = { method: 'POST', body, isAnswer: isTokenPair }
+    const pair = await this.api<TokenPair>('/api/token/', request)
     return this.keep({ id: claimsOf(pair.access).sub, username }, pair)
   }
 
@@ -82,9 +84,10 @@ export class Session {
     if (!kept || kept.ended) throw this.over(kept)
     if (this.isGood(kept, refused)) return kept.access
     const body = { refresh: kept.refresh }
+    const request = { method: 'POST', body, isAnswer: isTokenPair }
     try {
       // If this answer is lost, the same refresh token buys it again.
-      const pair = await this.api<TokenPair>('/api/token/refresh/', { method: 'POST', body })
+      const pair = await this.api<TokenPair>('/api/token/refresh/', request)
       const latest = await this.store.read()
       if (latest?.refresh === kept.refresh) return (await this.keep(kept.user, pair)).access
       // Signed out or in meanwhile.
@@ -125,6 +128,17 @@ interface Claims {
   iat: number
   exp: number
 }
+
+function isTokenPair(body: unknown): boolean {
+  const { access, refresh } = Object(body) as Partial<TokenPair>
+  try {
+    return isClaims(claimsOf(access!)) && isClaims(claimsOf(refresh!))
+  } catch {
+    return false
+  }
+}
+
+const isClaims = isShaped({ sub: 'string', iat: 'number', exp: 'number' })
 
 /** What a token says of itself. */
 export function claimsOf(token: string): Claims {

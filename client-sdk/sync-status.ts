@@ -39,16 +39,18 @@ export interface Situation {
   pending: number
   /** What the storage of this device does not keep. */
   fault: ClientError | undefined
+  /** What something on the way to the server does not let through, when nothing else is unsent. */
+  stuck: ClientError | undefined
 }
 
 /** What to tell the person, the weightiest first. */
 export function statusOf(situation: Situation): SyncStatus {
-  const { isSignedIn, isOutdated, isPaused, contact, isComplete, pending, fault } = situation
+  const { isSignedIn, isOutdated, isPaused, contact, isComplete, pending, fault, stuck } = situation
   if (!isSignedIn) return 'signed_out'
   if (isOutdated) return 'outdated'
   if (fault) return 'error'
   if (isPaused || contact === 'lost') return 'offline'
-  if (contact === 'refused') return 'error'
+  if (contact === 'refused' || (contact === 'good' && stuck)) return 'error'
   if (contact === 'none') return 'connecting'
   return isComplete && pending === 0 ? 'synced' : 'syncing'
 }

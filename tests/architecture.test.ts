@@ -133,7 +133,6 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
       'protocol/settle.ts',
       'rxdb',
       'rxdb/plugins/local-documents',
-      'rxdb/plugins/replication',
       'rxdb/plugins/storage-dexie',
       'rxdb/plugins/storage-localstorage',
       'rxjs',
@@ -141,7 +140,12 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
       'fractional-indexing',
       'react',
     ],
-    types: ['protocol/live.ts', 'protocol/replication.ts', 'protocol/resource.ts'],
+    types: [
+      'protocol/live.ts',
+      'protocol/problem.ts',
+      'protocol/replication.ts',
+      'protocol/resource.ts',
+    ],
   },
   'examples/web': {
     values: [

@@ -32,6 +32,7 @@ describe('the status', () => {
     isComplete: true,
     pending: 0,
     fault: undefined,
+    stuck: undefined,
   }
   const fault = new ClientError('storage_full', 'This device has no room left.')
   test.each<[SyncStatus, Partial<Situation>]>([
@@ -44,6 +45,8 @@ describe('the status', () => {
     ['error', { contact: 'refused' }],
     ['error', { fault }],
     ['error', { fault, contact: 'lost' }],
+    ['error', { stuck: fault, pending: 1 }],
+    ['offline', { stuck: fault, contact: 'lost' }],
     ['outdated', { fault, isOutdated: true }],
     ['outdated', { isOutdated: true, contact: 'lost', isPaused: true }],
     ['signed_out', { isSignedIn: false, isOutdated: true, contact: 'lost' }],
@@ -60,7 +63,7 @@ describe('the status', () => {
           flags.flatMap((isComplete) =>
             contacts.flatMap((contact) =>
               [undefined, fault]
-                .flatMap((fault) => [0, 1].map((pending) => ({ fault, pending })))
+                .flatMap((fault) => [0, 1].map((pending) => ({ fault, stuck: undefined, pending })))
                 .map((rest) => ({
                   isSignedIn,
                   isOutdated,

@@ -1,14 +1,33 @@
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { Problem, type ProblemCode } from '../../protocol/index.ts'
 
-/** What becomes of a request: `lose` it, or let it be done and lose its answer. */
-export type Fate = 'pass' | 'lose' | 'lose_answer' | { status: number; body: unknown }
+/** What becomes of a request: `lose` it, let it be done and lose its answer, or answer in the server's place. */
+export type Fate = 'pass' | 'lose' | 'lose_answer' | Intrusion
+
+export interface Intrusion {
+  status: number
+  /** By default HTML. */
+  type?: string
+  headers?: Record<string, string>
+  body?: string
+}
+
+/** The same answer as the server's own. */
+export function problem(code: ProblemCode): Intrusion {
+  const body = new Problem(code).body()
+  return {
+    status: body.status,
+    type: 'application/problem+json',
+    body: JSON.stringify(body),
+  }
+}
 
 export interface Network {
   url: string
   /** Asked for each request when it comes; the request waits for it. */
-  onRequest: (path: string, method: string) => Fate | Promise<Fate>
+  onRequest: (path: string, method: string, body: string) => Fate | Promise<Fate>
   /** Asked for each answer, which waits for it. */
   onAnswer: (path: string, method: string) => void | Promise<void>
   /** Whether websockets pass. */
@@ -83,11 +102,11 @@ export async function createNetwork(target: string): Promise<Network> {
     network.seen.push(`${method} ${path}`)
     const body: Buffer[] = []
     for await (const chunk of incoming) body.push(chunk)
-    const fate = await network.onRequest(path, method)
+    const fate = await network.onRequest(path, method, String(Buffer.concat(body)))
     if (fate === 'lose') return void outgoing.destroy()
     if (typeof fate === 'object') {
-      outgoing.writeHead(fate.status, { 'content-type': 'application/json' })
-      return void outgoing.end(JSON.stringify(fate.body))
+      outgoing.writeHead(fate.status, { 'content-type': fate.type ?? 'text/html', ...fate.headers })
+      return void outgoing.end(fate.body)
     }
     const { headers } = incoming
     const forwarded = request({ hostname, port, path, method, headers }, async (answer) => {

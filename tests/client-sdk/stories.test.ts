@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import type { SyncStatus } from '../../client-sdk/index.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { device, deviceOf, shut, tasksOf, until } from './device.ts'
-import { createNetwork, type Fate, type Network } from './network.ts'
+import { createNetwork, type Fate, type Network, problem } from './network.ts'
 
 let server: TestServer
 /** What stands between the phone of each story and the server. */
@@ -376,13 +376,13 @@ describe('the status', () => {
     phone.sync.resume()
     await until(phone.sync.status$, (status) => status === 'synced')
     await until(phone.sync.pending$, (pending) => pending === 0)
-    network.onRequest = () => ({ status: 500, body: { code: 'internal' } })
+    network.onRequest = () => problem('internal')
     await phone.tasks.add({ title: 'Train' })
     await until(phone.sync.status$, (status) => status === 'error')
     network.onRequest = () => 'pass'
     phone.sync.resume()
     await until(phone.sync.status$, (status) => status === 'synced')
-    network.onRequest = () => ({ status: 426, body: { code: 'outdated_client' } })
+    network.onRequest = () => problem('outdated_client')
     await phone.tasks.add({ title: 'Bus' })
     await until(phone.sync.status$, (status) => status === 'outdated')
     await until(phone.sync.pending$, (pending) => pending === 1)
