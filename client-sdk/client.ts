@@ -78,6 +78,8 @@ export async function createClient(options: ClientOptions): Promise<Client> {
     gone: (token) => void gone(token).catch(() => {}),
   })
   const store = await openTokenStore(storage, name)
+  clock.restore((await store.clock()) ?? { offset: 0, at: 0 })
+  clock.learned = (reading) => void store.keepClock(reading).catch(() => {}) // learned again
   const session = new Session(store, api, now, name)
   const signOuts = new SignOuts(store, api, name)
   const server = { api, url, session, clock, pollInterval, patience }

@@ -1,4 +1,5 @@
 import { createRevision, fillWithDefaultSettings, type RxDatabaseCreator, randomToken } from 'rxdb'
+import type { Reading } from './clock.ts'
 
 /** Any of RxDB's storages. */
 export type Storage = RxDatabaseCreator['storage']
@@ -28,12 +29,16 @@ export interface TokenStore {
   forgotten(): Promise<readonly string[]>
   /** The server knows. */
   told(refresh: string): Promise<void>
+  /** How far the clock of the device is off, as it was last learned: known before anybody signs in. */
+  clock(): Promise<Reading | undefined>
+  keepClock(reading: Reading): Promise<void>
   close(): Promise<void>
 }
 
 interface Kept {
   session?: StoredSession
   forgotten?: readonly string[]
+  clock?: Reading
 }
 
 const ID = 'session'
@@ -46,6 +51,7 @@ const SCHEMA = fillWithDefaultSettings<Kept & { id: string }>({
     id: { type: 'string', maxLength: 20 },
     session: { type: 'object', additionalProperties: true },
     forgotten: { type: 'array', items: { type: 'string' } },
+    clock: { type: 'object', additionalProperties: true },
   },
 })
 
@@ -70,7 +76,8 @@ export async function openTokenStore(storage: Storage, name: string): Promise<To
     read: async () => (await find())?.session,
     write: (session) => change((kept) => ({ ...kept, session })),
     forget: () =>
-      change(({ session, forgotten = [] }) => ({
+      change(({ session, forgotten = [], ...kept }) => ({
+        ...kept,
         forgotten: session && !session.ended ? [...forgotten, session.refresh] : forgotten,
       })),
     forgotten: async () => (await find())?.forgotten ?? [],
@@ -79,6 +86,8 @@ export async function openTokenStore(storage: Storage, name: string): Promise<To
         ...kept,
         forgotten: forgotten.filter((one) => one !== refresh),
       })),
+    clock: async () => (await find())?.clock,
+    keepClock: (clock) => change((kept) => ({ ...kept, clock })),
     close: () => instance.close(),
   }
 
@@ -86,10 +95,14 @@ export async function openTokenStore(storage: Storage, name: string): Promise<To
   async function change(edit: (kept: Kept) => Kept): Promise<void> {
     for (let conflicts = 1; conflicts > 0; ) {
       const previous = await find()
-      const { session, forgotten } = previous ?? {}
+      const { session, forgotten, clock } = previous ?? {}
       const document = {
         id: ID,
-        ...edit({ ...(session && { session }), ...(forgotten && { forgotten }) }),
+        ...edit({
+          ...(session && { session }),
+          ...(forgotten && { forgotten }),
+          ...(clock && { clock }),
+        }),
         _deleted: false,
         _attachments: {},
         _meta: { lwt: Date.now() },

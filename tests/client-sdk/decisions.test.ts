@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { delayAfter } from '../../client-sdk/back-off.ts'
+import { BatchSize } from '../../client-sdk/batch-size.ts'
 import { ClientError } from '../../client-sdk/client-error.ts'
 import { Clock } from '../../client-sdk/clock.ts'
 import type { Contact } from '../../client-sdk/connection.ts'
@@ -96,6 +97,45 @@ describe('the pause after a failure', () => {
   })
 })
 
+describe('the size of a batch', () => {
+  const SECOND = 1_000
+  test.each<[string, (size: BatchSize) => void, number]>([
+    ['is at first the most that may be', () => {}, 200],
+    ['is a quarter after a time-out', (size) => size.timedOut(), 50],
+    ['is a quarter of what was sent', (size) => size.timedOut(20), 5],
+    ['is never nothing', (size) => [1, 2, 3, 4, 5, 6].forEach(() => void size.timedOut()), 1],
+    [
+      'doubles after a quick success',
+      (size) => {
+        size.timedOut()
+        size.succeeded(50, SECOND)
+      },
+      100,
+    ],
+    [
+      'stays after a slow success, or it would time out again',
+      (size) => {
+        size.timedOut()
+        size.succeeded(50, 40 * SECOND)
+      },
+      50,
+    ],
+    [
+      'stays after a smaller batch, which shows nothing',
+      (size) => {
+        size.timedOut()
+        size.succeeded(3, SECOND)
+      },
+      50,
+    ],
+    ['does not grow beyond the most', (size) => size.succeeded(200, SECOND), 200],
+  ])('%s', (_what, happen, expected) => {
+    const size = new BatchSize(200, 60 * SECOND)
+    happen(size)
+    expect(size.current).toBe(expected)
+  })
+})
+
 describe('the clock of a device', () => {
   const noon = Date.parse('2026-12-01T12:00:00.000Z')
   const hour = 3_600_000
@@ -133,6 +173,21 @@ describe('the clock of a device', () => {
     clock.learn(new Date(noon).toUTCString(), noon + hour - 30_000)
     clock.learn(new Date(noon).toUTCString(), noon + hour)
     expect(clock.now()).toBe(noon)
+  })
+
+  test.each([
+    ['the clock went on', hour + 60_000, -hour],
+    ['the clock was set back since', 60_000, 0],
+  ])('is remembered after a restart, if %s', (_what, ahead, offset) => {
+    const before = new Clock(() => noon + hour)
+    let kept = { offset: 0, at: 0 }
+    before.learned = (reading) => {
+      kept = reading
+    }
+    before.learn(new Date(noon).toUTCString(), noon + hour)
+    const after = new Clock(() => noon + ahead)
+    after.restore(kept)
+    expect(after.offset).toBe(offset)
   })
 
   test('may be set right, and is left alone without a date', () => {

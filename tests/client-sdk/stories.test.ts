@@ -265,6 +265,17 @@ describe('a device whose clock is off', () => {
     expect((await ann.call('GET', '/api/tasks/')).body.results).toEqual(await tasksOf(phone))
   })
 
+  test('is known to be so after a restart without a network', async () => {
+    const ann = await server.person()
+    const name = `restarted-${ann.id}`
+    const now = () => Date.now() + HOUR
+    await shut(await deviceOf(network, ann, { name, now }))
+    network.cut()
+    const phone = await device(network, { name, now })
+    const { created_at } = await phone.tasks.add({ title: 'Ferry' })
+    expect(Date.parse(created_at)).toBeLessThanOrEqual(Date.now())
+  })
+
   test('hears of it in a tab that asks the server nothing', async () => {
     const ann = await server.person()
     const tab = (number: number) => ({
