@@ -33,12 +33,22 @@ export function readProblem(response: Response, text: string): ProblemBody | und
   return isOurs ? (body as ProblemBody) : undefined
 }
 
-/** A success without a body. Only the server gives each request an id. */
+/** A success without a body. */
 export function isDone(response: Response, text: string): boolean {
-  return text === '' && !response.redirected && response.headers.has('x-request-id')
+  return text === '' && isNumbered(response)
 }
 
-export function isOfType(response: Response, type: string): boolean {
+/** A success whose body is for somebody else to read. */
+export function isFile(response: Response, type: string): boolean {
+  return isOfType(response, type) && isNumbered(response)
+}
+
+/** The server gives each request an id, and says it. */
+function isNumbered({ redirected, headers }: Response): boolean {
+  return !redirected && headers.has('x-request-id')
+}
+
+function isOfType(response: Response, type: string): boolean {
   const [given = ''] = (response.headers.get('content-type') ?? '').split(';')
   return !response.redirected && given.trim().toLowerCase() === type
 }

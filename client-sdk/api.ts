@@ -1,4 +1,4 @@
-import { foreignAnswer, isDone, isOfType, readJson, readProblem } from './answers.ts'
+import { foreignAnswer, isDone, isFile, readJson, readProblem } from './answers.ts'
 import { ClientError } from './client-error.ts'
 import type { Clock } from './clock.ts'
 
@@ -62,7 +62,7 @@ export function createApi(options: ApiOptions): Api {
       })
       wait.extend()
       if (stream && response.ok) {
-        if (!isOfType(response, stream)) throw foreignAnswer(response)
+        if (!isFile(response, stream)) throw foreignAnswer(response)
         return response as T
       }
       const answer = readAnswer<T>(response, await readText(response, wait), request.isAnswer)

@@ -399,7 +399,8 @@ export class Replica {
       const { gaps } = this
       const [page, total] = await Promise.all([
         this.pulls.page(token, checkpoint),
-        checkpoint || this.isFetched ? undefined : this.total(token),
+        // A page that has come counts, also where this has not.
+        checkpoint || this.isFetched ? undefined : this.total(token).catch(() => undefined),
       ])
       if (total !== undefined) this.progress$.next({ done: 0, total })
       this.progress$.next(page.isLast ? undefined : this.furtherBy(page.documents))

@@ -67,7 +67,9 @@ export async function createNetwork(target: string): Promise<Network> {
     },
   }
 
-  const server = createServer((incoming, outgoing) => void forward(incoming, outgoing))
+  const server = createServer((incoming, outgoing) => {
+    forward(incoming, outgoing).catch(() => outgoing.destroy()) // cut off
+  })
   server.on('connection', (socket) => {
     if (isCut) return socket.destroy()
     sockets.add(socket)

@@ -1,0 +1,265 @@
+import { randomUUID } from 'node:crypto'
+import { firstValueFrom } from 'rxjs'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { createApi } from '../../client-sdk/api.ts'
+import { Clock } from '../../client-sdk/clock.ts'
+import { Push } from '../../client-sdk/push.ts'
+import { startServer, type TestServer } from '../support/server.ts'
+import { device, deviceOf, shut, tasksOf, until } from './device.ts'
+import { createNetwork, type Fate, type Intrusion, type Network, problem } from './network.ts'
+
+let server: TestServer
+let network: Network
+beforeAll(async () => {
+  server = await startServer()
+})
+beforeEach(async () => {
+  network = await createNetwork(server.url)
+})
+afterEach(() => network.close())
+afterAll(() => server.stop())
+
+const PAGE = '<html>Not here</html>'
+const YEARS_AGO = 'Thu, 01 Jan 2015 00:00:00 GMT'
+const json = (status: number, body: object, type = 'application/json'): Intrusion => ({
+  status,
+  type,
+  body: JSON.stringify(body),
+})
+const html = (status: number, headers: Record<string, string> = {}): Intrusion => ({
+  status,
+  headers,
+  body: PAGE,
+})
+
+describe('a firewall that dislikes one text', () => {
+  test.each<[string, Intrusion]>([
+    ['400 and a page', html(400)],
+    ['403 and a page', html(403)],
+    ['406 and a page', html(406)],
+    ['413 and a page', html(413)],
+    ['200 and a page', html(200)],
+    ['a redirect', html(302, { location: '/blocked' })],
+    ['a problem of its own', json(400, { type: 'about:blank', status: 400, code: 'invalid' })],
+    [
+      'a problem of its own kind',
+      json(
+        400,
+        { type: 'https://gateway.example/invalid', status: 400, code: 'invalid' },
+        'application/problem+json',
+      ),
+    ],
+    ['what it has made of the request', problem('malformed')],
+  ])('with %s sets aside that row alone', async (_what, answer) => {
+    const ann = await server.person()
+    const push = pushThroughNetwork()
+    network.onRequest = (_path, _method, body) => (body.includes('casino') ? answer : 'pass')
+    const rows = rowsOf(20, { 7: 'A casino', 12: 'Two casinos' })
+    const pushed = await push.send(ann.access, rows)
+    expect(pushed).toMatchObject({ conflicts: [], rejected: [], rest: [] })
+    expect(pushed.answered).toHaveLength(18)
+    expect(pushed.setAside.map(({ code }) => code)).toEqual([
+      'refused_on_the_way',
+      'refused_on_the_way',
+    ])
+    expect(pushed.setAside.map(({ id }) => id).sort()).toEqual(
+      [rows[7]!, rows[12]!].map(({ newDocumentState }) => newDocumentState.id).sort(),
+    )
+    expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(18)
+  })
+
+  test('sets aside a row that is alone, for a while and in this state', async () => {
+    const ann = await server.person()
+    const push = pushThroughNetwork()
+    network.onRequest = (_path, _method, body) => (body.includes('casino') ? html(403) : 'pass')
+    const [row] = rowsOf(1, { 0: 'A casino' })
+    expect((await push.send(ann.access, [row!])).setAside).toHaveLength(1)
+    expect(push.isAside(row!)).toBe(true)
+    const edited = { newDocumentState: { ...row!.newDocumentState, title: 'A theatre' } }
+    expect(push.isAside(edited)).toBe(false)
+    push.forgetAside()
+    expect(push.isAside(row!)).toBe(false)
+  })
+})
+
+describe('no row is at fault', () => {
+  test.each<[string, Intrusion]>([
+    ['a portal that redirects', html(302, { location: 'https://portal.example/' })],
+    ['a portal that says yes', html(200)],
+    ['a portal that forbids', html(403)],
+    ['a gateway that limits', html(429)],
+    ['a proxy that has lost its way', html(404)],
+    ['a proxy whose server is down', html(502)],
+    ['a server that fails', problem('internal')],
+  ])('when %s answers everything', async (_what, answer) => {
+    const ann = await server.person()
+    network.onRequest = () => answer
+    await expect(pushThroughNetwork().send(ann.access, rowsOf(20))).rejects.toMatchObject({
+      status: answer.status,
+    })
+    expect(network.seen.length).toBeLessThanOrEqual(2)
+  })
+
+  test('when only a push without rows gets through', async () => {
+    const ann = await server.person()
+    network.onRequest = (_path, _method, body) => (body === '[]' ? 'pass' : html(403))
+    const sent = pushThroughNetwork().send(ann.access, rowsOf(200))
+    await expect(sent).rejects.toMatchObject({ code: 'foreign_answer', status: 403 })
+    expect(network.seen.length).toBeLessThan(40)
+  })
+
+  test('when a portal takes over after a row was refused', async () => {
+    const ann = await server.person()
+    let isPortal = false
+    network.onRequest = (_path, _method, body): Fate => {
+      const isAlone = body.includes('casino') && !body.includes('Task')
+      const fate = isPortal || body.includes('casino') ? html(403) : 'pass'
+      isPortal ||= isAlone
+      return fate
+    }
+    const rows = rowsOf(20, { 19: 'A casino' })
+    const pushed = await pushThroughNetwork().send(ann.access, rows)
+    expect(pushed.setAside).toEqual([])
+    expect(pushed.answered).toHaveLength(19)
+    expect(pushed.rest).toEqual([rows[19]])
+  })
+})
+
+describe('the server itself', () => {
+  test('judges rows, found by halving', async () => {
+    const ann = await server.person()
+    network.onRequest = (_path, _method, body) =>
+      body.includes('casino') ? problem('invalid') : 'pass'
+    const rows = rowsOf(20, { 3: 'A casino' })
+    const pushed = await pushThroughNetwork().send(ann.access, rows)
+    const { id } = rows[3]!.newDocumentState
+    expect(pushed.rejected).toMatchObject([{ id, code: 'invalid' }])
+    expect(pushed.conflicts).toMatchObject([{ id, _deleted: true }])
+    expect(pushed.answered).toHaveLength(20)
+    expect(pushed.setAside).toEqual([])
+  })
+})
+
+test('an edit that a firewall refuses is shown, and sent once it gets through', async () => {
+  const ann = await server.person()
+  const phone = await deviceOf(network, ann)
+  await phone.sync.awaitInSync()
+  network.onRequest = (_path, _method, body) => (body.includes('casino') ? html(406) : 'pass')
+  await phone.sync.pause()
+  for (const title of ['Ferry', 'A casino', 'Train']) await phone.tasks.add({ title })
+  await phone.sync.resume()
+  const [row] = await until(phone.sync.rejected$, (rows) => rows.length === 1)
+  expect(row).toMatchObject({ code: 'refused_on_the_way', document: { title: 'A casino' } })
+  await expect.poll(async () => (await ann.call('GET', '/api/tasks/')).body.count).toBe(2)
+
+  network.onRequest = () => 'pass'
+  await row!.retry()
+  await phone.sync.awaitInSync()
+  expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(3)
+  await until(phone.sync.rejected$, (rows) => rows.length === 0)
+})
+
+describe('a captive portal', () => {
+  const date = { date: YEARS_AGO }
+  const dated = (answer: Intrusion): Intrusion => ({ ...answer, headers: date })
+  const problemJson = 'application/problem+json'
+
+  test.each<[string, Intrusion]>([
+    ['says yes with a page', html(200, date)],
+    ['says yes with nothing', { status: 204, headers: date }],
+    ['says yes in JSON', dated(json(200, { ok: true, results: [], conflicts: [] }))],
+    ['redirects', html(302, { ...date, location: 'https://portal.example/' })],
+    ['refuses with a page', html(400, date)],
+    ['asks to sign in with it', dated(json(401, { code: 'token_not_valid' }))],
+    ['speaks of deleted accounts', dated(json(401, { code: 'account_deleted' }))],
+    [
+      'speaks of deleted accounts in a problem',
+      dated(json(401, { code: 'account_deleted', type: 'about:blank', status: 401 }, problemJson)),
+    ],
+    ['asks for an update', dated(json(426, { code: 'outdated_client' }, problemJson))],
+  ])('that %s changes nothing on the device', async (_what, answer) => {
+    const ann = await server.person()
+    const phone = await deviceOf(network, ann)
+    const old = await phone.tasks.add({ title: 'Ferry' })
+    await phone.sync.awaitInSync()
+    network.onRequest = () => answer
+    phone.sync.wake()
+    await until(phone.sync.status$, (status) => status === 'error')
+    await old.incrementalPatch({ description: 'Early' })
+    await phone.tasks.add({ title: 'Train' })
+    phone.sync.wake()
+    await until(phone.sync.pending$, (pending) => pending === 2)
+    await expect(phone.account.get()).rejects.toMatchObject({ code: 'foreign_answer' })
+    await expect(phone.account.export('json')).rejects.toMatchObject({ code: 'foreign_answer' })
+    await expect(phone.account.endOtherSessions()).rejects.toMatchObject({ code: 'foreign_answer' })
+    expect(await firstValueFrom(phone.session.user$)).toMatchObject({ id: ann.id })
+    expect(await firstValueFrom(phone.sync.rejected$)).toEqual([])
+    expect(await firstValueFrom(phone.sync.status$)).toBe('error')
+
+    network.onRequest = () => 'pass'
+    phone.sync.wake()
+    await phone.sync.awaitInSync()
+    const { results } = (await ann.call('GET', '/api/tasks/?ordering=created_at')).body
+    expect(results.map(({ title }: { title: string }) => title)).toEqual(['Ferry', 'Train'])
+    expect(results).toEqual(expect.arrayContaining(await tasksOf(phone)))
+    for (const { created_at, updated_at } of results)
+      expect(Math.min(Date.parse(created_at), Date.parse(updated_at))).toBeGreaterThan(
+        Date.now() - 60_000,
+      )
+  })
+
+  test.each<[string, Intrusion]>([
+    ['a page', html(200)],
+    ['nothing', { status: 204 }],
+    ['tokens that are none', json(200, { access: 'yes', refresh: 'yes' })],
+  ])('that says yes with %s signs nobody in or out', async (_what, answer) => {
+    const ann = await server.person()
+    const name = `portal-${ann.id}`
+    const phone = await deviceOf(network, ann, { name })
+    await phone.sync.awaitInSync()
+    network.onRequest = () => answer
+    await phone.session.signOut()
+    await expect(phone.session.signIn(ann)).rejects.toMatchObject({ code: 'foreign_answer' })
+    expect(await firstValueFrom(phone.session.user$)).toBeNull()
+    await shut(phone)
+
+    const loggedOut = new Promise<void>((resolve) => {
+      network.onAnswer = (path) => {
+        if (path === '/api/logout/') resolve()
+      }
+    })
+    network.onRequest = () => 'pass'
+    await device(network, { name })
+    await loggedOut
+    const live = { user_id: ann.id, revoked_at: null }
+    expect(await server.testDatabase.db('sessions').where(live)).toHaveLength(1)
+  })
+
+  test('does not end a session that it is asked to renew', async () => {
+    const ann = await server.person()
+    const phone = await deviceOf(network, ann, { now: () => server.clock.now().getTime() })
+    await phone.sync.awaitInSync()
+    network.onRequest = () => json(401, { code: 'token_not_valid' })
+    server.clock.advance(20 * 60_000)
+    phone.sync.wake()
+    await until(phone.sync.status$, (status) => status === 'error')
+    network.onRequest = () => 'pass'
+    phone.sync.wake()
+    await phone.sync.awaitInSync()
+    await until(phone.sync.status$, (status) => status === 'synced')
+  })
+})
+
+/** What the SDK sends edits with, through the network. */
+function pushThroughNetwork(): Push {
+  const clock = new Clock(Date.now)
+  const api = createApi({ url: network.url, fetch, clock, gone: () => {} })
+  return new Push({ api, path: '/replication/tasks/0', signal: new AbortController().signal })
+}
+
+/** So many new tasks, some of them with a title of their own. */
+function rowsOf(count: number, titles: Record<number, string> = {}) {
+  return Array.from({ length: count }, (_, i) => ({
+    newDocumentState: { id: randomUUID(), title: titles[i] ?? `Task ${i}`, _deleted: false },
+  }))
+}
