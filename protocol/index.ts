@@ -27,7 +27,7 @@ export {
 export type { Profile } from './profile.ts'
 export * from './replication.ts'
 export { type Document, type DocumentOf, fieldOf, type Resource } from './resource.ts'
-export { settle, type Unsettled } from './settle.ts'
+export { isUnplaced, settle, type Unsettled } from './settle.ts'
 export type { Task } from './tasks.ts'
 
 /** Everything that a person owns. Another kind is a file like tasks.ts, a line here and a migration. */

@@ -14,9 +14,10 @@ export interface Unsettled {
  * server will store. Pure. Settling twice over the same `previous` changes nothing.
  *
  * - absent fields are their initial values; an unplaced document goes after the older ones;
- * - `created_at` is fixed at creation, by whoever creates;
- * - `updated_at` is when the edit was made, not ahead of `now`, and later than before even where
- *   the clock is not: so the states of a document are in the order of their `updated_at`;
+ * - `created_at` is fixed at creation, by whoever creates, and not ahead of `now`;
+ * - `updated_at` is when the edit was made, not ahead of `now`, not before the creation, and later than
+ *   before even where the clock is not: so the states of a document are in the order of their
+ *   `updated_at`;
  * - a stamp (`completed_at`) is set when its flag becomes true, kept while it stays, and cleared.
  *
  * @param next what is to be kept
@@ -31,18 +32,28 @@ export function settle(
 ): Document {
   // Assigned, because spreading both into one literal takes many times as long.
   const settled = Object.assign({}, resource.initial, next) as Document
-  settled.created_at = previous?.created_at ?? next.created_at ?? now
-  settled.updated_at = later(earlier(next.updated_at ?? now, now), previous && justAfter(previous))
+  settled.created_at = previous?.created_at ?? earlier(next.created_at ?? now, now)
+  settled.updated_at = later(
+    earlier(next.updated_at ?? now, now),
+    previous ? justAfter(previous) : settled.created_at,
+  )
   for (const [stamp, flag] of Object.entries(resource.stamps)) {
     if (!settled[flag]) settled[stamp] = null
     else if (previous?.[flag]) settled[stamp] = previous[stamp]
     else settled[stamp] = earlier((next[stamp] as string | null | undefined) ?? now, now)
   }
   for (const name of resource.fieldNames) {
-    if (resource.fields[name]!.kind === 'order_key' && settled[name] === undefined)
+    if (resource.fields[name]!.kind !== 'order_key') continue
+    if (settled[name] === undefined || (!previous && isUnplaced(next, name)))
       settled[name] = orderKeyAt(settled.created_at, settled.id)
   }
   return settled
+}
+
+/** Whether nobody has chosen this order key: it only says when the document claims to be created. */
+export function isUnplaced(document: Unsettled, field: string): boolean {
+  const { id, created_at } = document
+  return created_at !== undefined && document[field] === orderKeyAt(created_at, id)
 }
 
 // Instants are all of one form, so that text order is time order.

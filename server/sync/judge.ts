@@ -2,13 +2,20 @@
  * Deciding what becomes of pushed rows. Pure: neither clock nor database, so that every rule can be
  * tried on paper and replayed in the simulation.
  */
-import { type Document, merge, type Resource, sameFields, settle } from '../../protocol/index.ts'
+import {
+  type Document,
+  isUnplaced,
+  merge,
+  type Resource,
+  sameFields,
+  settle,
+} from '../../protocol/index.ts'
 
 /** The state of a document, as stored or as a client sends it. */
 export interface State {
   readonly document: Document
   readonly deleted: boolean
-  /** Marks of the pushed edits that it has taken last, oldest first. */
+  /** Marks of the pushed edits that it has taken last, oldest first, after that of its creation. */
   readonly taken?: readonly number[]
 }
 
@@ -83,11 +90,19 @@ const MAX_MARKS = 32
 
 /** An edit that changed nothing is marked too: what it lost to may be gone when it comes again. */
 function withMark(state: State, current: State | undefined, { mark }: Row): State {
-  const taken = current?.taken ?? []
+  const taken = state.taken ?? current?.taken ?? []
   if (mark === undefined || taken.includes(mark))
     return state === current ? state : { ...state, taken }
-  return { ...state, taken: [...taken, mark].slice(-MAX_MARKS) }
+  const [births, edits] = [taken.filter(isBirth), taken.filter((one) => !isBirth(one))]
+  return { ...state, taken: [...births, ...[...edits, mark].slice(-MAX_MARKS)] }
 }
+
+/**
+ * The mark of a creation whose date was ahead of the server's clock: that date, which the document
+ * itself does not keep. Below zero, where no edit's mark is, and never forgotten.
+ */
+const birthMark = (born: unknown) => -Date.parse(born as string)
+const isBirth = (mark: number) => mark < 0
 
 /** Whether the document has taken this edit before, whatever has become of it since. */
 function isTaken({ mark }: Row, { taken = [] }: State): boolean {
@@ -109,9 +124,12 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
     const document = updated_at
       ? settle(resource, created, { ...created, updated_at }, now) // later than the tombstone
       : created
-    return { state: { document, deleted: row.nextDeleted } }
+    const { created_at: born = document.created_at } = row.next
+    const births = born === document.created_at ? [] : [birthMark(born)]
+    const taken = [...births, ...(current?.taken ?? []).filter((mark) => !isBirth(mark))]
+    return { state: { document, deleted: row.nextDeleted, taken } }
   }
-  const wanted = completed(row.next, current)
+  const wanted = withPlaces(resource, completed(row.next, current), current)
   const isSame =
     current.deleted === row.nextDeleted && sameFields(resource, current.document, wanted)
   if (isSame) return { state: current }
@@ -172,7 +190,20 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
 function isRecreation(row: Row, current: State): boolean {
   if (!current.deleted || row.assumed || row.nextDeleted) return false
   const born = row.next.created_at
-  return born !== undefined && born !== current.document.created_at
+  if (born === undefined || current.taken?.includes(birthMark(born))) return false
+  return born !== current.document.created_at
+}
+
+/**
+ * A device whose clock was ahead derives another order key from its date of creation than the server
+ * has: that places the document nowhere.
+ */
+function withPlaces(resource: Resource, wanted: Document, { document }: State): Document {
+  if (wanted.created_at === document.created_at) return wanted
+  const derived = resource.fieldNames.filter(
+    (name) => resource.fields[name]!.kind === 'order_key' && isUnplaced(wanted, name),
+  )
+  return { ...wanted, ...Object.fromEntries(derived.map((name) => [name, document[name]])) }
 }
 
 /** With what it leaves out as it is: an older or a narrower client does not touch what it does not know. */

@@ -376,6 +376,40 @@ describe('an edit that comes again', () => {
     expect(forgotten.taken).toEqual(edits.slice(1).map(({ mark }) => mark))
   })
 
+  test('is known for good if it is a creation, by whatever clock', () => {
+    const created = settle(tasks, { id, title: 'Milk' }, undefined, T(59))
+    for (const born of [T(30), '2026-11-22T08:59:00.001Z', '2099-01-01T00:00:00.000Z']) {
+      const document = { ...created, created_at: born, updated_at: born }
+      const stored = applied(undefined, sent(live(document)))
+      expect(stored.document.created_at).toBe(born < NOW ? born : NOW)
+      let state: State = { ...stored, deleted: true }
+      for (let minute = 1; minute < 40; minute++)
+        state = applied(state, sent(gone(edited({}, minute)), state))
+      // With an edit since, and much later, when its date is no longer ahead.
+      const again = sent(live({ ...document, title: 'Tea', updated_at: T(58) }))
+      for (const now of [NOW, '2099-06-01T00:00:00.000Z']) {
+        const { writes, losses } = judge(tasks, [again], new Map([[id, state]]), now)
+        expect(writes.every(({ deleted }) => deleted)).toBe(true)
+        expect(losses[0]).toMatchObject({ cause: 'deletion', lost: { title: 'Tea' } })
+      }
+    }
+  })
+
+  test('places nothing by a clock that was ahead', () => {
+    const ahead = settle(tasks, { id, title: 'Milk' }, undefined, '2099-01-01T00:00:00.000Z')
+    const stored = applied(undefined, sent(live(ahead)))
+    const { position } = stored.document
+    expect(position).toBe(settle(tasks, { id, title: 'Milk' }, undefined, NOW).position)
+    const later = { ...ahead, title: 'Tea', updated_at: '2099-01-01T00:00:01.000Z' }
+    for (const assumed of [undefined, stored])
+      expect(applied(stored, sent(live(later), assumed)).document).toMatchObject({
+        title: 'Tea',
+        position,
+      })
+    const placed = { ...later, position: 'a0V' }
+    expect(applied(stored, sent(live(placed), stored)).document.position).toBe('a0V')
+  })
+
   test('is known after edits that have no mark', () => {
     const edit = sent(live(mine), live(base))
     const stored = applied(live(base), edit)

@@ -43,8 +43,14 @@ export const mutants: readonly Mutant[] = [
   {
     guard: 'a repeated creation does not undo a deletion',
     file: 'server/sync/judge.ts',
-    find: 'born !== undefined && born !== current.document.created_at',
-    replace: 'born !== undefined',
+    find: 'return born !== current.document.created_at',
+    replace: 'return true',
+  },
+  {
+    guard: 'nor does that of a device whose clock is ahead',
+    file: 'server/sync/judge.ts',
+    find: 'if (born === undefined || current.taken?.includes(birthMark(born))) return false',
+    replace: 'if (born === undefined) return false',
   },
   {
     guard: 'a document may come before the one it refers to',
