@@ -2,28 +2,40 @@ import { choice, instant, nullable, record, text, uuid } from './field.ts'
 import { type DocumentOf, defineResource } from './resource.ts'
 
 /**
- * The conflict journal: values that gave way when two devices changed the same thing. The server
- * writes it; people read it, and put back what they want.
+ * The conflict journal: values that gave way when two devices changed the same thing, and what was
+ * refused of clients that are not told so. The server writes it; people read it, and put back what
+ * they want.
  */
 export const conflicts = defineResource({
   name: 'conflicts',
   singular: 'conflict',
   version: 0,
+  revision: 1,
   readOnly: true,
   fields: {
     resource: text('The kind of document, such as tasks.', { max: 100 }),
     document_id: uuid('The document.'),
-    cause: choice('What the values gave way to: another edit, or a deletion.', [
+    cause: choice('What the values gave way to: another edit, a deletion, or a refusal.', [
       'edit',
       'deletion',
+      'refused',
     ]),
-    lost: record('The values that lost, by field.'),
+    lost: record('The values that lost, by field. Refused ones as they were sent.'),
+    lost_json: nullable(
+      text(
+        'Refused values that `lost` cannot hold (of unknown fields, lists, NUL), as JSON text.',
+        {
+          max: 20 * 1024 * 1024,
+        },
+      ),
+    ),
+    errors: record('What is wrong with refused values, by field.'),
     kept: record('What stands in their place.'),
     lost_at: instant('When the losing edit was made.'),
     session_id: nullable(uuid('The session whose push met the conflict.')),
     restored_at: nullable(instant('When the values were put back.')),
   },
-  initial: { session_id: null, restored_at: null },
+  initial: { lost_json: null, errors: {}, session_id: null, restored_at: null },
   filterable: ['resource', 'document_id', 'cause', 'restored_at', 'created_at'],
   sortable: ['created_at', 'lost_at', 'restored_at'],
   searchable: [],

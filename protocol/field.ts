@@ -133,7 +133,8 @@ export function nullable<F extends Field>(field: F) {
   return { ...(field as Omit<F, 'schema' | 'nullable'>), schema, nullable: true as const }
 }
 
-function isStorable(value: string): boolean {
+/** Whether Postgres and UTF-8 can hold it. */
+export function isStorable(value: string): boolean {
   return !value.includes('\0') && !/[\ud800-\udfff]/u.test(value)
 }
 

@@ -1,4 +1,4 @@
-import { id, Problem, type Resource, resources } from '../../protocol/index.ts'
+import { id, invalid, Problem, type Resource, resources } from '../../protocol/index.ts'
 import { restoreLoss } from '../sync/journal.ts'
 import type { Store } from '../sync/store.ts'
 import { writeEtag } from './etags.ts'
@@ -19,7 +19,7 @@ export function conflictOperations({ store, now }: { store: Store; now: () => Da
       path: '/api/conflicts/{id}/restore/',
       summary: 'Put the values that lost back',
       description:
-        'Writes them into their document, which is undeleted if need be. What stood there is in this entry or, if it came later, in a new one. A second time changes nothing.',
+        'Writes them into their document, which is undeleted if need be. What stood there is in this entry or, if it came later, in a new one. A second time changes nothing. Refused values mostly do not fit: then `errors` says why, and the entry stays as it is.',
       answers: {
         200: {
           description: 'The entry, with the time at which it was restored.',
@@ -29,14 +29,17 @@ export function conflictOperations({ store, now }: { store: Store; now: () => Da
           headers: ['ETag'],
         },
       },
-      problems: ['not_found'],
+      problems: ['not_found', 'invalid'],
       async handle({ user, session, params }) {
         const parsed = ENTRY_ID.safeParse(params.id)
-        const entry = parsed.success
+        const restoral = parsed.success
           ? await restoreLoss(store, { user, session }, parsed.data, now().toISOString())
-          : undefined
-        if (!entry) throw new Problem('not_found', 'You have no conflict with this id.')
-        return { status: 200, headers: { ETag: writeEtag(entry.seq) }, body: entry.document }
+          : { outcome: 'not_found' as const }
+        if (restoral.outcome === 'not_found')
+          throw new Problem('not_found', 'You have no conflict with this id.')
+        if (restoral.outcome === 'invalid') throw invalid('lost document', restoral.errors)
+        const { seq, document } = restoral.entry
+        return { status: 200, headers: { ETag: writeEtag(seq) }, body: document }
       },
     }),
   ]

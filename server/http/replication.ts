@@ -101,7 +101,7 @@ export function replicationOperations(
       method: 'post',
       path: `${path}/push`,
       summary: `Push changes of ${name} that were made on a device`,
-      description: `Answers the stored states that differ from what was pushed. With \`Accept: ${PUSH_RESULT}\` the rejected rows are told too; the others land either way.`,
+      description: `Answers the stored states that differ from what was pushed. With \`Accept: ${PUSH_RESULT}\` the rejected rows are told too, for the client to keep; without it they are in the conflict journal. The others land either way.`,
       maxBodyBytes: MAX_PUSH_BYTES,
       body: {
         name: `${name}Push`,
@@ -125,9 +125,10 @@ export function replicationOperations(
       },
       problems: ['invalid'],
       async handle({ user, session, body, request }) {
-        const pushed = await push(store, { user, session }, resource, body, now().toISOString())
-        if (request.accepts(['application/json', PUSH_RESULT]) !== PUSH_RESULT)
-          return { status: 200, body: pushed.conflicts }
+        const keepsRejected = request.accepts(['application/json', PUSH_RESULT]) === PUSH_RESULT
+        const at = now().toISOString()
+        const pushed = await push(store, { user, session }, resource, body, at, { keepsRejected })
+        if (!keepsRejected) return { status: 200, body: pushed.conflicts }
         return { status: 200, headers: { 'Content-Type': PUSH_RESULT }, body: pushed }
       },
     }),

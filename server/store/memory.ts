@@ -118,6 +118,10 @@ export function memoryStore(): MemoryStore {
 function transactionOn(draft: Feed): Transaction {
   return {
     read: async (resource, ids) => read(draft, resource, ids),
+    having: async (resource, field, value) =>
+      changesAfter(draft, resource, 0).filter(
+        ({ document, deleted }) => !deleted && document[field] === value,
+      ),
     placehold: async (resource, ids) => placehold(rowsOf(draft, resource), ids),
     write: async (resource, documents) => void write(draft, resource, documents),
   }

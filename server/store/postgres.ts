@@ -15,6 +15,7 @@ import {
   editStatement,
   findSql,
   frameSql,
+  havingSql,
   headsSql,
   insertSql,
   MAX_FRAME_DOCUMENTS,
@@ -150,6 +151,11 @@ function transactionOf(connection: pg.ClientBase, user: string, writes: Write[])
   return {
     async read(resource, ids) {
       return byId(await runOn<StoredRow>(connection, readSql(resource), [user, ids]))
+    },
+
+    async having(resource, field, value) {
+      const rows = await runOn<StoredRow>(connection, havingSql(resource, field), [user, value])
+      return rows.map(stored)
     },
 
     async placehold(resource, ids) {

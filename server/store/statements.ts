@@ -26,6 +26,14 @@ export const readSql = kept(
     where t.user_id = $1 and t.id = any ($2::uuid[]) and t.seq > 0`,
 )
 
+/** `$1` user, `$2` the value. */
+export function havingSql(resource: Resource, field: string): Statement {
+  return named(`
+    select t.seq, t.deleted, ${documentSql(resource)}::text, t.taken from ${resource.table} t
+    where t.user_id = $1 and not t.deleted and t.${field} = $2::${sqlType(resource, field)}
+    order by t.seq`)
+}
+
 /** `$1` user, `$2` seq, `$3` limit. */
 export const changesSql = kept(
   (resource) => `

@@ -3,6 +3,7 @@ import { v5 as uuidv5 } from 'uuid'
 import {
   type Conflict,
   type Document,
+  type FieldErrors,
   type Resource,
   resources,
   sameValue,
@@ -10,6 +11,7 @@ import {
 } from '../../protocol/index.ts'
 import type { Loss } from './judge.ts'
 import { withReferences } from './references.ts'
+import { readRows, withoutIncomplete } from './rows.ts'
 import type { Store, Stored, Transaction } from './store.ts'
 
 const { conflicts } = resources
@@ -48,42 +50,46 @@ export async function keepLosses(
   )
 }
 
+export type Restoral =
+  /** With the entry as it is then. */
+  | { outcome: 'restored'; entry: Stored }
+  | { outcome: 'not_found' }
+  /** The values do not fit the document, as most refused ones: they can only be read. */
+  | { outcome: 'invalid'; errors: FieldErrors }
+
 /**
- * Puts the values of an entry back into its document, which is undeleted for that. Values that have
- * come into their place since the entry was made are journaled in turn. Putting an entry back again
- * changes nothing.
- *
- * @returns the entry as it is then; undefined when there is none
+ * Puts the values of an entry back into its document, which is undeleted for that; what was refused
+ * as a new document is created. Values that have come into their place since the entry was made are
+ * journaled in turn. Putting an entry back again changes nothing.
  */
 export async function restoreLoss(
   store: Store,
   party: Party,
   id: string,
   now: string,
-): Promise<Stored | undefined> {
-  return store.transaction(party.user, async (transaction) => {
+): Promise<Restoral> {
+  return store.transaction(party.user, async (transaction): Promise<Restoral> => {
     const entry = (await transaction.read(conflicts, [id])).get(id)
-    if (!entry || entry.deleted) return undefined
+    if (!entry || entry.deleted) return { outcome: 'not_found' }
     const conflict = entry.document as unknown as Conflict
-    if (conflict.restored_at !== null) return entry
+    if (conflict.restored_at !== null) return { outcome: 'restored', entry }
     const resource: Resource = resources[conflict.resource as keyof typeof resources]
-    const current = (await transaction.read(resource, [conflict.document_id])).get(
-      conflict.document_id,
+    const { document_id, lost } = conflict
+    const current = (await transaction.read(resource, [document_id])).get(document_id)
+    if (!current && conflict.cause !== 'refused') return { outcome: 'not_found' }
+    const reading = withoutIncomplete(
+      resource,
+      readRows(resource, party.user, [{ newDocumentState: { ...lost, id: document_id } }]),
+      () => current !== undefined,
     )
-    if (!current) return undefined
-    const [row] = await withReferences(transaction, resource, [
-      {
-        id: conflict.document_id,
-        next: conflict.lost,
-        nextDeleted: false,
-        assumed: undefined,
-        assumedDeleted: false,
-      },
-    ])
-    const next = { ...current.document, ...row!.next, updated_at: now }
-    const document = settle(resource, next, current.document, now)
+    const [refusal] = reading.refusals
+    if (refusal) return { outcome: 'invalid', errors: refusal.errors }
+    const [row] = await withReferences(transaction, resource, reading.rows)
+    const next = { ...current?.document, ...row!.next, id: document_id, updated_at: now }
+    const document = settle(resource, next, current?.document, now)
     await transaction.write(resource, [{ ...current, document, deleted: false }])
-    await keepLosses(transaction, resource, [replaced(conflict, current.document)], party, now)
+    if (current)
+      await keepLosses(transaction, resource, [replaced(conflict, current.document)], party, now)
     const restored = settle(
       conflicts,
       { ...entry.document, restored_at: now, updated_at: now },
@@ -91,7 +97,7 @@ export async function restoreLoss(
       now,
     )
     await transaction.write(conflicts, [{ document: restored, deleted: false }])
-    return (await transaction.read(conflicts, [id])).get(id)
+    return { outcome: 'restored', entry: (await transaction.read(conflicts, [id])).get(id)! }
   })
 }
 

@@ -10,6 +10,7 @@ import type {
 import { keepLosses, type Party } from './journal.ts'
 import { judge, type State } from './judge.ts'
 import { withReferences } from './references.ts'
+import { keepRefusals } from './refusals.ts'
 import { isDocumentId, type Refusal, readRows, withoutIncomplete } from './rows.ts'
 import type { Store, Stored } from './store.ts'
 
@@ -43,6 +44,8 @@ export interface Pushed {
  * The same batch again has no second effect.
  *
  * @param now UTC instant with milliseconds
+ * @param options `keepsRejected`: the client is told of rejected rows and keeps them itself; what
+ *   others typed into them is kept in the conflict journal
  */
 export async function push(
   store: Store,
@@ -50,6 +53,7 @@ export async function push(
   resource: Resource,
   pushed: readonly PushRow[],
   now: string,
+  { keepsRejected = false } = {},
 ): Promise<Pushed> {
   const reading = readRows(resource, pusher.user, pushed)
   return store.transaction(pusher.user, async (transaction) => {
@@ -64,6 +68,7 @@ export async function push(
     )
     await transaction.write(resource, judgement.writes)
     await keepLosses(transaction, resource, judgement.losses, pusher, now)
+    if (!keepsRejected) await keepRefusals(transaction, resource, refusals, stored, pusher, now)
     return {
       conflicts: [
         ...judgement.conflicts.map(onTheWire),

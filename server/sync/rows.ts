@@ -11,6 +11,8 @@ import type { Row } from './judge.ts'
 export interface Refusal {
   readonly id: string
   readonly sent: Readonly<Record<string, unknown>>
+  /** What the client believed to write over, in its own form. */
+  readonly assumed: Readonly<Record<string, unknown>> | undefined
   readonly errors: FieldErrors
 }
 
@@ -30,7 +32,8 @@ export function readRows(resource: Resource, user: string, pushed: readonly Push
   const refusals: Refusal[] = []
   for (const { newDocumentState: sent, assumedMasterState: assumed } of pushed) {
     const read = readRow(resource, user, sent, assumed ?? undefined)
-    if ('errors' in read) refusals.push({ id: sent.id, sent, errors: read.errors })
+    if ('errors' in read)
+      refusals.push({ id: sent.id, sent, assumed: assumed ?? undefined, errors: read.errors })
     else rows.push(read.row)
   }
   return { rows, refusals }
@@ -111,7 +114,8 @@ export function withoutIncomplete(
       continue
     }
     const errors = Object.fromEntries(missing.map((name) => [name, ['Required: it is missing.']]))
-    incomplete.push({ id: row.id, sent: { id: row.id, ...row.next }, errors })
+    const { id, next, assumed } = row
+    incomplete.push({ id, sent: { id, ...next }, assumed, errors })
   }
   return { rows: complete, refusals: [...refusals, ...incomplete] }
 }
@@ -119,3 +123,6 @@ export function withoutIncomplete(
 const documentId = idSchema()
 
 export const isDocumentId = (id: string) => documentId.safeParse(id).success
+
+/** The id in the form in which it is stored; undefined where no document can have it. */
+export const documentIdOf = (id: string) => documentId.safeParse(id).data

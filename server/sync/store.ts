@@ -96,6 +96,8 @@ export interface Store {
 
 export interface Transaction {
   read(resource: Resource, ids: readonly string[]): Promise<Map<string, Stored>>
+  /** The documents with this value in a field that are not deleted, in the order of their changes. */
+  having(resource: Resource, field: string, value: string): Promise<Stored[]>
   /**
    * Makes these ids ones that a document may refer to, where there is nothing yet: outside the feed,
    * and seen by no reader until the document itself is written.

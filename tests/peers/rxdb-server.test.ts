@@ -71,6 +71,17 @@ describe('the client of rxdb-server', () => {
     expect((await call('GET', `/api/tasks/${id}/`)).status).toBe(404)
   })
 
+  test('drops a row that is refused, which is then in the journal', async () => {
+    const { phone, call } = await twoDevices()
+    const [id, title] = [randomUUID(), 'x'.repeat(501)]
+    await phone.insert({ id, title, description: 'three hours of work' })
+    await phone.until(id, (task) => !task)
+    const { results } = (await call('GET', '/api/conflicts/?cause=refused')).body
+    expect(results).toMatchObject([
+      { document_id: id, lost: { title, description: 'three hours of work' } },
+    ])
+  })
+
   test('is told that its session has ended', async () => {
     const { phone, call, refresh, onPhone } = await twoDevices()
     await call('POST', '/api/logout/', { refresh })

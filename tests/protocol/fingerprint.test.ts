@@ -19,7 +19,7 @@ const WIRE = {
   'tasks@0': '498699e94dfe',
   accounts: 'e610ff999d0c',
   replication: '19c07ef7e9db',
-  'conflicts@0': '96060640c54f',
+  'conflicts@0': 'a8a6302b7c89',
   problems: '9ab089322588',
 }
 
@@ -28,7 +28,7 @@ const KEPT = {
   'categories@0.0': '60581ef4f410',
   'profile@0.1': '33e1c9f27f0e',
   'tasks@0.0': '26076190e713',
-  'conflicts@0.0': '92d39f6ee830',
+  'conflicts@0.1': 'd7f3f3dd86c5',
 }
 
 const REMEDY = `

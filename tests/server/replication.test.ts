@@ -448,6 +448,8 @@ describe('the conflict journal', () => {
         document_id: task.id,
         cause: 'edit',
         lost: { title: 'Oat milk' },
+        lost_json: null,
+        errors: {},
         kept: { title: 'Soy milk' },
         lost_at: row.newDocumentState.updated_at,
         session_id: expect.any(String),
@@ -580,6 +582,125 @@ describe('the conflict journal', () => {
     expect(body).toMatchObject({ conflicts: [entry], rejected: [{ id: entry!.id }] })
     expect(await everything(ann, 'conflicts')).toEqual([entry])
     expect((await ann.call('DELETE', `/api/conflicts/${entry!.id}/`)).status).toBe(405)
+  })
+})
+
+describe('what is refused of a client that is not told', () => {
+  const TOO_LONG = 'x'.repeat(501)
+  const journal = async (person: Person) =>
+    (await person.call('GET', '/api/conflicts/?cause=refused')).body.results
+  const restore = (person: Person, { id }: { id: string }) =>
+    person.call('POST', `/api/conflicts/${id}/restore/`)
+
+  test('is in the journal, with the reason, once', async () => {
+    const ann = await server.person()
+    const task = aTask({ title: TOO_LONG, description: 'three hours of work' })
+    const rows = [{ newDocumentState: task }]
+    expect((await push(ann, rows)).body).toEqual([{ ...task, _deleted: true }])
+    const [entry, ...others] = await journal(ann)
+    expect(others).toEqual([])
+    expect(entry).toMatchObject({
+      resource: 'tasks',
+      document_id: task.id,
+      lost: { title: TOO_LONG, description: 'three hours of work', position: task.position },
+      lost_json: null,
+      errors: { title: 'Use at most 500 characters.' },
+      kept: {},
+      lost_at: task.updated_at,
+      session_id: expect.any(String),
+    })
+    server.clock.advance(5)
+    const dated = { ...task, updated_at: server.clock.now().toISOString() }
+    for (const again of [rows, [{ newDocumentState: dated }], [...rows, ...rows]])
+      await push(ann, again)
+    expect(await journal(ann)).toEqual([entry])
+    const device = await everything(ann, 'conflicts')
+    expect(device).toEqual([{ ...entry, _deleted: false }])
+  })
+
+  test('holds of an edit what was typed, and what stands in its place', async () => {
+    const ann = await server.person()
+    const task = aTask({ description: 'one' })
+    await push(ann, [{ newDocumentState: task }])
+    await ann.call('PATCH', `/api/tasks/${task.id}/`, { priority: 'high' })
+    const edited = { ...task, title: ' ', description: 'two' }
+    await push(ann, [{ newDocumentState: edited, assumedMasterState: task }])
+    expect(await journal(ann)).toMatchObject([
+      { lost: { title: ' ', description: 'two' }, kept: { title: 'Milk', description: 'one' } },
+    ])
+  })
+
+  test('is kept whatever it is', async () => {
+    const ann = await server.person()
+    const nowhere = { ...aTask(), id: 'no id', description: 'with a \0 in it' }
+    const odd = aTask({ title: 'half \ud83d', mood: { good: ['very'] }, priority: 7 })
+    const none = { id: randomUUID(), description: 'no title' }
+    await push(
+      ann,
+      [nowhere, odd, none].map((newDocumentState) => ({ newDocumentState })),
+    )
+    const entries = await journal(ann)
+    const of = (word: string) =>
+      entries.find((one: object) => JSON.stringify(one).includes(word)) as Record<string, string>
+    expect(of('no title')).toMatchObject({ lost: { description: 'no title' }, lost_json: null })
+    expect(of('very').lost).toMatchObject({ priority: 7 })
+    expect(JSON.parse(of('very').lost_json!)).toEqual({
+      title: 'half \ud83d',
+      mood: { good: ['very'] },
+    })
+    expect(of('with a')).toMatchObject({
+      lost: { title: 'Milk' },
+      errors: { id: expect.stringContaining('UUID') },
+    })
+    expect(JSON.parse(of('with a').lost_json!)).toEqual({ description: 'with a \0 in it' })
+  })
+
+  test.each<[string, (task: WireDocument) => object]>([
+    ['a deletion', (task) => ({ ...task, title: TOO_LONG, _deleted: true })],
+    ['nothing typed', (task) => ({ ...task, updated_at: 'yesterday' })],
+  ])('is not journaled where it is %s', async (_what, change) => {
+    const ann = await server.person()
+    const task = aTask()
+    await push(ann, [{ newDocumentState: task }])
+    await push(ann, [{ newDocumentState: change(task), assumedMasterState: task }])
+    expect(await everything(ann, 'conflicts')).toEqual([])
+  })
+
+  test('is not journaled of a client that is told, and keeps it', async () => {
+    const ann = await server.person()
+    const { body } = await pushed(ann, [{ newDocumentState: aTask({ title: TOO_LONG }) }])
+    expect(body.rejected).toHaveLength(1)
+    expect(await everything(ann, 'conflicts')).toEqual([])
+  })
+
+  test('is put back where it fits, and says why where it does not', async () => {
+    const ann = await server.person()
+    const tooLong = aTask({ title: TOO_LONG })
+    const unknown = aTask({ title: 'Ferry', mood: 'good' })
+    await push(ann, [{ newDocumentState: tooLong }, { newDocumentState: unknown }])
+    const entries = await journal(ann)
+    const entryOf = ({ id }: WireDocument) =>
+      entries.find((one: { document_id: string }) => one.document_id === id)
+    expect(await restore(ann, entryOf(tooLong))).toMatchObject({
+      status: 400,
+      body: { code: 'invalid', errors: { title: ['Use at most 500 characters.'] } },
+    })
+    expect(await restore(ann, entryOf(unknown))).toMatchObject({
+      status: 200,
+      body: { restored_at: expect.any(String), lost_json: '{"mood":"good"}' },
+    })
+    const [task, ...others] = (await ann.call('GET', '/api/tasks/')).body.results
+    expect([task, others]).toMatchObject([{ id: unknown.id, title: 'Ferry' }, []])
+    expect(await journal(ann)).toContainEqual(entryOf(tooLong))
+  })
+
+  test('is put into no profile but one’s own', async () => {
+    const ann = await server.person()
+    const state = { id: randomUUID(), bio: 'Likes ferries.' }
+    await push(ann, [{ newDocumentState: state }], 'profile')
+    const [entry] = await journal(ann)
+    expect(entry).toMatchObject({ resource: 'profile', lost: { bio: 'Likes ferries.' } })
+    expect(await restore(ann, entry)).toMatchObject({ status: 400, body: { code: 'invalid' } })
   })
 })
 

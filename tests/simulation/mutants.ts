@@ -65,6 +65,12 @@ export const mutants: readonly Mutant[] = [
     replace: 'if (real.length >= 0) return',
   },
   {
+    guard: 'what is refused of a client that does not keep it is journaled',
+    file: 'server/sync/replicate.ts',
+    find: 'if (!keepsRejected) await keepRefusals(',
+    replace: 'if (resource.readOnly) await keepRefusals(',
+  },
+  {
     guard: 'a row that is not valid stops no other',
     file: 'server/sync/replicate.ts',
     find: 'const { rows, refusals } = withoutIncomplete(',

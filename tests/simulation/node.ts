@@ -8,7 +8,7 @@ import {
 } from '../../protocol/index.ts'
 import { createFollowers, type Followers } from '../../server/realtime/followers.ts'
 import { create, edit, type Outcome } from '../../server/sync/edit.ts'
-import { restoreLoss } from '../../server/sync/journal.ts'
+import { type Restoral, restoreLoss } from '../../server/sync/journal.ts'
 import { pull, push } from '../../server/sync/replicate.ts'
 import type { Store } from '../../server/sync/store.ts'
 import type { Timeline } from './timeline.ts'
@@ -18,7 +18,7 @@ const SWEEP_MS = 3_000
 /** What a client asks of a node. All of it can be written down, so that a repetition is seen. */
 export type Request =
   | { kind: 'pull'; resource: string; from: Checkpoint; limit: number }
-  | { kind: 'push'; resource: string; rows: readonly PushRow[] }
+  | { kind: 'push'; resource: string; rows: readonly PushRow[]; keepsRejected: boolean }
   | { kind: 'list'; resource: string }
   | { kind: 'create'; resource: string; input: { id: string; [field: string]: unknown } }
   | {
@@ -156,7 +156,7 @@ export class Node {
   private async serve(user: string, request: Request): Promise<Reply> {
     const now = this.timeline.clock(this.skew)
     if (request.kind === 'put_back')
-      return { entry: await restoreLoss(this.store, { user, session: user }, request.id, now) }
+      return outcome(await restoreLoss(this.store, { user, session: user }, request.id, now))
     const resource: Resource = resources[request.resource as keyof typeof resources]
     switch (request.kind) {
       case 'pull': {
@@ -164,7 +164,7 @@ export class Node {
         return { documents: JSON.parse(page.documents), checkpoint: page.checkpoint }
       }
       case 'push':
-        return push(this.store, { user, session: user }, resource, request.rows, now)
+        return push(this.store, { user, session: user }, resource, request.rows, now, request)
       case 'list':
         return this.store.changes(user, resource, 0, 1_000)
       case 'create':
@@ -187,4 +187,4 @@ export class Node {
   }
 }
 
-const outcome = ({ outcome }: Outcome) => ({ outcome })
+const outcome = ({ outcome }: Outcome | Restoral) => ({ outcome })

@@ -50,6 +50,8 @@ interface Dependencies {
   ledger: Ledger
   user: string
   skew: number
+  /** Whether it asks for rejections and keeps them; a plain client drops what is refused. */
+  keepsRejected: boolean
 }
 
 /**
@@ -71,6 +73,7 @@ export class Replica {
   private readonly network: Network
   private readonly ledger: Ledger
   private readonly skew: number
+  private readonly keepsRejected: boolean
   /** Rises with every crash: what was under way before counts for nothing. */
   private life = 0
   private connection: Connection | undefined
@@ -78,13 +81,15 @@ export class Replica {
   private working = new Set<Collection>()
   private due = new Map<Collection, { pull: boolean; frames: Frame[] }>()
 
-  constructor(name: string, { timeline, network, ledger, user, skew }: Dependencies) {
+  constructor(name: string, dependencies: Dependencies) {
+    const { timeline, network, ledger, user, skew, keepsRejected } = dependencies
     this.name = name
     this.user = user
     this.timeline = timeline
     this.network = network
     this.ledger = ledger
     this.skew = skew
+    this.keepsRejected = keepsRejected
   }
 
   start(): void {
@@ -229,7 +234,8 @@ export class Replica {
     }))
     let answer: PushResponse | undefined
     while (isCurrent() && !answer) {
-      const request = { kind: 'push', resource: resource.name, rows } as const
+      const { keepsRejected } = this
+      const request = { kind: 'push', resource: resource.name, rows, keepsRejected } as const
       answer = (await this.network.ask(this, request)) as PushResponse | undefined
       if (!answer) await this.timeline.pause(RETRY_MS)
     }
@@ -239,7 +245,7 @@ export class Replica {
     for (const id of ids) {
       const state = sent.get(id)!
       const stored = conflicts.get(id)
-      if (rejectedIds.has(id)) this.reject(state)
+      if (rejectedIds.has(id) && this.keepsRejected) this.reject(state)
       if (!stored) {
         assumed.set(id, state)
         this.ledger.takesOver(this.name, this.user, resource, state)

@@ -104,6 +104,7 @@ export function steppedStore(store: Store, doorways: Doorways, steps: Steps): St
         await steps.pause()
         return read
       },
+      having: alone(transaction.having),
       placehold: alone(transaction.placehold),
       write: alone(transaction.write),
     }

@@ -96,7 +96,9 @@ export async function runSeed(
       const skew = chance.happens(0.4)
         ? chance.between(-HOUR_MS, HOUR_MS)
         : chance.between(-200, 200)
-      return new Replica(`device ${'ab'[u]}${d + 1}`, { timeline, network, ledger, user, skew })
+      const keepsRejected = chance.happens(0.6)
+      const name = `device ${'ab'[u]}${d + 1}`
+      return new Replica(name, { timeline, network, ledger, user, skew, keepsRejected })
     }),
   )
   for (const device of devices) {

@@ -327,6 +327,21 @@ export function storeContract(
       expect([...inside.keys()].sort()).toEqual([mine, gone].sort())
     })
 
+    test('reads what has a value, in the order of changes, without tombstones and others', async () => {
+      const { store, ann, bob } = await open()
+      const [first, second, gone, low] = ['high', 'high', 'high', 'low'].map((priority) =>
+        aTask({ priority }),
+      ) as [Document, Document, Document, Document]
+      await store.insert(bob, tasks, aTask({ priority: 'high' }))
+      for (const task of [first, low]) await store.insert(ann, tasks, task)
+      const found = await store.transaction(ann, async (tx) => {
+        await tx.write(tasks, [live(second), tombstone(gone), live(first)])
+        return tx.having(tasks, 'priority', 'high')
+      })
+      expect(unnumbered(found)).toEqual([live(second), live(first)])
+      expect(found[0]!.seq).toBeLessThan(found[1]!.seq)
+    })
+
     test('writes under its own user, whoever else has the id', async () => {
       const { store, ann, bob } = await open()
       const id = await inserted(store, bob)

@@ -1,0 +1,142 @@
+/**
+ * Refused rows of clients that are not told why: they drop what they had, so the conflict journal
+ * keeps it. A client that asks for rejections keeps them itself.
+ */
+import { v5 as uuidv5 } from 'uuid'
+import {
+  type Document,
+  isStorable,
+  type Resource,
+  resources,
+  sameValue,
+  settle,
+} from '../../protocol/index.ts'
+import type { Party } from './journal.ts'
+import { documentIdOf, type Refusal } from './rows.ts'
+import type { Stored, Transaction } from './store.ts'
+
+const { conflicts } = resources
+
+/** An entry's id follows from what was refused, so that refusing it again makes no second entry. */
+const NAMESPACE = '3a3f1d52-5d0c-4d7e-8a43-2f6c1f0f9a55'
+
+/** Of one person, as much as one push may hold: so all of a push fits, and no client fills the disk. */
+export const MAX_REFUSED = 1_000
+export const MAX_REFUSED_CHARACTERS = 5 * 1024 * 1024
+
+/**
+ * Makes an entry of each refusal that would lose something typed. Where all entries of this kind are
+ * too many or too long, the oldest are emptied and deleted.
+ */
+export async function keepRefusals(
+  transaction: Transaction,
+  resource: Resource,
+  refusals: readonly Refusal[],
+  stored: ReadonlyMap<string, Stored>,
+  party: Party,
+  now: string,
+): Promise<void> {
+  if (resource.readOnly) return
+  const entries = new Map(
+    refusals.flatMap((refusal) => {
+      const { document } = stored.get(documentIdOf(refusal.id) ?? '') ?? {}
+      const fields = fieldsOf(resource, refusal, document, now)
+      return fields ? [[idOf(party.user, resource, refusal), fields] as const] : []
+    }),
+  )
+  if (entries.size === 0) return
+  const known = await transaction.read(conflicts, [...entries.keys()])
+  const fresh = [...entries].flatMap(([id, fields]) => {
+    const before = known.get(id)
+    if (before?.deleted === false) return []
+    const entry = { ...fields, id, session_id: party.session, updated_at: now }
+    return settle(conflicts, entry, before?.document, now)
+  })
+  if (fresh.length === 0) return
+  const standing = await transaction.having(conflicts, 'cause', 'refused')
+  const dropped = overflow(
+    standing.map(({ document }) => document),
+    fresh,
+  )
+  await transaction.write(conflicts, [
+    ...dropped.map((entry) => ({ document: emptied(entry, now), deleted: true })),
+    ...fresh.map((document) => ({ document, deleted: false })),
+  ])
+}
+
+/** The same values refused twice are one loss, whenever they were typed. */
+function idOf(user: string, resource: Resource, { id, sent }: Refusal): string {
+  const { updated_at: _, ...values } = sent
+  const what = [
+    user,
+    resource.name,
+    id,
+    Object.entries(values).sort(([a], [b]) => (a < b ? -1 : 1)),
+  ]
+  return uuidv5(JSON.stringify(what), NAMESPACE)
+}
+
+/** What the entry says; undefined where nothing typed is lost. */
+function fieldsOf(resource: Resource, refusal: Refusal, stored: Document | undefined, now: string) {
+  const { id, sent, assumed, errors } = refusal
+  // Whoever deletes a document lets its values go.
+  if (sent._deleted === true) return undefined
+  const isTyped = ([name, value]: [string, unknown]) =>
+    !NOT_TYPED.has(name) &&
+    !(name in resource.stamps) &&
+    !isSame(value, assumed?.[name]) &&
+    !isSame(value, stored ? stored[name] : resource.initial[name])
+  const typed = Object.entries(sent).filter(isTyped)
+  if (typed.length === 0) return undefined
+  const isPlain = ([name, value]: [string, unknown]) =>
+    resource.writable.includes(name) && isRecordable(value)
+  const lost = Object.fromEntries(typed.filter(isPlain))
+  const rest = typed.filter((one) => !isPlain(one))
+  return {
+    resource: resource.name,
+    document_id: documentIdOf(id) ?? uuidv5(JSON.stringify([resource.name, id]), NAMESPACE),
+    cause: 'refused',
+    lost,
+    // As text, in which every character that Postgres cannot hold is escaped.
+    lost_json: rest.length > 0 ? JSON.stringify(Object.fromEntries(rest)) : null,
+    kept: stored ? Object.fromEntries(Object.keys(lost).map((name) => [name, stored[name]])) : {},
+    lost_at: madeAt(sent.updated_at, now),
+    errors: Object.fromEntries(
+      Object.entries(errors).map(([name, messages]) => [name, storable(messages.join(' '))]),
+    ),
+  }
+}
+
+function madeAt(dated: unknown, now: string): string {
+  const { data } = conflicts.fields.lost_at.schema.safeParse(dated)
+  return data !== undefined && data < now ? data : now
+}
+
+const NOT_TYPED = new Set(['id', 'created_at', 'updated_at', '_deleted'])
+
+const isSame = (a: unknown, b: unknown) => b !== undefined && sameValue(a, b)
+
+function isRecordable(value: unknown): boolean {
+  return typeof value === 'string' ? isStorable(value) : value === null || typeof value !== 'object'
+}
+
+/** A message may quote what was sent, and be cut within a character. */
+const storable = (text: string) => text.replaceAll(/[\0\ud800-\udfff]/gu, '\ufffd')
+
+/** The oldest entries, of which there must be room for the new ones. */
+function overflow(standing: readonly Document[], fresh: readonly Document[]): readonly Document[] {
+  const size = (entry: Document) => JSON.stringify(entry).length
+  let room = MAX_REFUSED_CHARACTERS - fresh.reduce((sum, entry) => sum + size(entry), 0)
+  let places = MAX_REFUSED - fresh.length
+  const kept = standing.findLastIndex((entry) => {
+    room -= size(entry)
+    places--
+    return room < 0 || places < 0
+  })
+  return standing.slice(0, kept + 1)
+}
+
+function emptied(entry: Document, now: string): Document {
+  const next = { ...entry, lost: {}, lost_json: null, kept: {}, errors: {}, updated_at: now }
+  return settle(conflicts, next, entry, now)
+}
