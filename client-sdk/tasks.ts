@@ -1,5 +1,5 @@
-import { generateKeyBetween } from 'fractional-indexing'
 import {
+  type MangoQuery,
   normalizeMangoQuery,
   prepareQuery,
   type RxCollection,
@@ -9,6 +9,7 @@ import {
 } from 'rxdb'
 import { type Observable, startWith, switchMap, throttleTime } from 'rxjs'
 import { ClientError } from './client-error.ts'
+import { keysAt, type Placed, type Side } from './place.ts'
 import type { Task } from './resources.ts'
 
 export type TaskDocument = RxDocument<Task>
@@ -28,7 +29,10 @@ export interface TaskMethods {
   add(task: NewTask): Promise<TaskDocument>
   /** Marks it as done, or with `false` as still to do. */
   complete(id: string, completed?: boolean): Promise<TaskDocument>
-  /** To the place right after or right before another task, in the owner's own order. */
+  /**
+   * To the place right after or right before another task, in the owner's own order. Where there is no
+   * room (two devices offline have given neighbours one position), neighbours get new ones.
+   */
   move(id: string, place: { after: string } | { before: string }): Promise<TaskDocument>
   /** Deletes it on every device; `restore` brings it back. */
   softDelete(id: string): Promise<void>
@@ -59,16 +63,16 @@ export const taskMethods: TaskMethods & ThisType<TaskCollection> = {
   async move(id, place) {
     const task = await find(this, id)
     const isAfter = 'after' in place
-    const { position } = await find(this, isAfter ? place.after : place.before)
-    const neighbour = await this.findOne({
-      selector: { id: { $ne: id }, position: isAfter ? { $gt: position } : { $lt: position } },
-      sort: [{ position: isAfter ? 'asc' : 'desc' }],
-    }).exec()
-    const beyond = neighbour?.position ?? null
-    const key = isAfter
-      ? generateKeyBetween(position, beyond)
-      : generateKeyBetween(beyond, position)
-    return task.incrementalPatch({ position: key })
+    const anchor = await find(this, isAfter ? place.after : place.before)
+    if (anchor.id === id) return task
+    const keys = await keysBeside(this, id, anchor, isAfter)
+    const others = [...keys.keys()].filter((one) => one !== id)
+    const neighbours = await Promise.all(others.map((one) => find(this, one)))
+    await Promise.all(
+      neighbours.map((one) => one.incrementalPatch({ position: keys.get(one.id)! })),
+    )
+    const position = keys.get(id)!
+    return position === task.position ? task : task.incrementalPatch({ position })
   },
 
   async softDelete(id) {
@@ -128,6 +132,60 @@ async function findDeleted({ schema, storageInstance }: TaskCollection): Promise
   })
   const { documents } = await storageInstance.query(prepareQuery(schema.jsonSchema, query))
   return documents.map(plain).sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1))
+}
+
+/** So many tasks on each side of a place are enough in nearly all moves. */
+const NEIGHBOURS = 4
+
+/** The keys that put a task right after or right before an anchor. */
+async function keysBeside(
+  tasks: TaskCollection,
+  id: string,
+  anchor: Placed,
+  isAfter: boolean,
+): Promise<ReadonlyMap<string, string>> {
+  for (let limit = NEIGHBOURS; ; limit *= 4) {
+    const [up, down] = await Promise.all([
+      sideOf(tasks, id, anchor, 'asc', limit),
+      sideOf(tasks, id, anchor, 'desc', limit),
+    ])
+    const withAnchor = ({ nearest, isWhole }: Side) => ({ nearest: [anchor, ...nearest], isWhole })
+    const keys = isAfter ? keysAt(id, withAnchor(down), up) : keysAt(id, down, withAnchor(up))
+    if (keys) return keys
+  }
+}
+
+/** Those that come after the anchor in this direction, without the task that is to be moved. */
+async function sideOf(
+  tasks: TaskCollection,
+  id: string,
+  anchor: Placed,
+  direction: 'asc' | 'desc',
+  limit: number,
+): Promise<Side> {
+  const isUp = direction === 'asc'
+  const { position } = anchor
+  // Equal positions are in the order of ids, in every list. Among them, the anchor may come late.
+  const among = {
+    $or: [
+      { position: isUp ? { $gt: position } : { $lt: position } },
+      { position, id: isUp ? { $gt: anchor.id } : { $lt: anchor.id } },
+    ],
+  }
+  const found = await tasks
+    .find({
+      selector: {
+        $and: [
+          { position: isUp ? { $gte: position } : { $lte: position } },
+          { id: { $ne: id } },
+          among,
+        ],
+      },
+      sort: [{ position: direction }, { id: direction }],
+      limit,
+    } as MangoQuery<Task>)
+    .exec()
+  return { nearest: found, isWhole: found.length < limit }
 }
 
 function plain(kept: RxDocumentData<Task>): Task {

@@ -79,6 +79,26 @@ test('a task moves to any place', async () => {
   })
 })
 
+test('a task moves between tasks that two devices have put into one place', async () => {
+  const { phone } = await offlineAt()
+  // More than are looked at first. Among equals, ids decide.
+  for (let i = 0; i < 20; i++) await phone.tasks.add({ title: '-', position: 'a1' })
+  const ids = async () => (await phone.tasks.inCategory(null).exec()).map(({ id }) => id)
+  const { id } = await phone.tasks.add({ title: 'x' })
+  const equals = (await ids()).filter((one) => one !== id)
+  for (const [place, index] of [
+    [{ after: equals[9]! }, 10],
+    [{ before: equals[5]! }, 5],
+    [{ after: equals[9]! }, 10],
+    [{ before: equals[0]! }, 0],
+    [{ after: equals[19]! }, 20],
+    [{ after: id }, 20],
+  ] as const) {
+    await phone.tasks.move(id, place)
+    expect(await ids()).toEqual(equals.toSpliced(index, 0, id))
+  }
+})
+
 test('a deleted task comes back as it was, on every device', async () => {
   const ann = await server.person()
   const phone = await deviceOf(server, ann)
