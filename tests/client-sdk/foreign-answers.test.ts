@@ -100,6 +100,13 @@ describe('no row is at fault', () => {
     expect(network.seen.length).toBeLessThanOrEqual(2)
   })
 
+  test('when a stranger asks for patience, of which it gets some', async () => {
+    const ann = await server.person()
+    network.onRequest = () => html(429, { 'retry-after': '99999999' })
+    const sent = pushThroughNetwork().send(ann.access, rowsOf(1))
+    await expect(sent).rejects.toMatchObject({ retryAfter: 600_000 })
+  })
+
   test('when only a push without rows gets through', async () => {
     const ann = await server.person()
     network.onRequest = (_path, _method, body) => (body === '[]' ? 'pass' : html(403))
