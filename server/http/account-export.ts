@@ -116,7 +116,7 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
 
   /** @throws Problem `too_many_requests` */
   function file(call: Call, name: string, type: string, text: AsyncIterable<string>): Answer {
-    const { user, request } = call
+    const { user } = call
     const people = new Set(open.values())
     if (people.size >= MAX_PEOPLE && !people.has(user)) throw tooMany()
     return {
@@ -127,8 +127,7 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
         'Cache-Control': 'no-store',
       },
       stream(response) {
-        if (request.method === 'HEAD') response.end()
-        else if (!response.destroyed) void write(call, response, text)
+        if (!response.destroyed) void write(call, response, text)
       },
     }
   }

@@ -68,7 +68,7 @@ function handlerOf(
     }
     const answer = await operation.handle(call as Call)
     const isEvents = answer.headers?.['Content-Type']?.startsWith('text/event-stream')
-    if (isEvents && !res.destroyed) res.locals.streamEnded = metrics.stream()
+    if (isEvents && answer.stream && !res.destroyed) res.locals.streamEnded = metrics.stream()
     send(res, answer)
   }
 

@@ -91,7 +91,7 @@ export interface Answer {
   readonly headers?: Readonly<Record<string, string>>
   /** JSON text as it is sent, or a value to be written as such. */
   readonly body?: string | object
-  /** Writes the body itself, over time, once the headers are out. */
+  /** Writes the body itself, over time, once the headers are out. Not called for HEAD. */
   readonly stream?: (response: ServerResponse) => void
 }
 

@@ -17,8 +17,9 @@ export function createPullStreams(followers: Followers, answers: OpenAnswers, no
   return {
     async serve(
       resource: Resource,
-      { user, session, expires }: Pick<Call, 'user' | 'session' | 'expires'>,
+      { user, session, expires, request }: Omit<Call, 'params' | 'query' | 'body'>,
     ): Promise<Answer> {
+      if (request.method === 'HEAD') return { status: 200, headers: HEADERS }
       let write = (_: Frame) => {}
       // Joined before the headers go out: the client pulls when they arrive, and misses nothing.
       const { leave } = await followers.join(user, { frame: (frame) => write(frame) })

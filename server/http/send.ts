@@ -9,7 +9,8 @@ export function send(res: ServerResponse, { status, headers, body, stream }: Ans
     if (name === 'Vary') res.appendHeader(name, headers[name]!)
     else res.setHeader(name, headers[name]!)
   }
-  if (stream) {
+  // A HEAD request has no body to write: one that is begun and not ended blocks the connection.
+  if (stream && res.req.method !== 'HEAD') {
     res.flushHeaders()
     stream(res)
     return
