@@ -2,6 +2,7 @@ import { createServer, IncomingMessage, type Server, ServerResponse } from 'node
 import type { Socket } from 'node:net'
 import type express from 'express'
 import type { Express } from 'express'
+import { createLingering } from './lingering.ts'
 import { send } from './send.ts'
 import { answerUnreadable, tooManyAtOnce, unreadableTarget } from './unreadable.ts'
 
@@ -49,10 +50,12 @@ export function createListener(app: Express): Listener {
   // Whoever does not read what was asked for has it wait in memory.
   server.setTimeout(STALLED_MS)
   server.on('clientError', answerUnreadable)
+  const lingering = createLingering()
   const underWay = new WeakMap<Socket, number>()
   /** Connections made ahead of a request, as browsers do: the server does not count them as idle. */
   const unused = new Set<Socket>()
   server.on('connection', (socket) => {
+    lingering.connection(socket)
     unused.add(socket)
     socket.once('close', () => unused.delete(socket))
   })
@@ -63,6 +66,7 @@ export function createListener(app: Express): Listener {
     const count = (underWay.get(req.socket) ?? 0) + 1
     underWay.set(req.socket, count)
     res.once('close', () => underWay.set(req.socket, underWay.get(req.socket)! - 1))
+    lingering.request(req, res)
     if (count > MAX_PIPELINED) return send(res, tooManyAtOnce())
     // A target that is no URL reaches none of the app's handlers.
     app(req, res, () => send(res, unreadableTarget()))

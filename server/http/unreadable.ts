@@ -1,14 +1,23 @@
 import { STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { Problem } from '../../protocol/index.ts'
+import { limitReading } from './lingering.ts'
 import type { Answer } from './operation.ts'
+
+/** Connections that have their answer: what still arrives there is discarded. */
+const answered = new WeakSet<Duplex>()
 
 /** Answers what Node could not read as a request at all, in the form of every other refusal. */
 export function answerUnreadable(error: NodeJS.ErrnoException, socket: Duplex): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) {
+  const isAnswered = answered.has(socket)
+  if (error.code === 'ECONNRESET' || socket.readableEnded || !(socket.writable || isAnswered)) {
     socket.destroy()
     return
   }
+  if (isAnswered) return
+  answered.add(socket)
+  limitReading(socket as Socket)
   const problem = problemOf(error.code)
   const body = JSON.stringify(problem.body())
   socket.end(
