@@ -109,7 +109,7 @@ export const environment = z.object({
     .min(0)
     .default(20)
     .describe(
-      'Attempts per minute and address at each endpoint that takes a password or sends mail, and per account at those of accounts together; 0 is no limit.',
+      'Attempts per minute and address at each endpoint that takes a password or sends mail, and per account at those of accounts together; where a token is renewed, verified or logged out, only those that are refused. 0 is no limit.',
     ),
   MAX_BODY_BYTES: z.coerce
     .number()

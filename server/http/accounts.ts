@@ -19,6 +19,7 @@ export const EXAMPLE_ACCOUNT: Account = {
 /** Registering and signing in. */
 export function accountOperations(accounts: Accounts, sessions: Sessions): Operation[] {
   const common = { tag: 'account', method: 'post', access: 'limited' } as const
+  const byToken = { ...common, limit: 'refusals' } as const
   const pair = {
     name: 'TokenPair',
     schema: protocol.tokenPair,
@@ -69,7 +70,7 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       }),
     }),
     operation({
-      ...common,
+      ...byToken,
       id: 'refresh_token',
       path: '/api/token/refresh/',
       summary: 'Get the next pair of tokens',
@@ -89,7 +90,7 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       }),
     }),
     operation({
-      ...common,
+      ...byToken,
       id: 'verify_token',
       path: '/api/token/verify/',
       summary: 'Ask whether a token is good',
@@ -109,7 +110,7 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       },
     }),
     operation({
-      ...common,
+      ...byToken,
       id: 'log_out',
       path: '/api/logout/',
       summary: 'End the session of a device',

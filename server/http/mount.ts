@@ -7,7 +7,7 @@ import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { AttemptLimit } from './attempt-limit.ts'
 import type { Call, Method, Operation, Parameter } from './operation.ts'
-import { parse, shortened } from './problems.ts'
+import { parse, shortened, toProblem } from './problems.ts'
 import { send } from './send.ts'
 
 export interface MountDependencies {
@@ -46,8 +46,12 @@ function handlerOf(
   { sessions, limit, metrics, log, maxBodyBytes }: MountDependencies,
 ) {
   const readBody = bodyReader(operation.maxBodyBytes ?? maxBodyBytes)
+  const countsByAddress =
+    operation.limit === 'account' || (operation.access === 'limited' && !operation.limit)
   const readQuery = queryReader(operation.query ?? [])
-  return async (req: Request, res: Response) => {
+  return operation.limit === 'refusals' ? countingRefusals : serve
+
+  async function serve(req: Request, res: Response) {
     res.locals.operation = operation.id
     let caller: Pick<Call, 'user' | 'session' | 'expires'> = NOBODY
     if (operation.access === 'bearer') {
@@ -56,7 +60,7 @@ function handlerOf(
       caller = permitted(await sessions.authenticate(bearerToken(req)), res)
     }
     // Accounts cost nothing: who has many is still one address.
-    if (operation.access === 'limited' || operation.limit) await limit(operation.id, req.ip)
+    if (countsByAddress) await limit(operation.id, req.ip)
     if (operation.limit === 'account') await limit('account', caller.user)
     res.locals.user = caller.user || undefined
     const call: Call<unknown> = {
@@ -70,6 +74,15 @@ function handlerOf(
     const isEvents = answer.headers?.['Content-Type']?.startsWith('text/event-stream')
     if (isEvents && answer.stream && !res.destroyed) res.locals.streamEnded = metrics.stream()
     send(res, answer)
+  }
+
+  async function countingRefusals(req: Request, res: Response) {
+    try {
+      await serve(req, res)
+    } catch (error) {
+      if (toProblem(error).status < 500) await limit(operation.id, req.ip)
+      throw error
+    }
   }
 
   /**

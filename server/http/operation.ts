@@ -20,8 +20,12 @@ export interface Operation {
   readonly access: 'bearer' | 'limited' | 'open'
   /** What the caller's role has to include, with `bearer`. None: the call is about what is their own. */
   readonly permission?: Permission
-  /** With `bearer`: so many times a minute for an account, all such operations together. */
-  readonly limit?: 'account'
+  /**
+   * `account`, with `bearer`: so many times a minute for an account, all such operations together.
+   * `refusals`, with `limited`: only attempts that are refused count, because a token cannot be guessed
+   * and many devices share an address.
+   */
+  readonly limit?: 'account' | 'refusals'
   readonly query?: readonly Parameter[]
   readonly headers?: readonly Header[]
   readonly body?: Body

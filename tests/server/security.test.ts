@@ -354,6 +354,8 @@ describe('attempts at accounts', () => {
     ['registering', '/api/register/', {}, 400],
     ['renewing', '/api/token/refresh/', { refresh: 'x' }, 401],
     ['verifying', '/api/token/verify/', { token: 'x' }, 401],
+    ['logging out', '/api/logout/', { refresh: 'x' }, 401],
+    ['renewing with nothing', '/api/token/refresh/', {}, 400],
   ]
 
   test.each(ATTEMPTS)('are counted: %s', async (_, path, body, refusal) => {
@@ -366,6 +368,32 @@ describe('attempts at accounts', () => {
     expect(seconds).toBeGreaterThan(0)
     expect(seconds).toBeLessThanOrEqual(60)
   })
+
+  test('with a token that is good count for nothing, even where others have used up the limit', async () => {
+    const options = from(someAddress())
+    const devices = await Promise.all(Array.from({ length: 5 }, signedInElsewhere))
+    const renew = (refresh: string) =>
+      limited.call('POST', '/api/token/refresh/', { refresh }, options)
+    for (let i = 0; i < 3; i++) expect((await renew('x')).status).toBe(401)
+    expect((await renew('x')).status).toBe(429)
+    for (const { refresh } of devices) {
+      const renewed = await renew(refresh)
+      expect(renewed.status).toBe(200)
+      const verified = { token: renewed.body.access }
+      expect(await limited.call('POST', '/api/token/verify/', verified, options)).toMatchObject({
+        status: 200,
+      })
+      const ended = { refresh: renewed.body.refresh }
+      expect((await limited.call('POST', '/api/logout/', ended, options)).status).toBe(204)
+    }
+  })
+
+  async function signedInElsewhere(): Promise<{ refresh: string }> {
+    const account = { username: newName(), password: 'a ferry to Lisbon' }
+    const email = `${account.username}@example.com`
+    await limited.call('POST', '/api/register/', { ...account, email }, from(someAddress()))
+    return (await limited.call('POST', '/api/token/', account, from(someAddress()))).body
+  }
 
   test('count when they come all at once', async () => {
     const address = someAddress()
