@@ -425,6 +425,13 @@ describe('conditional requests', () => {
   test.each<[string, (tag: string) => string, number]>([
     ['its ETag', (tag) => tag, 304],
     ['its ETag made weak by a proxy', (tag) => `W/${tag}`, 304],
+    ['its ETag with the suffix of a proxy', (tag) => suffixed(tag, '-gzip'), 304],
+    ['its ETag with another suffix', (tag) => suffixed(tag, '-br'), 304],
+    ['its ETag with that of Caddy', (tag) => suffixed(tag, '-zstd'), 304],
+    ['its ETag with that of Jetty', (tag) => suffixed(tag, '--gzip'), 304],
+    ['its ETag with a suffix, made weak', (tag) => `W/${suffixed(tag, '-gzip')}`, 304],
+    ['its ETag with a suffix that none gives', (tag) => suffixed(tag, '-2'), 200],
+    ['a list with a comma inside a tag', (tag) => `"x,y",W/",", ${tag}`, 304],
     ['a list with its ETag', (tag) => `"1", W/"x" , ${tag}`, 304],
     ['*', () => '*', 304],
     ['another ETag', () => '"999999"', 200],
@@ -453,7 +460,9 @@ describe('conditional requests', () => {
       for (const form of [
         (tag: string) => tag,
         (tag: string) => `W/${tag}`,
-        (tag: string) => `"7", ${tag}`,
+        (tag: string) => suffixed(tag, '-gzip'),
+        (tag: string) => `W/${suffixed(tag, '-br')}`,
+        (tag: string) => `"7,8", ${suffixed(tag, '-zstd')}`,
         () => '*',
       ]) {
         const made = await make(name)
@@ -471,7 +480,12 @@ describe('conditional requests', () => {
         const change = { position: 'a5', bio: 'Rows.' }
         const field = name === 'profile' ? 'bio' : 'position'
         const now = await made.person.call('PATCH', made.path, { [field]: change[field] })
-        for (const tag of [etag(made), '"abc"', `"${'9'.repeat(40)}"`]) {
+        for (const tag of [
+          etag(made),
+          suffixed(etag(made), '-gzip'),
+          '"abc"',
+          `"${'9'.repeat(40)}"`,
+        ]) {
           const headers = { 'if-match': tag }
           const reply = await made.person.call(method, `${made.path}${rest}`, body(name), {
             headers,
@@ -512,7 +526,7 @@ describe('conditional requests', () => {
     expect(reply.status).toBe(404)
   })
 
-  test.each(['12', '"12', 'W/12', '"1" "2"', '"1",', 'w/"1"', '*, "1"', ''])(
+  test.each(['12', '"12', 'W/12', '"1" "2"', '"1",', 'w/"1"', '*, "1"', '"1" ,, "2"', ''])(
     'a malformed If-Match is refused: %s',
     async (header) => {
       const { path, text } = await make('tasks')
@@ -814,3 +828,5 @@ test('what the server makes of a new document is what settle makes of it', async
   const given = { id: body.id, title: 'Milk', completed: true }
   expect(settle(resources.tasks, given, undefined, body.created_at)).toEqual(body)
 })
+
+const suffixed = (tag: string, suffix: string) => tag.replace(/"$/, `${suffix}"`)
