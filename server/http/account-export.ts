@@ -18,7 +18,7 @@ import type { Log } from '../log.ts'
 import type { ExportedDocument, Exports } from '../store/export.ts'
 import type { Store } from '../sync/store.ts'
 import { EXAMPLE_ACCOUNT } from './accounts.ts'
-import { csvRecord } from './csv.ts'
+import { BYTE_ORDER_MARK, csvRecord } from './csv.ts'
 import { exampleDocument } from './examples.ts'
 import { CALENDAR_BEGIN, CALENDAR_END, toDo } from './icalendar.ts'
 import type { OpenAnswers } from './open-answers.ts'
@@ -77,7 +77,7 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
       path: '/api/account/export/tasks.csv',
       summary: 'Take the tasks along, as CSV',
       description:
-        'As RFC 4180 has it, in UTF-8, with the names of the columns in the first line. The trash is in it, marked `deleted`. What a spreadsheet would take for a formula has an apostrophe before it: a `=`, `+`, `-` or `@`, full-width or not, at the beginning of a text or behind a semicolon, a tab or a line break (and spaces) in it; and a tab or carriage return at the beginning.',
+        'As RFC 4180 has it, in UTF-8 behind a byte order mark, with the names of the columns in the first line. The trash is in it, marked `deleted`. What a spreadsheet would take for a formula has an apostrophe before it: a `=`, `+`, `-` or `@`, full-width or not, at the beginning of a text or behind a semicolon, a tab or a line break (and spaces) in it; and a tab or carriage return at the beginning.',
       answers: {
         200: {
           description: 'The tasks.',
@@ -95,7 +95,7 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
       path: '/api/account/export/tasks.ics',
       summary: 'Take the tasks along, as iCalendar',
       description:
-        'To-dos (VTODO) as RFC 5545 has them; the trash is left out. Due times are those of the timezone of the profile.',
+        'To-dos (VTODO) as RFC 5545 has them, with an alarm at `remind_at` unless they are completed; the trash is left out. Due times are those of the timezone of the profile.',
       answers: {
         200: {
           description: 'The tasks.',
@@ -172,7 +172,7 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
   }
 
   async function* inCsv(user: string): AsyncGenerator<string> {
-    yield csvRecord(COLUMNS)
+    yield BYTE_ORDER_MARK + csvRecord(COLUMNS)
     for await (const page of tasksOf(user))
       for (const { task, category, deleted } of page)
         yield csvRecord(cellsOf(task, category, deleted))

@@ -4,6 +4,9 @@
  */
 const FORMULA = /(?<=^|[;\t\r\n])(?= *[=+\-@＝＋－＠])|^(?=[\t\r])/g
 
+/** By which Excel knows UTF-8; other readers skip it. */
+export const BYTE_ORDER_MARK = '\ufeff'
+
 /**
  * A record of CSV, as RFC 4180 has it. What would be a formula has an apostrophe before it, as
  * spreadsheets write text themselves: titles may come from anywhere.

@@ -31,12 +31,21 @@ export function toDo(task: Task, category: string | undefined, timezone: string)
     `STATUS:${completed ? 'COMPLETED' : 'NEEDS-ACTION'}`,
     ...(completed_at ? [`COMPLETED:${utc(completed_at)}`] : []),
     ...(category ? [`CATEGORIES:${escaped(category)}`] : []),
+    ...(task.remind_at && !completed ? alarm(task.remind_at, title) : []),
     'END:VTODO',
     '',
   ]
     .map(folded)
     .join('\r\n')
 }
+
+const alarm = (moment: string, title: string) => [
+  'BEGIN:VALARM',
+  'ACTION:DISPLAY',
+  `TRIGGER;VALUE=DATE-TIME:${utc(moment)}`,
+  `DESCRIPTION:${escaped(title)}`,
+  'END:VALARM',
+]
 
 function due(date: string, time: string | null, timezone: string): string {
   const day = date.replaceAll('-', '')

@@ -160,6 +160,14 @@ describe('the CSV export', () => {
     )
   })
 
+  test('begins with a byte order mark, by which Excel knows UTF-8', async () => {
+    const ann = await server.person()
+    const headers = { authorization: `Bearer ${ann.access}` }
+    const response = await fetch(server.url + CSV_EXPORT, { headers })
+    const bytes = Buffer.from(await response.arrayBuffer())
+    expect(bytes.subarray(0, 5).toString('latin1')).toBe('\xef\xbb\xbfid')
+  })
+
   test.each<[string | boolean | null, string]>([
     ['plain', 'plain'],
     ['', ''],
@@ -264,6 +272,24 @@ describe('the calendar export', () => {
     expect(Math.max(...lines.map((line) => Buffer.byteLength(line)))).toBe(75)
     expect(text).not.toContain('\ufffd')
     expect(toDosIn(text)).toMatchObject([{ SUMMARY: title, DESCRIPTION: 'x'.repeat(1_000) }])
+  })
+
+  test('has an alarm where there is a reminder, unless the task is completed', async () => {
+    const ann = await server.person()
+    const remind_at = '2026-12-01T07:00:00.000Z'
+    await addTask(ann, { title: 'Dentist, at last', remind_at })
+    await addTask(ann, { title: 'Done', remind_at, completed: true })
+    const { text } = await ann.call('GET', CALENDAR_EXPORT)
+    expect(text.match(/BEGIN:VALARM[\s\S]*?END:VALARM\r\nEND:VTODO/g)).toEqual([
+      [
+        'BEGIN:VALARM',
+        'ACTION:DISPLAY',
+        'TRIGGER;VALUE=DATE-TIME:20261201T070000Z',
+        'DESCRIPTION:Dentist\\, at last',
+        'END:VALARM',
+        'END:VTODO',
+      ].join('\r\n'),
+    ])
   })
 
   test('lets no text become a line of its own', async () => {
