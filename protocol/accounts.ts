@@ -23,8 +23,15 @@ export const username = z
   .max(150, 'Use at most 150 characters.')
   .regex(USERNAME, 'Use letters, digits and . _ + - only, a letter or digit first.')
 
+/**
+ * The addresses that mail reaches without SMTPUTF8 (RFC 5321, without quotes and literals), under a domain
+ * with a dot: `first&last@example.org`, `info@xn--e1afmkfd.xn--p1ai`.
+ */
+const EMAIL =
+  /^(?=[^@]{1,64}@)[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+(?:[A-Za-z]{2,63}|[Xx][Nn]--[A-Za-z0-9-]{0,58}[A-Za-z0-9])$/
+
 export const email = z
-  .email('Write an email address, such as ann@example.com.')
+  .email({ pattern: EMAIL, error: 'Write an email address, such as ann@example.com.' })
   .max(254, 'Use at most 254 characters.')
 
 /** Normalised (NFKC, as RFC 8265 asks), so that the same keys give the same bytes on every device. */

@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { isVisible } from './visible-text.ts'
 
 /** What a value means, which decides its column, its filters and its place in an order. */
 export type Kind =
@@ -38,8 +39,13 @@ export function text(description: string, { min = 0, max }: { min?: 0 | 1; max: 
     .string()
     .max(max, { error: `Use at most ${max} characters.`, abort: true })
     .refine(isStorable, 'Remove the NUL or broken (unpaired surrogate) characters.')
-  const schema = min === 0 ? wellFormed : wellFormed.regex(/\S/, 'Write something: it is blank.')
+  const schema = min === 0 ? wellFormed : visible(wellFormed)
   return { kind: 'text', schema, nullable: false, description } satisfies Field
+}
+
+/** The pattern in JSON Schema says less than is checked: few validators know Unicode's properties. */
+function visible(schema: z.ZodString) {
+  return schema.refine(isVisible, 'Write something: it is blank.').meta({ pattern: '\\S' })
 }
 
 /** One of a few words, listed in meaning order: that is how they sort and compare. */

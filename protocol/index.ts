@@ -29,6 +29,7 @@ export * from './replication.ts'
 export { type Document, type DocumentOf, fieldOf, type Resource } from './resource.ts'
 export { isUnplaced, settle, type Unsettled } from './settle.ts'
 export type { Task } from './tasks.ts'
+export { isVisible } from './visible-text.ts'
 
 /** Everything that a person owns. Another kind is a file like tasks.ts, a line here and a migration. */
 export const resources = { tasks, categories, profile, conflicts } satisfies Record<

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import * as z from 'zod'
+import { accounts } from '../protocol/index.ts'
 
 const MEGABYTE = 1024 * 1024
 
@@ -129,7 +130,11 @@ export const environment = z.object({
       'The server that mail goes through: `smtp://user:password@host:587` or `smtps://…`. Unset: development prints mail, production sends none.',
     ),
   MAIL_FROM: z
-    .email('expected an address: tasks@example.com')
+    .string()
+    .refine(
+      (value) => accounts.email.safeParse(value).success,
+      'expected an address: tasks@example.com',
+    )
     .optional()
     .describe('The address that mail comes from; required with `SMTP_URL`.'),
   SMTP_CONNECTIONS: z.coerce

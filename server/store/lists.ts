@@ -113,11 +113,16 @@ function whereSql(resource: Resource, listing: Listing, values: unknown[]): stri
     else conditions.push(`${column} ${COMPARISONS[operator]} ${bind(values, value)}::${type}`)
   }
   for (const word of listing.words) {
-    const pattern = bind(values, `%${word.replace(/[\\%_]/g, '\\$&')}%`)
-    conditions.push(`(${resource.searchable.map((f) => `t.${f} ilike ${pattern}`).join(' or ')})`)
+    const pattern = bind(values, `%${word.normalize().replace(/[\\%_]/g, '\\$&')}%`)
+    const matches = resource.searchable.map((f) => `${searched(f, word)} ilike ${pattern}`)
+    conditions.push(`(${matches.join(' or ')})`)
   }
   return conditions.join(' and ')
 }
+
+/** The same letters may be stored composed or not. Composing every text takes time, so not for ASCII. */
+const searched = (field: string, word: string) =>
+  Buffer.byteLength(word) === word.length ? `t.${field}` : `normalize(t.${field})`
 
 const COMPARISONS = { eq: '=', gt: '>', gte: '>=', lt: '<', lte: '<=' }
 

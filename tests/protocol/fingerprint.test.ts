@@ -17,7 +17,7 @@ const WIRE = {
   'categories@0': 'f7fcd349d3d0',
   'profile@0': 'e5f0fb726143',
   'tasks@0': '498699e94dfe',
-  accounts: 'e610ff999d0c',
+  accounts: '370ab93aef5f',
   replication: '19c07ef7e9db',
   'conflicts@0': 'a8a6302b7c89',
   problems: '9ab089322588',

@@ -85,6 +85,7 @@ describe('a field of a task', () => {
     ['title', { text: 'Milk' }, /expected string/],
     ['title', '', /Write something: it is blank/],
     ['title', ' \n\t\u00a0\u3000', /Write something: it is blank/],
+    ['title', '\u200b\u2060\ufe0f', /Write something: it is blank/],
     ['title', long(501), /at most 500 characters/],
     ['title', 'a\0b', /Remove the NUL/],
     ['title', `a${LONE}b`, /unpaired surrogate/],
@@ -226,6 +227,7 @@ describe('a field of a task', () => {
 
 test.each<[string, unknown, RegExp]>([
   ['name', '', /blank/],
+  ['name', '\u3164', /blank/],
   ['name', long(101), /at most 100 characters/],
   ['name', 'a\0', /Remove the NUL/],
   ['color', 'red', /six hexadecimal digits/],

@@ -74,6 +74,7 @@ describe('the environment', () => {
     ['MIGRATE_ON_START', '0', { migrateOnStart: false }],
     ['DATABASE_TLS', 'verify', { DATABASE_TLS: 'verify' }],
     ['MAIL_FROM', 'tasks@example.com', { MAIL_FROM: 'tasks@example.com' }],
+    ['MAIL_FROM', 'info@xn--e1afmkfd.xn--p1ai', { MAIL_FROM: 'info@xn--e1afmkfd.xn--p1ai' }],
     ['RUN_WORKER', 'false', { runWorker: false }],
     ['METRICS_TOKEN', SECRET, { METRICS_TOKEN: SECRET }],
   ])('is read: %s=%s', (name, value, expected) => {

@@ -572,6 +572,20 @@ describe('the search', () => {
     expect(titles(slice)).toEqual(expected)
   })
 
+  test('finds letters whether they are composed or not, on both sides', async () => {
+    const texts = ['Résumé', '한국어', 'Việt']
+    for (const form of ['NFC', 'NFD'])
+      for (const asked of ['NFC', 'NFD']) {
+        const ann = await personWith(
+          texts.map((text) => ({ title: text.normalize(form), description: '' })),
+        )
+        for (const text of texts) {
+          const found = await ann.call('GET', query({ search: text.normalize(asked) }))
+          expect(titles(found)).toEqual([text.normalize(form)])
+        }
+      }
+  })
+
   test('of categories looks at their names', async () => {
     const ann = await personWith([{ name: 'Travel' }, { name: 'Work' }], resources.categories)
     const { body } = await ann.call('GET', '/api/categories/?search=trav')

@@ -736,6 +736,14 @@ describe('a refusal says what its client has to do', () => {
     }
   })
 
+  test('a title that shows nothing is refused by row', async () => {
+    const ann = await server.person()
+    const task = aTask({ title: '\u200b' })
+    const { body } = await pushed(ann, [{ newDocumentState: task }])
+    expect(body.rejected).toMatchObject([{ id: task.id, errors: { title: [/blank/] } }])
+    expect(await everything(ann)).toEqual([])
+  })
+
   test('what a person may not write is told by row, and nothing stops', async () => {
     const [ann, bob] = [await server.person(), await server.person()]
     const [profile] = await everything(bob, 'profile')
