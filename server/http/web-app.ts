@@ -28,6 +28,8 @@ export function webApp(publicUrl?: string, folder = builtFolder()): Router {
   const guard = helmet.contentSecurityPolicy({ useDefaults: false, directives: csp(publicUrl) })
   router.use((req, res, next) => {
     const file = files.get(req.path)
+    // A file of another release is only missing here: a cache on the way must not remember that.
+    if (!file && HASHED.test(req.path)) res.set('Cache-Control', 'no-store')
     if (!file) return next()
     if (!['GET', 'HEAD'].includes(req.method))
       throw new Problem('method_not_allowed', `Use ${ALLOW}.`, { headers: { Allow: ALLOW } })

@@ -191,6 +191,11 @@ describe('a file', () => {
     expect(JSON.parse(body.toString())).toMatchObject({ code: 'not_found' })
   })
 
+  test('of another release is missing here, and no cache remembers that', async () => {
+    const { status, headers } = await raw('GET', '/app-0123ABCD.js')
+    expect([status, headers['cache-control']]).toEqual([404, 'no-store'])
+  })
+
   test('with its compressed forms is built to the same bytes each time', async () => {
     const folders = [await temporary(), await temporary()]
     for (const folder of folders) await build.buildWebApp(folder)
