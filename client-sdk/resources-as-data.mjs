@@ -30,7 +30,7 @@ export async function readResources() {
       ...pick(resource, ['name', 'version', 'revision', 'initial']),
       ...pick(resource, ['stamps', 'readOnly', 'singleton']),
       fields: mapValues(pick(resource.fields, resource.fieldNames), (field) =>
-        pick(field, ['kind', 'nullable', 'values']),
+        pick(field, ['kind', 'nullable', 'values', 'max']),
       ),
     }))
   } finally {

@@ -24,6 +24,8 @@ export interface Field<S extends z.ZodType = z.ZodType> {
   readonly schema: S
   readonly nullable: boolean
   readonly description: string
+  /** For a text: the most characters it may have, so that forms can say so before anything is sent. */
+  readonly max?: number
   /** For a choice: its values in meaning order, lowest first. */
   readonly values?: readonly string[]
   /** For a reference: the resource that it points into. */
@@ -40,7 +42,7 @@ export function text(description: string, { min = 0, max }: { min?: 0 | 1; max: 
     .max(max, { error: `Use at most ${max} characters.`, abort: true })
     .refine(isStorable, 'Remove the NUL or broken (unpaired surrogate) characters.')
   const schema = min === 0 ? wellFormed : visible(wellFormed)
-  return { kind: 'text', schema, nullable: false, description } satisfies Field
+  return { kind: 'text', schema, nullable: false, description, max } satisfies Field
 }
 
 /** The pattern in JSON Schema says less than is checked: few validators know Unicode's properties. */

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type * as z from 'zod'
+import { maxLength } from '../../client-sdk/max-length.ts'
 import { accounts, type Resource, resources } from '../../protocol/index.ts'
 
 /**
@@ -29,3 +30,23 @@ describe('what is far too long', () => {
     },
   )
 })
+
+test('forms are told the limit of a text that its schema has', () => {
+  const { title, description } = resources.tasks.fields
+  const { name } = resources.categories.fields
+  const { display_name } = resources.profile.fields
+  for (const [limit, { schema }] of [
+    [maxLength('tasks', 'title'), title],
+    [maxLength('tasks', 'description'), description],
+    [maxLength('categories', 'name'), name],
+    [maxLength('profile', 'display_name'), display_name],
+  ] as const)
+    expect([limit! - 1, limit!, limit! + 1].map((count) => accepts(schema, count))).toEqual([
+      true,
+      true,
+      false,
+    ])
+  expect(maxLength('tasks', 'due_date')).toBeUndefined()
+})
+
+const accepts = (schema: z.ZodType, count: number) => schema.safeParse('x'.repeat(count)).success
