@@ -17,7 +17,7 @@ export function AccountAddress({ account: { details, fault, ask } }: { account: 
     const wanted = { email: given('email').trim(), password: given('password') }
     if (!(await change.run(() => account.changeEmail(wanted)))) return
     form.reset()
-    ask()
+    void ask()
     tellAccountChanged()
   }
 

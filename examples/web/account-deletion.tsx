@@ -31,7 +31,7 @@ function DeletionDialog({ user, onCancel }: { user: User; onCancel: () => void }
   }
 
   return (
-    <Dialog title="Delete the account" onCancel={onCancel}>
+    <Dialog title="Delete the account" onLeave={onCancel}>
       <p>
         All tasks, categories and settings of {user.username} are erased, and cannot be restored.
       </p>

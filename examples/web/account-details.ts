@@ -1,15 +1,15 @@
 import { useEffect, useState } from 'preact/hooks'
-import { type AccountDetails, ClientError } from '../../client-sdk/index.ts'
-import { useSyncStatus } from '../../client-sdk/react.ts'
+import type { AccountDetails } from '../../client-sdk/index.ts'
 import { useClient } from './client-context.ts'
-import { spoken } from './request.ts'
+import { useSyncState } from './documents.ts'
+import { spokenFault } from './spoken-fault.ts'
 
 export interface KnownAccount {
   /** Undefined until the server has told. */
   details: AccountDetails | undefined
   /** Why it has not. */
   fault: string
-  ask: () => void
+  ask: () => Promise<void>
 }
 
 /** What the server knows of the account: asked anew when there is reason to think that it has changed. */
@@ -17,7 +17,7 @@ export function useAccountDetails(): KnownAccount {
   const client = useClient()
   const [details, setDetails] = useState<AccountDetails>()
   const [fault, setFault] = useState('')
-  const isSynced = useSyncStatus(client).status === 'synced'
+  const isSynced = useSyncState().status === 'synced'
   const isConfirmed = details?.email_verified_at != null
 
   async function ask() {
@@ -25,8 +25,7 @@ export function useAccountDetails(): KnownAccount {
       setDetails(await client.account.get())
       setFault('')
     } catch (error) {
-      if (!(error instanceof ClientError)) throw error
-      setFault(spoken(error))
+      setFault(spokenFault(error))
     }
   }
 
@@ -35,8 +34,9 @@ export function useAccountDetails(): KnownAccount {
     if (!details) void ask()
   }, [isSynced])
   useEffect(() => {
-    channel.addEventListener('message', ask)
-    return () => channel.removeEventListener('message', ask)
+    const look = () => void ask()
+    channel.addEventListener('message', look)
+    return () => channel.removeEventListener('message', look)
   }, [])
   useEffect(() => {
     // Whoever comes back may have confirmed the address on another device.

@@ -1,20 +1,15 @@
 import { useState } from 'preact/hooks'
-import { ClientError, type User } from '../../client-sdk/index.ts'
-import { useClient } from './client-context.ts'
+import type { User } from '../../client-sdk/index.ts'
 import { Dialog } from './dialog.tsx'
+import { DialogFault, useEdits } from './edits.tsx'
 
 export function AccountMenu({ user }: { user: User }) {
-  const { session } = useClient()
+  const edits = useEdits()
   const [isAsking, setIsAsking] = useState(false)
 
   async function signOut(keepData?: boolean) {
-    setIsAsking(false)
-    try {
-      await session.signOut(keepData === undefined ? {} : { keepData })
-    } catch (error) {
-      if (!(error instanceof ClientError && error.code === 'unsent_edits')) throw error
-      setIsAsking(true)
-    }
+    const outcome = await edits.signOut(keepData === undefined ? {} : { keepData })
+    if (outcome) setIsAsking(outcome === 'unsent')
   }
 
   return (
@@ -52,22 +47,23 @@ export function AccountMenu({ user }: { user: User }) {
           type="button"
           popovertarget="account-menu"
           popovertargetaction="hide"
-          onClick={() => signOut()}
+          onClick={() => void signOut()}
         >
           Sign out
         </button>
       </div>
       {isAsking && (
-        <Dialog title="Unsent changes" onCancel={() => setIsAsking(false)}>
+        <Dialog title="Unsent changes" onLeave={() => setIsAsking(false)}>
           <p>
             Some of your changes are not on the server yet. They can wait on this device until you
             sign in again.
           </p>
+          <DialogFault />
           <div class="actions is-stacked">
-            <button type="button" class="primary" onClick={() => signOut(true)}>
+            <button type="button" class="primary" onClick={() => void signOut(true)}>
               Keep them on this device
             </button>
-            <button type="button" class="danger" onClick={() => signOut(false)}>
+            <button type="button" class="danger" onClick={() => void signOut(false)}>
               Discard them
             </button>
             <button type="button" onClick={() => setIsAsking(false)}>

@@ -9,7 +9,7 @@ import { AccountExport } from './account-export.tsx'
 import { AccountPassword } from './account-password.tsx'
 import { AccountProfile } from './account-profile.tsx'
 import { AccountReminders } from './account-reminders.tsx'
-import { useProfile } from './profile.ts'
+import { useEditableProfile } from './profile.ts'
 
 interface AccountPageProps {
   user: User
@@ -18,10 +18,10 @@ interface AccountPageProps {
 
 /** Everything about the person rather than the tasks. What needs no network comes first. */
 export function AccountPage({ user, account }: AccountPageProps) {
-  const profile = useProfile(user)
+  const profile = useEditableProfile(user)
   useEffect(() => {
     scrollTo(0, 0)
-    account.ask()
+    void account.ask()
   }, [])
   return (
     <div class="account-page">

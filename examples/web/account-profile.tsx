@@ -1,4 +1,5 @@
 import { useId, useState } from 'preact/hooks'
+import { maxLength } from '../../client-sdk/index.ts'
 import { Section } from './account-page.tsx'
 import type { EditableProfile } from './profile.ts'
 import { SelectField } from './select-field.tsx'
@@ -11,18 +12,22 @@ export function AccountProfile({ profile: { profile, change } }: { profile: Edit
   const here = Intl.DateTimeFormat().resolvedOptions().timeZone
   const zones = new Set([...Intl.supportedValuesOf('timeZone'), 'UTC', here, profile.timezone])
   const languages = new Map([...LANGUAGES, [profile.locale, nameOf(profile.locale)]])
+  const limit = maxLength('profile', 'display_name')
+
+  async function keepName(written: string) {
+    if (limit !== undefined && written.length > limit) return
+    if (await change({ display_name: written.trim() })) setName(null)
+  }
+
   return (
     <Section title="Profile" hint="Changes are kept at once, and reach your other devices by sync.">
       <TextField
         label="Display name"
         autocomplete="name"
-        maxLength={150}
+        limit={limit}
         value={name ?? profile.display_name}
         onInput={(event) => setName(event.currentTarget.value)}
-        onChange={(event) => {
-          setName(null)
-          change({ display_name: event.currentTarget.value.trim() })
-        }}
+        onChange={(event) => void keepName(event.currentTarget.value)}
       />
       <div class="pair">
         <div>
@@ -31,13 +36,13 @@ export function AccountProfile({ profile: { profile, change } }: { profile: Edit
             value={profile.timezone}
             options={[...zones].sort().map((zone) => [zone, zone.replaceAll('_', ' ')])}
             describedBy={`${id}-zone`}
-            onChange={(timezone) => change({ timezone })}
+            onChange={(timezone) => void change({ timezone })}
           />
           <p class="hint" id={`${id}-zone`}>
             Due times and reminders are meant in it.
           </p>
           {here !== profile.timezone && (
-            <button type="button" onClick={() => change({ timezone: here })}>
+            <button type="button" onClick={() => void change({ timezone: here })}>
               Use {here.replaceAll('_', ' ')}, as this device
             </button>
           )}
@@ -46,7 +51,7 @@ export function AccountProfile({ profile: { profile, change } }: { profile: Edit
           label="Language of mails"
           value={profile.locale}
           options={[...languages]}
-          onChange={(locale) => change({ locale })}
+          onChange={(locale) => void change({ locale })}
         />
       </div>
     </Section>

@@ -18,7 +18,7 @@ export function AccountReminders({ profile: { profile, change } }: { profile: Ed
         <input
           type="checkbox"
           checked={areWelcome}
-          onChange={(event) => change({ email_notifications: event.currentTarget.checked })}
+          onChange={(event) => void change({ email_notifications: event.currentTarget.checked })}
         />
         Send me reminders by email
       </label>
@@ -27,21 +27,21 @@ export function AccountReminders({ profile: { profile, change } }: { profile: Ed
         value={String(minutes)}
         options={intervals.map(([value, text]) => [String(value), text])}
         disabled={!areWelcome}
-        onChange={(value) => change({ remind_minutes_before: JSON.parse(value) })}
+        onChange={(value) => void change({ remind_minutes_before: JSON.parse(value) })}
       />
       <TimeChoice
         label="On the morning of tasks that are due all day"
         time={profile.remind_all_day_at}
         usual="08:00"
         disabled={!areWelcome}
-        onChange={(remind_all_day_at) => change({ remind_all_day_at })}
+        onChange={(remind_all_day_at) => void change({ remind_all_day_at })}
       />
       <TimeChoice
         label="A daily summary of what is due and overdue"
         time={profile.digest_at}
         usual="07:30"
         disabled={!areWelcome}
-        onChange={(digest_at) => change({ digest_at })}
+        onChange={(digest_at) => void change({ digest_at })}
       />
     </Section>
   )

@@ -1,16 +1,28 @@
-import { useState } from 'preact/hooks'
-import type { Category, FieldErrors } from '../../client-sdk/index.ts'
+import { useRef, useState } from 'preact/hooks'
+import { type Category, type FieldErrors, maxLength } from '../../client-sdk/index.ts'
 import { Dialog, DialogFoot } from './dialog.tsx'
+import { DialogFault } from './edits.tsx'
+import { useFormDraft } from './form-draft.tsx'
 import { TextField } from './text-field.tsx'
 
 interface CategoryDialogProps {
-  /** None for a new one. */
-  category?: Pick<Category, 'name' | 'color'>
+  /** As it was when the dialog was opened; none for a new one. */
+  category: EditedCategory | null
+  draftKey: string
   errors?: FieldErrors
-  onSave: (given: Pick<Category, 'name' | 'color'>) => void
-  onDelete?: () => void
-  onCancel: () => void
+  /** It was deleted while the dialog was open, or after the draft was written. */
+  isDeleted?: boolean
+  /** Takes what was changed, and how it is as a whole. @returns whether it is kept */
+  onSave: (changed: Partial<CategoryText>, given: CategoryText) => Promise<boolean>
+  onDelete?: (() => Promise<boolean>) | undefined
+  onClose: () => void
 }
+
+type CategoryText = Pick<Category, 'name' | 'color'>
+
+export type EditedCategory = Readonly<
+  Pick<Category, 'id' | 'name' | 'color' | 'position' | 'created_at'>
+>
 
 const COLOURS: readonly [string, string][] = [
   ['#0ea5e9', 'Sky'],
@@ -25,26 +37,63 @@ const COLOURS: readonly [string, string][] = [
 ]
 
 export function CategoryDialog(props: CategoryDialogProps) {
-  const { category, errors = {}, onSave, onDelete, onCancel } = props
+  const { category, draftKey, errors = {}, isDeleted = false, onSave, onDelete, onClose } = props
+  const form = useRef<HTMLFormElement>(null)
   const [isDeleting, setIsDeleting] = useState(false)
-  const current = category?.color ?? COLOURS[0]![0]
-  const isKnown = COLOURS.some(([colour]) => colour === current)
-  const colours = isKnown ? COLOURS : [...COLOURS, [current, 'As it is'] as const]
+  const saved = { name: category?.name ?? '', color: category?.color ?? COLOURS[0]![0] }
+  const draft = useFormDraft<CategoryText>({
+    draftKey,
+    name: saved.name || 'New category',
+    base: category && pickEdited(category),
+    onSave: (changed) => onSave(changed, written()),
+    onClose,
+  })
+  const shown = { ...saved, ...draft.offered }
+  const isKnown = COLOURS.some(([colour]) => colour === shown.color)
+  const colours = isKnown ? COLOURS : [...COLOURS, [shown.color, 'As it is'] as const]
 
-  function submit(event: SubmitEvent) {
-    event.preventDefault()
-    const form = new FormData(event.currentTarget as HTMLFormElement)
-    const name = String(form.get('name') ?? '').trim()
-    if (name !== '') onSave({ name, color: String(form.get('color')) })
+  function written() {
+    const given = new FormData(form.current!)
+    return { name: String(given.get('name') ?? '').trim(), color: String(given.get('color')) }
+  }
+
+  function changed() {
+    const given = written()
+    return {
+      ...(given.name !== saved.name && { name: given.name }),
+      // A colour alone is not worth a draft of a new one.
+      ...(given.color !== saved.color && (category || given.name) && { color: given.color }),
+    }
+  }
+
+  async function remove() {
+    if (!(await onDelete!())) return
+    draft.remove()
+    onClose()
   }
 
   return (
-    <Dialog title={category ? 'Edit category' : 'New category'} onCancel={onCancel}>
-      <form onSubmit={submit}>
+    <Dialog title={category ? 'Edit category' : 'New category'} onLeave={onClose}>
+      {isDeleted && (
+        <p role="alert" class="fault">
+          This category was deleted meanwhile. What you wrote is still here.
+        </p>
+      )}
+      {draft.offer}
+      <form
+        ref={form}
+        key={draft.formKey}
+        onInput={() => draft.look(changed())}
+        onSubmit={(event) => {
+          event.preventDefault()
+          void draft.save(changed())
+        }}
+      >
         <TextField
           label="Name"
           name="name"
-          defaultValue={category?.name ?? ''}
+          defaultValue={shown.name}
+          limit={maxLength('categories', 'name')}
           required
           autofocus
           autocomplete="off"
@@ -58,7 +107,7 @@ export function CategoryDialog(props: CategoryDialogProps) {
                 type="radio"
                 name="color"
                 value={colour}
-                defaultChecked={colour === current}
+                defaultChecked={colour === shown.color}
                 aria-label={name}
                 style={{ '--colour': colour }}
               />
@@ -67,18 +116,25 @@ export function CategoryDialog(props: CategoryDialogProps) {
           {errors.color && <p class="fault">{errors.color.join(' ')}</p>}
         </fieldset>
         {isDeleting ? (
-          <div class="actions">
-            <p class="apart">Its tasks stay, without a category.</p>
-            <button type="button" onClick={() => setIsDeleting(false)}>
-              Keep it
-            </button>
-            <button type="button" class="danger" onClick={onDelete}>
-              Delete it
-            </button>
-          </div>
+          <>
+            <DialogFault />
+            <div class="actions">
+              <p class="apart">Its tasks stay, without a category.</p>
+              <button type="button" onClick={() => setIsDeleting(false)}>
+                Keep it
+              </button>
+              <button type="button" class="danger" onClick={() => void remove()}>
+                Delete it
+              </button>
+            </div>
+          </>
         ) : (
-          <DialogFoot onCancel={onCancel}>
-            {onDelete && (
+          <DialogFoot
+            save={isDeleted ? 'Restore and save' : 'Save'}
+            isBusy={draft.isBusy}
+            onCancel={draft.cancel}
+          >
+            {onDelete && !isDeleted && (
               <button type="button" class="danger apart" onClick={() => setIsDeleting(true)}>
                 Delete category
               </button>
@@ -89,3 +145,11 @@ export function CategoryDialog(props: CategoryDialogProps) {
     </Dialog>
   )
 }
+
+const pickEdited = ({ id, name, color, position, created_at }: EditedCategory) => ({
+  id,
+  name,
+  color,
+  position,
+  created_at,
+})

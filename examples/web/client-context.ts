@@ -4,4 +4,10 @@ import type { Client } from '../../client-sdk/index.ts'
 
 export const ClientContext = createContext<Client | null>(null)
 
-export const useClient = () => useContext(ClientContext)!
+/**
+ * The client without its documents: components read them through `documents.ts` and write them through
+ * `edits.ts`, so that no failed write goes unnoticed. The compiler refuses any other way.
+ */
+export const useClient = (): Pick<Client, 'session' | 'account'> & {
+  sync: Pick<Client['sync'], 'awaitInSync'>
+} => useContext(ClientContext)!

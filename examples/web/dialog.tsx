@@ -1,15 +1,16 @@
 import type { ComponentChildren } from 'preact'
 import { useId, useLayoutEffect, useRef } from 'preact/hooks'
+import { DialogFault } from './edits.tsx'
 
 interface DialogProps {
   title: string
   /** Escape. */
-  onCancel: () => void
+  onLeave: () => void
   children: ComponentChildren
 }
 
 /** A modal dialog: the browser keeps the focus in it, and puts it back where it was. */
-export function Dialog({ title, onCancel, children }: DialogProps) {
+export function Dialog({ title, onLeave, children }: DialogProps) {
   const id = useId()
   const dialog = useRef<HTMLDialogElement>(null)
   useLayoutEffect(() => {
@@ -24,7 +25,7 @@ export function Dialog({ title, onCancel, children }: DialogProps) {
       aria-labelledby={id}
       onCancel={(event) => {
         event.preventDefault()
-        onCancel()
+        onLeave()
       }}
     >
       <h2 id={id}>{title}</h2>
@@ -34,22 +35,28 @@ export function Dialog({ title, onCancel, children }: DialogProps) {
 }
 
 interface DialogFootProps {
+  /** What saving is called here. */
+  save?: string
+  isBusy: boolean
   onCancel: () => void
   /** What stands apart from the rest. */
   children?: ComponentChildren
 }
 
 /** How a dialog with a form ends. */
-export function DialogFoot({ onCancel, children }: DialogFootProps) {
+export function DialogFoot({ save = 'Save', isBusy, onCancel, children }: DialogFootProps) {
   return (
-    <div class="actions">
-      {children}
-      <button type="button" onClick={onCancel}>
-        Cancel
-      </button>
-      <button type="submit" class="primary">
-        Save
-      </button>
-    </div>
+    <>
+      <DialogFault />
+      <div class="actions">
+        {children}
+        <button type="button" onClick={onCancel}>
+          Cancel
+        </button>
+        <button type="submit" class="primary" disabled={isBusy}>
+          {save}
+        </button>
+      </div>
+    </>
   )
 }

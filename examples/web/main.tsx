@@ -2,6 +2,7 @@ import { render } from 'preact'
 import { dexieStorage } from '../../client-sdk/dexie.ts'
 import { createClient, type User } from '../../client-sdk/index.ts'
 import { ClientContext } from './client-context.ts'
+import { removeDraftsOfOthers } from './drafts.ts'
 import { type MailLink, takeMailLink } from './mail-link.ts'
 import { MailLinkPage } from './mail-link-page.tsx'
 import { SignIn } from './sign-in.tsx'
@@ -39,6 +40,7 @@ try {
   }
   client.session.user$.subscribe((next) => {
     user = next
+    removeDraftsOfOthers(user?.id ?? null)
     // Whoever comes next begins with the tasks.
     if (!user && location.hash === '#account') history.replaceState(null, '', location.pathname)
     draw()

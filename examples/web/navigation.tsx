@@ -1,6 +1,3 @@
-import { useState } from 'preact/hooks'
-import { CategoryDialog } from './category-dialog.tsx'
-import { useClient } from './client-context.ts'
 import { Icon, type IconName } from './icon.tsx'
 import type { View, ViewId } from './views.ts'
 
@@ -11,11 +8,10 @@ interface NavigationProps {
   /** How many tasks are to do in a view. */
   counts: ReadonlyMap<ViewId, number>
   onGo: (id: ViewId) => void
+  onNewCategory: () => void
 }
 
-export function Navigation({ views, current, counts, onGo }: NavigationProps) {
-  const client = useClient()
-  const [isAdding, setIsAdding] = useState(false)
+export function Navigation({ views, current, counts, onGo, onNewCategory }: NavigationProps) {
   return (
     <nav aria-label="Views">
       {views.map(({ id, name, category }) => (
@@ -34,20 +30,10 @@ export function Navigation({ views, current, counts, onGo }: NavigationProps) {
           </span>
         </button>
       ))}
-      <button type="button" class="view is-new" onClick={() => setIsAdding(true)}>
+      <button type="button" class="view is-new" onClick={onNewCategory}>
         <Icon name="plus" />
         <span class="name">New category</span>
       </button>
-      {isAdding && (
-        <CategoryDialog
-          onCancel={() => setIsAdding(false)}
-          onSave={async (given) => {
-            setIsAdding(false)
-            const { id } = await client.categories.insert(given as never)
-            onGo(`category/${id}`)
-          }}
-        />
-      )}
     </nav>
   )
 }

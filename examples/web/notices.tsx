@@ -1,38 +1,28 @@
 import { useState } from 'preact/hooks'
-import type {
-  Category,
-  ConflictRow,
-  RejectedRow,
-  Task,
-  TaskDocument,
-} from '../../client-sdk/index.ts'
-import { CategoryDialog } from './category-dialog.tsx'
-import { useClient } from './client-context.ts'
+import type { Category, ConflictRow, Task } from '../../client-sdk/index.ts'
 import { spokenDay } from './days.ts'
+import { useConflicts } from './documents.ts'
+import { Fault } from './fault.tsx'
+import { FIELD_NAMES, shortened, titleOf } from './field-names.ts'
 import { spokenMoment } from './moments.ts'
-import { useObserved } from './observed.ts'
-import { PRIORITY_NAMES, TaskDialog } from './task-dialog.tsx'
+import { useRequest } from './request.ts'
+import { PRIORITY_NAMES } from './task-dialog.tsx'
 
 interface NoticesProps {
-  tasks: readonly TaskDocument[]
-  categories: readonly Category[]
+  tasks: readonly Readonly<Task>[]
+  categories: readonly Readonly<Category>[]
 }
 
-/** Edits that the server did not take, and values that gave way to those of another device. */
+/** Values that gave way to those of another device. */
 export function Notices({ tasks, categories }: NoticesProps) {
-  const { sync } = useClient()
-  const rejected = useObserved(() => sync.rejected$, [], [sync])
-  const conflicts = useObserved(() => sync.conflicts$, [], [sync])
+  const conflicts = useConflicts()
   const [dismissed, dismiss] = useDismissed()
   const open = conflicts.filter((one) => !dismissed.includes(one.id) && linesOf(one).length > 0)
-  if (rejected.length + open.length === 0) return null
+  if (open.length === 0) return null
   const nameOf = (one: ConflictRow) =>
     [...tasks, ...categories].find(({ id }) => id === one.document_id)
   return (
     <section aria-label="Notices" class="notices">
-      {rejected.map((row) => (
-        <RejectedNotice key={`${row.resource}/${row.id}`} row={row} categories={categories} />
-      ))}
       {open.map((row) => (
         <ConflictNotice
           key={row.id}
@@ -46,75 +36,33 @@ export function Notices({ tasks, categories }: NoticesProps) {
   )
 }
 
-interface RejectedNoticeProps {
-  row: RejectedRow
-  categories: readonly Category[]
-}
-
-function RejectedNotice({ row, categories }: RejectedNoticeProps) {
-  const [isEditing, setIsEditing] = useState(false)
-  const { document, errors } = row
-  const dialog = {
-    errors,
-    onCancel: () => setIsEditing(false),
-    onSave: (corrections: Record<string, unknown>) => {
-      setIsEditing(false)
-      void row.retry(corrections)
-    },
-  }
-  return (
-    <article class="notice is-rejected">
-      <h2>The server did not take “{shortened(titleOf(document))}”</h2>
-      <ul>
-        {Object.entries(errors).map(([field, messages]) => (
-          <li key={field}>
-            {field && <strong>{FIELDS[field] ?? field}: </strong>}
-            {messages.join(' ')}
-          </li>
-        ))}
-      </ul>
-      <div class="actions">
-        {row.resource !== 'profile' && (
-          <button type="button" class="primary" onClick={() => setIsEditing(true)}>
-            Edit and retry
-          </button>
-        )}
-        <button type="button" onClick={() => row.discard()}>
-          Discard
-        </button>
-      </div>
-      {isEditing && row.resource === 'tasks' && (
-        <TaskDialog task={document as unknown as Task} categories={categories} {...dialog} />
-      )}
-      {isEditing && row.resource === 'categories' && (
-        <CategoryDialog category={document as unknown as Category} {...dialog} />
-      )}
-    </article>
-  )
-}
-
 interface ConflictNoticeProps {
   row: ConflictRow
   name: string
-  categories: readonly Category[]
+  categories: readonly Readonly<Category>[]
   onDismiss: () => void
 }
 
+/** On every device, so that its buttons name the values: whose they are depends on who reads it. */
 function ConflictNotice({ row, name, categories, onDismiss }: ConflictNoticeProps) {
-  const [fault, setFault] = useState('')
+  const { isBusy, fault, run } = useRequest()
+  const lines = linesOf(row)
+  const isDeletion = row.cause === 'deletion'
+  const valuesOf = (which: 'lost' | 'kept') =>
+    lines.map((line) => quoted(spokenValue(line.field, line[which], categories))).join(', ')
   return (
     <article class="notice">
       <h2>“{shortened(name)}”</h2>
-      {row.cause === 'deletion' && <p>It was deleted on one device and changed on another.</p>}
-      {linesOf(row).map(([field, lost, kept]) => (
+      {isDeletion && <p>It was deleted on one device and changed on another.</p>}
+      {lines.map(({ field, lost, kept }) => (
         <div key={field} class="values">
-          {row.cause === 'edit' && <p>{FIELDS[field] ?? field} was changed on two devices.</p>}
+          {!isDeletion && <p>{FIELD_NAMES[field] ?? field} was changed on two devices.</p>}
           <dl>
-            <dt>{row.cause === 'edit' ? 'Gave way' : (FIELDS[field] ?? field)}</dt>
+            <dt>{isDeletion ? (FIELD_NAMES[field] ?? field) : 'Gave way'}</dt>
             <dd>
               <del>{spokenValue(field, lost, categories)}</del>
             </dd>
-            {row.cause === 'edit' && (
+            {!isDeletion && (
               <>
                 <dt>Stands now</dt>
                 <dd>{spokenValue(field, kept, categories)}</dd>
@@ -123,61 +71,39 @@ function ConflictNotice({ row, name, categories, onDismiss }: ConflictNoticeProp
           </dl>
         </div>
       ))}
-      {fault && (
-        <p role="alert" class="fault">
-          {fault}
-        </p>
-      )}
+      <Fault text={fault} />
       <div class="actions">
-        <button
-          type="button"
-          class="primary"
-          onClick={() => {
-            row.restore().catch((error: Error) => setFault(error.message))
-          }}
-        >
-          Use my value
+        <button type="button" class="primary" disabled={isBusy} onClick={() => run(row.restore)}>
+          {isDeletion ? `Restore it with ${valuesOf('lost')}` : `Use ${valuesOf('lost')}`}
         </button>
         <button type="button" onClick={onDismiss}>
-          Dismiss
+          {isDeletion ? 'Leave it deleted' : `Keep ${valuesOf('kept')}`}
         </button>
       </div>
     </article>
   )
 }
 
-/** What people call the fields. */
-const FIELDS: Readonly<Record<string, string>> = {
-  title: 'Title',
-  description: 'Description',
-  category_id: 'Category',
-  priority: 'Priority',
-  due_date: 'Due date',
-  due_time: 'Due time',
-  remind_at: 'Reminder',
-  completed: 'Done',
-  name: 'Name',
-  color: 'Colour',
-  display_name: 'Display name',
-  bio: 'Bio',
-  timezone: 'Timezone',
-  locale: 'Language',
-  email_notifications: 'Email notifications',
-  remind_minutes_before: 'Reminder, in minutes before',
-  remind_all_day_at: 'Reminder of the day',
-  digest_at: 'Daily summary',
+interface Line {
+  field: string
+  lost: unknown
+  kept: unknown
 }
 
-/** What a person can weigh: field, lost value, kept value. A place in the order is not worth a word. */
-function linesOf({ lost, kept }: ConflictRow): [string, unknown, unknown][] {
+/** What a person can weigh. A place in the order is not worth a word. */
+function linesOf({ lost, kept }: ConflictRow): Line[] {
   return Object.entries(lost)
-    .filter(([field]) => field in FIELDS)
-    .map(([field, value]) => [field, value, kept[field]])
+    .filter(([field]) => field in FIELD_NAMES)
+    .map(([field, value]) => ({ field, lost: value, kept: kept[field] }))
 }
 
-function spokenValue(field: string, value: unknown, categories: readonly Category[]): string {
-  if (value === null || value === undefined || value === '') return 'nothing'
-  if (field === 'category_id') return categories.find(({ id }) => id === value)?.name ?? 'nothing'
+function spokenValue(
+  field: string,
+  value: unknown,
+  categories: readonly Readonly<Category>[],
+): string {
+  if (value === null || value === undefined || value === '') return NOTHING
+  if (field === 'category_id') return categories.find(({ id }) => id === value)?.name ?? NOTHING
   if (field === 'due_date') return spokenDay(String(value))
   if (field === 'remind_at') return spokenMoment(String(value))
   if (field === 'priority') return PRIORITY_NAMES[value as Task['priority']]
@@ -185,12 +111,9 @@ function spokenValue(field: string, value: unknown, categories: readonly Categor
   return shortened(String(value))
 }
 
-const titleOf = (document: object) => {
-  const { title, name } = document as { title?: string; name?: string }
-  return title ?? name ?? 'a task'
-}
+const quoted = (value: string) => (value === NOTHING ? value : `“${shortened(value, 40)}”`)
 
-const shortened = (text: string) => (text.length > 80 ? `${text.slice(0, 80)}…` : text)
+const NOTHING = 'nothing'
 
 const DISMISSED = 'tasktide dismissed'
 
@@ -203,8 +126,12 @@ function useDismissed(): [string[], (id: string) => void] {
     ids,
     (id) => {
       const next = [...ids, id].slice(-500)
-      localStorage.setItem(DISMISSED, JSON.stringify(next))
       setIds(next)
+      try {
+        localStorage.setItem(DISMISSED, JSON.stringify(next))
+      } catch {
+        // No room: it will be offered again.
+      }
     },
   ]
 }

@@ -1,17 +1,17 @@
-import { useClient } from './client-context.ts'
-import { useObserved } from './observed.ts'
+import { useIsPaused } from './documents.ts'
+import { useEdits } from './edits.tsx'
 
 /** Cuts this device off on purpose, so that one can see what happens: all of its tabs. */
 export function OfflineSwitch() {
-  const { sync } = useClient()
-  const isOffline = useObserved(() => sync.isPaused$, false, [sync])
+  const edits = useEdits()
+  const isOffline = useIsPaused()
   return (
     <button
       type="button"
       role="switch"
       class="switch"
       aria-checked={isOffline}
-      onClick={() => (isOffline ? sync.resume() : sync.pause())}
+      onClick={() => void edits.workOffline(!isOffline)}
     >
       <span class="track" />
       <span class="words">

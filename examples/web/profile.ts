@@ -1,20 +1,16 @@
 import type { Profile, User } from '../../client-sdk/index.ts'
-import { useClient } from './client-context.ts'
-import { useObserved } from './observed.ts'
+import { useProfile } from './documents.ts'
+import { type Kept, useEdits } from './edits.tsx'
 
 export interface EditableProfile {
-  profile: Profile
+  profile: Readonly<Profile>
   /** Kept on the device at once, as every edit. */
-  change: (changed: Partial<Profile>) => void
+  change: (changed: Partial<Profile>) => Kept
 }
 
 /** Null until the first sync has brought it. */
-export function useProfile({ id }: User): EditableProfile | null {
-  const client = useClient()
-  const document = useObserved(() => client.profile.findOne(id).$, null, [client, id])
-  if (!document) return null
-  return {
-    profile: document,
-    change: (changed) => void document.incrementalPatch(changed),
-  }
+export function useEditableProfile({ id }: User): EditableProfile | null {
+  const edits = useEdits()
+  const profile = useProfile(id)
+  return profile && { profile, change: (changed) => edits.changeProfile(id, changed) }
 }

@@ -18,7 +18,8 @@ export function ReminderField({ remindAt, errors }: ReminderFieldProps) {
     const input = field.current!.querySelector('input')!
     input.value = local
     input.focus()
-    setIsSet(local !== '')
+    // As if it had been typed: the form keeps it as a draft, too.
+    input.dispatchEvent(new Event('input', { bubbles: true }))
   }
 
   return (

@@ -19,7 +19,8 @@ const SCROLL_PX = 14
 export function useReorder(
   list: RefObject<HTMLElement | null>,
   ids: readonly string[],
-  onMove: (id: string, to: number) => Promise<unknown>,
+  /** @returns whether it is kept */
+  onMove: (id: string, to: number) => Promise<boolean>,
 ) {
   const [drag, setDrag] = useState<Drag | null>(null)
 
@@ -67,7 +68,12 @@ export function useReorder(
       cancelAnimationFrame(frame)
       const isMoved = isDrop && to !== from
       setDrag(isMoved ? { id, to, at: to, isDropped: true } : null)
-      if (isMoved) onMove(id, to).catch(() => setDrag(null))
+      if (isMoved) void drop()
+    }
+
+    /** Back to where it was unless that is kept. */
+    async function drop() {
+      if (!(await onMove(id, to))) setDrag(null)
     }
   }
 

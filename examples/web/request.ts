@@ -1,5 +1,6 @@
 import { useState } from 'preact/hooks'
 import { ClientError, type FieldErrors } from '../../client-sdk/index.ts'
+import { spokenFault } from './spoken-fault.ts'
 
 interface Outcome {
   isBusy: boolean
@@ -31,23 +32,17 @@ export function useRequest(fields: readonly string[] = []) {
       setOutcome({ ...NOTHING_YET, isDone: true })
       return true
     } catch (error) {
-      if (!(error instanceof ClientError)) throw error
-      const isBesideFields = Object.keys(error.errors).some((name) => fields.includes(name))
-      const fault = isBesideFields ? '' : spoken(error)
-      setOutcome({ ...NOTHING_YET, errors: error.errors, fault, code: error.code })
+      if (!(error instanceof ClientError)) console.warn(error)
+      const { errors, code } =
+        error instanceof ClientError ? error : { errors: {}, code: 'not_stored_here' }
+      const isBesideFields = Object.keys(errors).some((name) => fields.includes(name))
+      const fault = isBesideFields ? '' : spokenFault(error)
+      setOutcome({ ...NOTHING_YET, errors, fault, code })
       return false
     }
   }
 
   return { ...outcome, run, reset: () => setOutcome(NOTHING_YET) }
-}
-
-/** What went wrong, for whoever asked for it. */
-export function spoken(error: ClientError): string {
-  if (error.code === 'credentials_not_valid') return 'Username or password is not right.'
-  if (error.code === 'unreachable') return 'The server cannot be reached. Try again in a moment.'
-  if (error.code === 'timed_out') return 'Some changes are not sent yet. Try again in a moment.'
-  return error.message
 }
 
 /** What stands in the fields of a form that is sent. */

@@ -1,27 +1,18 @@
-import { useState } from 'preact/hooks'
-import { ClientError, type User } from '../../client-sdk/index.ts'
-import { useSyncStatus } from '../../client-sdk/react.ts'
+import type { User } from '../../client-sdk/index.ts'
 import { useClient } from './client-context.ts'
-import { spoken } from './request.ts'
+import { useSyncState } from './documents.ts'
+import { fieldsOf, useRequest } from './request.ts'
 import { TextField } from './text-field.tsx'
 
 /** When the server has ended the session, or no longer speaks with this version of the app. */
 export function SessionBanner({ user }: { user: User }) {
-  const client = useClient()
-  const { status } = useSyncStatus(client)
-  const [fault, setFault] = useState('')
+  const { session } = useClient()
+  const { status } = useSyncState()
+  const { fault, isBusy, run } = useRequest()
 
-  async function submit(event: SubmitEvent) {
-    event.preventDefault()
-    const form = new FormData(event.currentTarget as HTMLFormElement)
-    try {
-      const password = String(form.get('password') ?? '')
-      await client.session.signIn({ username: user.username, password })
-      setFault('')
-    } catch (error) {
-      if (!(error instanceof ClientError)) throw error
-      setFault(spoken(error))
-    }
+  function submit(event: SubmitEvent) {
+    const password = fieldsOf(event)('password')
+    void run(() => session.signIn({ username: user.username, password }))
   }
 
   if (status === 'signed_out')
@@ -38,7 +29,7 @@ export function SessionBanner({ user }: { user: User }) {
             required
             errors={fault ? [fault] : undefined}
           />
-          <button type="submit" class="primary">
+          <button type="submit" class="primary" disabled={isBusy}>
             Sign in
           </button>
         </form>

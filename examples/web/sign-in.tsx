@@ -39,8 +39,9 @@ export function SignIn() {
           The account was deleted, and everything in it is gone from this device.
         </p>
       )}
-      <form onSubmit={submit} key={String(isNew)} noValidate>
+      <form onSubmit={submit} noValidate>
         <TextField
+          key="username"
           label="Username"
           name="username"
           autocomplete="username"
@@ -52,6 +53,7 @@ export function SignIn() {
         />
         {isNew && (
           <TextField
+            key="email"
             label="Email"
             name="email"
             type="email"
@@ -61,6 +63,7 @@ export function SignIn() {
           />
         )}
         <TextField
+          key="password"
           label="Password"
           name="password"
           type="password"

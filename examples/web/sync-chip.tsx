@@ -1,28 +1,38 @@
 import type { SyncStatus } from '../../client-sdk/index.ts'
-import { useSyncStatus } from '../../client-sdk/react.ts'
-import { useClient } from './client-context.ts'
+import { useRefusedEdits, useSyncState } from './documents.ts'
+import { useWriteFault } from './edits.tsx'
+import { SYNC_PANEL } from './sync-panel.tsx'
 
-/** How the sync goes, in a word or two. */
+/** How the sync goes, in a word or two; opens the panel that says more. */
 export function SyncChip() {
-  const { status, pending, last_synced_at } = useSyncStatus(useClient())
-  const time = last_synced_at && new Date(last_synced_at).toLocaleTimeString()
+  const { status, pending } = useSyncState()
+  const refused = useRefusedEdits().length
+  const isUnsaved = useWriteFault().text !== ''
+  const isRefused = refused > 0 && QUIET.has(status)
+  const text = isUnsaved ? 'Not saved' : isRefused ? `${refused} refused` : textOf(status, pending)
   return (
-    <span
-      role="status"
-      class="chip"
-      data-testid="sync-status"
-      data-status={status}
-      data-pending={pending}
-      title={time ? `In sync at ${time}` : 'Not in sync yet'}
-    >
-      {textOf(status, pending)}
-    </span>
+    <>
+      <button
+        type="button"
+        class="chip"
+        data-testid="sync-status"
+        data-status={isUnsaved || isRefused ? 'error' : status}
+        data-pending={pending}
+        title="How the sync goes"
+        popovertarget={SYNC_PANEL}
+      >
+        {text}
+      </button>
+      <span role="status" class="unseen">
+        {text}
+      </span>
+    </>
   )
 }
 
 /** Of the first sync, while it lasts. */
 export function FirstSync() {
-  const { progress } = useSyncStatus(useClient())
+  const { progress } = useSyncState()
   if (!progress) return null
   const { done, total } = progress
   return (
@@ -34,6 +44,9 @@ export function FirstSync() {
     </div>
   )
 }
+
+/** Whoever reads one of these would take it that all is well. */
+const QUIET: ReadonlySet<SyncStatus> = new Set(['synced', 'syncing', 'connecting'])
 
 function textOf(status: SyncStatus, pending: number): string {
   const waiting = `${pending} pending`

@@ -1,19 +1,26 @@
-import { useId } from 'preact/hooks'
-import type { Category, FieldErrors, Task } from '../../client-sdk/index.ts'
+import { useId, useRef } from 'preact/hooks'
+import { type Category, type FieldErrors, maxLength, type Task } from '../../client-sdk/index.ts'
 import { Dialog, DialogFoot } from './dialog.tsx'
+import { useFormDraft } from './form-draft.tsx'
 import { instantOf, localOf } from './moments.ts'
 import { ReminderField } from './reminder-field.tsx'
-import { TextField } from './text-field.tsx'
+import { TextArea, TextField } from './text-field.tsx'
 
 interface TaskDialogProps {
-  task: Pick<Task, EditedField>
+  /** As it was when the dialog was opened: what other devices change meanwhile is not overwritten. */
+  task: EditedTask
   categories: readonly Category[]
+  draftKey: string
   /** What the server said of an earlier attempt. */
   errors?: FieldErrors
-  /** Takes what was changed, and nothing else. */
-  onSave: (changed: Partial<Task>) => void
-  onCancel: () => void
+  /** It was deleted while the dialog was open, or after the draft was written. */
+  isDeleted?: boolean
+  /** Takes what was changed, and nothing else. @returns whether it is kept */
+  onSave: (changed: Partial<Task>) => Promise<boolean>
+  onClose: () => void
 }
+
+export type EditedTask = Readonly<Pick<Task, 'id' | EditedField>>
 
 type EditedField = (typeof EDITED)[number]
 
@@ -27,67 +34,82 @@ const EDITED = [
   'category_id',
 ] as const satisfies (keyof Task)[]
 
-export function TaskDialog({ task, categories, errors = {}, onSave, onCancel }: TaskDialogProps) {
+export function TaskDialog(props: TaskDialogProps) {
+  const { task, categories, draftKey, errors = {}, isDeleted = false, onSave, onClose } = props
   const id = useId()
+  const form = useRef<HTMLFormElement>(null)
+  const draft = useFormDraft<Task>({
+    draftKey,
+    name: task.title,
+    base: Object.fromEntries(['id' as const, ...EDITED].map((name) => [name, task[name]])),
+    onSave,
+    onClose,
+  })
+  const shown: EditedTask = { ...pickEdited(task), ...draft.offered, id: task.id }
 
-  function submit(event: SubmitEvent) {
-    event.preventDefault()
-    const edited = readForm(new FormData(event.currentTarget as HTMLFormElement), task)
-    if (edited.title.trim() === '') return
-    const changed = EDITED.filter((name) => edited[name] !== task[name])
-    onSave(Object.fromEntries(changed.map((name) => [name, edited[name]])))
+  function changed(): Partial<Task> {
+    const edited = readForm(new FormData(form.current!), shown)
+    const names = EDITED.filter((name) => edited[name] !== task[name])
+    return Object.fromEntries(names.map((name) => [name, edited[name]]))
   }
 
   return (
-    <Dialog title="Edit task" onCancel={onCancel}>
-      <form onSubmit={submit}>
+    <Dialog title="Edit task" onLeave={onClose}>
+      {isDeleted && (
+        <p role="alert" class="fault">
+          This task was deleted meanwhile. What you wrote is still here.
+        </p>
+      )}
+      {draft.offer}
+      <form
+        ref={form}
+        key={draft.formKey}
+        onInput={() => draft.look(changed())}
+        onSubmit={(event) => {
+          event.preventDefault()
+          void draft.save(changed())
+        }}
+      >
         <TextField
           label="Title"
           name="title"
-          defaultValue={task.title}
+          defaultValue={shown.title}
+          limit={maxLength('tasks', 'title')}
           required
           autofocus
           autocomplete="off"
           errors={errors.title}
         />
-        <div class="field">
-          <label htmlFor={`${id}-description`}>Description</label>
-          <textarea
-            id={`${id}-description`}
-            name="description"
-            rows={4}
-            defaultValue={task.description}
-            aria-describedby={errors.description && `${id}-fault`}
-          />
-          {errors.description && (
-            <p id={`${id}-fault`} class="fault">
-              {errors.description.join(' ')}
-            </p>
-          )}
-        </div>
+        <TextArea
+          label="Description"
+          name="description"
+          defaultValue={shown.description}
+          limit={maxLength('tasks', 'description')}
+          errors={errors.description}
+        />
         <div class="pair">
           <TextField
             label="Due date"
             name="due_date"
             type="date"
-            defaultValue={task.due_date ?? ''}
+            defaultValue={shown.due_date ?? ''}
             errors={errors.due_date}
           />
           <TextField
             label="Due time"
             name="due_time"
             type="time"
-            defaultValue={task.due_time ?? ''}
+            defaultValue={shown.due_time ?? ''}
             errors={errors.due_time}
           />
         </div>
-        <ReminderField remindAt={task.remind_at} errors={errors.remind_at} />
+        <ReminderField remindAt={shown.remind_at} errors={errors.remind_at} />
         <div class="pair">
           <div class="field">
             <label htmlFor={`${id}-priority`}>Priority</label>
-            <select id={`${id}-priority`} name="priority" defaultValue={task.priority}>
+            <select id={`${id}-priority`} name="priority" defaultValue={shown.priority}>
               {(['high', 'medium', 'low'] as const).map((priority) => (
-                <option key={priority} value={priority} selected={priority === task.priority}>
+                <option key={priority} value={priority} selected={priority === shown.priority}>
                   {PRIORITY_NAMES[priority]}
                 </option>
               ))}
@@ -101,7 +123,7 @@ export function TaskDialog({ task, categories, errors = {}, onSave, onCancel }: 
                 <option
                   key={category.id}
                   value={category.id}
-                  selected={category.id === task.category_id}
+                  selected={category.id === shown.category_id}
                 >
                   {category.name}
                 </option>
@@ -109,13 +131,20 @@ export function TaskDialog({ task, categories, errors = {}, onSave, onCancel }: 
             </select>
           </div>
         </div>
-        <DialogFoot onCancel={onCancel} />
+        <DialogFoot
+          save={isDeleted ? 'Restore and save' : 'Save'}
+          isBusy={draft.isBusy}
+          onCancel={draft.cancel}
+        />
       </form>
     </Dialog>
   )
 }
 
 export const PRIORITY_NAMES = { high: 'High', medium: 'Medium', low: 'Low' } as const
+
+const pickEdited = (task: EditedTask) =>
+  Object.fromEntries(EDITED.map((name) => [name, task[name]])) as Pick<Task, EditedField>
 
 function readForm(form: FormData, task: Pick<Task, 'remind_at'>): Pick<Task, EditedField> {
   const text = (name: string) => String(form.get(name) ?? '')

@@ -1,12 +1,12 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
-import type { Category, TaskDocument } from '../../client-sdk/index.ts'
-import { useClient } from './client-context.ts'
+import type { Category, Task } from '../../client-sdk/index.ts'
+import { useEdits } from './edits.tsx'
 import { placeDuring, useReorder } from './reorder.ts'
 import { Rows, reveal } from './rows.tsx'
 import { TaskRow } from './task-row.tsx'
 
 interface TaskListProps {
-  tasks: readonly TaskDocument[]
+  tasks: readonly Readonly<Task>[]
   /** By id; those that go without saying here are left out. */
   categories: ReadonlyMap<string, Category>
   today: string
@@ -15,15 +15,15 @@ interface TaskListProps {
   open: number
   /** A task to bring into sight, when it is there. */
   added: string | null
-  isChecked: (task: TaskDocument) => boolean
-  onToggle: (task: TaskDocument) => void
-  onEdit: (task: TaskDocument) => void
-  onDelete: (task: TaskDocument) => void
+  isChecked: (task: Readonly<Task>) => boolean
+  onToggle: (task: Readonly<Task>) => void
+  onEdit: (task: Readonly<Task>) => void
+  onDelete: (task: Readonly<Task>) => void
 }
 
 export function TaskList(props: TaskListProps) {
   const { tasks, categories, today, isOwnOrder, open, added } = props
-  const client = useClient()
+  const edits = useEdits()
   const list = useRef<HTMLUListElement>(null)
   const [said, setSaid] = useState('')
   const ids = tasks.map(({ id }) => id)
@@ -42,15 +42,15 @@ export function TaskList(props: TaskListProps) {
   async function move(id: string, to: number) {
     const neighbour = ids[to]!
     const isDown = to > ids.indexOf(id)
-    await client.tasks.move(id, isDown ? { after: neighbour } : { before: neighbour })
+    return edits.moveTask(id, isDown ? { after: neighbour } : { before: neighbour })
   }
 
-  async function step(task: TaskDocument, by: 1 | -1) {
+  async function step(task: Readonly<Task>, by: 1 | -1) {
     const index = ids.indexOf(task.id)
     const [first, last] = rangeOf(index)
     const to = index + by
     if (to < first || to > last) return
-    await move(task.id, to)
+    if (!(await move(task.id, to))) return
     setSaid(`${task.title}: ${to + 1} of ${ids.length}`)
   }
 
@@ -75,7 +75,7 @@ export function TaskList(props: TaskListProps) {
             isDragged={index === from && !drag?.isDropped}
             isAdded={task.id === added}
             onGrab={(event) => pick(event, task.id, rangeOf(index))}
-            onStep={(by) => step(task, by)}
+            onStep={(by) => void step(task, by)}
             onToggle={() => props.onToggle(task)}
             onEdit={() => props.onEdit(task)}
             onDelete={() => props.onDelete(task)}

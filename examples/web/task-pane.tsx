@@ -1,13 +1,11 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
-import type { Category, Task, TaskDocument } from '../../client-sdk/index.ts'
-import { useSyncStatus } from '../../client-sdk/react.ts'
-import { CategoryDialog } from './category-dialog.tsx'
-import { useClient } from './client-context.ts'
+import type { Category, Task } from '../../client-sdk/index.ts'
+import { useDeletedTasks, useSyncState } from './documents.ts'
+import type { Editing } from './editor.tsx'
+import { useEdits } from './edits.tsx'
 import { EmptyView } from './empty-view.tsx'
 import { Icon } from './icon.tsx'
-import { useObserved } from './observed.ts'
 import { QuickAdd } from './quick-add.tsx'
-import { TaskDialog } from './task-dialog.tsx'
 import { TaskList } from './task-list.tsx'
 import { Trash } from './trash.tsx'
 import type { Undoable } from './undo-toast.tsx'
@@ -15,10 +13,11 @@ import { type Filter, filtered, tasksIn, type View } from './views.ts'
 
 interface TaskPaneProps {
   view: View
-  tasks: readonly TaskDocument[]
+  tasks: readonly Readonly<Task>[]
   categories: readonly Category[]
   today: string
   onDone: (done: Undoable) => void
+  onEdit: (editing: Editing) => void
 }
 
 const NO_FILTER: Filter = { search: '', priority: '' }
@@ -26,13 +25,11 @@ const NO_FILTER: Filter = { search: '', priority: '' }
 const LINGERS_MS = 600
 
 /** One view: adding, finding, and the list. Mounted anew for each. */
-export function TaskPane({ view, tasks, categories, today, onDone }: TaskPaneProps) {
-  const client = useClient()
+export function TaskPane({ view, tasks, categories, today, onDone, onEdit }: TaskPaneProps) {
+  const edits = useEdits()
   const [filter, setFilter] = useState(NO_FILTER)
-  const [editing, setEditing] = useState<string | null>(null)
   const [added, setAdded] = useState<string | null>(null)
-  const [isEditingCategory, setIsEditingCategory] = useState(false)
-  const [lingering, linger] = useLingering()
+  const [lingering, linger, unlinger] = useLingering()
 
   /** For its place in the list; how it looks changes at once. */
   const isDone = ({ id, completed }: Task) => lingering.get(id) ?? completed
@@ -44,17 +41,12 @@ export function TaskPane({ view, tasks, categories, today, onDone }: TaskPanePro
     () => tasksIn(view, tasks, filter, isDone),
     [view, tasks, filter, lingering],
   )
-  const deleted = useObserved(
-    () => (view.id === 'trash' ? client.tasks.deleted().$ : NOTHING),
-    [],
-    [view.id],
-  )
+  const deleted = useDeletedTasks(view.id === 'trash')
   const thrownAway = filtered(deleted, filter)
   const count = view.id === 'trash' ? thrownAway.length : shown.length
   // Before the first sync there may be tasks that are not here yet.
-  const isFetched = useSyncStatus(client).last_synced_at !== null
+  const isFetched = useSyncState().last_synced_at !== null
   const isFiltered = filter.search.trim() !== '' || filter.priority !== ''
-  const edited = tasks.find(({ id }) => id === editing)
   const categoriesById = useMemo(
     // In the view of a category, its name goes without saying.
     () => new Map(view.category ? [] : categories.map((one) => [one.id, one])),
@@ -62,28 +54,23 @@ export function TaskPane({ view, tasks, categories, today, onDone }: TaskPanePro
   )
 
   async function add(title: string) {
-    const { id } = await client.tasks.add({ title, ...view.added })
+    const id = await edits.addTask({ title, ...view.added })
+    if (!id) return false
     setFilter(NO_FILTER)
     setAdded(id)
+    return true
   }
 
-  async function toggle({ id, title, completed }: TaskDocument) {
+  async function toggle({ id, title, completed }: Readonly<Task>) {
     linger(id, completed)
-    await client.tasks.complete(id, !completed)
-    const undo = () => client.tasks.complete(id, false)
-    if (!completed) onDone({ text: `Done: ${title}`, undo })
+    if (!(await edits.completeTask(id, !completed))) return unlinger(id)
+    const undo = () => edits.completeTask(id, false)
+    if (!completed) onDone({ text: `Done: ${title}`, action: 'Undo', run: undo })
   }
 
-  async function remove({ id, title }: TaskDocument) {
-    await client.tasks.softDelete(id)
-    onDone({ text: `Deleted: ${title}`, undo: () => client.tasks.restore(id) })
-  }
-
-  async function removeCategory({ id }: Category) {
-    setIsEditingCategory(false)
-    location.assign('#all')
-    const document = await client.categories.findOne(id).exec()
-    await document?.incrementalRemove()
+  async function remove({ id, title }: Readonly<Task>) {
+    if (!(await edits.deleteTask(id))) return
+    onDone({ text: `Deleted: ${title}`, action: 'Undo', run: () => edits.restoreTask(id) })
   }
 
   return (
@@ -102,7 +89,7 @@ export function TaskPane({ view, tasks, categories, today, onDone }: TaskPanePro
             class="quiet"
             aria-label="Edit category"
             title="Edit category"
-            onClick={() => setIsEditingCategory(true)}
+            onClick={() => onEdit({ kind: 'category', category: view.category! })}
           >
             <Icon name="pencil" />
           </button>
@@ -139,7 +126,7 @@ export function TaskPane({ view, tasks, categories, today, onDone }: TaskPanePro
           added={added}
           isChecked={isChecked}
           onToggle={toggle}
-          onEdit={({ id }) => setEditing(id)}
+          onEdit={(task) => onEdit({ kind: 'task', task })}
           onDelete={remove}
         />
       )}
@@ -148,36 +135,8 @@ export function TaskPane({ view, tasks, categories, today, onDone }: TaskPanePro
           text={isFiltered ? ['Nothing found', 'Other words, or another view?'] : view.empty}
         />
       )}
-      {edited && (
-        <TaskDialog
-          key={edited.id}
-          task={edited}
-          categories={categories}
-          onCancel={() => setEditing(null)}
-          onSave={async (changed) => {
-            setEditing(null)
-            if (Object.keys(changed).length > 0) await edited.incrementalPatch(changed)
-          }}
-        />
-      )}
-      {isEditingCategory && view.category && (
-        <CategoryDialog
-          category={view.category}
-          onCancel={() => setIsEditingCategory(false)}
-          onDelete={() => removeCategory(view.category!)}
-          onSave={async (given) => {
-            setIsEditingCategory(false)
-            const document = await client.categories.findOne(view.category!.id).exec()
-            await document?.incrementalPatch(given)
-          }}
-        />
-      )}
     </>
   )
-}
-
-const NOTHING = {
-  subscribe: () => ({ unsubscribe() {} }),
 }
 
 interface SearchBoxProps {
@@ -204,19 +163,26 @@ function SearchBox({ value, onInput }: SearchBoxProps) {
 }
 
 /** The tasks that were just completed, or not any more, with what they were before. */
-function useLingering(): [ReadonlyMap<string, boolean>, (id: string, was: boolean) => void] {
+function useLingering(): [
+  ReadonlyMap<string, boolean>,
+  (id: string, was: boolean) => void,
+  (id: string) => void,
+] {
   const [lingering, setLingering] = useState<ReadonlyMap<string, boolean>>(new Map())
   const timers = useRef(new Set<ReturnType<typeof setTimeout>>())
   useEffect(() => () => timers.current.forEach(clearTimeout), [])
+  const unlinger = (id: string) =>
+    setLingering((current) => new Map([...current].filter(([one]) => one !== id)))
   return [
     lingering,
     (id, was) => {
       setLingering((current) => new Map(current).set(id, was))
       const timer = setTimeout(() => {
         timers.current.delete(timer)
-        setLingering((current) => new Map([...current].filter(([one]) => one !== id)))
+        unlinger(id)
       }, LINGERS_MS)
       timers.current.add(timer)
     },
+    unlinger,
   ]
 }

@@ -1,12 +1,12 @@
 import { useId } from 'preact/hooks'
-import type { Category, TaskDocument } from '../../client-sdk/index.ts'
+import type { Category, Task } from '../../client-sdk/index.ts'
 import { spokenDay } from './days.ts'
 import { Grip, Icon } from './icon.tsx'
 import { spokenMoment } from './moments.ts'
 import { placeOf } from './rows.tsx'
 
 interface TaskRowProps {
-  task: TaskDocument
+  task: Readonly<Task>
   index: number
   count: number
   /** Where it stands, in rows from the top; between two while it is dragged. */

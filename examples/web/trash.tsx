@@ -1,12 +1,12 @@
 import { useRef } from 'preact/hooks'
 import type { Task } from '../../client-sdk/index.ts'
-import { useClient } from './client-context.ts'
+import { useEdits } from './edits.tsx'
 import { Icon } from './icon.tsx'
 import { placeOf, Rows } from './rows.tsx'
 
 /** Deleted tasks, which can be brought back. */
-export function Trash({ tasks }: { tasks: readonly Task[] }) {
-  const client = useClient()
+export function Trash({ tasks }: { tasks: readonly Readonly<Task>[] }) {
+  const edits = useEdits()
   const list = useRef<HTMLUListElement>(null)
   return (
     <Rows
@@ -30,7 +30,7 @@ export function Trash({ tasks }: { tasks: readonly Task[] }) {
             class="restore"
             data-control="restore"
             aria-label={`Restore ${title}`}
-            onClick={() => client.tasks.restore(id)}
+            onClick={() => void edits.restoreTask(id)}
           >
             <Icon name="restore" />
             Restore

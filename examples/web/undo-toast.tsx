@@ -3,7 +3,10 @@ import { useEffect, useState } from 'preact/hooks'
 export interface Undoable {
   /** What was done. */
   text: string
-  undo: () => Promise<unknown>
+  /** What can be done about it, in a word. */
+  action: string
+  /** @returns whether it is kept */
+  run: () => Promise<boolean>
 }
 
 interface UndoToastProps {
@@ -13,7 +16,7 @@ interface UndoToastProps {
 
 const STAYS_MS = 10_000
 
-/** Says what was done, and takes it back. It stays while it is pointed at or has the focus. */
+/** Says what was done, and what can be done about it. It stays while it is pointed at or has the focus. */
 export function UndoToast({ done, onGone }: UndoToastProps) {
   const [isHeld, setIsHeld] = useState(false)
   useEffect(() => {
@@ -21,6 +24,13 @@ export function UndoToast({ done, onGone }: UndoToastProps) {
     const timer = setTimeout(onGone, STAYS_MS)
     return () => clearTimeout(timer)
   }, [done, isHeld])
+
+  async function act({ run }: Undoable) {
+    if (!(await run())) return
+    setIsHeld(false)
+    onGone()
+  }
+
   return (
     <div
       role="status"
@@ -33,15 +43,8 @@ export function UndoToast({ done, onGone }: UndoToastProps) {
       {done && (
         <>
           <span class="text">{done.text}</span>
-          <button
-            type="button"
-            onClick={() => {
-              void done.undo()
-              setIsHeld(false)
-              onGone()
-            }}
-          >
-            Undo
+          <button type="button" onClick={() => void act(done)}>
+            {done.action}
           </button>
         </>
       )}

@@ -1,5 +1,5 @@
 import { useEffect, useState } from 'preact/hooks'
-import type { Category, Task, TaskDocument } from '../../client-sdk/index.ts'
+import type { Category, Task } from '../../client-sdk/index.ts'
 
 export type ViewId = 'all' | 'today' | 'overdue' | 'done' | 'trash' | `category/${string}`
 
@@ -81,10 +81,10 @@ export interface Filter {
 /** The tasks of a view in its order: in the owner's own order, what is done comes last. */
 export function tasksIn(
   view: View,
-  tasks: readonly TaskDocument[],
+  tasks: readonly Readonly<Task>[],
   filter: Filter,
   isDone: (task: Task) => boolean,
-): TaskDocument[] {
+): Readonly<Task>[] {
   const found = filtered(tasks, filter).filter((task) => view.holds(task, isDone(task)))
   if (view.id === 'done') return found.sort(by(({ completed_at }) => completed_at ?? '')).reverse()
   if (view.id === 'overdue') return found.sort(by((task) => task.due_date! + (task.due_time ?? '')))

@@ -1,35 +1,49 @@
 import { useEffect, useMemo, useState } from 'preact/hooks'
-import type { Category, TaskDocument, User } from '../../client-sdk/index.ts'
-import { useTasks } from '../../client-sdk/react.ts'
+import type { Task, User } from '../../client-sdk/index.ts'
 import { useAccountDetails } from './account-details.ts'
 import { AccountMenu } from './account-menu.tsx'
 import { AccountPage } from './account-page.tsx'
-import { useClient } from './client-context.ts'
+import { Alerts } from './alerts.tsx'
 import { ConfirmationBanner } from './confirmation-banner.tsx'
 import { useToday } from './days.ts'
+import { type RefusedEdit, useAllTasks, useCategories } from './documents.ts'
+import { DraftsContext, draftsOf } from './drafts.ts'
+import { draftKeyOf, type Editing, Editor, editingOf } from './editor.tsx'
+import { EditsProvider, useWriteFault } from './edits.tsx'
+import { shortened } from './field-names.ts'
 import { Navigation } from './navigation.tsx'
 import { Notices } from './notices.tsx'
-import { useObserved } from './observed.ts'
 import { OfflineSwitch } from './offline-switch.tsx'
+import { RefusedEditor } from './refused-editor.tsx'
 import { SessionBanner } from './session-banner.tsx'
 import { FirstSync, SyncChip } from './sync-chip.tsx'
+import { SyncPanel } from './sync-panel.tsx'
 import { TaskPane } from './task-pane.tsx'
 import { type Undoable, UndoToast } from './undo-toast.tsx'
+import { UnsavedDrafts } from './unsaved-drafts.tsx'
 import { useViewId, type View, type ViewId, viewsOf } from './views.ts'
 import { Wordmark } from './wordmark.tsx'
 
 /** Everything that somebody who is signed in sees. */
 export function Workspace({ user }: { user: User }) {
-  const client = useClient()
-  const tasks = useTasks(client)
-  const categories = useObserved<readonly Category[]>(
-    () => client.categories.find({ sort: [{ position: 'asc' }] }).$,
-    [],
-    [client],
+  const drafts = useMemo(() => draftsOf(user.id), [user.id])
+  return (
+    <EditsProvider>
+      <DraftsContext.Provider value={drafts}>
+        <Rooms user={user} />
+      </DraftsContext.Provider>
+    </EditsProvider>
   )
+}
+
+function Rooms({ user }: { user: User }) {
+  const tasks = useAllTasks()
+  const categories = useCategories()
   const today = useToday()
   const [viewId, go] = useViewId()
   const [done, setDone] = useState<Undoable | null>(null)
+  const { editing, edit, close } = useEditing(user, viewId, setDone)
+  const [refused, setRefused] = useState<RefusedEdit | null>(null)
   const views = useMemo(() => viewsOf(categories, today), [categories, today])
   const isAccount = viewId === 'account'
   const view = views.find(({ id }) => id === viewId) ?? views[0]!
@@ -47,10 +61,24 @@ export function Workspace({ user }: { user: User }) {
           <AccountMenu user={user} />
         </div>
       </header>
-      <Navigation views={views} current={isAccount ? null : view.id} counts={counts} onGo={go} />
+      <SyncPanel onEdit={setRefused} />
+      <Navigation
+        views={views}
+        current={isAccount ? null : view.id}
+        counts={counts}
+        onGo={go}
+        onNewCategory={() => edit({ kind: 'category', category: null })}
+      />
       <main>
         <SessionBanner user={user} />
         <FirstSync />
+        <UnsavedDrafts
+          user={user}
+          tasks={tasks}
+          categories={categories}
+          editing={editing}
+          onContinue={edit}
+        />
         <Notices tasks={tasks} categories={categories} />
         {isAccount ? (
           <AccountPage user={user} account={account} />
@@ -64,17 +92,67 @@ export function Workspace({ user }: { user: User }) {
               categories={categories}
               today={today}
               onDone={setDone}
+              onEdit={edit}
             />
           </>
         )}
       </main>
-      <UndoToast done={done} onGone={() => setDone(null)} />
+      {editing && (
+        <Editor
+          editing={editing}
+          tasks={tasks}
+          categories={categories}
+          onAdded={(id) => go(`category/${id}`)}
+          onDeleted={() => go('all')}
+          onClose={close}
+        />
+      )}
+      {refused && (
+        <RefusedEditor edit={refused} categories={categories} onClose={() => setRefused(null)} />
+      )}
+      <div class="toasts">
+        <Alerts />
+        <UndoToast done={done} onGone={() => setDone(null)} />
+      </div>
     </div>
   )
 }
 
+/** The dialog that is open. When it is left with something unsaved, the toast offers to go on. */
+function useEditing(user: User, viewId: string, offer: (done: Undoable) => void) {
+  const [editing, setEditing] = useState<Editing | null>(null)
+  const { dismiss } = useWriteFault()
+
+  function edit(next: Editing) {
+    dismiss()
+    setEditing(next)
+  }
+
+  function close() {
+    setEditing(null)
+    const draft = editing && draftsOf(user.id).read(draftKeyOf(editing))
+    if (!draft) return
+    const again = editingOf(draft, [], [])!
+    offer({
+      text: `Kept as a draft: ${shortened(draft.name, 40)}`,
+      action: 'Continue',
+      run: async () => {
+        edit(again)
+        return true
+      },
+    })
+  }
+
+  // The back button leaves it, too.
+  useEffect(() => {
+    if (editing) close()
+  }, [viewId])
+
+  return { editing, edit, close }
+}
+
 /** How many tasks are to do in each view. */
-function countsOf(views: readonly View[], tasks: readonly TaskDocument[]): Map<ViewId, number> {
+function countsOf(views: readonly View[], tasks: readonly Readonly<Task>[]): Map<ViewId, number> {
   const open = tasks.filter(({ completed }) => !completed)
   return new Map(
     views.map(({ id, holds }) => [id, open.filter((task) => holds(task, false)).length]),

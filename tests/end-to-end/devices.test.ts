@@ -127,10 +127,13 @@ story('two devices edit one task at once, and a person puts their own value back
   const [stored] = (await ann.call('GET', '/api/tasks/')).body.results
   expect(stored).toMatchObject({ title: 'Book the early ferry', description: 'With a cabin' })
 
-  await phone.button('Use my value').click()
+  // The same on both, whichever of them it was whose value gave way.
+  for (const tab of [phone, laptop]) await tab.button('Keep “Book the early ferry”').waitFor()
+  const wanted = 'Use “Book the night ferry”'
+  await phone.button(wanted).click()
   for (const tab of [phone, laptop]) {
     await tab.shows('Book the night ferry')
-    await tab.button('Use my value').waitFor({ state: 'detached' })
+    await tab.button(wanted).waitFor({ state: 'detached' })
   }
   await areSaved(server, ann, 'Book the night ferry')
 })
@@ -174,13 +177,13 @@ story('a conflict that is dismissed stays away on this device, and only here', a
   await areSaved(server, ann, 'Book the early ferry')
   await phone.workOffline.click()
 
-  await phone.button('Dismiss').click()
-  await phone.button('Use my value').waitFor({ state: 'detached' })
-  await laptop.button('Use my value').waitFor()
+  await phone.button('Keep “Book the early ferry”').click()
+  await phone.notices.waitFor({ state: 'detached' })
+  await laptop.button('Use “Book the night ferry”').waitFor()
   await phone.page.reload()
   await phone.hasStatus('Synced')
   await phone.shows('Book the early ferry')
-  expect(await phone.button('Use my value').count()).toBe(0)
+  expect(await phone.notices.count()).toBe(0)
 })
 
 /** The sockets to the server that a tab has open at a time. */

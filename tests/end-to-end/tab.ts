@@ -11,6 +11,7 @@ export class Tab {
   readonly notices: Locator
   readonly toast: Locator
   readonly workOffline: Locator
+  readonly syncPanel: Locator
   private readonly chip: Locator
 
   constructor(page: Page) {
@@ -20,6 +21,7 @@ export class Tab {
     this.notices = page.getByRole('region', { name: 'Notices' })
     this.workOffline = page.getByRole('switch', { name: 'Work offline' })
     this.chip = page.getByTestId('sync-status')
+    this.syncPanel = page.getByRole('dialog', { name: 'Sync', exact: true })
     this.toast = page
       .getByRole('status')
       .filter({ has: page.getByRole('button', { name: 'Undo' }) })
@@ -82,6 +84,11 @@ export class Tab {
     await this.button('Account').click()
     await this.button('Account settings').click()
     await this.page.getByRole('heading', { name: 'Account', exact: true }).waitFor()
+  }
+
+  async openSyncPanel(): Promise<void> {
+    await this.chip.click()
+    await this.syncPanel.waitFor()
   }
 
   async signOut(): Promise<void> {
