@@ -77,6 +77,36 @@ describe.each([
     },
     90_000,
   )
+
+  story(
+    'neither do drafts, alerts and what the server refused',
+    async () => {
+      const ann = await server.person()
+      const device = await openDevice(server, { viewport, reducedMotion: 'reduce' })
+      await device.context.addInitScript(AXE)
+      const tab = await device.openTab()
+      await tab.signIn(ann)
+      for (const title of ['Book the ferry', 'Pack']) await tab.add(title)
+      await tab.hasStatus('Synced')
+      await tab.edit('Pack', { Title: 'Pack a\0bag' })
+      await tab.hasStatus('1 refused')
+      const editor = await tab.openEditor('Book the ferry')
+      await editor.getByLabel('Title').fill('Book the ferry '.repeat(40))
+      await inspect(tab, 'too-long')
+      await tab.page.keyboard.press('Escape')
+      await tab.page.getByRole('region', { name: 'Drafts' }).waitFor()
+      await inspect(tab, 'alert-and-draft')
+      await tab.openSyncPanel()
+      await inspect(tab, 'sync-panel')
+      await tab.page.keyboard.press('Escape')
+      await tab.button('Continue editing Book the ferry').click()
+      const { results } = (await ann.call('GET', '/api/tasks/?search=ferry')).body
+      await ann.call('DELETE', `/api/tasks/${results[0].id}/`)
+      await tab.button('Restore and save').waitFor()
+      await inspect(tab, 'deleted-draft')
+    },
+    60_000,
+  )
 })
 
 async function inspect(tab: Tab, name: string): Promise<void> {
