@@ -8,12 +8,13 @@ import { createApi, PATIENCE_MS } from './api.ts'
 import { ClientError, signedOut } from './client-error.ts'
 import { Clock } from './clock.ts'
 import type { Collections } from './database.ts'
-import { exclusively, mayHaveTabs } from './environment.ts'
+import { exclusively, mayHaveTabs, timezoneAndLocale } from './environment.ts'
 import { type Credentials, claimsOf, Session } from './session.ts'
 import { SignOuts } from './sign-outs.ts'
 import type { Sync } from './sync.ts'
 import { Tabs } from './tabs.ts'
 import { openTokenStore, type Storage, type User } from './token-store.ts'
+import { randomBytes } from './uuid.ts'
 
 export interface ClientOptions {
   /** Of the server, such as `https://tasks.example.com`. */
@@ -65,6 +66,7 @@ const POLL_MS = 15_000
 
 /** Opens what is on the device. Needs no network: who was signed in still is. */
 export async function createClient(options: ClientOptions): Promise<Client> {
+  randomBytes(1) // rather now than at the first edit
   const { storage, name = 'tasktide', multiInstance = mayHaveTabs(), now = Date.now } = options
   const url = options.url.replace(/\/+$/, '')
   const clock = new Clock(now)
@@ -120,8 +122,7 @@ export async function createClient(options: ClientOptions): Promise<Client> {
         const isAnswer = isShaped({ id: 'string' })
         const register = (body: object) => api('/api/register/', { method: 'POST', body, isAnswer })
         const account = { username, email, password }
-        const { timeZone: timezone, locale } = Intl.DateTimeFormat().resolvedOptions()
-        await register({ ...account, timezone, locale }).catch((error) => {
+        await register({ ...account, ...timezoneAndLocale() }).catch((error) => {
           // A device may know timezones that the server has not heard of.
           if (!error.errors?.timezone && !error.errors?.locale) throw error
           return register(account)

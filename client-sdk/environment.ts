@@ -1,7 +1,8 @@
 /** What differs between a browser, React Native and Node. Each of these may be missing. */
 interface Environment {
-  document?: Listenable & { visibilityState?: string }
+  document?: Partial<Listenable> & { visibilityState?: string }
   navigator?: {
+    product?: string
     onLine?: boolean
     locks?: { request<T>(name: string, run: () => Promise<T>): Promise<T> }
   }
@@ -24,9 +25,24 @@ export const isVisible = () => here.document?.visibilityState !== 'hidden'
 /** Browsers know for certain only when they are offline. */
 export const isOnline = () => here.navigator?.onLine !== false
 
+/** Some libraries make a `document` there, and whatever else they look for in browsers. */
+const isReactNative = () => here.navigator?.product === 'ReactNative'
+
 /** Where other tabs may have the same database open. */
 export const mayHaveTabs = () =>
-  here.document !== undefined && typeof globalThis.BroadcastChannel === 'function'
+  here.document !== undefined &&
+  typeof globalThis.BroadcastChannel === 'function' &&
+  !isReactNative()
+
+/** As far as the device tells. */
+export function timezoneAndLocale(): { timezone?: string; locale?: string } {
+  try {
+    const { timeZone: timezone, locale } = Intl.DateTimeFormat().resolvedOptions()
+    return { timezone, locale }
+  } catch {
+    return {}
+  }
+}
 
 /** Calls when it is worth trying again at once: back online, looked at, or awake after sleep. */
 export function onWake(wake: () => void): () => void {
@@ -41,12 +57,12 @@ export function onWake(wake: () => void): () => void {
   }, HEARTBEAT_MS)
   here.addEventListener?.('online', wake)
   here.addEventListener?.('offline', wake)
-  here.document?.addEventListener('visibilitychange', look)
+  here.document?.addEventListener?.('visibilitychange', look)
   return () => {
     clearInterval(heartbeat)
     here.removeEventListener?.('online', wake)
     here.removeEventListener?.('offline', wake)
-    here.document?.removeEventListener('visibilitychange', look)
+    here.document?.removeEventListener?.('visibilitychange', look)
   }
 }
 

@@ -134,7 +134,7 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
       'rxdb',
       'rxdb/plugins/local-documents',
       'rxdb/plugins/storage-dexie',
-      'rxdb/plugins/storage-localstorage',
+      'rxdb/plugins/storage-memory',
       'rxjs',
       'socket.io-client',
       'fractional-indexing',
