@@ -26,11 +26,12 @@ export async function buildPackage(outdir) {
 const here = import.meta.dirname
 const root = path.dirname(here)
 
+/** What an app may import, as in package.json. */
+const ENTRIES = ['index', 'dexie', 'storage-key-value', 'storage-sqlite', 'react']
+
 async function writeModules(outdir) {
   await build({
-    entryPoints: ['index.ts', 'dexie.ts', 'storage-key-value.ts', 'react.ts'].map((file) =>
-      path.join(here, file),
-    ),
+    entryPoints: ENTRIES.map((name) => path.join(here, `${name}.ts`)),
     bundle: true,
     splitting: true,
     format: 'esm',
@@ -48,7 +49,7 @@ function writeTypes(outdir, draft, resources) {
   execFileSync(process.execPath, [tsc, '-p', project, ...flags], { stdio: 'inherit' })
   const declarations = path.join(draft, 'client-sdk')
   writeFileSync(path.join(declarations, 'resources.d.ts'), documentTypes(resources))
-  for (const name of reachable(declarations, ['index', 'dexie', 'storage-key-value', 'react'])) {
+  for (const name of reachable(declarations, ENTRIES)) {
     const text = readFileSync(path.join(declarations, `${name}.d.ts`), 'utf8')
     writeFileSync(
       path.join(outdir, `${name}.d.ts`),

@@ -1,15 +1,22 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Client, ClientOptions } from '../../client-sdk/index.ts'
-import type { KeyValueStore } from '../../client-sdk/storage-key-value.ts'
+import type { Client, createClient, Storage } from '../../client-sdk/index.ts'
+import type { keyValueStorage } from '../../client-sdk/storage-key-value.ts'
+import type { sqliteStorage } from '../../client-sdk/storage-sqlite.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { deviceOf, tasksOf, until } from './device.ts'
+import { sqliteFile } from './media.ts'
 import { createNetwork } from './network.ts'
 import { type Bundle, bundle, MMKV_3, MMKV_4 } from './react-native.ts'
 
-const APP = `import { createClient } from '@tasktide/client'
-import { keyValueStorage } from '@tasktide/client/key-value'
-export const start = (store, options) =>
-  createClient({ storage: keyValueStorage(store), ...options })`
+const APP = `export { createClient } from '@tasktide/client'
+export { keyValueStorage } from '@tasktide/client/key-value'
+export { sqliteStorage } from '@tasktide/client/sqlite'`
+
+interface App {
+  createClient: typeof createClient
+  keyValueStorage: typeof keyValueStorage
+  sqliteStorage: typeof sqliteStorage
+}
 
 let server: TestServer
 let app: Bundle
@@ -19,27 +26,51 @@ beforeAll(async () => {
 }, 120_000)
 afterAll(() => server.stop())
 
-/** Some library has made a `document`, as happens. */
-const start = (store: KeyValueStore, options: Partial<ClientOptions>): Promise<Client> =>
-  app.run({ document: {} }).start(store, options)
+/** What outlives the app, and how an app that starts makes a storage of it. */
+const STORES: Record<
+  string,
+  () => { storage: (app: App) => Storage; keys: () => Promise<string[]> }
+> = {
+  'MMKV 3': () => onMmkv(MMKV_3),
+  'MMKV 4': () => onMmkv(MMKV_4),
+  SQLite() {
+    const database = sqliteFile(':memory:')
+    const places = 'select place from tasktide_owners'
+    return {
+      storage: ({ sqliteStorage }) => sqliteStorage(database),
+      keys: async () => (await database.execute(places, [])).map((row) => Object.values(row)[0]),
+    }
+  },
+}
 
-describe.each([
-  ['MMKV 3', MMKV_3],
-  ['MMKV 4', MMKV_4],
-])('with %s', (name, open) => {
+function onMmkv(open: typeof MMKV_3 | typeof MMKV_4) {
+  const kept = new Map<string, string>()
+  return {
+    storage: ({ keyValueStorage }: App) => keyValueStorage(open(kept)),
+    keys: async () => [...kept.keys()],
+  }
+}
+
+describe.each(Object.entries(STORES))('on %s', (name, open) => {
   test('an app signs in, works offline, starts again and syncs', async () => {
     const network = await createNetwork(server.url)
-    const kept = new Map<string, string>()
-    const ann = { username: `ann-${name.at(-1)}`, password: 'a ferry to Lisbon' }
-    const phone = await start(open(kept), { url: network.url })
-    await phone.session.register({ ...ann, email: `${ann.username}@example.com` })
+    const store = open()
+    const start = (): Promise<Client> => {
+      // Some library has made a `document`, as happens.
+      const started: App = app.run({ document: {} })
+      return started.createClient({ url: network.url, storage: store.storage(started) })
+    }
+    const username = `ann-${name.replace(' ', '')}`
+    const ann = { username, password: 'a ferry to Lisbon' }
+    const phone = await start()
+    await phone.session.register({ ...ann, email: `${username}@example.com` })
     await phone.tasks.add({ title: 'Ferry' })
     await phone.sync.awaitInSync()
     network.cut()
     await phone.tasks.add({ title: 'Train' })
     await phone.close()
 
-    const again = await start(open(kept), { url: network.url })
+    const again = await start()
     expect(await tasksOf(again)).toMatchObject([{ title: 'Ferry' }, { title: 'Train' }])
     network.mend()
     again.sync.wake()
@@ -52,14 +83,15 @@ describe.each([
 
     await again.session.signOut({ keepData: false })
     await again.close()
-    expect([...kept.keys()].filter((key) => !key.includes('session'))).toEqual([])
+    expect((await store.keys()).filter((key) => !key.includes('session'))).toEqual([])
     await network.close()
   })
 })
 
 test('without random values it says how to get them', async () => {
-  const failed = app.run({ crypto: undefined }).start(MMKV_4(new Map()), { url: server.url })
-  await expect(failed).rejects.toMatchObject({
+  const { createClient, keyValueStorage }: App = app.run({ crypto: undefined })
+  const storage = keyValueStorage(MMKV_4(new Map()))
+  await expect(createClient({ url: server.url, storage })).rejects.toMatchObject({
     code: 'no_random_values',
     message: expect.stringContaining("import 'react-native-get-random-values'"),
   })

@@ -5,6 +5,7 @@ import path from 'node:path'
 import { indexedDB } from 'fake-indexeddb'
 import { addRxPlugin, createRxDatabase } from 'rxdb'
 import { RxDBDevModePlugin } from 'rxdb/plugins/dev-mode'
+import { getRxStorageLocalstorage } from 'rxdb/plugins/storage-localstorage'
 import { getRxStorageMemory } from 'rxdb/plugins/storage-memory'
 import { wrappedValidateAjvStorage } from 'rxdb/plugins/validate-ajv'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -12,9 +13,11 @@ import { creator } from '../../client-sdk/database.ts'
 import { dexieStorage } from '../../client-sdk/dexie.ts'
 import { resources } from '../../client-sdk/resources.ts'
 import { keyValueStorage } from '../../client-sdk/storage-key-value.ts'
+import { sqliteStorage } from '../../client-sdk/storage-sqlite.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { device, deviceOf, shut, tasksOf, until } from './device.ts'
 import { fileStore } from './file-store.ts'
+import { keyValueStore, MEDIA, type Medium, sqliteFile } from './media.ts'
 import { createNetwork } from './network.ts'
 
 let server: TestServer
@@ -31,6 +34,7 @@ afterAll(async () => {
 const STORAGES = {
   'IndexedDB, through Dexie': () => dexieStorage(),
   'a synchronous key-value store': () => keyValueStorage(fileStore(path.join(folder, 'some'))),
+  SQLite: () => sqliteStorage(sqliteFile(path.join(folder, 'some.sqlite'))),
 }
 
 describe.each(Object.entries(STORAGES))('%s', (_name, storage) => {
@@ -117,24 +121,89 @@ test('two tabs over one IndexedDB have what either writes, and sync as one', asy
   expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(2)
 })
 
-test('ten thousand unsent tasks in a key-value store survive a restart', async () => {
+describe.each(MEDIA)('%s', (kind, openMedium) => {
+  const name = kind.replaceAll(' ', '-')
+  let medium: Medium
+  beforeAll(() => {
+    medium = openMedium()
+  })
+  afterAll(() => medium.close())
+
+  test('ten thousand unsent tasks survive a restart, and an edit moves little', async () => {
+    const ann = await server.person()
+    const network = await createNetwork(server.url)
+    const before = await deviceOf(network, ann, { name, storage: medium.storage() })
+    await before.sync.awaitInSync()
+    network.cut()
+    for (let i = 0; i < 10; i++) {
+      const rows = Array.from({ length: 1_000 }, (_, j) => ({ title: `Task ${i * 1_000 + j}` }))
+      await before.tasks.bulkInsert(rows as never)
+    }
+    await shut(before)
+    const after = await device(network, { name, storage: medium.storage() })
+    expect(await after.tasks.count().exec()).toBe(10_000)
+    const [found] = await after.tasks.find({ selector: { title: 'Task 9999' } }).exec()
+    const moved = medium.moved()
+    await after.tasks.complete(found!.id)
+    expect(medium.moved() - moved).toBeLessThan(100_000)
+    await until(after.sync.pending$, (pending) => pending === 10_000)
+    await shut(after)
+    await network.close()
+  })
+
+  test('the first sync moves a few times what there is, and an edit that is sent little', async () => {
+    const ann = await server.person()
+    const laptop = await deviceOf(server, ann)
+    const rows = Array.from({ length: 2_000 }, (_, i) => ({ title: `Task ${i}` }))
+    await laptop.tasks.bulkInsert(rows as never)
+    await laptop.sync.awaitInSync()
+    const size = JSON.stringify(await tasksOf(laptop)).length
+
+    const start = medium.moved()
+    const options = { name: `${name}-synced`, storage: medium.storage() }
+    const phone = await deviceOf(server, ann, options)
+    await phone.sync.awaitInSync()
+    expect(await phone.tasks.count().exec()).toBe(2_000)
+    expect(medium.moved() - start).toBeLessThan(5 * size)
+    const moved = medium.moved()
+    await phone.tasks.add({ title: 'One more' })
+    await phone.sync.awaitInSync()
+    expect(medium.moved() - moved).toBeLessThan(250_000)
+  })
+})
+
+test('what the former key-value storage has kept is carried over, unsent edits included', async () => {
   const ann = await server.person()
   const network = await createNetwork(server.url)
-  const name = 'many'
-  const storage = () => keyValueStorage(fileStore(path.join(folder, 'many')))
-  const before = await deviceOf(network, ann, { name, storage: storage() })
+  const kept = new Map<string, string>()
+  const localStorage = {
+    getItem: (key: string) => kept.get(key) ?? null,
+    setItem: (key: string, value: string) => void kept.set(key, value),
+    removeItem: (key: string) => void kept.delete(key),
+  } as never
+  const former = getRxStorageLocalstorage({ localStorage })
+  const before = await deviceOf(network, ann, { name: 'former', storage: former })
+  const ferry = await before.tasks.add({ title: 'Ferry' })
   await before.sync.awaitInSync()
   network.cut()
-  for (let i = 0; i < 10; i++) {
-    const rows = Array.from({ length: 1_000 }, (_, j) => ({ title: `Task ${i * 1_000 + j}` }))
-    await before.tasks.bulkInsert(rows as never)
-  }
+  await before.tasks.add({ title: 'Train' })
+  await before.tasks.complete(ferry.id)
+  const expected = await tasksOf(before)
   await shut(before)
-  const after = await device(network, { name, storage: storage() })
-  expect(await after.tasks.count().exec()).toBe(10_000)
-  const [found] = await after.tasks.find({ selector: { title: 'Task 9999' } }).exec()
-  await after.tasks.complete(found!.id)
-  await until(after.sync.pending$, (pending) => pending === 10_000)
+
+  const storage = () => keyValueStorage(keyValueStore(kept))
+  const after = await device(network, { name: 'former', storage: storage() })
+  expect(await tasksOf(after)).toEqual(expected)
+  expect([...kept.keys()].filter((key) => /^RxDB-ls-.*--tasks--/.test(key))).toEqual([])
+  await shut(after)
+  const again = await device(network, { name: 'former', storage: storage() })
+  network.mend()
+  again.sync.wake()
+  await again.sync.awaitInSync()
+  const { body } = await ann.call('GET', '/api/tasks/?ordering=title')
+  expect(body.results).toMatchObject([{ title: 'Ferry', completed: true }, { title: 'Train' }])
+  await again.session.signOut({ keepData: false })
+  expect([...kept.keys()].filter((key) => !key.includes('former-session'))).toEqual([])
   await network.close()
 })
 

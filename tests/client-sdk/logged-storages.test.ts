@@ -1,0 +1,258 @@
+import * as fc from 'fast-check'
+import { fillWithDefaultSettings, now, type RxStorageInstance } from 'rxdb'
+import { afterEach, describe, expect, test } from 'vitest'
+import type { Storage } from '../../client-sdk/token-store.ts'
+import { keyValueMedium, MEDIA, type Medium, type Step } from './media.ts'
+
+interface Note {
+  id: string
+  text: string
+}
+type Kept = Note & { _deleted: boolean; _rev: string; _meta: { lwt: number }; _attachments: object }
+// biome-ignore lint/suspicious/noExplicitAny: whatever RxDB has there
+type Instance = RxStorageInstance<Note, any, any>
+
+const SCHEMA = fillWithDefaultSettings<Note>({
+  version: 0,
+  primaryKey: 'id',
+  type: 'object',
+  properties: { id: { type: 'string', maxLength: 20 }, text: { type: 'string' } },
+})
+const IDS = Array.from({ length: 40 }, (_, index) => `note-${index}`)
+
+const media: Medium[] = []
+afterEach(() => {
+  for (const medium of media.splice(0)) medium.close()
+})
+const opened = (open: () => Medium) => {
+  const medium = open()
+  media.push(medium)
+  return medium
+}
+
+function open(storage: Storage, name = 'notes'): Promise<Instance> {
+  return storage.createStorageInstance<Note>({
+    databaseInstanceToken: 'test',
+    databaseName: name,
+    collectionName: 'notes',
+    schema: SCHEMA,
+    options: {},
+    multiInstance: false,
+    devMode: false,
+  }) as Promise<Instance>
+}
+
+const all = async (instance: Instance, ids = IDS): Promise<Kept[]> =>
+  (await instance.findDocumentsById(ids, true)) as Kept[]
+
+let revision = 0
+const edited = (id: string, text: string, _deleted = false): Kept => {
+  const _rev = `${++revision}-test`
+  return { id, text, _deleted, _rev, _meta: { lwt: now() }, _attachments: {} }
+}
+
+const write = async (instance: Instance, model: Model, documents: readonly Kept[]) => {
+  const rows = documents.map((document) => ({ previous: model.get(document.id), document }))
+  const { error } = await instance.bulkWrite(rows as never, 'test')
+  expect(error).toEqual([])
+}
+
+/** What was acknowledged, by id. */
+type Model = Map<string, Kept>
+
+type Command =
+  | { kind: 'write'; ids: string[]; length: number; isDeletion: boolean }
+  | { kind: 'cleanup' }
+  | { kind: 'start' }
+
+const commands: fc.Arbitrary<Command[]> = fc.array(
+  fc.oneof(
+    {
+      weight: 20,
+      arbitrary: fc.record({
+        kind: fc.constant('write' as const),
+        ids: fc.uniqueArray(fc.constantFrom(...IDS), { minLength: 1, maxLength: 8 }),
+        length: fc.integer({ min: 0, max: 5_000 }),
+        isDeletion: fc.boolean(),
+      }),
+    },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant('cleanup' as const) }) },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant('start' as const) }) },
+  ),
+  { maxLength: 120, size: 'max' },
+)
+
+const fault = fc.record({
+  at: fc.integer({ min: 0, max: 250 }),
+  /** What of the step is done. */
+  done: fc.constantFrom('nothing', 'half', 'all'),
+  /** The app is killed; or the store goes on after one failure, and the app tries again or starts anew. */
+  next: fc.constantFrom('killed', 'tries again', 'starts anew'),
+})
+type Fault = typeof fault extends fc.Arbitrary<infer T> ? T : never
+
+class Broken extends Error {}
+
+function breaking({ at, done, next }: Fault): Step {
+  let count = 0
+  return (apply, applyHalf) => {
+    const number = count++
+    if (number > at && next === 'killed') throw new Broken()
+    if (number !== at) return apply()
+    if (done === 'all') apply()
+    if (done === 'half') applyHalf()
+    throw new Broken()
+  }
+}
+
+describe.each(MEDIA)('%s', (_name, openMedium) => {
+  test('keeps every acknowledged write and no half of one, whatever fails and whenever', async () => {
+    await fc.assert(
+      fc.asyncProperty(commands, fault, async (commands, fault) => {
+        const medium = openMedium()
+        try {
+          await play(medium, commands, fault)
+        } finally {
+          medium.close()
+        }
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  test('moves what is written and little more, and takes at most twice what there is', async () => {
+    const medium = opened(openMedium)
+    const model: Model = new Map()
+    const ids = Array.from({ length: 10_000 }, (_, index) => `note-${index}`)
+    let instance = await open(medium.storage())
+    for (let i = 0; i < ids.length; i += 500) {
+      const documents = ids.slice(i, i + 500).map((id) => edited(id, 'x'.repeat(500)))
+      await write(instance, model, documents)
+      for (const document of documents) model.set(document.id, document)
+    }
+    const size = JSON.stringify([...model.values()]).length
+    expect(medium.moved()).toBeLessThan(1.2 * size)
+    let most = 0
+    for (let i = 0; i < 3_000; i++) {
+      const before = medium.moved()
+      const document = edited(ids[(i * 7_919) % ids.length]!, 'y'.repeat(500))
+      await write(instance, model, [document])
+      model.set(document.id, document)
+      most = Math.max(most, medium.moved() - before)
+    }
+    expect(most).toBeLessThan(50_000)
+    expect(medium.size()).toBeLessThan(2.2 * size)
+    await instance.close()
+    const before = medium.moved()
+    instance = await open(medium.storage())
+    expect(medium.moved() - before).toBeLessThan(2.5 * size)
+    expect(await all(instance, ids)).toEqual(ids.map((id) => model.get(id)))
+  })
+
+  test('keeps databases apart, and removes one without a trace', async () => {
+    const medium = opened(openMedium)
+    const names = ['notes', 'notes/0', 'notes-2', 'Notes']
+    for (const name of names)
+      await write(await open(medium.storage(), name), new Map(), [edited('note-0', name)])
+    for (const name of names)
+      expect(await all(await open(medium.storage(), name))).toMatchObject([{ text: name }])
+    for (const name of names) await (await open(medium.storage(), name)).remove()
+    expect(await all(await open(medium.storage()))).toEqual([])
+    await (await open(medium.storage())).remove()
+    expect(medium.size()).toBe(0)
+  })
+
+  test('belongs to the app that opened it last', async () => {
+    const medium = opened(openMedium)
+    const former = await open(medium.storage())
+    await write(former, new Map(), [edited('note-0', 'former')])
+    const latter = await open(medium.storage())
+    const late = write(former, new Map(), [edited('note-1', 'late')])
+    await expect(late).rejects.toMatchObject({ code: 'opened_elsewhere' })
+    await write(latter, new Map(), [edited('note-1', 'latter')])
+    const left = await all(await open(medium.storage()))
+    expect(left.map(({ text }) => text)).toEqual(['former', 'latter'])
+  })
+
+  test('opens while there is no room, and says so at each write', async () => {
+    const medium = opened(openMedium)
+    const document = edited('note-0', 'kept')
+    await write(await open(medium.storage()), new Map(), [document])
+    let isFull = true
+    const step: Step = (apply) => {
+      if (isFull) throw new Error('full')
+      return apply()
+    }
+    const instance = await open(medium.storage(step))
+    expect(await all(instance)).toEqual([document])
+    const refused = write(instance, new Map(), [edited('note-1', 'late')])
+    await expect(refused).rejects.toMatchObject({ code: 'not_stored' })
+    isFull = false
+    await write(instance, new Map(), [edited('note-1', 'later')])
+    expect(await all(await open(medium.storage()))).toHaveLength(2)
+  })
+})
+
+test('ten thousand single writes leave few keys behind, at a few times their price', async () => {
+  const kept = new Map<string, string>()
+  const medium = keyValueMedium(kept)
+  const instance = await open(medium.storage())
+  for (let i = 0; i < 10_000; i++) await write(instance, new Map(), [edited(`note-${i}`, 'x')])
+  expect(kept.size).toBeLessThan(150)
+  expect(medium.moved() / medium.size()).toBeLessThan(5)
+})
+
+async function play(medium: Medium, commands: readonly Command[], fault: Fault): Promise<void> {
+  let model: Model = new Map()
+  let instance: Instance | undefined
+  const step = breaking(fault)
+  let storage = () => medium.storage(step)
+  for (const command of commands) {
+    const after = new Map(model)
+    const documents: Kept[] = []
+    if (command.kind === 'write')
+      for (const id of command.ids) {
+        const { isDeletion, length } = command
+        documents.push(edited(id, 'x'.repeat(length), isDeletion))
+        after.set(id, documents.at(-1)!)
+      }
+    if (command.kind === 'cleanup')
+      for (const [id, { _deleted }] of model) if (_deleted) after.delete(id)
+    const run = async () => {
+      if (command.kind === 'start') await instance?.close()
+      if (!instance || command.kind === 'start') instance = await open(storage())
+      if (command.kind === 'write') await write(instance, model, documents)
+      if (command.kind === 'cleanup') await instance.cleanup(0)
+    }
+    try {
+      await run()
+      model = after
+    } catch (error) {
+      if (!isBroken(error)) throw error
+      if (fault.next === 'tries again') {
+        if (instance) expectState(await all(instance), model)
+        await run()
+        model = after
+      } else {
+        if (fault.next === 'killed') storage = () => medium.storage()
+        instance = await open(storage())
+        const found = await all(instance)
+        // What was not acknowledged may be there; of a failed write nothing is.
+        const isDone = fault.next === 'killed' && equal(found, after)
+        expectState(found, isDone ? after : model)
+        if (isDone) model = after
+      }
+    }
+  }
+  expectState(await all(await open(medium.storage())), model)
+}
+
+const sorted = (documents: Iterable<Kept>) =>
+  [...documents].sort((a, b) => (a.id < b.id ? -1 : 1)).map((one) => JSON.stringify(one))
+const equal = (found: Kept[], model: Model) =>
+  JSON.stringify(sorted(found)) === JSON.stringify(sorted(model.values()))
+const expectState = (found: Kept[], model: Model) =>
+  expect(sorted(found)).toEqual(sorted(model.values()))
+
+const isBroken = (error: unknown): boolean =>
+  error instanceof Broken || (error as Error).cause instanceof Broken
