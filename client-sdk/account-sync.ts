@@ -11,7 +11,7 @@ import type { Account } from './account.ts'
 import { isShaped } from './answers.ts'
 import { ClientError, signedOut } from './client-error.ts'
 import type { Collections } from './database.ts'
-import type { RejectedEdit } from './rejections.ts'
+import { REFUSED_ON_THE_WAY, type RejectedEdit } from './rejections.ts'
 import type { Conflict } from './resources.ts'
 import type { ConflictRow, RejectedRow, Sync } from './sync.ts'
 import type { SyncState } from './sync-status.ts'
@@ -70,7 +70,10 @@ function rejectedOf({ rejections, database }: Account): Observable<RejectedRow[]
           await writeAgain(database.collections, edit, corrections)
           await rejections.forget(edit)
         },
-        discard: () => rejections.forget(edit),
+        async discard() {
+          if (edit.code === REFUSED_ON_THE_WAY) await takeBack(database.collections, edit)
+          await rejections.forget(edit)
+        },
       })),
     ),
   )
@@ -92,6 +95,14 @@ async function writeAgain(
   else if (current)
     await current.incrementalPatch({ ...Object.fromEntries(changed), ...corrections })
   else await collection.insert({ ...fields, ...corrections } as never)
+}
+
+/** An edit that was set aside is still in its document, and would be sent some time. */
+async function takeBack(collections: Collections, { resource, id, previous }: RejectedEdit) {
+  const current = await collections[resource as 'tasks'].findOne(id).exec()
+  if (!previous || previous._deleted) return void (await current?.incrementalRemove())
+  const { id: _id, _deleted, created_at, updated_at, ...fields } = previous
+  await current?.incrementalPatch(fields)
 }
 
 function conflictsOf({ database, connection, api }: Account): Observable<ConflictRow[]> {

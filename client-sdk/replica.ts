@@ -272,7 +272,7 @@ export class Replica {
 
   /** As long as all that is unsent is refused on the way, until some of it may pass. */
   private async whileAside(count: number): Promise<void> {
-    const message = `Something on the way to the server does not let ${count} edits through.`
+    const message = `Something on the way to the server refuses ${count === 1 ? 'an edit' : `${count} edits`}.`
     this.stuck$.next(new ClientError(REFUSED_ON_THE_WAY, message))
     await this.until(this.edited$).finally(() => this.stuck$.next(undefined))
   }
@@ -316,7 +316,10 @@ export class Replica {
     const { resource, rejections, now } = this.options
     const rowsById = new Map(sent.map(({ row }) => [idOf(row), row]))
     const rejected_at = new Date(now()).toISOString()
-    const edits = [...pushed.rejected, ...pushed.setAside].map((refused): RejectedEdit => {
+    // Of a deletion that is set aside, nothing that was typed is at stake.
+    const isTyped = ({ id }: { id: string }) => !rowsById.get(id)!.newDocumentState._deleted
+    const shown = [...pushed.rejected, ...pushed.setAside.filter(isTyped)]
+    const edits = shown.map((refused): RejectedEdit => {
       const { newDocumentState, assumedMasterState } = rowsById.get(refused.id)!
       const previous = assumedMasterState ?? null
       return {

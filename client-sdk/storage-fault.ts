@@ -5,7 +5,7 @@ const FULL = /quota|database or disk is full|SQLITE_FULL|no space left|ENOSPC/i
 
 /** A fault of the storage of this device, in words for people: `storage_full` or `storage_failed`. */
 export function storageFault(cause: unknown): ClientError {
-  if (cause instanceof ClientError) return cause
+  if (cause instanceof ClientError && cause.code !== 'not_stored') return cause
   if (isFull(cause))
     return new ClientError(
       'storage_full',

@@ -147,23 +147,55 @@ describe('the server itself', () => {
   })
 })
 
-test('an edit that a firewall refuses is shown, and sent once it gets through', async () => {
-  const ann = await server.person()
-  const phone = await deviceOf(network, ann)
-  await phone.sync.awaitInSync()
-  network.onRequest = (_path, _method, body) => (body.includes('casino') ? html(406) : 'pass')
-  await phone.sync.pause()
-  for (const title of ['Ferry', 'A casino', 'Train']) await phone.tasks.add({ title })
-  await phone.sync.resume()
-  const [row] = await until(phone.sync.rejected$, (rows) => rows.length === 1)
-  expect(row).toMatchObject({ code: 'refused_on_the_way', document: { title: 'A casino' } })
-  await expect.poll(async () => (await ann.call('GET', '/api/tasks/')).body.count).toBe(2)
+describe('an edit that a firewall refuses', () => {
+  async function refusedEdit() {
+    const ann = await server.person()
+    const phone = await deviceOf(network, ann)
+    await phone.sync.awaitInSync()
+    network.onRequest = (_path, _method, body) => (body.includes('casino') ? html(406) : 'pass')
+    await phone.sync.pause()
+    for (const title of ['Ferry', 'A casino', 'Train']) await phone.tasks.add({ title })
+    await phone.sync.resume()
+    const [row] = await until(phone.sync.rejected$, (rows) => rows.length === 1)
+    const count = async () => (await ann.call('GET', '/api/tasks/')).body.count
+    await expect.poll(count).toBe(2)
+    return { phone, row: row!, count }
+  }
 
-  network.onRequest = () => 'pass'
-  await row!.retry()
-  await phone.sync.awaitInSync()
-  expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(3)
-  await until(phone.sync.rejected$, (rows) => rows.length === 0)
+  test('is shown and stays where it is, while the others are sent', async () => {
+    const { phone, row } = await refusedEdit()
+    expect(row).toMatchObject({ code: 'refused_on_the_way', document: { title: 'A casino' } })
+    expect(await phone.tasks.count().exec()).toBe(3)
+    const { pending, error } = await until(phone.sync.state$, ({ status }) => status === 'error')
+    expect(pending).toBe(1)
+    expect(error).toEqual({
+      code: 'refused_on_the_way',
+      message: 'Something on the way to the server refuses an edit.',
+    })
+    await phone.tasks.add({ title: 'Bus' })
+    await until(phone.sync.pending$, (pending) => pending === 1)
+  })
+
+  test.each(['retried', 'tried on another network'])('is sent when it is %s', async (how) => {
+    const { phone, row, count } = await refusedEdit()
+    network.onRequest = () => 'pass'
+    if (how === 'retried') await row.retry()
+    else phone.sync.wake()
+    await phone.sync.awaitInSync()
+    expect(await count()).toBe(3)
+    await until(phone.sync.rejected$, (rows) => rows.length === 0)
+  })
+
+  test('goes back to what it was when it is discarded', async () => {
+    const { phone, row, count } = await refusedEdit()
+    await row.discard()
+    expect(await phone.tasks.count().exec()).toBe(2)
+    network.onRequest = () => 'pass'
+    phone.sync.wake()
+    await phone.sync.awaitInSync()
+    expect(await count()).toBe(2)
+    await until(phone.sync.rejected$, (rows) => rows.length === 0)
+  })
 })
 
 describe('a captive portal', () => {
