@@ -13,7 +13,17 @@ export type { Conflict } from './conflicts.ts'
 export { type Field, id, isStorable, type Kind } from './field.ts'
 export { follow } from './follow.ts'
 export * from './live.ts'
-export { type GaveWay, type Merged, merge, sameFields, sameValue } from './merge.ts'
+export {
+  type ChangeTimes,
+  changedAt,
+  changeTimes,
+  type GaveWay,
+  isChangedSince,
+  type Merged,
+  merge,
+  sameFields,
+  sameValue,
+} from './merge.ts'
 export { orderKeyAt } from './order-key.ts'
 export {
   type FieldErrors,

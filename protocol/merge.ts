@@ -7,6 +7,37 @@ export interface GaveWay {
   readonly kept: Readonly<Record<string, unknown>>
 }
 
+/**
+ * When fields were last changed, by name, in milliseconds: the `updated_at` of the state that the change
+ * made. A deletion and a restoration are changes of `_deleted`. What never changed is absent.
+ */
+export type ChangeTimes = Readonly<Record<string, number>>
+
+/** A state of a document, with or without its history. */
+interface State {
+  readonly document: Document
+  readonly deleted: boolean
+  readonly changed?: ChangeTimes | undefined
+}
+
+/** The change times of the state that follows on another one. */
+export function changeTimes(resource: Resource, before: State, after: State): ChangeTimes {
+  const at = Date.parse(after.document.updated_at)
+  const names = resource.writable.filter(
+    (name) => !sameValue(before.document[name], after.document[name]),
+  )
+  if (before.deleted !== after.deleted) names.push('_deleted')
+  return { ...before.changed, ...Object.fromEntries(names.map((name) => [name, at])) }
+}
+
+/**
+ * Whether a field has been changed since a state that was once stored, even if it is as it was: states
+ * are in the order of their `updated_at`.
+ */
+export function isChangedSince(base: Document, field: string, changed: ChangeTimes = {}): boolean {
+  return (changed[field] ?? 0) > Date.parse(base.updated_at)
+}
+
 /** What became of two edits of one document, and which values had to give way. */
 export interface Merged {
   readonly document: Document
@@ -18,12 +49,14 @@ export interface Merged {
 /**
  * Three-way merge, field by field. Pure. A field that one side changed takes that side's value. A
  * field that both changed takes the later edit's, and by the order of their JSON where both are of
- * one instant, so that every end decides alike whatever it heard first.
+ * one instant, so that every end decides alike whatever it heard first. A field that was changed and
+ * put back has been changed: an edit that comes again, however late, finds that so.
  *
  * @param base what `ours` was made from; without it, every difference counts as changed by both
  * @param ours the edit that arrives
  * @param oursAt when it was made: UTC instant, not ahead of `now`
  * @param theirs what is stored
+ * @param changed when its fields were last changed, as far as that is known
  */
 export function merge(
   resource: Resource,
@@ -32,6 +65,7 @@ export function merge(
   oursAt: string,
   theirs: Document,
   now: string,
+  changed: ChangeTimes = {},
 ): Merged {
   const next: Document = { ...theirs, updated_at: oursAt }
   const oursLost = { lost: {} as Record<string, unknown>, kept: {} as Record<string, unknown> }
@@ -39,8 +73,9 @@ export function merge(
   for (const field of resource.writable) {
     const [a, b] = [ours[field], theirs[field]]
     if (sameValue(a, b) || (base && sameValue(a, base[field]))) continue
-    const bothChanged = !base || !sameValue(b, base[field])
-    if (bothChanged && !isLater(oursAt, a, theirs.updated_at, b)) {
+    const bothChanged = !base || !sameValue(b, base[field]) || isChangedSince(base, field, changed)
+    const theirsAt = changedAt(theirs, field, changed)
+    if (bothChanged && !isLater(oursAt, a, theirsAt, b)) {
       oursLost.lost[field] = a
       oursLost.kept[field] = b
       continue
@@ -53,6 +88,12 @@ export function merge(
   // A stamp goes with its flag: `settle` keeps the stored one while the flag was set before.
   for (const stamp of Object.keys(resource.stamps)) next[stamp] = ours[stamp]
   return { document: settle(resource, next, theirs, now), oursLost, theirsLost }
+}
+
+/** When a field was last changed; where that is not known, the document. */
+export function changedAt({ updated_at }: Document, field: string, changed: ChangeTimes = {}) {
+  const at = changed[field]
+  return at === undefined ? updated_at : new Date(at).toISOString()
 }
 
 /** Equal in everything that a person can write. */

@@ -1,4 +1,6 @@
 import {
+  type ChangeTimes,
+  changeTimes,
   type Document,
   type Resource,
   resources,
@@ -76,8 +78,9 @@ export function memoryStore(): MemoryStore {
         if (!refersToLive(draft, resource, edit.fields)) return undefined
         const next = { ...stored.document, ...edit.fields, updated_at: edit.now }
         const document = settle(resource, next, stored.document, edit.now)
-        const deleted = edit.action === 'delete'
-        return write(draft, resource, [{ ...stored, document, deleted }])
+        const state = { document, deleted: edit.action === 'delete' }
+        const changed = changeTimes(resource, stored, state)
+        return write(draft, resource, [{ ...stored, ...state, changed }])
       }),
 
     transaction: (user, work) => onDraft(user, (draft) => work(transactionOn(draft))),
@@ -85,7 +88,7 @@ export function memoryStore(): MemoryStore {
     changes: async (user, resource, seq, limit) =>
       changesAfter(feedOf(user), resource, seq)
         .slice(0, limit)
-        .map(({ taken: _, ...stored }) => stored),
+        .map(({ taken: _, changed: __, ...stored }) => stored),
 
     async page(user, resource, seq, limit) {
       const changes = changesAfter(feedOf(user), resource, seq).slice(0, limit)
@@ -137,9 +140,10 @@ interface Feed {
 interface Row extends Encoded {
   readonly deleted: boolean
   readonly taken: readonly number[]
+  readonly changed: ChangeTimes
 }
 
-const PLACEHOLDER: Row = { seq: 0, deleted: true, json: '{}', taken: [] }
+const PLACEHOLDER: Row = { seq: 0, deleted: true, json: '{}', taken: [], changed: {} }
 
 function newFeed(): Feed {
   return { seq: 0, rows: new Map(Object.keys(resources).map((name) => [name, new Map()])) }
@@ -182,10 +186,11 @@ function write(feed: Feed, resource: Resource, states: readonly State[]): Encode
   return rows.map(encoded).at(-1)
 }
 
-function put(feed: Feed, resource: Resource, { document, deleted, taken = [] }: State): Row {
+function put(feed: Feed, resource: Resource, state: State): Row {
+  const { document, deleted, taken = [], changed = {} } = state
   const columns = columnsOf(resource).map((column) => [column, document[column]])
   const json = JSON.stringify(Object.fromEntries(columns))
-  const row = { seq: ++feed.seq, deleted, json, taken }
+  const row = { seq: ++feed.seq, deleted, json, taken, changed }
   rowsOf(feed, resource).set(document.id, row)
   return row
 }
@@ -196,10 +201,9 @@ function clearReferences(feed: Feed, target: Resource, { id, updated_at }: Docum
     for (const state of changesAfter(feed, resource, 0)) {
       if (state.document[field] !== id) continue
       const next = { ...state.document, [field]: null, updated_at }
-      put(feed, resource, {
-        ...state,
-        document: settle(resource, next, state.document, updated_at),
-      })
+      const document = settle(resource, next, state.document, updated_at)
+      const cleared = { ...state, document }
+      put(feed, resource, { ...cleared, changed: changeTimes(resource, state, cleared) })
     }
   }
 }
@@ -227,11 +231,12 @@ const targetsOf = (feed: Feed, resource: Resource, fields: Fields) =>
 
 const encoded = ({ seq, json }: Row): Encoded => ({ seq, json })
 
-const storedOf = ({ seq, deleted, json, taken }: Row): Stored => ({
+const storedOf = ({ seq, deleted, json, taken, changed }: Row): Stored => ({
   seq,
   deleted,
   document: JSON.parse(json) as Document,
   ...(taken.length > 0 && { taken }),
+  ...(Object.keys(changed).length > 0 && { changed }),
 })
 
 const onTheWire = ({ document, deleted }: Stored): WireDocument => ({

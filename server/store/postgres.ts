@@ -1,6 +1,12 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type pg from 'pg'
-import { type Document, type Resource, resources, type WireDocument } from '../../protocol/index.ts'
+import {
+  type ChangeTimes,
+  type Document,
+  type Resource,
+  resources,
+  type WireDocument,
+} from '../../protocol/index.ts'
 import { type Database, run, runOn, transactionOn } from '../database/connect.ts'
 import {
   type Encoded,
@@ -28,7 +34,13 @@ import { createTurns } from './turns.ts'
 
 type EncodedRow = [seq: string, json: string]
 type PageRow = [documents: string | null, id: string | null, seq: string | null]
-type StoredRow = [seq: string, deleted: boolean, json: string, taken?: string[]]
+type StoredRow = [
+  seq: string,
+  deleted: boolean,
+  json: string,
+  taken?: string[],
+  changed?: ChangeTimes,
+]
 
 /** One write of a transaction, whose documents took the numbers after `before`. */
 interface Write {
@@ -164,10 +176,11 @@ function transactionOf(connection: pg.ClientBase, user: string, writes: Write[])
 
     async write(resource, documents) {
       if (documents.length === 0) return
-      const rows = documents.map(({ document, deleted, taken }, i) => ({
+      const rows = documents.map(({ document, deleted, taken, changed }, i) => ({
         ...document,
         deleted,
         taken,
+        changed,
         nth: i + 1,
       }))
       const values = [user, JSON.stringify(rows), rows.length]
@@ -239,11 +252,12 @@ const codeOf = (error: unknown) => (error as { code?: unknown } | undefined)?.co
 
 const encoded = ([seq, json]: EncodedRow): Encoded => ({ seq: Number(seq), json })
 
-const stored = ([seq, deleted, json, taken]: StoredRow): Stored => ({
+const stored = ([seq, deleted, json, taken, changed]: StoredRow): Stored => ({
   seq: Number(seq),
   deleted,
   document: JSON.parse(json) as Document,
   ...(taken?.length && { taken: taken.map(Number) }),
+  ...(changed && Object.keys(changed).length > 0 && { changed }),
 })
 
 const byId = (rows: StoredRow[]) =>

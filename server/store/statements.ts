@@ -22,14 +22,14 @@ export const findSql = kept(
 /** `$1` user, `$2` ids. Placeholders are not there. */
 export const readSql = kept(
   (resource) => `
-    select t.seq, t.deleted, ${documentSql(resource)}::text, t.taken from ${resource.table} t
+    select t.seq, t.deleted, ${documentSql(resource)}::text, t.taken, t.changed from ${resource.table} t
     where t.user_id = $1 and t.id = any ($2::uuid[]) and t.seq > 0`,
 )
 
 /** `$1` user, `$2` the value. */
 export function havingSql(resource: Resource, field: string): Statement {
   return named(`
-    select t.seq, t.deleted, ${documentSql(resource)}::text, t.taken from ${resource.table} t
+    select t.seq, t.deleted, ${documentSql(resource)}::text, t.taken, t.changed from ${resource.table} t
     where t.user_id = $1 and not t.deleted and t.${field} = $2::${sqlType(resource, field)}
     order by t.seq`)
 }
@@ -125,13 +125,13 @@ export const writeSql = kept((resource) => {
     with feed as (
       update feeds set seq = seq + $3::bigint where user_id = $1 returning seq - $3::bigint as before
     ), written as (
-    insert into ${resource.table} (user_id, ${columns.join(', ')}, deleted, seq, taken)
+    insert into ${resource.table} (user_id, ${columns.join(', ')}, deleted, seq, taken, changed)
     select $1, ${columns.map((column) => `r.${column}`).join(', ')}, r.deleted,
-      feed.before + r.nth, coalesce(r.taken, '{}')
+      feed.before + r.nth, coalesce(r.taken, '{}'), coalesce(r.changed, '{}')
     from feed, json_to_recordset($2::json)
-      as r (${record.join(', ')}, deleted boolean, nth bigint, taken bigint[])
+      as r (${record.join(', ')}, deleted boolean, nth bigint, taken bigint[], changed jsonb)
     on conflict (user_id, id) do update
-      set ${updates.join(', ')}, deleted = excluded.deleted, seq = excluded.seq, taken = excluded.taken
+      set ${updates.join(', ')}, deleted = excluded.deleted, seq = excluded.seq, taken = excluded.taken, changed = excluded.changed
     )
     select before from feed`
 })
@@ -160,6 +160,9 @@ export function editStatement(
 
 const edits = new Map<string, Statement>()
 
+const UPDATED_AT = `greatest(t.updated_at + interval '1 millisecond', $3::timestamptz)`
+const CHANGED_AT = `(extract(epoch from ${UPDATED_AT}) * 1000)::bigint`
+
 function editSql(resource: Resource, action: Edit['action'], names: readonly string[]): string {
   const value = (name: string) => `$${names.indexOf(name) + 5}::${sqlType(resource, name)}`
   const stamps = Object.entries(resource.stamps).filter(([, flag]) => names.includes(flag))
@@ -173,12 +176,17 @@ function editSql(resource: Resource, action: Edit['action'], names: readonly str
     delete: 'not t.deleted',
     restore: 't.deleted and t.seq > 0',
   }[action]
+  const changesOf =
+    action === 'patch'
+      ? `jsonb_strip_nulls(jsonb_build_object(${names.map((name) => `'${name}', case when t.${name} is distinct from ${value(name)} then ${CHANGED_AT} end`).join(', ')}))`
+      : `jsonb_build_object('_deleted', ${CHANGED_AT})`
   return `
     ${NEXT}
     update ${resource.table} t set ${[
       ...changes,
       ...stamps.map(([stamp, flag]) => `${stamp} = ${stampSql(stamp, flag, value(flag))}`),
-      `updated_at = greatest(t.updated_at + interval '1 millisecond', $3::timestamptz)`,
+      `updated_at = ${UPDATED_AT}`,
+      `changed = t.changed || ${changesOf}`,
       'seq = feed.seq',
     ].join(', ')}
     from feed

@@ -2,6 +2,7 @@
 import { v5 as uuidv5 } from 'uuid'
 import {
   type Conflict,
+  changeTimes,
   type Document,
   type FieldErrors,
   type Resource,
@@ -87,7 +88,9 @@ export async function restoreLoss(
     const [row] = await withReferences(transaction, resource, reading.rows)
     const next = { ...current?.document, ...row!.next, id: document_id, updated_at: now }
     const document = settle(resource, next, current?.document, now)
-    await transaction.write(resource, [{ ...current, document, deleted: false }])
+    const state = { document, deleted: false }
+    const changed = current && changeTimes(resource, current, state)
+    await transaction.write(resource, [{ ...current, ...state, ...(changed && { changed }) }])
     if (current)
       await keepLosses(transaction, resource, [replaced(conflict, current.document)], party, now)
     const restored = settle(

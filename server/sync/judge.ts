@@ -3,7 +3,11 @@
  * tried on paper and replayed in the simulation.
  */
 import {
+  type ChangeTimes,
+  changedAt,
+  changeTimes,
   type Document,
+  isChangedSince,
   isUnplaced,
   merge,
   type Resource,
@@ -17,6 +21,8 @@ export interface State {
   readonly deleted: boolean
   /** Marks of the pushed edits that it has taken last, oldest first, after that of its creation. */
   readonly taken?: readonly number[]
+  /** When its fields were last changed. */
+  readonly changed?: ChangeTimes
 }
 
 /** A valid pushed row. Fields that a client left out are absent, in both states. */
@@ -73,7 +79,7 @@ export function judge(
     const current = writes.get(row.id) ?? stored.get(row.id)
     const verdict = judgeRow(resource, row, current, now)
     const { lost = [] } = verdict
-    const state = withMark(verdict.state, current, row)
+    const state = withMark(withChanges(resource, verdict.state, current), current, row)
     if (state !== current) {
       writes.delete(row.id)
       writes.set(row.id, state)
@@ -88,19 +94,41 @@ export function judge(
 /** So many pushed edits of a document are known again. */
 const MAX_MARKS = 32
 
+/** So many dates of creation that a document does not have itself. */
+const MAX_BIRTHS = 8
+
 /** An edit that changed nothing is marked too: what it lost to may be gone when it comes again. */
-function withMark(state: State, current: State | undefined, { mark }: Row): State {
-  const taken = state.taken ?? current?.taken ?? []
+function withMark(state: State, current: State | undefined, row: Row): State {
+  const taken = current?.taken ?? []
+  const { mark } = row
   if (mark === undefined || taken.includes(mark))
     return state === current ? state : { ...state, taken }
-  const [births, edits] = [taken.filter(isBirth), taken.filter((one) => !isBirth(one))]
-  return { ...state, taken: [...births, ...[...edits, mark].slice(-MAX_MARKS)] }
+  const edits = [...taken.filter((one) => !isBirth(one)), mark].slice(-MAX_MARKS)
+  return { ...state, taken: [...birthsOf(state, current, row), ...edits] }
 }
 
 /**
- * The mark of a creation whose date was ahead of the server's clock: that date, which the document
- * itself does not keep. Below zero, where no edit's mark is, and never forgotten.
+ * The dates of all creations that the document has taken, but for the one that it has itself: of those
+ * whose date was ahead of the server's clock, whose id was in use, and that it has been made anew after.
  */
+function birthsOf({ document }: State, current: State | undefined, { next, assumed }: Row) {
+  const born = [current?.document.created_at, assumed ? undefined : next.created_at]
+  const others = born.filter((one) => one !== undefined && one !== document.created_at)
+  const births = [...(current?.taken ?? []).filter(isBirth), ...others.map(birthMark)]
+  return [...new Set(births)].slice(-MAX_BIRTHS)
+}
+
+function withChanges(resource: Resource, state: State, current: State | undefined): State {
+  if (!current || state === current) return state
+  return { ...state, changed: changeTimes(resource, current, state) }
+}
+
+/** Marks may have been dropped: an edit without one may have been taken all the same. */
+function mayBeForgotten({ taken = [] }: State): boolean {
+  return taken.filter((one) => !isBirth(one)).length >= MAX_MARKS
+}
+
+/** The mark of a creation: its date. Below zero, where no edit's mark is, and not dropped for those. */
 const birthMark = (born: unknown) => -Date.parse(born as string)
 const isBirth = (mark: number) => mark < 0
 
@@ -124,30 +152,37 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
     const document = updated_at
       ? settle(resource, created, { ...created, updated_at }, now) // later than the tombstone
       : created
-    const { created_at: born = document.created_at } = row.next
-    const births = born === document.created_at ? [] : [birthMark(born)]
-    const taken = [...births, ...(current?.taken ?? []).filter((mark) => !isBirth(mark))]
-    return { state: { document, deleted: row.nextDeleted, taken } }
+    return { state: { document, deleted: row.nextDeleted } }
   }
   const wanted = withPlaces(resource, completed(row.next, current), current)
   const isSame =
     current.deleted === row.nextDeleted && sameFields(resource, current.document, wanted)
   if (isSame) return { state: current }
   const base = row.assumed && completed(row.assumed, current)
+  const isChanged = (field: string) =>
+    base ? isChangedSince(base, field, current.changed) : current.changed?.[field] !== undefined
   const isOverCurrent =
-    base && current.deleted === row.assumedDeleted && sameFields(resource, current.document, base)
+    base &&
+    current.deleted === row.assumedDeleted &&
+    sameFields(resource, current.document, base) &&
+    ![...resource.writable, '_deleted'].some(isChanged)
   if (isOverCurrent) {
     const document = settle(resource, wanted, current.document, now)
     return { state: { document, deleted: row.nextDeleted } }
   }
-  const at = editedAt(row, now)
+  const at = editedAt(row, current, base, now)
   const dated = String(row.next.updated_at ?? '')
   if (current.deleted && row.nextDeleted) return { state: current }
-  const isRestored = current.deleted && row.assumedDeleted
+  // Deleted and restored since, or the other way about: the later one stands.
+  const isOutdated =
+    isChanged('_deleted') &&
+    (mayBeForgotten(current) || at <= changedAt(current.document, '_deleted', current.changed))
+  const isRestored = current.deleted && row.assumedDeleted && !isOutdated
   if (current.deleted && !isRestored) {
     const lost = changes(resource, base, wanted, current.document)
     return { state: current, lost: [{ cause: 'deletion', ...lost, lostAt: at, dated }] }
   }
+  if (row.nextDeleted && isOutdated) return { state: current }
   if (row.nextDeleted) {
     const document = settle(
       resource,
@@ -170,6 +205,9 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
     at,
     current.document,
     now,
+    isChanged('_deleted') && mayBeForgotten(current)
+      ? changedLater(resource, now)
+      : current.changed,
   )
   const isUnchanged = sameFields(resource, document, current.document)
   const before = current.document.updated_at
@@ -211,11 +249,30 @@ function completed(given: Readonly<Record<string, unknown>>, current: State): Do
   return { ...current.document, ...given, id: current.document.id }
 }
 
-/** When the edit was made. A client that does not keep `updated_at` edits now. */
-function editedAt({ next, assumed }: Row, now: string): string {
+/**
+ * An edit that is no longer known may have met a deletion that was undone since. Then it is in the
+ * journal already, and fills no field: all count as changed later.
+ */
+function changedLater({ writable }: Resource, now: string): ChangeTimes {
+  return Object.fromEntries(writable.map((name) => [name, Date.parse(now) + 1]))
+}
+
+/**
+ * When the edit was made. A client that does not keep `updated_at` edits now, and so does one whose clock
+ * is ahead, unless its edit may be one that comes again: that wins over nothing made since its base.
+ */
+function editedAt(
+  { next, assumed }: Row,
+  current: State,
+  base: Document | undefined,
+  now: string,
+): string {
   const at = next.updated_at as string | undefined
-  if (at === undefined || at === assumed?.updated_at || at > now) return now
-  return at
+  if (at === undefined || at === assumed?.updated_at) return now
+  if (at <= now) return at
+  if (!mayBeForgotten(current)) return now
+  const earliest = base?.updated_at ?? current.document.created_at
+  return earliest < now ? earliest : now
 }
 
 /** What an edit from `base` to `edited` changed, beside what stands in its place. */

@@ -4,7 +4,7 @@
  * Every call takes the user first, and sees and touches that user's documents only: an id that
  * belongs to somebody else is simply not there.
  */
-import type { Document, Resource, WireDocument } from '../../protocol/index.ts'
+import type { ChangeTimes, Document, Resource, WireDocument } from '../../protocol/index.ts'
 
 /** A document in its JSON text, so that what is only passed on is never taken apart. */
 export interface Encoded {
@@ -20,6 +20,8 @@ export interface Stored {
   readonly document: Document
   /** Marks of the pushed edits that it has taken last, oldest first. Not told by `changes`. */
   readonly taken?: readonly number[]
+  /** When its fields were last changed, whoever changed them. Not told by `changes`. */
+  readonly changed?: ChangeTimes
 }
 
 /** A change of one document that names only what it touches. */
@@ -103,6 +105,9 @@ export interface Transaction {
    * and seen by no reader until the document itself is written.
    */
   placehold(resource: Resource, ids: readonly string[]): Promise<void>
-  /** Inserts or replaces whole settled documents, numbered in the order given. */
+  /**
+   * Inserts or replaces whole settled documents, numbered in the order given, with the marks and the
+   * change times given.
+   */
   write(resource: Resource, documents: readonly Omit<Stored, 'seq'>[]): Promise<void>
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Document, resources, sameFields, settle } from '../../protocol/index.ts'
+import { changeTimes, type Document, resources, sameFields, settle } from '../../protocol/index.ts'
 import { type Judgement, judge, type Row, type State } from '../../server/sync/judge.ts'
 import { readRows } from '../../server/sync/rows.ts'
 import { justAfter } from '../support/store-contract.ts'
@@ -452,11 +452,21 @@ const push = fc
 /** What somebody else does to a document without pushing: by REST, or by deleting its category. */
 const elsewhere =
   (fields: Partial<Document>) =>
-  (state: State): State => ({
-    ...state,
-    document: edited(fields, 30, state.document),
-    deleted: 'title' in fields ? !state.deleted : state.deleted,
-  })
+  (state: State): State => {
+    const next = {
+      ...state,
+      document: edited(fields, 30, state.document),
+      deleted: 'title' in fields ? !state.deleted : state.deleted,
+    }
+    return { ...next, changed: changeTimes(tasks, state, next) }
+  }
+
+/** By a clock that is ahead of the server's. */
+const AHEAD = '2026-11-22T08:59:30.000Z'
+/** What happens to a document: a push, or something done elsewhere. */
+const step = fc
+  .oneof(push, change.map(elsewhere))
+  .map((one) => (typeof one === 'function' ? one : (now: State) => applied(now, one)))
 
 describe('merging', () => {
   test('takes the side that changed', () => {
@@ -551,5 +561,71 @@ describe('merging', () => {
       { numRuns: 2_000 },
     )
     expect(Object.entries(seen).filter(([, count]) => count === 0)).toEqual([])
+  })
+
+  test('changes nothing when the same row comes again after so many edits that it is forgotten', () => {
+    const seen = { conflicts: 0, losses: 0, tombstones: 0, ahead: 0 }
+    fc.assert(
+      fc.property(
+        fc.array(step, { maxLength: 4 }),
+        fc.option(fc.nat(4), { nil: undefined }),
+        change,
+        fc.integer({ min: 1, max: 58 }),
+        fc.boolean(),
+        fc.boolean(),
+        fc.array(step, { maxLength: 6 }),
+        fc.nat(40),
+        (before, seenAt, fields, minute, deleted, isAhead, after, when) => {
+          const states = [live(base)]
+          for (const one of before) states.push(one(states.at(-1)!))
+          // What the device has seen was stored once, or it has seen nothing.
+          const assumed = seenAt === undefined ? undefined : states[seenAt % states.length]!
+          const document = assumed
+            ? edited(fields, minute, assumed.document)
+            : settle(tasks, { id, title: 'Milk', ...fields }, undefined, T(minute))
+          const dated = isAhead ? { ...document, updated_at: AHEAD } : document
+          const row = sent({ document: dated, deleted }, assumed)
+          const fillers = Array.from({ length: 40 }, (_, i) => (now: State) => {
+            const next = { ...now, document: edited({ description: `${i}` }, 30, now.document) }
+            return applied(now, sent(next, now))
+          })
+          let now = applied(states.at(-1)!, row)
+          for (const one of fillers.toSpliced(when, 0, ...after)) now = one(now)
+          expect(now.taken).not.toContain(row.mark)
+          const again = judge(tasks, [row], new Map([[id, now]]), T(59))
+          const then = again.writes[0] ?? now
+          expect(then.deleted).toBe(now.deleted)
+          expect(sameFields(tasks, then.document, now.document)).toBe(true)
+          seen.conflicts += again.conflicts.length
+          seen.losses += lossesOf(again).length
+          seen.tombstones += now.deleted ? 1 : 0
+          seen.ahead += row.next.updated_at === AHEAD ? 1 : 0
+        },
+      ),
+      { numRuns: 2_000 },
+    )
+    expect(Object.entries(seen).filter(([, count]) => count === 0)).toEqual([])
+  })
+
+  test('takes an edit that comes first, however old, where nobody has changed the field', () => {
+    let now = live(base) as State
+    for (let i = 0; i < 40; i++)
+      now = applied(now, sent(live(edited({ description: `${i}` }, 30, now.document)), now))
+    const late = sent(live(edited({ title: 'Oat milk', description: 'mine' }, 10)), live(base))
+    const { writes, losses } = decide(now, late)
+    expect(writes[0]!.document).toMatchObject({ title: 'Oat milk', description: '39' })
+    expect(losses.map(({ lost }) => lost)).toContainEqual({ description: 'mine' })
+  })
+
+  test('takes the later one of a deletion and a restoration', () => {
+    const restored = elsewhere({ title: 'x' })(elsewhere({ title: 'x' })(live(base)))
+    expect(restored).toMatchObject({ deleted: false, document: { title: 'x' } })
+    for (const [minute, deleted] of [
+      [10, undefined],
+      [50, true],
+    ] as const)
+      expect(decide(restored, sent(gone(edited({}, minute)), live(base))).writes[0]!.deleted).toBe(
+        deleted ?? false,
+      )
   })
 })

@@ -172,6 +172,7 @@ async function expectedColumns(sql: Sql, resource: Resource): Promise<Map<string
     ['deleted', 'boolean not null'],
     ['seq', 'bigint not null'],
     ['taken', 'bigint[] not null'],
+    ['changed', 'jsonb not null'],
   ])
   for (const name of columnsOf(resource).filter((name) => name !== 'id')) {
     const { kind, nullable, values } = fieldOf(resource, name)

@@ -128,7 +128,32 @@ export function storeContract(
       expect((await store.read(ann, tasks, [task.id])).get(task.id)).toEqual({
         seq,
         ...tombstone({ ...task, updated_at: EDITED }),
+        changed: { _deleted: Date.parse(EDITED) },
       })
+    })
+
+    test('tells when each field was last changed, in whatever way', async () => {
+      const { store, ann } = await open()
+      const category = aCategory()
+      await store.insert(ann, categories, category)
+      const task = aTask({ category_id: category.id })
+      await store.insert(ann, tasks, task)
+      const changed = async () => (await store.read(ann, tasks, [task.id])).get(task.id)?.changed
+      expect(await changed()).toBeUndefined()
+      const at = (minute: number) => `2026-11-22T09:${minute}:00.000Z`
+      const ms = (minute: number) => Date.parse(at(minute))
+      const same = { title: 'Milk', priority: 'high', due_date: '2026-12-01' }
+      await store.edit(ann, tasks, patch(task.id, same, { now: at(10) }))
+      await store.edit(ann, tasks, patch(task.id, { due_date: null }, { now: at(11) }))
+      await store.edit(ann, tasks, removal(task.id, { now: at(12) }))
+      await store.edit(ann, tasks, restoral(task.id, { now: at(13) }))
+      const edits = { priority: ms(10), due_date: ms(11), _deleted: ms(13) }
+      expect(await changed()).toEqual(edits)
+      await store.edit(ann, categories, removal(category.id, { now: at(14) }))
+      expect(await changed()).toEqual({ ...edits, category_id: ms(14) })
+      const state = { ...live({ ...task, category_id: null }), changed: { title: ms(15) } }
+      await store.transaction(ann, (tx) => tx.write(tasks, [state]))
+      expect(await changed()).toEqual({ title: ms(15) })
     })
   })
 
