@@ -12,7 +12,7 @@ const list = z
 
 const origins = list.refine(
   (items) => items.every((item) => item === '*' || isOrigin(item)),
-  'expected origins such as https://app.example.com, separated by commas, or *',
+  'expected origins such as https://app.example.com or capacitor://localhost, without a slash at the end, separated by commas, or *',
 )
 
 /** Long, and not one that somebody typed by holding a key down. */
@@ -51,18 +51,23 @@ export const environment = z.object({
   PUBLIC_URL: z
     .url({ protocol: /^https?$/, error: 'expected an http or https address' })
     .transform((value) => value.replace(/\/+$/, ''))
+    .refine(
+      (value) => !/^https?:\/\/[^/?#@]*[/?#@]/i.test(value),
+      'expected a host of its own, such as https://tasks.example.com: no path, and no password',
+    )
     .optional()
     .describe(
-      'The address that clients use, for links; required with `SMTP_URL`. With https and `TRUST_PROXY`, plain HTTP is redirected there.',
+      'The address that clients use, without a path, for links; required with `SMTP_URL`. With https and `TRUST_PROXY`, plain HTTP is redirected there.',
     ),
   TRUST_PROXY: trustProxy
     .default(0)
     .describe('How many proxies stand in front, or their addresses: `10.0.0.0/8, loopback`.'),
   DATABASE_URL: z
-    .url({ protocol: /^postgres(ql)?$/, error: 'expected postgres://user:password@host/database' })
+    .string()
+    .refine(isDatabaseUrl, 'expected postgres://user:password@host/database')
     .optional()
     .describe(
-      '`postgres://user:password@host/database`. Unset: an embedded Postgres that keeps its data in `DATA_DIR`.',
+      '`postgres://user:password@host/database`, or with `?host=/the/folder` of a Unix socket. Unset: an embedded Postgres that keeps its data in `DATA_DIR`.',
     ),
   DATABASE_POOL_SIZE: z.coerce
     .number()
@@ -73,8 +78,10 @@ export const environment = z.object({
     .describe('Connections for requests, 1 to 200; every process has a few beside them.'),
   DATABASE_TLS: z
     .enum(['off', 'require', 'verify'])
-    .default('off')
-    .describe('`off`, `require` (encrypted) or `verify` (encrypted, certificate checked).'),
+    .optional()
+    .describe(
+      '`off`, `require` (encrypted, any certificate) or `verify` (encrypted, certificate checked). Default: as `DATABASE_URL` says, where `sslmode=require` checks the certificate too; without a word there, `off`. A host with a certificate of its own making needs `require`.',
+    ),
   DATABASE_STATEMENT_TIMEOUT_MS: z.coerce
     .number()
     .int()
@@ -205,10 +212,20 @@ export function withoutBlanks(env: NodeJS.ProcessEnv): Record<string, string> {
   return Object.fromEntries(entries.filter(([, value]) => value !== ''))
 }
 
+/** What DATABASE_TLS does not overrule, because somebody meant it. */
+const CONTRADICTIONS = {
+  off: /^(?!disable$|prefer$|allow$)/,
+  require: /^(disable|verify-)/,
+  verify: /^disable$/,
+}
+
 function faultsTogether(data: z.output<typeof environment>): string[] {
   const faults: string[] = []
-  if (data.DATABASE_TLS !== 'off' && /[?&]ssl/.test(data.DATABASE_URL ?? ''))
-    faults.push('DATABASE_TLS: DATABASE_URL says something of TLS (ssl…) too; say it once')
+  const sslmode = /[?&]sslmode=([^&]*)/.exec(data.DATABASE_URL ?? '')?.[1]
+  if (data.DATABASE_TLS && sslmode && CONTRADICTIONS[data.DATABASE_TLS].test(sslmode))
+    faults.push(
+      'DATABASE_TLS: the sslmode in DATABASE_URL says the contrary; leave one of them out',
+    )
   if (data.NODE_ENV === 'production' && data.SECRET_KEY === undefined)
     faults.push('SECRET_KEY: required in production; make one with: openssl rand -base64 32')
   const isPublic = !/^https?:\/\/(localhost|127\.0\.0\.1)\b/.test(data.PUBLIC_URL ?? '')
@@ -231,5 +248,17 @@ function isNetwork(item: string): boolean {
 }
 
 function isOrigin(item: string): boolean {
-  return URL.canParse(item) && new URL(item).origin === item
+  if (!URL.canParse(item)) return false
+  const { protocol, origin } = new URL(item)
+  return /^(https?|wss?|ftp|file):$/.test(protocol) ? origin === item : APP_ORIGIN.test(item)
+}
+
+/** What apps and extensions have for an origin, for which `URL` knows none: `tauri://localhost`. */
+const APP_ORIGIN = /^[a-z][a-z0-9+.-]*:\/\/[\w.-]+(:\d+)?$/
+
+/** Takes the empty host of a Unix socket too: `postgres://user:password@/database?host=/cloudsql/…`. */
+function isDatabaseUrl(value: string): boolean {
+  const hasSocket = /[?&]host=(\/|%2f)/i.test(value)
+  const withHost = hasSocket ? value.replace('@/', '@socket/') : value
+  return /^postgres(ql)?:\/\//.test(value) && URL.canParse(withHost)
 }

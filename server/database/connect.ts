@@ -5,7 +5,8 @@ export type Database = Knex
 
 export interface ConnectionTarget {
   url: string
-  tls: 'off' | 'require' | 'verify'
+  /** Undefined: as the URL says. */
+  tls: 'off' | 'require' | 'verify' | undefined
 }
 
 export interface ConnectionOptions extends ConnectionTarget {
@@ -43,12 +44,19 @@ export function connect({ url, poolSize, tls, statementTimeoutMs }: ConnectionOp
 /** What every connection has in common, in the pool or beside it. */
 export function clientOptions({ url, tls }: ConnectionTarget) {
   return {
-    connectionString: url,
+    // What the URL says would stand above `ssl`.
+    connectionString: tls ? withoutSslmode(url) : url,
     application_name: 'tasktide',
     keepAlive: true,
     connectionTimeoutMillis: 5_000,
-    ...(tls !== 'off' && { ssl: { rejectUnauthorized: tls === 'verify' } }),
+    ...(tls && tls !== 'off' && { ssl: { rejectUnauthorized: tls === 'verify' } }),
   }
+}
+
+function withoutSslmode(url: string): string {
+  const [address, query = ''] = url.split('?', 2)
+  const kept = query.split('&').filter((parameter) => !/^ssl(mode)?=/.test(parameter))
+  return `${address}?${kept.join('&')}`
 }
 
 /** A pool for a library that asks for one of `pg`'s own. Lost connections are told, and replaced. */

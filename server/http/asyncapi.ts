@@ -204,13 +204,13 @@ const HANDSHAKE_QUERY = {
 
 /** Without a public URL the server is where this document came from. */
 function serverAt(publicUrl: string | undefined): object {
-  const { host, pathname, protocol } = new URL(publicUrl ?? 'http://localhost:3000')
+  const { host, protocol } = new URL(publicUrl ?? 'http://localhost:3000')
   return {
     host: publicUrl ? host : '{host}',
     ...(!publicUrl && {
       variables: { host: { default: host, description: 'Where this document came from.' } },
     }),
-    pathname: `${pathname.replace(/\/$/, '')}/socket.io/`,
+    pathname: '/socket.io/',
     protocol: protocol === 'https:' ? 'wss' : 'ws',
     protocolVersion: '13',
     security: [{ $ref: '#/components/securitySchemes/access_token' }],

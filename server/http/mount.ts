@@ -153,6 +153,8 @@ function bodyReader(limit: number): BodyReader {
       throw new Problem('invalid', 'Send a JSON body.', { errors: { '': ['It is missing.'] } })
     if (!req.is(types))
       throw new Problem('unsupported_media_type', 'Send JSON, with Content-Type: application/json.')
+    // A name that many clients use, and no registry knows.
+    req.headers['content-type'] = req.headers['content-type']!.replace(UTF8, '$1utf-8')
     if (Number(req.headers['content-length'] ?? 0) > limit) throw tooLarge(limit)
     await new Promise<void>((resolve, reject) => {
       let size = 0
@@ -165,6 +167,8 @@ function bodyReader(limit: number): BodyReader {
     return req.body
   }
 }
+
+const UTF8 = /(;\s*charset=)("?)utf8\2(?=\s*(?:;|$))/i
 
 function tooLarge(limit: number): Problem {
   // The rest of it is not waited for.

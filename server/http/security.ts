@@ -47,13 +47,23 @@ export function redirectToHttps(publicUrl: string): RequestHandler {
   }
 }
 
-/** Lets web apps on these origins call. `*` is every origin; no credentials but the token go along. */
+/**
+ * Lets web apps on these origins call. `*` is every origin; no credentials but the token go along, so any
+ * header may: those of tracing and tunnels, for example.
+ */
 export function crossOrigin(origins: readonly string[]): RequestHandler {
   const allow = cors({
     origin: origins.includes('*') ? '*' : [...origins],
     methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
-    allowedHeaders: ['Authorization', 'Content-Type', 'If-Match', 'If-None-Match', 'X-Request-Id'],
-    exposedHeaders: ['Allow', 'Date', 'ETag', 'Location', 'Retry-After', 'X-Request-Id'],
+    exposedHeaders: [
+      'Allow',
+      'Content-Disposition',
+      'Date',
+      'ETag',
+      'Location',
+      'Retry-After',
+      'X-Request-Id',
+    ],
     maxAge: 3600,
   })
   return origins.includes('*')

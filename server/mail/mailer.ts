@@ -24,7 +24,7 @@ export class MailRefused extends Error {
 
 /** Over SMTP where the configuration names a server; printed in development; waiting in production. */
 export function createMailer(
-  config: Pick<Config, 'SMTP_URL' | 'MAIL_FROM' | 'SMTP_CONNECTIONS' | 'isProduction'>,
+  config: Pick<Config, SmtpSettings | 'isProduction'>,
   print: (text: string) => void = (text) => void process.stdout.write(text),
 ): Mailer {
   if (config.SMTP_URL) return smtpMailer(config)
@@ -37,17 +37,21 @@ export function createMailer(
   }
 }
 
+type SmtpSettings = 'SMTP_URL' | 'MAIL_FROM' | 'SMTP_CONNECTIONS' | 'PUBLIC_URL'
+
 const TIMEOUT_MS = 30_000
 
 function smtpMailer({
   SMTP_URL,
   MAIL_FROM,
   SMTP_CONNECTIONS,
-}: Pick<Config, 'SMTP_URL' | 'MAIL_FROM' | 'SMTP_CONNECTIONS'>): Mailer {
+  PUBLIC_URL,
+}: Pick<Config, SmtpSettings>): Mailer {
   const from = MAIL_FROM!
-  const domain = from.split('@')[1]
+  const domain = from.split('@')[1]!
   const transport = createTransport({
     url: SMTP_URL!,
+    name: greetingName(PUBLIC_URL, domain),
     pool: true,
     maxConnections: SMTP_CONNECTIONS,
     connectionTimeout: TIMEOUT_MS,
@@ -76,6 +80,15 @@ function smtpMailer({
     },
     close: () => transport.close(),
   }
+}
+
+/**
+ * The name for EHLO, which has to be one of DNS (RFC 5321, 4.1.1.1): that of a container is none, and some
+ * servers refuse mail for it.
+ */
+function greetingName(publicUrl: string | undefined, mailDomain: string): string {
+  const host = publicUrl ? new URL(publicUrl).hostname : ''
+  return /\.[a-z][a-z0-9-]*$/i.test(host) ? host : mailDomain
 }
 
 /** What is wrong for good: the mailbox (5.1), its state (5.2), or the form of the message (5.6). */

@@ -133,12 +133,12 @@ describe('the document', () => {
 
   test('names the server as the world knows it', async () => {
     expect(described.servers.live).toMatchObject({ host: '{host}', protocol: 'ws' })
-    const known = await startServer({ PUBLIC_URL: 'https://example.com/tasktide/' })
+    const known = await startServer({ PUBLIC_URL: 'https://tasks.example.com/' })
     try {
       const { body } = await known.call('GET', '/api/asyncapi/')
       expect(body.servers.live).toMatchObject({
-        host: 'example.com',
-        pathname: '/tasktide/socket.io/',
+        host: 'tasks.example.com',
+        pathname: '/socket.io/',
         protocol: 'wss',
       })
       expect(body.servers.live.variables).toBeUndefined()

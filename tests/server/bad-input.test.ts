@@ -599,6 +599,18 @@ describe('a query', () => {
   )
 })
 
+test.each([
+  'application/json; charset=utf8',
+  'application/json;charset=UTF8',
+  'application/json; charset="utf8"; odata=verbose',
+  'application/json; charset=utf-8',
+  'application/merge-patch+json',
+])('a body may be %s', async (type) => {
+  const options = { raw: '{"title": "Milch für Łukasz"}', headers: { 'content-type': type } }
+  const reply = await ann.call('POST', '/api/tasks/', undefined, options)
+  expect(reply).toMatchObject({ status: 201, body: { title: 'Milch für Łukasz' } })
+})
+
 test('a method that a path does not take is told which it takes', async () => {
   const { body: description } = await server.call('GET', '/api/schema/')
   const everyMethod = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'TRACE', 'PROPFIND']

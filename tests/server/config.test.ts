@@ -9,6 +9,7 @@ import { readConfig } from '../../server/config.ts'
 
 const SECRET = 'Vb3kQ9xZt7Lw2Rf5Yh8Jn4Mc6Pd1Sg0A'
 const UNSET = [
+  'DATABASE_TLS',
   'DATABASE_URL',
   'PUBLIC_URL',
   'SECRET_KEY',
@@ -27,7 +28,6 @@ describe('the environment', () => {
       isProduction: false,
       PORT: 3000,
       DATABASE_POOL_SIZE: 8,
-      DATABASE_TLS: 'off',
       DATA_DIR: '.data',
       CORS_ORIGINS: ['*'],
       TRUST_PROXY: 0,
@@ -66,6 +66,25 @@ describe('the environment', () => {
         CORS_ORIGINS: ['https://a.example', 'https://b.example:8443'],
       },
     ],
+    ...[
+      'capacitor://localhost',
+      'ionic://localhost',
+      'tauri://localhost',
+      'app://tasktide',
+      'app://.',
+      'chrome-extension://abcdefghijklmnopabcdefghijklmnop',
+      'safari-web-extension://5A8F2F1E-0C4B-4E0C-9A53-2D0F9B1C7E11',
+    ].map((origin): [string, string, object] => [
+      'CORS_ORIGINS',
+      `https://a.example,${origin}`,
+      { CORS_ORIGINS: ['https://a.example', origin] },
+    ]),
+    ...[
+      'postgresql:///tasks?host=/var/run/postgresql',
+      'postgresql://tasks:x@/tasks?host=/cloudsql/project:region:instance',
+      'postgres://tasks:x@%2Fvar%2Frun%2Fpostgresql/tasks',
+      'postgres://u:p%23s%2Fs%40%3F@db.example.com:5432/tasks?sslmode=require',
+    ].map((url): [string, string, object] => ['DATABASE_URL', url, { DATABASE_URL: url }]),
     ['TRUST_PROXY', '2', { TRUST_PROXY: 2 }],
     ['TRUST_PROXY', 'true', { TRUST_PROXY: 1 }],
     ['TRUST_PROXY', 'false', { TRUST_PROXY: 0 }],
@@ -143,14 +162,32 @@ const MAIL = {
 const UNUSABLE: Record<string, string[]> = {
   NODE_ENV: ['prodution'],
   PORT: ['eighty', '-1', '65536', '80.5'],
-  PUBLIC_URL: ['tasks.example.com', 'ftp://tasks.example.com', 'javascript:alert(1)'],
-  DATABASE_URL: ['mysql://root:hunter22@db/tasks', 'hunter22'],
+  PUBLIC_URL: [
+    'tasks.example.com',
+    'ftp://tasks.example.com',
+    'javascript:alert(1)',
+    'https://example.com/tasks',
+    'https://example.com/tasks/',
+    'https://example.com/?app=tasks',
+    'https://ann:hunter22@example.com',
+  ],
+  DATABASE_URL: ['mysql://root:hunter22@db/tasks', 'hunter22', 'postgres://tasks:x@/tasks'],
   DATABASE_POOL_SIZE: ['0', '201', 'many'],
   DATABASE_TLS: ['yes'],
   DATABASE_STATEMENT_TIMEOUT_MS: ['-1', 'soon'],
   SECRET_KEY: ['hunter22', 'a'.repeat(64), 'changeme-changeme-changeme-changeme'],
   SECRET_KEY_PREVIOUS: ['hunter22', '0123456'.repeat(9)],
-  CORS_ORIGINS: ['web.example.net', 'https://web.example.net/', 'https://a.example,,*', 'null'],
+  CORS_ORIGINS: [
+    'web.example.net',
+    'https://web.example.net/',
+    'https://web.example.net/app',
+    'tauri://localhost/',
+    'javascript:alert(1)',
+    'file:///',
+    'app://a b',
+    'https://a.example,,*',
+    'null',
+  ],
   TRUST_PROXY: ['nginx', '10.0.0.0/64', '-1'],
   LOG_LEVEL: ['loud'],
   AUTH_RATE_LIMIT: ['-1', 'few', '2.5'],
@@ -197,6 +234,22 @@ describe('what is wrong with the environment', () => {
     ['a key that repeats itself', { SECRET_KEY: 'abcdefghijk'.repeat(10) }],
   ])('is, in production, %s', (_, env) => {
     expect(faultsOf({ NODE_ENV: 'production', ...env })).toMatch(/\n {2}SECRET_KEY: .*openssl rand/)
+  })
+
+  test.each([
+    ['off', 'require', true],
+    ['off', 'disable', false],
+    ['require', 'require', false],
+    ['require', 'no-verify', false],
+    ['require', 'verify-full', true],
+    ['require', 'disable', true],
+    ['verify', 'require', false],
+    ['verify', 'verify-full', false],
+    ['verify', 'disable', true],
+  ])('is DATABASE_TLS=%s beside sslmode=%s: %j', (DATABASE_TLS, sslmode, wrong) => {
+    const env = { DATABASE_TLS, DATABASE_URL: `postgres://db/tasks?x=1&sslmode=${sslmode}` }
+    if (wrong) expect(faultsOf(env)).toMatch(/\n {2}DATABASE_TLS: the sslmode in DATABASE_URL/)
+    else expect(readConfig(env)).toMatchObject(env)
   })
 
   test.each(['MAIL_FROM', 'PUBLIC_URL'])('is, where mail is to be sent, no %s', (name) => {

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { readConfig } from '../../server/config.ts'
 import { addJob } from '../../server/jobs/queue.ts'
+import { createMailer } from '../../server/mail/mailer.ts'
 import { SEND_MAIL } from '../../server/mail/outbox.ts'
 import { idle, retryNow } from '../support/jobs.ts'
 import { type Mailbox, mailingTo, openMailbox } from '../support/mailbox.ts'
@@ -18,6 +20,21 @@ afterAll(async () => {
 })
 afterEach(() => {
   mailbox.refuse = undefined
+})
+
+test.each([
+  ['https://tasks.example.com', 'tasks.example.com'],
+  ['http://tasks.example.com:8080', 'tasks.example.com'],
+  ['http://localhost:3000', 'tasktide.example'],
+  ['http://192.0.2.7', 'tasktide.example'],
+  ['http://[2001:db8::1]', 'tasktide.example'],
+])('from %s the mail server is greeted as %s', async (PUBLIC_URL, name) => {
+  const mailer = createMailer(readConfig({ ...mailingTo(mailbox), PUBLIC_URL }))
+  const to = `${randomUUID()}@example.com`
+  await mailer.send({ id: randomUUID(), to, subject: 'a', text: 'b', html: 'c', language: 'en' })
+  await mailbox.next(to)
+  mailer.close()
+  expect(mailbox.greetings.at(-1)).toBe(name)
 })
 
 describe('registering', () => {

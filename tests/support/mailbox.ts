@@ -17,6 +17,8 @@ export interface Mailbox {
   delivered: Delivered[]
   /** The next mail to this address that nobody has taken yet. */
   next(address: string): Promise<Delivered>
+  /** What the clients called themselves, in order. */
+  greetings: string[]
   /** Called before a message is taken; what it throws (`responseCode`) is the answer. */
   refuse: ((recipient: string) => Error | undefined) | undefined
   /** The same, asked when the sender is named. */
@@ -36,6 +38,7 @@ export async function openMailbox(): Promise<Mailbox> {
   const mailbox: Mailbox = {
     url: '',
     delivered: [],
+    greetings: [],
     refuse: undefined,
     refuseSender: undefined,
     hold: undefined,
@@ -51,7 +54,8 @@ export async function openMailbox(): Promise<Mailbox> {
   const server = new SMTPServer({
     authOptional: true,
     disabledCommands: ['STARTTLS'],
-    onMailFrom(_address, _session, done) {
+    onMailFrom(_address, { hostNameAppearsAs }, done) {
+      mailbox.greetings.push(hostNameAppearsAs)
       done(mailbox.refuseSender?.())
     },
     async onRcptTo({ address }, _session, done) {
