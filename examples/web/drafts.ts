@@ -65,7 +65,7 @@ export function draftsOf(user: string): Drafts {
   }
 }
 
-/** At a sign-out, in whichever tab, and at each start: nobody finds what another person typed. */
+/** At a sign-out, in whichever tab, and when a person comes: nobody finds what another one typed. */
 export function removeDraftsOfOthers(user: string | null): void {
   for (const key of Object.keys(localStorage))
     if (key.startsWith(PREFIX) && key !== PREFIX + user) localStorage.removeItem(key)

@@ -39,8 +39,9 @@ try {
     draw()
   }
   client.session.user$.subscribe((next) => {
+    // A start with nobody may follow a session that was lost with the site's data: no sign-out.
+    if (user || next) removeDraftsOfOthers(next?.id ?? null)
     user = next
-    removeDraftsOfOthers(user?.id ?? null)
     // Whoever comes next begins with the tasks.
     if (!user && location.hash === '#account') history.replaceState(null, '', location.pathname)
     draw()

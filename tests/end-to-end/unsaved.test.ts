@@ -320,6 +320,46 @@ story('the browser is asked to keep what only this device has, and not before', 
   expect(await tab.syncPanel.innerText()).not.toContain('may delete')
 })
 
+story('site data that is cleared under an open tab takes no text along', async () => {
+  const ann = await server.person()
+  const { device, tab } = await signedIn(server, ann)
+  await tab.add('Book the ferry')
+  await tab.hasStatus('Synced')
+  const session = await device.context.newCDPSession(tab.page)
+  const { origin } = new URL(server.url)
+  await session.send('Storage.clearDataForOrigin', { origin, storageTypes: 'all' })
+  const alert = tab.page.getByRole('alert').filter({ hasText: 'closed what the app keeps' })
+  await tab.newTask.fill('Pack')
+  await tab.newTask.press('Enter')
+  await alert.waitFor()
+  await tab.hasStatus('Not saved')
+  await hasText(tab.newTask, 'Pack')
+  await tab.page.reload()
+  await tab.signIn(ann)
+  await tab.shows('Book the ferry')
+  await hasText(tab.newTask, 'Pack')
+  await tab.newTask.press('Enter')
+  await tab.shows('Book the ferry', 'Pack')
+})
+
+story('an open category outlives its deletion on another device, too', async () => {
+  const ann = await server.person()
+  const travel = await ann.call('POST', '/api/categories/', { name: 'Travel', color: '#0ea5e9' })
+  const { tab } = await signedIn(server, ann)
+  await tab.openView('Travel')
+  await tab.button('Edit category').click()
+  const editor = tab.page.getByRole('dialog', { name: 'Edit category' })
+  await editor.getByLabel('Name').fill('Travels')
+  await ann.call('DELETE', `/api/categories/${travel.body.id}/`)
+  await editor.getByRole('alert').filter({ hasText: 'deleted meanwhile' }).waitFor()
+  await hasText(editor.getByLabel('Name'), 'Travels')
+  await editor.getByRole('button', { name: 'Restore and save' }).click()
+  await editor.waitFor({ state: 'detached' })
+  await eventually(
+    async () => (await ann.call('GET', '/api/categories/')).body.results,
+  ).toMatchObject([{ id: travel.body.id, name: 'Travels', color: '#0ea5e9' }])
+})
+
 const hasText = (field: Locator, text: string) => eventually(() => field.inputValue()).toBe(text)
 
 /** What assistive technology reads out with a field. */
