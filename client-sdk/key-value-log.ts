@@ -23,8 +23,6 @@ interface Segment {
   readonly size: number
   current: number
   readonly ids: Set<string>
-  /** Everything before it is void. */
-  readonly isReset: boolean
 }
 
 interface Entry {
@@ -115,11 +113,9 @@ export class KeyValueLog implements DocumentLog {
     try {
       this.store.set(key, text)
     } catch (cause) {
-      if (!this.holds(key, text)) {
-        // If it cannot be removed, the next segment takes its place.
-        this.forget([key])
-        throw notStored(cause)
-      }
+      // It may be there, or half of it. If it cannot be removed, the next segment takes its place.
+      this.forget([key])
+      throw notStored(cause)
     }
     this.next++
     this.add(
@@ -157,7 +153,7 @@ export class KeyValueLog implements DocumentLog {
         segment.current = 0
       }
     }
-    const segment: Segment = { key, size, current: 0, ids: new Set(), isReset }
+    const segment: Segment = { key, size, current: 0, ids: new Set() }
     this.segments.add(segment)
     for (const [document, size] of documents) {
       const id = this.idOf(document)
@@ -197,13 +193,15 @@ export class KeyValueLog implements DocumentLog {
     return small.length > SMALL_SEGMENTS ? small : []
   }
 
-  /** Removes the segments that do not count; what cannot be removed now is tried again. */
+  /**
+   * Removes the segments that do not count; what cannot be removed now is tried again. In their order,
+   * since one that is void must not outlive the one that says so.
+   */
   private sweep(): void {
-    let isFirst = true
     for (const segment of this.segments) {
-      const isNeeded = segment.ids.size > 0 || (segment.isReset && !isFirst)
-      if (!isNeeded && this.forget([segment.key])) this.segments.delete(segment)
-      else isFirst = false
+      if (segment.ids.size > 0) continue
+      if (!this.forget([segment.key])) return
+      this.segments.delete(segment)
     }
   }
 
@@ -226,14 +224,6 @@ export class KeyValueLog implements DocumentLog {
 
   private isTakenAway(): boolean {
     return (this.store.getString(this.ownerKey) ?? this.owner) !== this.owner
-  }
-
-  private holds(key: string, text: string): boolean {
-    try {
-      return this.store.getString(key) === text
-    } catch {
-      return false
-    }
   }
 
   /** In this order. */
