@@ -180,6 +180,20 @@ test.each(Object.keys(ALLOWED))('%s imports only what it may', (folder) => {
   expect(own.flatMap((file) => strangers(file, readFileSync(file, 'utf8')))).toEqual([])
 })
 
+test('components of the web app write through edits.tsx alone, where no failed write is overlooked', () => {
+  const whole = files.filter(
+    (file) =>
+      path.posix.dirname(file) === 'examples/web' &&
+      /\bClientContext\b/.test(readFileSync(file, 'utf8')),
+  )
+  expect(whole.map((file) => path.posix.basename(file)).sort()).toEqual([
+    'client-context.ts',
+    'documents.ts',
+    'edits.tsx',
+    'main.tsx',
+  ])
+})
+
 test('every folder is in the table', () => {
   const folders = new Set(files.map((file) => path.posix.dirname(file)))
   expect([...folders].filter((folder) => !(folder in ALLOWED))).toEqual([])

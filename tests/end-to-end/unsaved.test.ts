@@ -360,6 +360,26 @@ story('an open category outlives its deletion on another device, too', async () 
   ).toMatchObject([{ id: travel.body.id, name: 'Travels', color: '#0ea5e9' }])
 })
 
+story(
+  'a device that cannot keep a session says so, and asks for nothing to be typed again',
+  async () => {
+    const ann = await server.person()
+    const device = await openDevice(server)
+    await device.context.addInitScript(MAY_BE_FULL)
+    const tab = await device.openTab()
+    await tab.page.evaluate('isFull = true')
+    const field = (name: string) => tab.page.getByRole('textbox', { name })
+    await field('Username').fill(ann.username)
+    await field('Password').fill(ann.password)
+    await tab.button('Sign in').click()
+    await tab.page.getByRole('alert').filter({ hasText: 'no room left' }).waitFor()
+    await tab.page.evaluate('isFull = false')
+    await hasText(field('Username'), ann.username)
+    await tab.button('Sign in').click()
+    await tab.hasStatus('Synced')
+  },
+)
+
 const hasText = (field: Locator, text: string) => eventually(() => field.inputValue()).toBe(text)
 
 /** What assistive technology reads out with a field. */
