@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { build } from 'esbuild'
@@ -28,6 +28,8 @@ const root = path.dirname(here)
 
 /** What an app may import, as in package.json. */
 const ENTRIES = ['index', 'dexie', 'storage-key-value', 'storage-sqlite', 'react']
+/** The one with RxDB, RxJS and Socket.IO built in. */
+const REACT_NATIVE = 'react-native'
 
 async function writeModules(outdir) {
   await build({
@@ -40,6 +42,35 @@ async function writeModules(outdir) {
     external: ['rxdb', 'rxjs', 'socket.io-client', 'react'],
     plugins: [resourcesAsData],
   })
+  const { metafile } = await build({
+    entryPoints: [path.join(here, `${REACT_NATIVE}.ts`)],
+    bundle: true,
+    metafile: true,
+    format: 'esm',
+    target: 'es2020',
+    outdir,
+    external: ['react'],
+    plugins: [resourcesAsData],
+  })
+  writeFileSync(path.join(outdir, `${REACT_NATIVE}.LICENSES.txt`), licencesOf(metafile))
+}
+
+/** What the packages ask for whose code is in the output. */
+function licencesOf({ outputs }) {
+  const used = Object.values(outputs).flatMap(({ inputs }) =>
+    Object.entries(inputs).filter(([, { bytesInOutput }]) => bytesInOutput > 0),
+  )
+  const folders = used.flatMap(
+    ([file]) => /.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0] ?? [],
+  )
+  return [...new Set(folders)].sort().map(licenceOf).join('\n\n')
+}
+
+function licenceOf(folder) {
+  const { name, version, license } = JSON.parse(readFileSync(path.join(folder, 'package.json')))
+  const file = readdirSync(folder).find((name) => /^licen[cs]e/i.test(name))
+  const text = file ? readFileSync(path.join(folder, file), 'utf8') : license
+  return `${name} ${version}\n\n${text}`
 }
 
 function writeTypes(outdir, draft, resources) {
@@ -49,7 +80,7 @@ function writeTypes(outdir, draft, resources) {
   execFileSync(process.execPath, [tsc, '-p', project, ...flags], { stdio: 'inherit' })
   const declarations = path.join(draft, 'client-sdk')
   writeFileSync(path.join(declarations, 'resources.d.ts'), documentTypes(resources))
-  for (const name of reachable(declarations, ENTRIES)) {
+  for (const name of reachable(declarations, [...ENTRIES, REACT_NATIVE])) {
     const text = readFileSync(path.join(declarations, `${name}.d.ts`), 'utf8')
     writeFileSync(
       path.join(outdir, `${name}.d.ts`),

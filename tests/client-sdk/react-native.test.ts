@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Client, createClient, Storage } from '../../client-sdk/index.ts'
 import type { keyValueStorage } from '../../client-sdk/storage-key-value.ts'
@@ -6,9 +9,10 @@ import { startServer, type TestServer } from '../support/server.ts'
 import { deviceOf, tasksOf, until } from './device.ts'
 import { sqliteFile } from './media.ts'
 import { createNetwork } from './network.ts'
-import { type Bundle, bundle, MMKV_3, MMKV_4 } from './react-native.ts'
+import { type Bundle, bundle, install, MMKV_3, MMKV_4 } from './react-native.ts'
 
-const APP = `export { createClient } from '@tasktide/client'
+const IN_ONE = `export { createClient, keyValueStorage, sqliteStorage } from '@tasktide/client/react-native'`
+const IN_PARTS = `export { createClient } from '@tasktide/client'
 export { keyValueStorage } from '@tasktide/client/key-value'
 export { sqliteStorage } from '@tasktide/client/sqlite'`
 
@@ -19,48 +23,59 @@ interface App {
 }
 
 let server: TestServer
-let app: Bundle
+let folder: string
+let inOne: Bundle
+let inParts: Bundle
 beforeAll(async () => {
   server = await startServer()
-  app = await bundle(APP)
+  folder = await mkdtemp(path.join(tmpdir(), 'tasktide-react-native-'))
+  await install(folder)
+  inOne = await bundle(folder, IN_ONE)
+  inParts = await bundle(folder, IN_PARTS)
 }, 120_000)
-afterAll(() => server.stop())
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true })
+  await server.stop()
+})
 
 /** What outlives the app, and how an app that starts makes a storage of it. */
-const STORES: Record<
-  string,
-  () => { storage: (app: App) => Storage; keys: () => Promise<string[]> }
-> = {
-  'MMKV 3': () => onMmkv(MMKV_3),
-  'MMKV 4': () => onMmkv(MMKV_4),
-  SQLite() {
-    const database = sqliteFile(':memory:')
-    const places = 'select place from tasktide_owners'
-    return {
-      storage: ({ sqliteStorage }) => sqliteStorage(database),
-      keys: async () => (await database.execute(places, [])).map((row) => Object.values(row)[0]),
-    }
-  },
+interface Store {
+  storage(app: App): Storage
+  keys(): Promise<string[]>
 }
 
-function onMmkv(open: typeof MMKV_3 | typeof MMKV_4) {
+function onMmkv(open: typeof MMKV_3 | typeof MMKV_4): Store {
   const kept = new Map<string, string>()
   return {
-    storage: ({ keyValueStorage }: App) => keyValueStorage(open(kept)),
+    storage: ({ keyValueStorage }) => keyValueStorage(open(kept)),
     keys: async () => [...kept.keys()],
   }
 }
 
-describe.each(Object.entries(STORES))('on %s', (name, open) => {
+function onSqlite(): Store {
+  const database = sqliteFile(':memory:')
+  const places = 'select place from tasktide_owners'
+  return {
+    storage: ({ sqliteStorage }) => sqliteStorage(database),
+    keys: async () => (await database.execute(places, [])).map((row) => Object.values(row)[0]),
+  }
+}
+
+describe.each<[string, () => Bundle, () => Store]>([
+  ['MMKV 3', () => inOne, () => onMmkv(MMKV_3)],
+  ['MMKV 4', () => inOne, () => onMmkv(MMKV_4)],
+  ['SQLite', () => inOne, () => onSqlite()],
+  ['MMKV 4, in parts', () => inParts, () => onMmkv(MMKV_4)],
+])('on %s', (name, app, open) => {
   test('an app signs in, works offline, starts again and syncs', async () => {
     const network = await createNetwork(server.url)
     const store = open()
     const start = (): Promise<Client> => {
       // Some library has made a `document`, as happens.
-      const started: App = app.run({ document: {} })
+      const started: App = app().run({ document: {} })
       return started.createClient({ url: network.url, storage: store.storage(started) })
     }
-    const username = `ann-${name.replace(' ', '')}`
+    const username = `ann-${name.replace(/\W/g, '')}`
     const ann = { username, password: 'a ferry to Lisbon' }
     const phone = await start()
     await phone.session.register({ ...ann, email: `${username}@example.com` })
@@ -89,10 +104,20 @@ describe.each(Object.entries(STORES))('on %s', (name, open) => {
 })
 
 test('without random values it says how to get them', async () => {
-  const { createClient, keyValueStorage }: App = app.run({ crypto: undefined })
+  const { createClient, keyValueStorage }: App = inOne.run({ crypto: undefined })
   const storage = keyValueStorage(MMKV_4(new Map()))
   await expect(createClient({ url: server.url, storage })).rejects.toMatchObject({
     code: 'no_random_values',
     message: expect.stringContaining("import 'react-native-get-random-values'"),
   })
+})
+
+/** Minified, in KiB. Metro itself makes a bit more of the first, and twice as much of the second. */
+test.each<[string, () => Bundle, number]>([
+  ['with RxDB built in', () => inOne, 280],
+  ['in parts, with the RxDB of the app', () => inParts, 430],
+])('%s, it takes no more of an app than its budget', (_how, app, budget) => {
+  expect(app().bytes / 1024).toBeLessThan(budget)
+  const strangers = /\/(zod|dexie|ws|xmlhttprequest-ssl)\//
+  expect(app().modules.filter((file) => strangers.test(file))).toEqual([])
 })

@@ -1,6 +1,5 @@
-import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createContext, runInContext } from 'node:vm'
 import { build, type Plugin } from 'esbuild'
@@ -19,44 +18,45 @@ export interface Bundle {
   run(globals?: Record<string, unknown>): any
 }
 
-/** Bundles the code of an app that imports `@tasktide/client`. */
-export async function bundle(contents: string): Promise<Bundle> {
-  const project = await mkdtemp(path.join(tmpdir(), 'tasktide-react-native-'))
-  try {
-    const installed = path.join(project, 'node_modules/@tasktide/client')
-    await mkdir(installed, { recursive: true })
-    await cp(path.join(root, 'client-sdk/package.json'), path.join(installed, 'package.json'))
-    await buildPackage(path.join(installed, 'dist'))
-    await writeFile(path.join(project, 'app.js'), contents)
-    const { outputFiles, metafile } = await build({
-      entryPoints: [path.join(project, 'app.js')],
-      nodePaths: [path.join(root, 'node_modules')],
-      bundle: true,
-      treeShaking: false,
-      ignoreAnnotations: true,
-      minify: true,
-      write: false,
-      metafile: true,
-      format: 'iife',
-      globalName: 'app',
-      platform: 'neutral',
-      target: 'es2020',
-      conditions: ['react-native'],
-      mainFields: ['react-native', 'browser', 'main'],
-      plugins: [browserMaps],
-    })
-    const [{ text, contents: bytes }] = outputFiles as [(typeof outputFiles)[0]]
-    return {
-      bytes: bytes.length,
-      modules: Object.keys(metafile.inputs),
-      run(globals = {}) {
-        const realm = createRealm(globals)
-        runInContext(text, realm)
-        return runInContext('app', realm)
-      },
-    }
-  } finally {
-    await rm(project, { recursive: true, force: true })
+/** Builds the package, and puts it into the project in this folder. */
+export async function install(folder: string): Promise<void> {
+  const installed = path.join(folder, 'node_modules/@tasktide/client')
+  await mkdir(installed, { recursive: true })
+  await cp(path.join(root, 'client-sdk/package.json'), path.join(installed, 'package.json'))
+  await buildPackage(path.join(installed, 'dist'))
+  const react = path.join(folder, 'node_modules/react')
+  await mkdir(react)
+  await writeFile(path.join(react, 'index.js'), 'exports.useEffect = exports.useState = () => {}')
+}
+
+/** Bundles the code of an app, which may import `@tasktide/client`. */
+export async function bundle(folder: string, code: string): Promise<Bundle> {
+  const { outputFiles, metafile } = await build({
+    stdin: { contents: code, resolveDir: folder },
+    nodePaths: [path.join(root, 'node_modules')],
+    bundle: true,
+    treeShaking: false,
+    ignoreAnnotations: true,
+    minify: true,
+    write: false,
+    metafile: true,
+    format: 'iife',
+    globalName: 'app',
+    platform: 'neutral',
+    target: 'es2020',
+    conditions: ['react-native'],
+    mainFields: ['react-native', 'browser', 'main'],
+    plugins: [browserMaps],
+  })
+  const [{ text, contents }] = outputFiles as [(typeof outputFiles)[0]]
+  return {
+    bytes: contents.length,
+    modules: Object.keys(metafile.inputs),
+    run(globals = {}) {
+      const realm = createRealm(globals)
+      runInContext(text, realm)
+      return runInContext('app', realm)
+    },
   }
 }
 
