@@ -90,6 +90,27 @@ export class Ledger {
     this.reached.set(place, Math.max(before, seq))
   }
 
+  /** The number of the change that made this state; undefined if it was never stored. */
+  seqOf(user: string, resource: Resource, state: State): number | undefined {
+    return this.seqs.get(`${user} ${stateKey(resource, state)}`)
+  }
+
+  /** Whether there ever was a document of this id. */
+  isKnown(user: string, resource: Resource, id: string): boolean {
+    return this.feedOf(user).states.has(`${resource.name} ${id}`)
+  }
+
+  /** The numbers of what is stored at this moment, by resource and id. */
+  stored(user: string): Map<string, number> {
+    const { states } = this.feedOf(user)
+    return new Map([...states].map(([place, key]) => [place, this.seqs.get(`${user} ${key}`)!]))
+  }
+
+  /** Who typed this value; undefined if nobody did. */
+  typistOf(value: string): string | undefined {
+    return this.typed.get(value)
+  }
+
   /** What is stored in the end: all of it, and nothing that was not seen to be committed. */
   async close(store: Store, user: string): Promise<Map<string, State>> {
     const final = new Map<string, State>()

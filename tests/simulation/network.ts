@@ -60,6 +60,47 @@ export class Network {
     })
   }
 
+  /**
+   * An HTTP request of a client that waits for as long as it likes.
+   *
+   * @returns undefined when the connection breaks; a request that hangs is never answered
+   */
+  send<T>(caller: Caller, label: string, serve: (node: Node) => Promise<T | undefined>) {
+    const { timeline } = this
+    const { chance } = timeline
+    const node = chance.one(this.nodes)
+    return new Promise<T | undefined>((resolve) => {
+      const breaks = (within: number) =>
+        timeline.after(chance.between(1, within), () => resolve(undefined))
+      const lost = () => {
+        if (!chance.happens(0.03)) breaks(2_000)
+      }
+      if (!caller.online) return void breaks(30)
+      const copies = this.delays()
+      if (copies.length === 0) return lost()
+      for (const delay of copies) {
+        timeline.after(delay, async () => {
+          timeline.tell(node.name, `hears ${caller.name}: ${label}`)
+          const answer = await serve(node)
+          if (answer === undefined) return void breaks(50)
+          const [back] = this.delays()
+          if (back === undefined) return lost()
+          timeline.after(back, () => resolve(caller.online ? answer : undefined))
+        })
+      }
+    })
+  }
+
+  /** Whether something on the way lets no websocket through just now. */
+  refusesSockets(): boolean {
+    return this.bad && this.timeline.chance.happens(0.3)
+  }
+
+  /** Whether something on the way answers in the place of the server. */
+  meetsStranger(): boolean {
+    return this.bad && this.timeline.chance.happens(0.06)
+  }
+
   /** A hint from one node to the others. */
   hint(from: Node, user: string): void {
     for (const node of this.nodes)

@@ -116,6 +116,11 @@ export class Node {
     this.hint(user)
   }
 
+  /** What its clock says, in milliseconds. */
+  clock(): number {
+    return Date.parse(this.timeline.clock(this.skew))
+  }
+
   hears(user: string): void {
     if (this.alive) this.followers.changed(user)
   }

@@ -29,12 +29,20 @@ export class Timeline {
     this.atRest = atRest
   }
 
-  after(delay: number, run: () => void): void {
-    this.events.push({ at: this.now + delay, nth: this.nth++, run })
+  /** @returns how to call it off */
+  after(delay: number, run: () => void): () => void {
+    const event = { at: this.now + delay, nth: this.nth++, run }
+    this.events.push(event)
+    return () => {
+      const place = this.events.indexOf(event)
+      if (place >= 0) this.events.splice(place, 1)
+    }
   }
 
   pause(delay: number): Promise<void> {
-    return new Promise((resume) => this.after(delay, resume))
+    return new Promise((resume) => {
+      this.after(delay, resume)
+    })
   }
 
   /** The wall clock of somebody whose clock is wrong by so many milliseconds. */

@@ -7,12 +7,20 @@ import { Network } from './network.ts'
 import { Node } from './node.ts'
 import { useDevice, useRest } from './person.ts'
 import { Replica } from './replica.ts'
+import { Accounts } from './sdk/accounts.ts'
+import type { OpenSdk } from './sdk/bundle.ts'
+import { SdkDevice } from './sdk/device.ts'
+import { Gateway } from './sdk/gateway.ts'
+import { settle as settleApp } from './sdk/healing.ts'
+import { useSdkDevice } from './sdk/person.ts'
+import { withUnhandled } from './sdk/unhandled.ts'
 import { type Doorways, steppedStore, Traffic } from './stepped-store.ts'
 import { Timeline } from './timeline.ts'
 
 /** How long people go on while things go wrong, and how long everything may take to settle after. */
 const TROUBLE_MS = 15_000
 const DRAIN_MS = 60_000
+const SDK_DRAIN_MS = 300_000
 const HOUR_MS = 3_600_000
 
 /** A database, as the nodes of one run find it. */
@@ -37,12 +45,13 @@ export interface Run {
  * that can, then nothing does any more. All devices must come to agree with what is stored, and what
  * is stored must hold, or account for, all that anybody typed.
  *
- * @param options `mayFail`: a request that ends in an error breaks no promise by that alone
+ * @param options `mayFail`: a request that ends in an error breaks no promise by that alone; `openSdk`:
+ *   most devices run the real SDK
  */
 export async function runSeed(
   seed: number,
   backend: Backend,
-  { mayFail = false } = {},
+  { mayFail = false, openSdk }: { mayFail?: boolean; openSdk?: OpenSdk } = {},
 ): Promise<Run> {
   const chance = new Chance(seed)
   const traffic = new Traffic()
@@ -91,8 +100,9 @@ export async function runSeed(
 
   const sharedIds = Array.from({ length: 4 }, () => chance.uuid())
   const surroundings = { timeline, ledger, network, sharedIds }
+  const models = openSdk ? [1, 1] : users.map(() => chance.between(2, 3))
   const devices = users.flatMap((user, u) =>
-    Array.from({ length: chance.between(2, 3) }, (_, d) => {
+    Array.from({ length: models[u]! }, (_, d) => {
       const skew = chance.happens(0.4)
         ? chance.between(-HOUR_MS, HOUR_MS)
         : chance.between(-200, 200)
@@ -108,24 +118,47 @@ export async function runSeed(
   const answered = users.map((user, u) =>
     useRest({ name: `rest ${'ab'[u]}`, user, online: true }, surroundings, TROUBLE_MS),
   )
+  const apps = openSdk ? createApps(openSdk) : []
+  for (const app of apps) useSdkDevice(app, { ...surroundings, users }, TROUBLE_MS)
   crashNow(timeline, nodes)
 
-  await timeline.runUntil(TROUBLE_MS)
+  await withUnhandled(unhandled, () => timeline.runUntil(TROUBLE_MS))
   timeline.tell('world', 'nothing goes wrong any more')
   network.bad = false
   for (const node of nodes) if (!node.alive) node.restart()
-  for (const device of devices) device.goOnline(true)
+  for (const app of apps) app.disk.heal()
+  for (const device of [...devices, ...apps]) device.goOnline(true)
+  const drain = apps.length > 0 ? SDK_DRAIN_MS : DRAIN_MS
   let differing: string[]
   do {
-    await timeline.runUntil(timeline.now + 2_000)
-    differing = await disagreements(observer, devices)
+    for (const app of apps) settleApp(app)
+    await withUnhandled(unhandled, () => timeline.runUntil(timeline.now + 2_000))
+    differing = await disagreements(observer, devices, apps)
     if (!answered.every((isDone) => isDone())) differing.push('a REST client has no answer')
-  } while (differing.length > 0 && timeline.now < TROUBLE_MS + DRAIN_MS)
+  } while (differing.length > 0 && timeline.now < TROUBLE_MS + drain)
   for (const difference of differing) ledger.violated(difference)
+  for (const app of apps) for (const tab of [...app.tabs]) tab.kill()
   for (const node of nodes) node.crash() // late messages may have left transactions open
   await traffic.atRest()
   for (const user of users) await ledger.close(observer, user)
   return { seed, history: timeline.history, violations: ledger.violations, seen: ledger.seen }
+
+  function unhandled(error: unknown): void {
+    timeline.tell('process', `nobody handles ${error}`)
+    ledger.count('unhandled rejections')
+  }
+
+  function createApps(openSdk: OpenSdk): SdkDevice[] {
+    const accounts = new Accounts(timeline)
+    const gateway = new Gateway(accounts)
+    const common = { timeline, network, ledger, accounts, gateway, openSdk }
+    return users.flatMap((owner, u) =>
+      Array.from({ length: chance.between(1, 2) }, (_, d) => {
+        const hasTabs = chance.happens(0.4)
+        return new SdkDevice(`app ${'ab'[u]}${d + 1}`, { ...common, owner, hasTabs })
+      }),
+    )
+  }
 }
 
 /** Each node goes down now and then, wherever it stands. */
@@ -143,15 +176,31 @@ function crashNow(timeline: Timeline, nodes: readonly Node[]): void {
 }
 
 /** What devices hold otherwise than is stored, or have not been able to send. */
-async function disagreements(store: Store, devices: readonly Replica[]): Promise<string[]> {
+async function disagreements(
+  store: Store,
+  devices: readonly Replica[],
+  apps: readonly SdkDevice[],
+): Promise<string[]> {
   const found: string[] = []
   for (const device of devices) {
-    const stored = new Map<string, State>()
-    for (const resource of Object.values<Resource>(resources))
-      for (const { document, deleted } of await store.changes(device.user, resource, 0, 10_000))
-        stored.set(`${resource.name} ${document.id}`, { document, deleted })
+    const stored = await storedOf(store, device.user)
     if (device.hasUnsent()) found.push(`${device.name} cannot send its edits`)
     found.push(...device.differences(stored).map((one) => `${device.name} holds ${one}`))
   }
+  for (const app of apps) {
+    const stored = await storedOf(store, app.owner)
+    found.push(...app.watch.differences(app.owner, stored).map((one) => `${app.name} holds ${one}`))
+    for (const { name, user, state } of app.tabs)
+      if (user !== app.owner || state?.status !== 'synced')
+        found.push(`${name} says ${state?.status} to ${user}, pending ${state?.pending}`)
+  }
   return found
+}
+
+async function storedOf(store: Store, user: string): Promise<Map<string, State>> {
+  const stored = new Map<string, State>()
+  for (const resource of Object.values<Resource>(resources))
+    for (const { document, deleted } of await store.changes(user, resource, 0, 10_000))
+      stored.set(`${resource.name} ${document.id}`, { document, deleted })
+  return stored
 }

@@ -1,0 +1,68 @@
+import path from 'node:path'
+import { compileFunction } from 'node:vm'
+import { build, type Plugin } from 'esbuild'
+// @ts-expect-error: the build scripts have no types
+import { resourcesAsData } from '../../../client-sdk/resources-as-data.mjs'
+import type * as Entry from './entry.ts'
+import type { Globals } from './realm.ts'
+
+export type Sdk = typeof Entry
+
+/** The SDK once more, with module state and globals of its own: as in a tab that was just opened. */
+export type OpenSdk = (globals: Globals) => Sdk
+
+/** The names that a tab finds in the scope of its scripts, each in the place of Node's own. */
+const NAMES = [
+  'setTimeout',
+  'clearTimeout',
+  'setInterval',
+  'clearInterval',
+  'Date',
+  'Math',
+  'crypto',
+  'performance',
+  'fetch',
+  'navigator',
+  'document',
+  'BroadcastChannel',
+] as const
+
+/**
+ * Bundles the SDK with RxDB, as an app does. Each call of the result runs all modules anew, so nothing
+ * is shared between two tabs, nor between a tab and the one after it, but what both find on the disk.
+ */
+export async function bundleSdk(): Promise<OpenSdk> {
+  const { outputFiles } = await build({
+    entryPoints: [path.join(import.meta.dirname, 'entry.ts')],
+    bundle: true,
+    write: false,
+    format: 'cjs',
+    platform: 'browser',
+    target: 'es2022',
+    logLevel: 'error',
+    plugins: [resourcesAsData, socketsOfTheSimulation],
+  })
+  const parameters = ['module', 'globalThis', 'window', 'self', ...NAMES]
+  const run = compileFunction(outputFiles[0]!.text, parameters, {
+    filename: 'client-sdk.bundle.js',
+  })
+  return (globals) => {
+    const module = { exports: {} as Sdk }
+    run(module, globals, globals, globals, ...NAMES.map((name) => globals[name]))
+    return module.exports
+  }
+}
+
+/** Socket.IO's client is replaced, so that all of the SDK's own live connection is in the simulation. */
+const socketsOfTheSimulation: Plugin = {
+  name: 'sockets of the simulation',
+  setup(build) {
+    build.onResolve({ filter: /^socket\.io-client$/ }, () => ({
+      path: 'sockets',
+      namespace: 'sim',
+    }))
+    build.onLoad({ filter: /.*/, namespace: 'sim' }, () => ({
+      contents: 'export const io = (url, options) => globalThis.openSocket(options)',
+    }))
+  },
+}

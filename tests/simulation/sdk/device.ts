@@ -1,0 +1,231 @@
+import type { Client } from '../../../client-sdk/client.ts'
+import type { RejectedRow } from '../../../client-sdk/sync.ts'
+import type { SyncState } from '../../../client-sdk/sync-status.ts'
+import type { Ledger } from '../ledger.ts'
+import type { Network } from '../network.ts'
+import type { Timeline } from '../timeline.ts'
+import type { Accounts } from './accounts.ts'
+import type { OpenSdk } from './bundle.ts'
+import { Channels } from './channels.ts'
+import { Disk, type Tab } from './disk.ts'
+import type { Gateway } from './gateway.ts'
+import { createFetch } from './http.ts'
+import { Locks } from './locks.ts'
+import { Realm } from './realm.ts'
+import { Socket } from './sockets.ts'
+import { Watch } from './watch.ts'
+
+export const APP = 'app'
+const POLL_MS = 4_000
+const HOUR_MS = 3_600_000
+
+export interface DeviceDependencies {
+  timeline: Timeline
+  network: Network
+  ledger: Ledger
+  accounts: Accounts
+  gateway: Gateway
+  openSdk: OpenSdk
+  /** Whose device it is. Others sign in on it now and then. */
+  owner: string
+  /** Whether it is a browser, in which several tabs may be open. */
+  hasTabs: boolean
+}
+
+/**
+ * A device that runs the real SDK: a disk and a clock that outlast everything, and the tabs that are
+ * open, or the one run of an app. It can be killed at any step; what comes after begins with what is
+ * on the disk.
+ */
+export class SdkDevice {
+  readonly name: string
+  readonly owner: string
+  readonly disk: Disk
+  readonly watch: Watch
+  readonly tabs: AppTab[] = []
+  readonly hasTabs: boolean
+  online = true
+  /** Milliseconds that its clock is wrong by. */
+  skew: number
+  readonly dependencies: DeviceDependencies
+  readonly locks = new Locks()
+  readonly channels: Channels
+  private opened = 0
+
+  constructor(name: string, dependencies: DeviceDependencies) {
+    const { timeline, ledger, owner, hasTabs } = dependencies
+    this.name = name
+    this.owner = owner
+    this.hasTabs = hasTabs
+    this.dependencies = dependencies
+    this.watch = new Watch(this, timeline, ledger)
+    this.disk = new Disk(timeline, name, this.watch)
+    this.channels = new Channels(timeline, hasTabs)
+    this.skew = this.someSkew()
+  }
+
+  clock(): number {
+    return Date.parse(this.dependencies.timeline.clock(this.skew))
+  }
+
+  /** Opens the app, in one more tab if there are some. */
+  open(): void {
+    const tab = new AppTab(this, `${this.name}.${++this.opened}`)
+    this.tabs.push(tab)
+    void tab.start()
+  }
+
+  /** A tab that lives and has opened what is on the disk. */
+  someTab(): AppTab | undefined {
+    const ready = this.tabs.filter(({ client }) => client)
+    return ready.length > 0 ? this.dependencies.timeline.chance.one(ready) : undefined
+  }
+
+  /** Everything in it ends at once; it comes back with another clock, perhaps. */
+  kill(): void {
+    this.dependencies.timeline.tell(this.name, 'IS KILLED')
+    for (const tab of [...this.tabs]) tab.kill()
+    this.setClock()
+  }
+
+  setClock(): void {
+    const { timeline } = this.dependencies
+    if (!timeline.chance.happens(0.5)) return
+    this.skew = this.someSkew()
+    timeline.tell(this.name, `has its clock at ${this.skew} ms`)
+  }
+
+  goOnline(online: boolean): void {
+    if (this.online === online) return
+    this.dependencies.timeline.tell(this.name, online ? 'goes online' : 'goes offline')
+    this.online = online
+    for (const tab of this.tabs) tab.goOnline(online)
+  }
+
+  private someSkew(): number {
+    const { chance } = this.dependencies.timeline
+    const range = chance.one([200, 200, 10_000, HOUR_MS])
+    return chance.between(-range, range)
+  }
+}
+
+/** One tab with the app in it, or one run of the app on a phone. */
+export class AppTab implements Tab {
+  readonly name: string
+  readonly device: SdkDevice
+  client: Client | undefined
+  /** Who is signed in here. */
+  user: string | undefined
+  state: SyncState | undefined
+  rejected: readonly RejectedRow[] = []
+  /** Somebody is putting it in order. */
+  isSettling = false
+  private readonly realm: Realm
+  private readonly sockets = new Set<Socket>()
+  private readonly endings: (() => void)[] = []
+
+  constructor(device: SdkDevice, name: string) {
+    this.device = device
+    this.name = name
+    const { dependencies, locks, channels, watch } = device
+    const { accounts } = dependencies
+    const isAlive = () => this.isAlive
+    const line = { ...dependencies, device: this, isAlive }
+    this.realm = new Realm({
+      timeline: dependencies.timeline,
+      clock: () => device.clock(),
+      locks,
+      channels,
+      fetch: createFetch({
+        ...line,
+        received: (request, answer) => watch.answered(accounts.userOf(request), request, answer),
+      }),
+      openSocket: (options) => {
+        const received = (user: string, frame: Parameters<Watch['framed']>[1]) =>
+          watch.framed(user, frame)
+        const socket = new Socket(options, { ...line, received })
+        this.sockets.add(socket)
+        return socket
+      },
+    })
+  }
+
+  /** Runs it when the tab ends, whatever ends it. */
+  whenKilled(run: () => void): void {
+    this.endings.push(run)
+  }
+
+  get isAlive(): boolean {
+    return this.realm.isAlive
+  }
+
+  get online(): boolean {
+    return this.device.online
+  }
+
+  async start(): Promise<void> {
+    const { device } = this
+    const { timeline, openSdk } = device.dependencies
+    timeline.tell(this.name, 'opens')
+    try {
+      const sdk = openSdk(this.realm.globals)
+      const client = await sdk.createClient({
+        url: 'https://tasks.example.com',
+        storage: sdk.diskStorage(device.disk, this),
+        name: APP,
+        multiInstance: device.hasTabs,
+        pollInterval: POLL_MS,
+      })
+      this.client = client
+      client.session.user$.subscribe((user) => {
+        this.user = user?.id
+      })
+      client.sync.rejected$.subscribe((rows) => {
+        this.rejected = rows
+        device.watch.rejects(this, rows)
+      })
+      client.sync.state$.subscribe((state) => this.told(state))
+    } catch (error) {
+      timeline.tell(this.name, `cannot open: ${error}`)
+      this.kill()
+    }
+  }
+
+  /** As when the app is closed with care: whatever it does about that, it has the time. */
+  async close(): Promise<void> {
+    const { client } = this
+    this.client = undefined
+    await client?.close().catch((error) => this.tell(`cannot close: ${error}`))
+    this.kill()
+  }
+
+  kill(): void {
+    if (!this.isAlive) return
+    this.tell('ends')
+    this.realm.kill()
+    this.client = undefined
+    this.user = undefined
+    for (const socket of this.sockets) socket.disconnect()
+    for (const end of this.endings) end()
+    const { tabs } = this.device
+    tabs.splice(tabs.indexOf(this), 1)
+  }
+
+  goOnline(online: boolean): void {
+    for (const socket of this.sockets) if (!online) socket.break()
+    this.realm.setOnline(online)
+  }
+
+  tell(what: string): void {
+    this.device.dependencies.timeline.tell(this.name, what)
+  }
+
+  private told(state: SyncState): void {
+    const before = this.state
+    this.state = state
+    if (!this.isAlive) return
+    if (before?.status !== state.status || before?.pending !== state.pending)
+      this.tell(`says ${state.status}, pending ${state.pending}`)
+    if (state.status === 'synced' && before?.status !== 'synced') this.device.watch.claimed(this)
+  }
+}

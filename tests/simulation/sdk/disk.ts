@@ -1,0 +1,201 @@
+import type { Document } from '../../../protocol/index.ts'
+import type { State } from '../../../server/sync/judge.ts'
+import type { Timeline } from '../timeline.ts'
+
+export interface Place {
+  databaseName: string
+  collectionName: string
+}
+
+/** Whose storage it is, of those that share the disk. */
+export interface Tab {
+  readonly name: string
+  readonly isAlive: boolean
+  kill(): void
+}
+
+/** A row as RxDB has it written. */
+export interface Row {
+  document: { id: string; _deleted: boolean; [name: string]: unknown }
+}
+
+interface Result {
+  error: unknown[]
+}
+
+/** How a write goes wrong: what of it is kept all the same, and whether the tab lives on. */
+const FAULTS = {
+  fails: { kept: 'none', kills: false },
+  fails_half_way: { kept: 'half', kills: false },
+  fails_when_done: { kept: 'all', kills: false },
+  dies: { kept: 'none', kills: true },
+  dies_half_way: { kept: 'half', kills: true },
+  dies_when_done: { kept: 'all', kills: true },
+} as const
+type Fault = keyof typeof FAULTS
+
+export interface Watcher {
+  /** Rows have reached the disk. */
+  written(tab: Tab, place: Place, rows: readonly Row[], context: string): void
+  /** A collection is about to be deleted. */
+  removing(place: Place): void
+}
+
+/**
+ * The storage of one device. It outlasts the tabs; it does one thing after the other in each
+ * collection; and while it is bad it is slow, or fails once or for a while, also after a part of the
+ * work.
+ */
+export class Disk {
+  /** What RxDB's memory storage keeps, by its own key. */
+  readonly states = new Map<string, { documents: Map<string, Row['document']> }>()
+  isBad = true
+  private readonly timeline: Timeline
+  private readonly name: string
+  private readonly watcher: Watcher
+  private readonly queues = new Map<string, Promise<unknown>>()
+  private next: { fault: Fault; after: number; times: number; isUnheard: boolean } | undefined
+  private readsFailUntil = 0
+
+  constructor(timeline: Timeline, name: string, watcher: Watcher) {
+    this.timeline = timeline
+    this.name = name
+    this.watcher = watcher
+  }
+
+  /** Plans a fault: it hits one of the next writes, and perhaps some that follow. */
+  plan(): void {
+    const { chance } = this.timeline
+    const fault = chance.weighted<Fault>({
+      fails: 5,
+      fails_half_way: 4,
+      fails_when_done: 4,
+      dies: 1,
+      dies_half_way: 2,
+      dies_when_done: 2,
+    })
+    const times = chance.happens(0.7) ? 1 : chance.between(2, 12)
+    this.next = { fault, after: chance.between(0, 8), times, isUnheard: chance.happens(0.5) }
+  }
+
+  planFailingReads(): void {
+    this.readsFailUntil = this.timeline.now + this.timeline.chance.between(50, 800)
+  }
+
+  heal(): void {
+    this.isBad = false
+    this.next = undefined
+    this.readsFailUntil = 0
+  }
+
+  /** The documents of a person in a collection, as they stand, tombstones included. */
+  documents({ databaseName, collectionName }: Place): Map<string, State> {
+    const prefix = `${databaseName}--memory--${collectionName}--memory--`
+    const held = new Map<string, State>()
+    for (const [key, { documents }] of this.states)
+      if (key.startsWith(prefix)) for (const [id, kept] of documents) held.set(id, stateOf(kept))
+    return held
+  }
+
+  /** Deletes what it holds, as a person does with "clear site data". */
+  databases(): Set<string> {
+    return new Set([...this.states.keys()].map((key) => key.split('--memory--')[0]!))
+  }
+
+  async read(tab: Tab, place: Place, what: string): Promise<void> {
+    await whileAlive(tab, this.queues.get(keyOf(place)) ?? Promise.resolve())
+    if (!tab.isAlive) return new Promise(() => {})
+    if (this.timeline.now >= this.readsFailUntil || !this.timeline.chance.happens(0.5)) return
+    this.timeline.tell(this.name, `DISK: ${what} of ${nameOf(place)} fails`)
+    throw new Error('the disk does not read')
+  }
+
+  write<T extends Result>(
+    tab: Tab,
+    place: Place,
+    rows: readonly Row[],
+    context: string,
+    run: (rows: readonly Row[], isUnheard: boolean) => Promise<T>,
+  ): Promise<T> {
+    const key = keyOf(place)
+    const before = this.queues.get(key) ?? Promise.resolve()
+    const written = before.then(() => this.writeNow(tab, place, rows, context, run))
+    this.queues.set(
+      key,
+      written.catch(() => {}),
+    )
+    return whileAlive(tab, written)
+  }
+
+  async remove(tab: Tab, place: Place): Promise<void> {
+    await this.read(tab, place, 'remove')
+    const planned = this.takeFault()
+    if (planned) {
+      this.timeline.tell(this.name, `DISK: removal of ${nameOf(place)} ${planned.fault}`)
+      await whileAlive(tab, hit(tab, planned.fault))
+    }
+    this.watcher.removing(place)
+  }
+
+  private async writeNow<T extends Result>(
+    tab: Tab,
+    place: Place,
+    rows: readonly Row[],
+    context: string,
+    run: (rows: readonly Row[], isUnheard: boolean) => Promise<T>,
+  ): Promise<T> {
+    const { chance } = this.timeline
+    if (this.isBad && chance.happens(0.15)) await this.timeline.pause(chance.between(1, 120))
+    if (!tab.isAlive) throw new Error('killed')
+    const planned = this.takeFault()
+    const keep = async (some: readonly Row[], isUnheard = false) => {
+      const result = await run(some, isUnheard)
+      if (some.length > 0) this.watcher.written(tab, place, some, context)
+      return result
+    }
+    if (!planned) return keep(rows)
+    const { kept } = FAULTS[planned.fault]
+    const count = { none: 0, half: Math.ceil(rows.length / 2), all: rows.length }[kept]
+    this.timeline.tell(
+      this.name,
+      `DISK: ${planned.fault} at ${nameOf(place)}, ${count} of ${rows.length} rows kept`,
+    )
+    if (count > 0) await keep(rows.slice(0, count), planned.isUnheard)
+    return hit(tab, planned.fault)
+  }
+
+  private takeFault() {
+    const { next } = this
+    if (!next || next.after-- > 0) return undefined
+    if (--next.times === 0) this.next = undefined
+    return next
+  }
+}
+
+async function hit(tab: Tab, fault: Fault): Promise<never> {
+  if (FAULTS[fault].kills) tab.kill()
+  throw new Error('the disk is full')
+}
+
+/** A tab that is killed waits for ever, but the disk goes on without it. */
+function whileAlive<T>(tab: Tab, work: Promise<T>): Promise<T> {
+  const never = new Promise<never>(() => {})
+  return work.then(
+    (result) => (tab.isAlive ? result : never),
+    (error) => (tab.isAlive ? Promise.reject(error) : never),
+  )
+}
+
+export function stateOf({
+  _deleted,
+  _rev,
+  _meta,
+  _attachments,
+  ...document
+}: Row['document']): State {
+  return { document: document as unknown as Document, deleted: _deleted }
+}
+
+const keyOf = ({ databaseName, collectionName }: Place) => `${databaseName} ${collectionName}`
+const nameOf = ({ databaseName, collectionName }: Place) =>
+  `${databaseName.slice(0, 12)} ${collectionName}`

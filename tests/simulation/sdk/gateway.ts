@@ -1,0 +1,121 @@
+import * as z from 'zod'
+import {
+  MAX_PUSH_ROWS,
+  PROBLEMS,
+  type ProblemCode,
+  pushRowSchema,
+  resources,
+} from '../../../protocol/index.ts'
+import type { Pushed } from '../../../server/sync/replicate.ts'
+import type { Node } from '../node.ts'
+import type { Accounts } from './accounts.ts'
+
+export interface HttpRequest {
+  method: string
+  /** With its query. */
+  path: string
+  headers: Readonly<Record<string, string>>
+  body: string | undefined
+}
+
+export interface HttpAnswer {
+  status: number
+  headers: Record<string, string>
+  body: string
+}
+
+const rowsSchema = z.array(pushRowSchema).max(MAX_PUSH_ROWS)
+
+/**
+ * The HTTP that the SDK speaks, over a node's sync core. What the real routes add (parsing, limits,
+ * security) has tests of its own.
+ */
+export class Gateway {
+  private readonly accounts: Accounts
+
+  constructor(accounts: Accounts) {
+    this.accounts = accounts
+  }
+
+  /** @returns undefined when the node goes down before it has answered */
+  async answer(node: Node, request: HttpRequest): Promise<HttpAnswer | undefined> {
+    if (!node.alive) return undefined
+    const answer = await this.route(node, request)
+    if (!answer) return undefined
+    const date = new Date(node.clock()).toUTCString()
+    return { ...answer, headers: { date, ...answer.headers } }
+  }
+
+  private async route(node: Node, request: HttpRequest): Promise<HttpAnswer | undefined> {
+    const url = new URL(request.path, 'http://server')
+    const { accounts } = this
+    const body = request.body === undefined ? undefined : JSON.parse(request.body)
+    switch (`${request.method} ${url.pathname}`) {
+      case 'POST /api/token/':
+        return json(accounts.signIn(body.username))
+      case 'POST /api/token/refresh/': {
+        const pair = accounts.refresh(body.refresh)
+        return pair ? json(pair) : problem('token_not_valid')
+      }
+      case 'POST /api/logout/':
+        return accounts.end(body.refresh) ? empty() : problem('token_not_valid')
+    }
+    const token = request.headers.authorization?.replace('Bearer ', '') ?? ''
+    const reading = accounts.read(token)
+    if (!reading) return problem('token_not_valid')
+    return this.documents(node, reading.user, request.method, url, body)
+  }
+
+  private async documents(
+    node: Node,
+    user: string,
+    method: string,
+    { pathname, searchParams }: URL,
+    body: unknown,
+  ): Promise<HttpAnswer | undefined> {
+    const [, face, name = '', version, action] = pathname.split('/')
+    const resource = resources[name as keyof typeof resources]
+    if (!resource) return problem('not_found')
+    if (face === 'replication' && Number(version) === resource.version) {
+      if (method === 'GET' && action === 'pull') {
+        const from = { id: searchParams.get('id') ?? '', lwt: Number(searchParams.get('lwt')) }
+        const limit = Number(searchParams.get('limit') ?? 100)
+        const page = await node.answer(user, { kind: 'pull', resource: name, from, limit })
+        return page === undefined ? undefined : json(page)
+      }
+      if (method === 'POST' && action === 'push') {
+        const rows = rowsSchema.safeParse(body)
+        if (!rows.success) return problem('invalid')
+        const request = { kind: 'push', resource: name, rows: rows.data } as const
+        const pushed = (await node.answer(user, request)) as Pushed | undefined
+        return pushed && json(pushed, 'application/vnd.tasktide.push+json')
+      }
+    }
+    if (face === 'api' && name === 'conflicts' && action === 'restore') {
+      const entry = await node.answer(user, { kind: 'put_back', id: version ?? '' })
+      return entry === undefined ? undefined : json(entry)
+    }
+    if (face === 'api' && method === 'GET') {
+      const all = (await node.answer(user, { kind: 'list', resource: name })) as
+        | { deleted: boolean }[]
+        | undefined
+      return all && json({ count: all.filter(({ deleted }) => !deleted).length })
+    }
+    return problem('not_found')
+  }
+}
+
+function json(body: unknown, type = 'application/json'): HttpAnswer {
+  return { status: 200, headers: { 'content-type': type }, body: JSON.stringify(body) }
+}
+
+const empty = (): HttpAnswer => ({ status: 200, headers: {}, body: '' })
+
+function problem(code: ProblemCode): HttpAnswer {
+  const { status, title } = PROBLEMS[code]
+  return {
+    status,
+    headers: { 'content-type': 'application/problem+json' },
+    body: JSON.stringify({ type: `/problems/${code}`, title, status, code, detail: title }),
+  }
+}

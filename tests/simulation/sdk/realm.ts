@@ -1,0 +1,156 @@
+import type { Chance } from '../chance.ts'
+import type { Timeline } from '../timeline.ts'
+import type { Channels } from './channels.ts'
+import type { Locks, RequestLock } from './locks.ts'
+import type { OpenSocket } from './sockets.ts'
+
+/** What a tab finds in its global scope. */
+export interface Globals {
+  setTimeout: (run: (...args: unknown[]) => void, delay?: number, ...args: unknown[]) => number
+  clearTimeout: (timer: number | undefined) => void
+  setInterval: (run: (...args: unknown[]) => void, delay?: number, ...args: unknown[]) => number
+  clearInterval: (timer: number | undefined) => void
+  Date: DateConstructor
+  Math: Math
+  crypto: { getRandomValues(bytes: Uint8Array): Uint8Array; randomUUID(): string }
+  performance: { now(): number }
+  fetch: typeof globalThis.fetch
+  navigator: { onLine: boolean; locks: { request: RequestLock } }
+  document: object | undefined
+  BroadcastChannel: unknown
+  openSocket: OpenSocket
+  addEventListener(event: string, listener: () => void): void
+  removeEventListener(event: string, listener: () => void): void
+}
+
+interface Dependencies {
+  timeline: Timeline
+  /** The clock of the device, which may be wrong. */
+  clock: () => number
+  locks: Locks
+  channels: Channels
+  fetch: typeof globalThis.fetch
+  openSocket: OpenSocket
+}
+
+/**
+ * The globals of one tab, or of one run of an app: its timers are events of the timeline, its clock is
+ * the device's, its chance is the seed's. Once it is killed nothing in it runs any more.
+ */
+export class Realm {
+  isAlive = true
+  readonly globals: Globals
+  private readonly timeline: Timeline
+  private readonly timers = new Map<number, () => void>()
+  private readonly listeners = new Map<string, Set<() => void>>()
+  private readonly endings: (() => void)[] = []
+  private lastTimer = 0
+
+  constructor({ timeline, clock, locks, channels, fetch, openSocket }: Dependencies) {
+    this.timeline = timeline
+    const lockOwner = locks.owner(() => this.isAlive)
+    this.endings.push(lockOwner.release)
+    const hasTabs = channels.areSeveral
+    const own: Globals = {
+      setTimeout: (run, delay, ...args) => this.later(run, delay, args, false),
+      clearTimeout: (timer) => this.clear(timer),
+      setInterval: (run, delay, ...args) => this.later(run, delay, args, true),
+      clearInterval: (timer) => this.clear(timer),
+      Date: dateOf(clock),
+      Math: Object.create(Math, { random: { value: () => timeline.chance.next() } }),
+      crypto: cryptoOf(timeline.chance),
+      performance: { now: () => timeline.now },
+      fetch,
+      navigator: { onLine: true, locks: { request: lockOwner.request } },
+      document: undefined,
+      BroadcastChannel: undefined,
+      openSocket,
+      addEventListener: (event, listener) => this.listenersOf(event).add(listener),
+      removeEventListener: (event, listener) => this.listenersOf(event).delete(listener),
+    }
+    if (hasTabs) {
+      const { Channel, close } = channels.open(() => this.isAlive)
+      this.endings.push(close)
+      own.BroadcastChannel = Channel
+      own.document = {
+        visibilityState: 'visible',
+        addEventListener: own.addEventListener,
+        removeEventListener: own.removeEventListener,
+      }
+    }
+    this.globals = Object.create(globalThis, Object.getOwnPropertyDescriptors(own))
+  }
+
+  /** An event of the window, such as `online`. */
+  dispatch(event: string): void {
+    for (const listener of this.listenersOf(event)) listener()
+  }
+
+  setOnline(online: boolean): void {
+    this.globals.navigator.onLine = online
+    this.dispatch(online ? 'online' : 'offline')
+  }
+
+  /** Ends everything in it at once, wherever it stands. */
+  kill(): void {
+    this.isAlive = false
+    for (const cancel of this.timers.values()) cancel()
+    this.timers.clear()
+    for (const end of this.endings) end()
+  }
+
+  private later(
+    run: (...args: unknown[]) => void,
+    delay: number | undefined,
+    args: unknown[],
+    repeats: boolean,
+  ): number {
+    const timer = ++this.lastTimer
+    const wait = Math.max(1, Math.round(Number(delay) || 0))
+    const plan = () => {
+      const cancel = this.timeline.after(wait, () => {
+        if (repeats) plan()
+        else this.timers.delete(timer)
+        run(...args)
+      })
+      this.timers.set(timer, cancel)
+    }
+    if (this.isAlive) plan()
+    return timer
+  }
+
+  private clear(timer: number | undefined): void {
+    if (timer === undefined) return
+    this.timers.get(timer)?.()
+    this.timers.delete(timer)
+  }
+
+  private listenersOf(event: string): Set<() => void> {
+    const listeners = this.listeners.get(event) ?? new Set()
+    this.listeners.set(event, listeners)
+    return listeners
+  }
+}
+
+function dateOf(clock: () => number): DateConstructor {
+  return class extends Date {
+    constructor(...args: unknown[]) {
+      if (args.length === 0) super(clock())
+      else super(...(args as [number]))
+    }
+
+    static override now(): number {
+      return clock()
+    }
+  } as DateConstructor
+}
+
+function cryptoOf(chance: Chance): Globals['crypto'] {
+  return {
+    getRandomValues(bytes) {
+      for (let i = 0; i < bytes.length; i++) bytes[i] = chance.between(0, 255)
+      return bytes
+    },
+    randomUUID: () => chance.uuid(),
+  }
+}

@@ -1,0 +1,128 @@
+import type { Frame } from '../../../protocol/index.ts'
+import type { Caller, Connection, Network } from '../network.ts'
+import type { Timeline } from '../timeline.ts'
+import type { Accounts } from './accounts.ts'
+
+type Listener = (value?: unknown) => void
+
+export interface SocketOptions {
+  auth: (give: (handshake: { token: string }) => void) => void
+}
+
+export type OpenSocket = (options: SocketOptions) => Socket
+
+export interface SocketDependencies {
+  timeline: Timeline
+  network: Network
+  accounts: Accounts
+  device: { readonly name: string; readonly online: boolean }
+  isAlive: () => boolean
+  received: (user: string, frame: Frame) => void
+}
+
+/** What the SDK uses of Socket.IO's client, over the network of the simulation. */
+export class Socket {
+  connected = false
+  private readonly listeners = new Map<string, Listener>()
+  private readonly options: SocketOptions
+  private readonly dependencies: SocketDependencies
+  private connection: Connection | undefined
+  /** Rises with each attempt, so that what belonged to one before counts for nothing. */
+  private attempt = 0
+  private user = ''
+
+  constructor(options: SocketOptions, dependencies: SocketDependencies) {
+    this.options = options
+    this.dependencies = dependencies
+  }
+
+  on(event: string, listener: Listener): this {
+    this.listeners.set(event, listener)
+    return this
+  }
+
+  connect(): this {
+    const attempt = ++this.attempt
+    const { timeline } = this.dependencies
+    this.options.auth(({ token }) => {
+      if (attempt !== this.attempt) return
+      timeline.after(timeline.chance.between(1, 60), () => this.greet(attempt, token))
+    })
+    return this
+  }
+
+  disconnect(): this {
+    const wasConnected = this.connected
+    this.end()
+    if (wasConnected) this.tell('disconnect', 'io client disconnect')
+    return this
+  }
+
+  emit(event: string, token: string, answer: (result: { ok: boolean }) => void): void {
+    const { accounts, timeline } = this.dependencies
+    if (event !== 'renew') throw new Error(`the simulation knows no ${event}`)
+    timeline.after(20, () => answer({ ok: accounts.read(token)?.user === this.user }))
+  }
+
+  /** What the device or the network do to it. */
+  break(): void {
+    const wasConnected = this.connected
+    this.end()
+    if (wasConnected) this.tell('disconnect', 'transport close')
+    else this.tell('connect_error', new Error('websocket error'))
+  }
+
+  private greet(attempt: number, token: string): void {
+    const { accounts, network, device, isAlive, received } = this.dependencies
+    if (attempt !== this.attempt || !isAlive()) return
+    if (!device.online || network.refusesSockets()) {
+      this.break()
+      return
+    }
+    const reading = accounts.read(token)
+    if (!reading) {
+      this.end()
+      const error = Object.assign(new Error('refused'), { data: { code: 'token_not_valid' } })
+      this.tell('connect_error', error)
+      return
+    }
+    this.user = reading.user
+    const caller: Caller = {
+      name: device.name,
+      user: reading.user,
+      get online() {
+        return device.online && isAlive()
+      },
+    }
+    const isCurrent = () => attempt === this.attempt && isAlive()
+    this.connection = network.connect(caller, {
+      ready: (seq) => {
+        if (!isCurrent()) return
+        if (!this.connected) {
+          this.connected = true
+          this.tell('connect')
+        }
+        this.tell('ready', { seq })
+      },
+      frame: (frame) => {
+        if (!isCurrent() || !this.connected) return
+        received(this.user, frame)
+        this.tell('changes', JSON.parse(JSON.stringify(frame)))
+      },
+      cut: () => {
+        if (isCurrent()) this.break()
+      },
+    })
+  }
+
+  private end(): void {
+    this.attempt++
+    this.connected = false
+    this.connection?.close()
+    this.connection = undefined
+  }
+
+  private tell(event: string, value?: unknown): void {
+    if (this.dependencies.isAlive()) this.listeners.get(event)?.(value)
+  }
+}

@@ -1,0 +1,15 @@
+/** Takes rejections that nobody handles for as long as the work lasts: a browser, too, goes on after them. */
+export async function withUnhandled<T>(
+  told: (error: unknown) => void,
+  work: () => Promise<T>,
+): Promise<T> {
+  const others = process.listeners('unhandledRejection')
+  process.removeAllListeners('unhandledRejection')
+  process.on('unhandledRejection', told)
+  try {
+    return await work()
+  } finally {
+    process.removeListener('unhandledRejection', told)
+    for (const other of others) process.on('unhandledRejection', other)
+  }
+}

@@ -1,0 +1,303 @@
+import type { RejectedRow } from '../../../client-sdk/sync.ts'
+import {
+  type Frame,
+  type PullResponse,
+  type PushResponse,
+  type Resource,
+  resources,
+  type WireDocument,
+} from '../../../protocol/index.ts'
+import type { State } from '../../../server/sync/judge.ts'
+import { type Ledger, stateKey } from '../ledger.ts'
+import type { Timeline } from '../timeline.ts'
+import { APP, type AppTab, type SdkDevice } from './device.ts'
+import { type Place, type Row, stateOf, type Tab, type Watcher } from './disk.ts'
+import type { HttpAnswer, HttpRequest } from './gateway.ts'
+
+/** How long a tab may say `synced` though another one has written, or a write that failed was kept. */
+const GRACE_MS = 2_500
+
+const all = Object.values<Resource>(resources)
+
+/**
+ * Compares what a device says with what is so. It sees what reaches the disk, what the server's answers
+ * and frames have told, and each `synced`.
+ */
+export class Watch implements Watcher {
+  private readonly device: SdkDevice
+  private readonly timeline: Timeline
+  private readonly ledger: Ledger
+  /** The newest state of each document that the server has told this device. */
+  private readonly told = new Map<string, { seq: number; at: number; deleted: boolean }>()
+  private readonly lastWrites = new Map<string, { at: number; tab: Tab }>()
+  /** The newest state that each document has had here. */
+  private readonly reached = new Map<string, number>()
+  /** What somebody is writing, and has not been told to be kept. */
+  private readonly writing = new Map<string, number>()
+  /** What somebody was told could not be written, though a part of it may be there. */
+  private readonly failed = new Set<string>()
+  private readonly refused = new Set<string>()
+  /** People whose documents somebody has said to delete, sent or not. */
+  private readonly givenUp = new Set<string>()
+  private readonly said = new Set<string>()
+
+  constructor(device: SdkDevice, timeline: Timeline, ledger: Ledger) {
+    this.device = device
+    this.timeline = timeline
+    this.ledger = ledger
+  }
+
+  /** The documents of a person here, in the order of their ids. */
+  held(user: string, resource: string): State[] {
+    const states = this.device.disk.documents(placeOf(user, resource))
+    return [...states.values()].sort((a, b) => (a.document.id < b.document.id ? -1 : 1))
+  }
+
+  /**
+   * Somebody begins to write a document.
+   *
+   * @returns to be told whether it was kept
+   */
+  begins(user: string, resource: string, id: string): (isKept: boolean) => void {
+    const key = `${user} ${resource} ${id}`
+    this.writing.set(key, (this.writing.get(key) ?? 0) + 1)
+    let isOver = false
+    return (isKept) => {
+      if (isOver) return
+      isOver = true
+      if (isKept) this.failed.delete(key)
+      else this.failed.add(key)
+      const left = this.writing.get(key)! - 1
+      if (left === 0) this.writing.delete(key)
+      else this.writing.set(key, left)
+    }
+  }
+
+  written(tab: Tab, place: Place, rows: readonly Row[], context: string): void {
+    const [user, resource] = ownerOf(place)
+    if (!user || !resource) return
+    for (const { document: row } of rows) {
+      const state = stateOf(row)
+      const key = `${user} ${resource.name} ${row.id}`
+      this.lastWrites.set(key, { at: this.timeline.now, tab })
+      this.checkOwner(user, state)
+      const seq = this.ledger.seqOf(user, resource, state)
+      const reached = this.reached.get(key) ?? 0
+      this.timeline.tell(
+        tab.name,
+        `keeps ${resource.name} ${JSON.stringify(state.document)} ${state.deleted ? 'deleted ' : ''}@${seq} (${context})`,
+      )
+      if (seq === undefined) continue
+      if (seq < reached) this.violated(`${key} went back from ${reached} to ${seq}`)
+      this.reached.set(key, Math.max(reached, seq))
+    }
+  }
+
+  removing(place: Place): void {
+    const [user, resource] = ownerOf(place)
+    if (!user || !resource) return
+    this.timeline.tell(this.device.name, `deletes ${resource.name} of ${user.slice(0, 4)}`)
+    for (const key of this.unsent(user, resource)) {
+      if (this.givenUp.has(user)) this.letsGo(user, resource, key)
+      else if (!this.writing.has(key))
+        this.violated(`${key} was deleted unsent, and nobody was asked`)
+    }
+    for (const known of [this.told, this.reached, this.lastWrites])
+      for (const key of [...known.keys()])
+        if (key.startsWith(`${user} ${resource.name} `)) known.delete(key)
+  }
+
+  /** Somebody lets go what is unsent here. */
+  givesUp(user: string): void {
+    this.givenUp.add(user)
+    for (const resource of all)
+      for (const key of this.unsent(user, resource)) this.letsGo(user, resource, key)
+  }
+
+  keeps(user: string): void {
+    this.givenUp.delete(user)
+  }
+
+  /** The app has the server's answer. */
+  answered(
+    user: string | undefined,
+    { path, body }: HttpRequest,
+    { status, body: text }: HttpAnswer,
+  ): void {
+    const [, face, name = '', , rest = ''] = path.split('/')
+    const resource = all.find((one) => one.name === name)
+    if (face !== 'replication' || !resource || status !== 200) return
+    if (rest.startsWith('pull')) {
+      for (const document of (JSON.parse(text) as PullResponse).documents)
+        this.tells(resource, document, user)
+      return
+    }
+    const { conflicts, rejected } = JSON.parse(text) as PushResponse
+    for (const { id } of rejected) this.refused.add(`${resource.name} ${id}`)
+    for (const document of conflicts) this.tells(resource, document, user)
+    if (body) this.ledger.count('pushes of the SDK')
+  }
+
+  framed(user: string, { documents = {} }: Frame): void {
+    for (const resource of all)
+      for (const document of documents[resource.name] ?? []) this.tells(resource, document, user)
+  }
+
+  /** A tab says `synced`, and did not a moment ago. */
+  claimed(tab: AppTab): void {
+    this.ledger.count('synced')
+    if (!tab.user) return
+    for (const resource of all) {
+      for (const key of this.unsent(tab.user, resource)) {
+        const last = this.lastWrites.get(key)
+        const isOwn = last?.tab === tab && !this.failed.has(key)
+        if (this.writing.has(key)) continue
+        if (isOwn || this.isOld(last?.at))
+          this.violated(`${tab.name} is synced, but ${key} is unsent`)
+      }
+      for (const [key, { at }] of this.unkept(tab.user, resource))
+        if (at < this.timeline.now) this.violated(`${tab.name} is synced, but ${key} is not kept`)
+    }
+  }
+
+  /** Whether a tab that has said `synced` for a while still tells the truth. */
+  look(): void {
+    for (const tab of this.device.tabs) {
+      if (tab.state?.status !== 'synced' || !tab.user || !tab.client) continue
+      for (const resource of all) {
+        for (const key of this.unsent(tab.user, resource))
+          if (!this.writing.has(key) && this.isOld(this.lastWrites.get(key)?.at))
+            this.violated(`${tab.name} stays synced, but ${key} is unsent`)
+        for (const [key, { at }] of this.unkept(tab.user, resource))
+          if (this.isOld(at)) this.violated(`${tab.name} stays synced, but ${key} is not kept`)
+      }
+    }
+  }
+
+  /** What was on the server at this moment, and what this device had: for `awaitInSync`. */
+  async awaits(tab: AppTab, inSync: () => Promise<void>): Promise<void> {
+    const { user } = tab
+    if (!user) return
+    const began = this.timeline.now
+    const stored = this.ledger.stored(user)
+    const unsent = new Set(all.flatMap((resource) => this.unsent(user, resource)))
+    await inSync()
+    if (tab.user !== user) return
+    this.ledger.count('awaited')
+    for (const resource of all) {
+      const held = this.device.disk.documents(placeOf(user, resource.name))
+      const stillUnsent = new Set(this.unsent(user, resource))
+      for (const key of stillUnsent) {
+        const isSince = (this.lastWrites.get(key)?.at ?? 0) >= began || this.writing.has(key)
+        if (unsent.has(key) && !isSince)
+          this.violated(`${tab.name} was awaited in sync, but ${key} is unsent`)
+      }
+      for (const [place, seq] of stored) {
+        const [name, id] = place.split(' ') as [string, string]
+        const key = `${user} ${place}`
+        if (name !== resource.name || stillUnsent.has(key) || this.writing.has(key)) continue
+        const state = held.get(id)
+        const here = state && this.ledger.seqOf(user, resource, state)
+        if (here !== undefined ? here < seq : !this.told.get(key)?.deleted)
+          this.violated(`${tab.name} was awaited in sync, but ${key} is at ${here}, not ${seq}`)
+      }
+    }
+  }
+
+  /** Rows that were set aside: the server must have refused them. */
+  rejects(tab: AppTab, rows: readonly RejectedRow[]): void {
+    for (const { resource, id, code, document } of rows) {
+      this.ledger.knows(document)
+      if (!this.refused.has(`${resource} ${id}`))
+        this.violated(
+          `${tab.name} has set ${resource} ${id} aside as ${code}, which nobody refused`,
+        )
+    }
+  }
+
+  /** What it holds otherwise than this, in words. */
+  differences(user: string, final: ReadonlyMap<string, State>): string[] {
+    return all.flatMap((resource) => {
+      const held = this.device.disk.documents(placeOf(user, resource.name))
+      const places = [...final.keys()].filter((place) => place.startsWith(`${resource.name} `))
+      const ids = new Set([...held.keys(), ...places.map((place) => place.split(' ')[1]!)])
+      return [...ids].flatMap((id) => {
+        const [here, there] = [held.get(id), final.get(`${resource.name} ${id}`)]
+        const isNowhere = (here?.deleted ?? true) && (there?.deleted ?? true) && !(here && there)
+        const [mine, theirs] = [here, there].map((one) => one && stateKey(resource, one))
+        return isNowhere || mine === theirs ? [] : [`${mine} instead of ${theirs}`]
+      })
+    })
+  }
+
+  private letsGo(user: string, resource: Resource, key: string): void {
+    const held = this.device.disk.documents(placeOf(user, resource.name))
+    this.ledger.knows(held.get(key.split(' ')[2]!)?.document ?? {})
+  }
+
+  private tells(resource: Resource, wire: WireDocument, user: string | undefined): void {
+    if (!user) return
+    const { _deleted: deleted, ...document } = wire
+    const seq = this.ledger.seqOf(user, resource, { document, deleted } as State)
+    if (seq === undefined) return // its own row that was refused, as a tombstone
+    const key = `${user} ${resource.name} ${document.id}`
+    if ((this.told.get(key)?.seq ?? -1) >= seq) return
+    this.told.set(key, { seq, at: this.timeline.now, deleted })
+  }
+
+  /** Documents that are here and have never been on the server in this state. */
+  private unsent(user: string, resource: Resource): string[] {
+    if (resource.readOnly) return []
+    return this.held(user, resource.name)
+      .filter((state) => {
+        if (this.ledger.seqOf(user, resource, state) !== undefined) return false
+        // A row that was refused, and that the server knows nothing of.
+        return !state.deleted || this.ledger.isKnown(user, resource, state.document.id)
+      })
+      .map(({ document }) => `${user} ${resource.name} ${document.id}`)
+  }
+
+  private unkept(user: string, resource: Resource): [string, { at: number }][] {
+    const held = this.device.disk.documents(placeOf(user, resource.name))
+    const prefix = `${user} ${resource.name} `
+    return [...this.told].filter(([key, { seq, deleted }]) => {
+      if (!key.startsWith(prefix) || this.writing.has(key)) return false
+      const state = held.get(key.slice(prefix.length))
+      if (!state) return !deleted
+      const here = this.ledger.seqOf(user, resource, state)
+      return here !== undefined && here < seq // else it is unsent, which is another matter
+    })
+  }
+
+  private checkOwner(user: string, { document }: State): void {
+    for (const value of Object.values(document)) {
+      if (typeof value !== 'string') continue
+      const typist = this.ledger.typistOf(value)
+      if (typist && typist !== user)
+        this.violated(`${this.device.name} keeps ${JSON.stringify(value)} of somebody else`)
+    }
+  }
+
+  private isOld(at: number | undefined): boolean {
+    return (at ?? 0) < this.timeline.now - GRACE_MS
+  }
+
+  private violated(what: string): void {
+    this.timeline.tell(this.device.name, `VIOLATION: ${what}`)
+    if (this.said.has(what)) return
+    this.said.add(what)
+    this.ledger.violated(what)
+  }
+}
+
+export const placeOf = (user: string, collectionName: string): Place => ({
+  databaseName: `${APP}-${user}`,
+  collectionName,
+})
+
+/** Whose documents are there, and which; nothing for what RxDB keeps besides. */
+function ownerOf({ databaseName, collectionName }: Place): [string?, Resource?] {
+  if (!databaseName.startsWith(`${APP}-`)) return []
+  const resource = all.find(({ name }) => name === collectionName)
+  return resource ? [databaseName.slice(APP.length + 1), resource] : []
+}
