@@ -170,5 +170,14 @@ export class Ledger {
 
 /** The same for the same content, however its fields are ordered. */
 export function stateKey({ name }: Resource, { document, deleted }: State): string {
-  return `${name} ${JSON.stringify(Object.entries(document).sort())} ${deleted}`
+  let content = contents.get(document)
+  if (content === undefined) {
+    const names = Object.keys(document).sort()
+    content = JSON.stringify(names.map((name) => [name, document[name]]))
+    contents.set(document, content)
+  }
+  return `${name} ${content} ${deleted}`
 }
+
+/** Documents are never changed in place. */
+const contents = new WeakMap<Document, string>()

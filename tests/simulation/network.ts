@@ -29,6 +29,7 @@ export interface FrameListener {
  */
 export class Network {
   bad = true
+  hasStrangers = false
   private readonly timeline: Timeline
   private readonly nodes: readonly Node[]
 
@@ -98,7 +99,7 @@ export class Network {
 
   /** Whether something on the way answers in the place of the server. */
   meetsStranger(): boolean {
-    return this.bad && this.timeline.chance.happens(0.06)
+    return this.bad && this.hasStrangers && this.timeline.chance.happens(0.06)
   }
 
   /** A hint from one node to the others. */

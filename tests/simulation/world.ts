@@ -11,8 +11,8 @@ import { Accounts } from './sdk/accounts.ts'
 import type { OpenSdk } from './sdk/bundle.ts'
 import { SdkDevice } from './sdk/device.ts'
 import { Gateway } from './sdk/gateway.ts'
-import { settle as settleApp } from './sdk/healing.ts'
-import { useSdkDevice } from './sdk/person.ts'
+import { settleApp } from './sdk/healing.ts'
+import { someTroubles, useSdkDevice } from './sdk/person.ts'
 import { withUnhandled } from './sdk/unhandled.ts'
 import { type Doorways, steppedStore, Traffic } from './stepped-store.ts'
 import { Timeline } from './timeline.ts'
@@ -119,7 +119,6 @@ export async function runSeed(
     useRest({ name: `rest ${'ab'[u]}`, user, online: true }, surroundings, TROUBLE_MS),
   )
   const apps = openSdk ? createApps(openSdk) : []
-  for (const app of apps) useSdkDevice(app, { ...surroundings, users }, TROUBLE_MS)
   crashNow(timeline, nodes)
 
   await withUnhandled(unhandled, () => timeline.runUntil(TROUBLE_MS))
@@ -151,11 +150,17 @@ export async function runSeed(
   function createApps(openSdk: OpenSdk): SdkDevice[] {
     const accounts = new Accounts(timeline)
     const gateway = new Gateway(accounts)
-    const common = { timeline, network, ledger, accounts, gateway, openSdk }
+    const troubles = someTroubles(chance)
+    timeline.tell('world', `has trouble with ${[...troubles].join(', ')}`)
+    const hasGoodClock = !troubles.has('clock')
+    network.hasStrangers = chance.happens(0.5)
+    const common = { timeline, network, ledger, accounts, gateway, openSdk, hasGoodClock }
     return users.flatMap((owner, u) =>
       Array.from({ length: chance.between(1, 2) }, (_, d) => {
         const hasTabs = chance.happens(0.4)
-        return new SdkDevice(`app ${'ab'[u]}${d + 1}`, { ...common, owner, hasTabs })
+        const app = new SdkDevice(`app ${'ab'[u]}${d + 1}`, { ...common, owner, hasTabs })
+        useSdkDevice(app, { timeline, ledger, users, sharedIds, troubles }, TROUBLE_MS)
+        return app
       }),
     )
   }

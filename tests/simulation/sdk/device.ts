@@ -17,6 +17,7 @@ import { Watch } from './watch.ts'
 
 export const APP = 'app'
 const POLL_MS = 4_000
+const LOOK_MS = 700
 const HOUR_MS = 3_600_000
 
 export interface DeviceDependencies {
@@ -30,6 +31,8 @@ export interface DeviceDependencies {
   owner: string
   /** Whether it is a browser, in which several tabs may be open. */
   hasTabs: boolean
+  /** Its clock may be wrong, but never jumps. */
+  hasGoodClock: boolean
 }
 
 /**
@@ -62,6 +65,7 @@ export class SdkDevice {
     this.disk = new Disk(timeline, name, this.watch)
     this.channels = new Channels(timeline, hasTabs)
     this.skew = this.someSkew()
+    this.lookAgain()
   }
 
   clock(): number {
@@ -89,8 +93,8 @@ export class SdkDevice {
   }
 
   setClock(): void {
-    const { timeline } = this.dependencies
-    if (!timeline.chance.happens(0.5)) return
+    const { timeline, hasGoodClock } = this.dependencies
+    if (hasGoodClock || !timeline.chance.happens(0.5)) return
     this.skew = this.someSkew()
     timeline.tell(this.name, `has its clock at ${this.skew} ms`)
   }
@@ -100,6 +104,13 @@ export class SdkDevice {
     this.dependencies.timeline.tell(this.name, online ? 'goes online' : 'goes offline')
     this.online = online
     for (const tab of this.tabs) tab.goOnline(online)
+  }
+
+  private lookAgain(): void {
+    this.dependencies.timeline.after(LOOK_MS, () => {
+      this.watch.look()
+      this.lookAgain()
+    })
   }
 
   private someSkew(): number {
@@ -118,8 +129,8 @@ export class AppTab implements Tab {
   user: string | undefined
   state: SyncState | undefined
   rejected: readonly RejectedRow[] = []
-  /** Somebody is putting it in order. */
-  isSettling = false
+  /** Somebody waits for the end of something, and does not begin it once more. */
+  isBusy = false
   private readonly realm: Realm
   private readonly sockets = new Set<Socket>()
   private readonly endings: (() => void)[] = []

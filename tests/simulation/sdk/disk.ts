@@ -20,7 +20,7 @@ export interface Row {
 }
 
 interface Result {
-  error: unknown[]
+  error: { documentId: string }[]
 }
 
 /** How a write goes wrong: what of it is kept all the same, and whether the tab lives on. */
@@ -150,7 +150,9 @@ export class Disk {
     const planned = this.takeFault()
     const keep = async (some: readonly Row[], isUnheard = false) => {
       const result = await run(some, isUnheard)
-      if (some.length > 0) this.watcher.written(tab, place, some, context)
+      const refused = new Set(result.error.map(({ documentId }) => documentId))
+      const kept = some.filter(({ document }) => !refused.has(document.id))
+      if (kept.length > 0) this.watcher.written(tab, place, kept, context)
       return result
     }
     if (!planned) return keep(rows)
@@ -186,15 +188,19 @@ function whileAlive<T>(tab: Tab, work: Promise<T>): Promise<T> {
   )
 }
 
-export function stateOf({
-  _deleted,
-  _rev,
-  _meta,
-  _attachments,
-  ...document
-}: Row['document']): State {
-  return { document: document as unknown as Document, deleted: _deleted }
+/** A row without what RxDB notes of it. */
+export function stateOf(row: Row['document']): State {
+  let state = states.get(row)
+  if (!state) {
+    const { _deleted, _rev, _meta, _attachments, ...document } = row
+    state = { document: document as unknown as Document, deleted: _deleted }
+    states.set(row, state)
+  }
+  return state
 }
+
+/** RxDB never changes a row in place. */
+const states = new WeakMap<Row['document'], State>()
 
 const keyOf = ({ databaseName, collectionName }: Place) => `${databaseName} ${collectionName}`
 const nameOf = ({ databaseName, collectionName }: Place) =>

@@ -1,6 +1,7 @@
 import type { RxCollection } from 'rxdb'
 import { type Document, type Resource, resources, type Unsettled } from '../../../protocol/index.ts'
 import type { State } from '../../../server/sync/judge.ts'
+import type { Chance } from '../chance.ts'
 import { type Ledger, TYPED } from '../ledger.ts'
 import type { Timeline } from '../timeline.ts'
 import type { AppTab, SdkDevice } from './device.ts'
@@ -11,6 +12,7 @@ interface Surroundings {
   users: readonly string[]
   /** Ids that several devices, and several people, come to use for something new. */
   sharedIds: readonly string[]
+  troubles: ReadonlySet<Trouble>
 }
 
 const ACTS = {
@@ -45,11 +47,31 @@ const ACTS = {
 }
 type Act = keyof typeof ACTS
 
+/** What goes wrong in some seeds only, so that each of it is also seen without the others. */
+const TROUBLES = {
+  disk: ['bad_write', 'bad_reads'],
+  kills: ['kill', 'kill_a_tab'],
+  clock: ['set_clock'],
+  sessions: ['sign_out', 'end_sessions'],
+  pauses: ['pause', 'close_a_tab', 'go_offline'],
+} satisfies Record<string, readonly Act[]>
+export type Trouble = keyof typeof TROUBLES
+
+export function someTroubles(chance: Chance): ReadonlySet<Trouble> {
+  const names = Object.keys(TROUBLES) as Trouble[]
+  return new Set(names.filter(() => chance.happens(0.7)))
+}
+
 /** Somebody at a device with the real app, on which everything goes wrong that can. */
 export function useSdkDevice(device: SdkDevice, surroundings: Surroundings, until: number): void {
-  const { timeline, ledger, sharedIds, users } = surroundings
+  const { timeline, ledger, sharedIds, users, troubles } = surroundings
   const { chance } = timeline
   const { watch } = device
+  const spared = Object.entries(TROUBLES).filter(([name]) => !troubles.has(name as Trouble))
+  const weights = {
+    ...ACTS,
+    ...Object.fromEntries(spared.flatMap(([, acts]) => acts.map((act) => [act, 0]))),
+  }
 
   device.open()
   later()
@@ -58,7 +80,7 @@ export function useSdkDevice(device: SdkDevice, surroundings: Surroundings, unti
     timeline.after(chance.between(30, 700), () => {
       if (timeline.now >= until) return
       const tab = device.someTab()
-      const act = chance.weighted(ACTS)
+      const act = chance.weighted(weights)
       if (device.tabs.length === 0) device.open()
       else if (tab && !tab.user && chance.happens(0.7)) acts.sign_in_again(tab)
       else if (tab) acts[act](tab)
@@ -131,11 +153,7 @@ export function useSdkDevice(device: SdkDevice, surroundings: Surroundings, unti
       device.goOnline(false)
       timeline.after(chance.between(500, 6_000), () => device.goOnline(true))
     },
-    sign_out(tab) {
-      if (!tab.user) return
-      const keepData = chance.one([undefined, undefined, undefined, true, false])
-      signOut(tab, keepData)
-    },
+    sign_out: (tab) => signOut(tab, chance.one([undefined, undefined, undefined, true, false])),
     sign_in_again(tab) {
       const isOver = tab.state?.status === 'signed_out'
       if (tab.user && !isOver) return
@@ -223,19 +241,32 @@ export function useSdkDevice(device: SdkDevice, surroundings: Surroundings, unti
   }
 
   function signIn(tab: AppTab, user: string): void {
+    const { client } = tab
+    if (!client || tab.isBusy) return
     watch.keeps(user)
-    attempt(tab, `signs ${user.slice(0, 4)} in`, () =>
-      tab.client!.session.signIn({ username: user, password: 'secret' }),
+    occupy(tab, `signs ${user.slice(0, 4)} in`, () =>
+      client.session.signIn({ username: user, password: 'secret' }),
     )
   }
 
   function signOut(tab: AppTab, keepData: boolean | undefined): void {
-    const user = tab.user!
+    const { client, user } = tab
+    if (!client || !user || tab.isBusy) return
     if (keepData === false) watch.givesUp(user)
     ledger.count('sign-outs')
     const options = keepData === undefined ? {} : { keepData }
-    attempt(tab, `signs out with ${keepData}`, () => tab.client!.session.signOut(options))
+    occupy(tab, `signs out with ${keepData}`, () => client.session.signOut(options))
   }
+}
+
+/** One thing after the other, as with a dialog that is open. */
+export function occupy(tab: AppTab, what: string, run: () => Promise<unknown>): void {
+  tab.isBusy = true
+  attempt(tab, what, () =>
+    run().finally(() => {
+      tab.isBusy = false
+    }),
+  )
 }
 
 /** Does something that may fail, as everything may; what a promise is broken by, is seen elsewhere. */
