@@ -195,6 +195,6 @@ export function useRest(caller: Caller, surroundings: Surroundings, until: numbe
   }
 
   function words(): string {
-    return `w${timeline.history.length} by REST`
+    return `w${timeline.history.length} of ${caller.name}`
   }
 }

@@ -136,7 +136,10 @@ export async function runSeed(
     if (!answered.every((isDone) => isDone())) differing.push('a REST client has no answer')
   } while (differing.length > 0 && timeline.now < TROUBLE_MS + drain)
   for (const difference of differing) ledger.violated(difference)
-  for (const app of apps) for (const tab of [...app.tabs]) tab.kill()
+  for (const app of apps) {
+    app.watch.close()
+    for (const tab of [...app.tabs]) tab.kill()
+  }
   for (const node of nodes) node.crash() // late messages may have left transactions open
   await traffic.atRest()
   for (const user of users) await ledger.close(observer, user)

@@ -74,6 +74,7 @@ export class SdkDevice {
 
   /** Opens the app, in one more tab if there are some. */
   open(): void {
+    if (this.tabs.length === 0) this.watch.started()
     const tab = new AppTab(this, `${this.name}.${++this.opened}`)
     this.tabs.push(tab)
     void tab.start()

@@ -37,6 +37,8 @@ type Fault = keyof typeof FAULTS
 export interface Watcher {
   /** Rows have reached the disk. */
   written(tab: Tab, place: Place, rows: readonly Row[], context: string): void
+  /** Nobody who lives has heard of these rows. */
+  orphaned(place: Place, rows: readonly Row[]): void
   /** A collection is about to be deleted. */
   removing(place: Place): void
 }
@@ -88,6 +90,13 @@ export class Disk {
     this.readsFailUntil = 0
   }
 
+  /** The people whose documents it holds. */
+  people(): string[] {
+    const names = [...this.states.keys()].map((key) => key.split('--memory--')[0]!)
+    const users = names.filter((name) => /^app-[\da-f-]{36}$/.test(name))
+    return [...new Set(users.map((name) => name.slice('app-'.length)))]
+  }
+
   /** The documents of a person in a collection, as they stand, tombstones included. */
   documents({ databaseName, collectionName }: Place): Map<string, State> {
     const prefix = `${databaseName}--memory--${collectionName}--memory--`
@@ -95,11 +104,6 @@ export class Disk {
     for (const [key, { documents }] of this.states)
       if (key.startsWith(prefix)) for (const [id, kept] of documents) held.set(id, stateOf(kept))
     return held
-  }
-
-  /** Deletes what it holds, as a person does with "clear site data". */
-  databases(): Set<string> {
-    return new Set([...this.states.keys()].map((key) => key.split('--memory--')[0]!))
   }
 
   async read(tab: Tab, place: Place, what: string): Promise<void> {
@@ -163,6 +167,8 @@ export class Disk {
       `DISK: ${planned.fault} at ${nameOf(place)}, ${count} of ${rows.length} rows kept`,
     )
     if (count > 0) await keep(rows.slice(0, count), planned.isUnheard)
+    if (count > 0 && planned.isUnheard && FAULTS[planned.fault].kills)
+      this.watcher.orphaned(place, rows.slice(0, count))
     return hit(tab, planned.fault)
   }
 

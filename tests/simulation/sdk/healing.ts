@@ -3,6 +3,7 @@ import { occupy } from './person.ts'
 
 /** What the people at a device do when everything works again, until their documents agree. */
 export function settleApp(device: SdkDevice): void {
+  if (device.watch.hasOrphans) for (const tab of [...device.tabs]) tab.kill()
   if (device.tabs.length === 0) device.open()
   for (const tab of device.tabs) if (!tab.isBusy) settleTab(tab, device.owner)
 }

@@ -129,6 +129,9 @@ export function useSdkDevice(device: SdkDevice, surroundings: Surroundings, unti
       ledger.knows(row.document)
       if (chance.happens(0.5)) return attempt(tab, 'discards what was refused', () => row.discard())
       ledger.revives(tab.user, row.resource, row.id)
+      // What was refused goes over what there is by now.
+      const now = watch.held(tab.user, row.resource).find(({ document }) => document.id === row.id)
+      ledger.knows(now?.document ?? {})
       const corrections = row.resource === 'tasks' ? { title: words() } : { name: words() }
       write(tab, row.resource, row.id, corrections, () => row.retry(corrections))
     },

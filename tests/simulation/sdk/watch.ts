@@ -16,6 +16,8 @@ import type { HttpAnswer, HttpRequest } from './gateway.ts'
 
 /** How long a tab may say `synced` though another one has written, or a write that failed was kept. */
 const GRACE_MS = 2_500
+/** How long a disk that works may take to keep what has come. */
+const KEEPING_MS = 1_000
 
 const all = Object.values<Resource>(resources)
 
@@ -36,6 +38,8 @@ export class Watch implements Watcher {
   private readonly writing = new Map<string, number>()
   /** What somebody was told could not be written, though a part of it may be there. */
   private readonly failed = new Set<string>()
+  /** What a tab wrote that died before it could tell the others. */
+  private readonly orphans = new Set<string>()
   private readonly refused = new Set<string>()
   /** People whose documents somebody has said to delete, sent or not. */
   private readonly givenUp = new Set<string>()
@@ -91,6 +95,29 @@ export class Watch implements Watcher {
       if (seq < reached) this.violated(`${key} went back from ${reached} to ${seq}`)
       this.reached.set(key, Math.max(reached, seq))
     }
+  }
+
+  orphaned(place: Place, rows: readonly Row[]): void {
+    const [user, resource] = ownerOf(place)
+    if (!user || !resource) return
+    for (const { document } of rows) this.orphans.add(`${user} ${resource.name} ${document.id}`)
+  }
+
+  /** The app must have been started since: only then can it know of what a tab left that died. */
+  started(): void {
+    this.orphans.clear()
+  }
+
+  get hasOrphans(): boolean {
+    return this.orphans.size > 0
+  }
+
+  /** In the end: what others who used the device have left on it is there for their next time. */
+  close(): void {
+    for (const user of this.device.disk.people())
+      if (user !== this.device.owner)
+        for (const resource of all)
+          for (const key of this.unsent(user, resource)) this.letsGo(user, resource, key)
   }
 
   removing(place: Place): void {
@@ -151,12 +178,13 @@ export class Watch implements Watcher {
       for (const key of this.unsent(tab.user, resource)) {
         const last = this.lastWrites.get(key)
         const isOwn = last?.tab === tab && !this.failed.has(key)
-        if (this.writing.has(key)) continue
+        if (this.writing.has(key) || this.orphans.has(key)) continue
         if (isOwn || this.isOld(last?.at))
           this.violated(`${tab.name} is synced, but ${key} is unsent`)
       }
       for (const [key, { at }] of this.unkept(tab.user, resource))
-        if (at < this.timeline.now) this.violated(`${tab.name} is synced, but ${key} is not kept`)
+        if (at < this.timeline.now - KEEPING_MS)
+          this.violated(`${tab.name} is synced, but ${key} is not kept`)
     }
   }
 
@@ -166,7 +194,11 @@ export class Watch implements Watcher {
       if (tab.state?.status !== 'synced' || !tab.user || !tab.client) continue
       for (const resource of all) {
         for (const key of this.unsent(tab.user, resource))
-          if (!this.writing.has(key) && this.isOld(this.lastWrites.get(key)?.at))
+          if (
+            !this.writing.has(key) &&
+            !this.orphans.has(key) &&
+            this.isOld(this.lastWrites.get(key)?.at)
+          )
             this.violated(`${tab.name} stays synced, but ${key} is unsent`)
         for (const [key, { at }] of this.unkept(tab.user, resource))
           if (this.isOld(at)) this.violated(`${tab.name} stays synced, but ${key} is not kept`)
@@ -189,6 +221,7 @@ export class Watch implements Watcher {
       const stillUnsent = new Set(this.unsent(user, resource))
       for (const key of stillUnsent) {
         const isSince = (this.lastWrites.get(key)?.at ?? 0) >= began || this.writing.has(key)
+        if (this.orphans.has(key)) continue
         if (unsent.has(key) && !isSince)
           this.violated(`${tab.name} was awaited in sync, but ${key} is unsent`)
       }
@@ -283,9 +316,9 @@ export class Watch implements Watcher {
   }
 
   private violated(what: string): void {
-    this.timeline.tell(this.device.name, `VIOLATION: ${what}`)
     if (this.said.has(what)) return
     this.said.add(what)
+    this.timeline.tell(this.device.name, `VIOLATION: ${what}`)
     this.ledger.violated(what)
   }
 }
