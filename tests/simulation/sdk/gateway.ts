@@ -32,6 +32,7 @@ const rowsSchema = z.array(pushRowSchema).max(MAX_PUSH_ROWS)
  */
 export class Gateway {
   private readonly accounts: Accounts
+  private requests = 0
 
   constructor(accounts: Accounts) {
     this.accounts = accounts
@@ -43,7 +44,8 @@ export class Gateway {
     const answer = await this.route(node, request)
     if (!answer) return undefined
     const date = new Date(node.clock()).toUTCString()
-    return { ...answer, headers: { date, ...answer.headers } }
+    const id = `r${++this.requests}`
+    return { ...answer, headers: { date, 'x-request-id': id, ...answer.headers } }
   }
 
   private async route(node: Node, request: HttpRequest): Promise<HttpAnswer | undefined> {
@@ -116,6 +118,6 @@ function problem(code: ProblemCode): HttpAnswer {
   return {
     status,
     headers: { 'content-type': 'application/problem+json' },
-    body: JSON.stringify({ type: `/problems/${code}`, title, status, code, detail: title }),
+    body: JSON.stringify({ type: `urn:tasktide:problem:${code}`, title, status, code, detail: title }),
   }
 }

@@ -241,7 +241,8 @@ export class Watch implements Watcher {
   rejects(tab: AppTab, rows: readonly RejectedRow[]): void {
     for (const { resource, id, code, document } of rows) {
       this.ledger.knows(document)
-      if (!this.refused.has(`${resource} ${id}`))
+      // A firewall may stop a row, which is unsent then and tried again.
+      if (!this.refused.has(`${resource} ${id}`) && code !== 'refused_on_the_way')
         this.violated(
           `${tab.name} has set ${resource} ${id} aside as ${code}, which nobody refused`,
         )
