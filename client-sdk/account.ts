@@ -23,6 +23,7 @@ import { Tabs } from './tabs.ts'
 import { overtaken, takenOver } from './takeover.ts'
 import type { Storage, User } from './token-store.ts'
 import { uuidv7 } from './uuid.ts'
+import { watchWrites } from './writes.ts'
 
 /** What the tabs of one person tell each other. The leader answers for all. */
 type Message =
@@ -31,6 +32,7 @@ type Message =
   | { kind: 'hello' }
   | { kind: 'pause'; isPaused: boolean }
   | { kind: 'wake' }
+  | { kind: 'wrote'; collection: string; ids: readonly string[] }
   | { kind: 'await'; nonce: string }
   | { kind: 'in_sync'; nonce: string }
 
@@ -229,22 +231,24 @@ export class Account {
     }
     if (message.kind === 'hello') this.greet()
     if (message.kind === 'wake') replication?.wake()
+    if (message.kind === 'wrote') replication?.edited(message.collection, message.ids)
     if (message.kind === 'await') this.answer(message.nonce)
   }
 
   /** What is written in this tab is unsent at once. Whoever leads counts it in a moment. */
   private watchWrites(): void {
     const { tasks, categories, profile } = this.database.collections
-    const wrote = () => {
-      const state = this.state$.value
-      const status = state.status === 'synced' ? 'syncing' : state.status
-      if (state.pending === 0) this.state$.next({ ...state, status, pending: 1 })
-    }
-    for (const collection of [tasks, categories, profile] as RxCollection[]) {
-      collection.postInsert(wrote, false)
-      collection.postSave(wrote, false)
-      collection.postRemove(wrote, false)
-    }
+    for (const collection of [tasks, categories, profile] as RxCollection[])
+      watchWrites(collection, (ids) => this.wrote(collection.name, ids))
+  }
+
+  private wrote(collection: string, ids: readonly string[]): void {
+    const state = this.state$.value
+    const status = state.status === 'synced' ? 'syncing' : state.status
+    if (state.pending === 0) this.state$.next({ ...state, status, pending: 1 })
+    const replication = this.replication$.value
+    if (replication) replication.edited(collection, ids)
+    else this.tabs.tell({ kind: 'wrote', collection, ids })
   }
 
   /** Another tab has a newer release of the app, and the documents. */

@@ -162,6 +162,12 @@ export class Replica {
     this.news$.next()
   }
 
+  /** These may differ now from what the server is known to have. */
+  edited(ids: readonly string[]): void {
+    for (const id of ids) this.markUnsent(id)
+    this.edited$.next()
+  }
+
   /** Tries at once what the storage has refused, or something on the way. */
   wake(): void {
     this.retry$.next()

@@ -1,5 +1,12 @@
 import type { RxCollection, RxDatabase } from 'rxdb'
-import { BehaviorSubject, combineLatest, debounceTime, map, Subscription } from 'rxjs'
+import {
+  BehaviorSubject,
+  combineLatest,
+  debounceTime,
+  distinctUntilChanged,
+  map,
+  Subscription,
+} from 'rxjs'
 import { follow } from '../protocol/follow.ts'
 import type { Frame } from '../protocol/live.ts'
 import type { Api } from './api.ts'
@@ -101,6 +108,11 @@ export class Replication {
     await Promise.all(this.replicas.map((replica) => replica.catchUp()))
   }
 
+  /** Somebody has written these documents, or tried to, in whichever tab. */
+  edited(collection: string, ids: readonly string[]): void {
+    this.replicas.find(({ name }) => name === collection)?.edited(ids)
+  }
+
   async unsent(): Promise<number> {
     const counts = await Promise.all(this.replicas.map((replica) => replica.unsent()))
     return counts.reduce((sum, count) => sum + count, 0)
@@ -142,8 +154,10 @@ export class Replication {
       }),
     )
     watching.add(
-      connection.contact$.subscribe((contact) => {
+      connection.contact$.pipe(distinctUntilChanged()).subscribe((contact) => {
         if (contact !== 'good') this.isComplete$.next(false)
+        // After a push alone has failed nobody else would pull: the frames never stopped.
+        else if (this.replicas.every(({ isComplete$ }) => isComplete$.value)) this.look()
       }),
     )
     watching.add(

@@ -88,7 +88,12 @@ export class Gateway {
       if (method === 'POST' && action === 'push') {
         const rows = rowsSchema.safeParse(body)
         if (!rows.success) return problem('invalid')
-        const request = { kind: 'push', resource: name, rows: rows.data } as const
+        const request = {
+          kind: 'push',
+          resource: name,
+          rows: rows.data,
+          keepsRejected: true,
+        } as const
         const pushed = (await node.answer(user, request)) as Pushed | undefined
         return pushed && json(pushed, 'application/vnd.tasktide.push+json')
       }
@@ -118,6 +123,12 @@ function problem(code: ProblemCode): HttpAnswer {
   return {
     status,
     headers: { 'content-type': 'application/problem+json' },
-    body: JSON.stringify({ type: `urn:tasktide:problem:${code}`, title, status, code, detail: title }),
+    body: JSON.stringify({
+      type: `urn:tasktide:problem:${code}`,
+      title,
+      status,
+      code,
+      detail: title,
+    }),
   }
 }
