@@ -68,7 +68,7 @@ const POLL_MS = 15_000
 export async function createClient(options: ClientOptions): Promise<Client> {
   randomBytes(1) // rather now than at the first edit
   const { storage, name = 'tasktide', multiInstance = mayHaveTabs(), now = Date.now } = options
-  const url = options.url.replace(/\/+$/, '')
+  const url = readUrl(options.url)
   const clock = new Clock(now)
   const fetch = options.fetch ?? ((...args) => globalThis.fetch(...args))
   const { pollInterval = POLL_MS, patience = PATIENCE_MS } = options
@@ -233,4 +233,14 @@ export async function createClient(options: ClientOptions): Promise<Client> {
     turn = result.catch(() => {})
     return result
   }
+}
+
+/** The server stands at the root of its host: a path would be taken for one of its own. */
+function readUrl(url: string): string {
+  const root = url.replace(/\/+$/, '')
+  if (/^https?:\/\/[^/?#\s]+$/.test(root)) return root
+  throw new ClientError(
+    'invalid',
+    `url: ${JSON.stringify(url)} is not that of a server. Give one such as https://tasks.example.com, without a path.`,
+  )
 }

@@ -23,6 +23,14 @@ afterEach(() => {
 })
 afterAll(() => server.stop())
 
+test.each(['https://example.com/tasks', 'example.com', 'ftp://example.com', ''])(
+  'a client of %j is refused, with what to give instead',
+  async (url) => {
+    const refusal = { code: 'invalid', message: expect.stringContaining('such as https://') }
+    await expect(device({ url })).rejects.toMatchObject(refusal)
+  },
+)
+
 const renewals = () => network.seen.filter((request) => request.includes('/token/refresh/'))
 
 describe('a person', () => {
