@@ -1,5 +1,14 @@
 import * as fc from 'fast-check'
-import { fillWithDefaultSettings, now, type RxStorageInstance } from 'rxdb'
+import {
+  fillWithDefaultSettings,
+  getChangedDocumentsSince,
+  normalizeMangoQuery,
+  now,
+  prepareQuery,
+  type RxStorageInstance,
+  randomToken,
+} from 'rxdb'
+import { getRxStorageMemory } from 'rxdb/plugins/storage-memory'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Storage } from '../../client-sdk/token-store.ts'
 import { keyValueMedium, MEDIA, type Medium, type Step } from './media.ts'
@@ -149,6 +158,58 @@ describe.each(MEDIA)('%s', (_name, openMedium) => {
     expect(await all(instance, ids)).toEqual(ids.map((id) => model.get(id)))
   })
 
+  test("answers as RxDB's own storage in memory does, and closes as it does", async () => {
+    const writes = fc.array(
+      fc.record({
+        ids: fc.uniqueArray(fc.constantFrom(...IDS), { minLength: 1, maxLength: 8 }),
+        isConflict: fc.boolean(),
+        isDeletion: fc.boolean(),
+      }),
+      { maxLength: 40, size: 'max' },
+    )
+    await fc.assert(
+      fc.asyncProperty(writes, async (writes) => {
+        const medium = openMedium()
+        const both = [
+          await open(medium.storage()),
+          await open(getRxStorageMemory(), randomToken(9)),
+        ]
+        const seen: unknown[][] = [[], []]
+        both.forEach((one, index) => {
+          one.changeStream().subscribe(({ events, checkpoint }) => {
+            seen[index]!.push([events, checkpoint])
+          })
+        })
+        const model: Model = new Map()
+        for (const { ids, isConflict, isDeletion } of writes) {
+          const rows = ids.map((id) => ({
+            ...(!isConflict && { previous: model.get(id) }),
+            document: edited(id, `text ${revision % 7}`, isDeletion),
+          }))
+          const [ours, theirs] = await Promise.all(
+            both.map((one) => one.bulkWrite(rows as never, 'test')),
+          )
+          expect(ours).toEqual(theirs)
+          const refused = new Set(theirs!.error.map(({ documentId }) => documentId))
+          for (const { document } of rows)
+            if (!refused.has(document.id)) model.set(document.id, document)
+        }
+        const [ours, theirs] = await Promise.all(both.map(everything))
+        expect(ours).toEqual(theirs)
+        expect(seen[0]).toEqual(seen[1])
+        await both[1]!.remove()
+        await Promise.all([both[0]!.close(), both[0]!.close()])
+        await expect(both[0]!.remove()).rejects.toThrow('closed')
+        const again = await open(medium.storage())
+        expect(await everything(again)).toEqual(theirs)
+        await again.remove()
+        await again.close()
+        medium.close()
+      }),
+      { numRuns: 20 },
+    )
+  })
+
   test('keeps databases apart, and removes one without a trace', async () => {
     const medium = opened(openMedium)
     const names = ['notes', 'notes/0', 'notes-2', 'Notes']
@@ -214,6 +275,29 @@ test('what was purged does not come back where a key could not be removed at onc
   await instance.cleanup(0)
   expect(await all(await open(keyValueMedium(kept).storage()))).toEqual([])
 })
+
+/** What a storage says of all that it has, in each of its ways. */
+async function everything(instance: Instance) {
+  const query = (selector: object) =>
+    prepareQuery<Note>(
+      SCHEMA,
+      normalizeMangoQuery(SCHEMA, { selector, sort: [{ id: 'desc' }], skip: 1, limit: 20 }),
+    )
+  const changed: unknown[] = []
+  for (let checkpoint: unknown; ; ) {
+    const page = await getChangedDocumentsSince(instance, 7, checkpoint)
+    changed.push(page)
+    checkpoint = page.checkpoint
+    if (page.documents.length === 0) break
+  }
+  return {
+    all: await all(instance),
+    undeleted: await instance.findDocumentsById(IDS, false),
+    found: await instance.query(query({ text: { $gt: 'text 3' } })),
+    counted: await instance.count(query({ text: 'text 4' })),
+    changed,
+  }
+}
 
 async function play(medium: Medium, commands: readonly Command[], fault: Fault): Promise<void> {
   let model: Model = new Map()
