@@ -1,7 +1,9 @@
 /**
- * `npm run sim`: the promises of the sync core, tried against whatever can go wrong.
+ * `npm run sim`: the promises of sync, tried against whatever can go wrong.
  *
- *     npm run sim -- --seeds 500             seeds 1 to 500 in memory, and a twentieth of them on Postgres
+ *     npm run sim -- --seeds 500             seeds 1 to 500 with models of devices, in memory; a fifth of
+ *                                            them with the SDK, and a twentieth on Postgres
+ *     npm run sim -- --seeds 5000 --devices sdk      on devices that run the SDK
  *     npm run sim -- --seeds 50 --store postgres
  *     npm run sim -- --seed 17 --history     one seed, with all that happens in it
  *     npm run sim -- --mutants               takes out each guard in turn; every time it must be found
@@ -21,26 +23,41 @@ const { values: options } = parseArgs({
     history: { type: 'boolean', default: false },
     mutants: { type: 'boolean', default: false },
     'may-fail': { type: 'boolean', default: false },
-    sdk: { type: 'boolean', default: false },
-    all: { type: 'boolean', default: false },
+    devices: { type: 'string' },
+    'keep-going': { type: 'boolean', default: false },
   },
 })
 
-const openSdk = options.sdk ? await bundleSdk() : undefined
 if (options.mutants) process.exitCode = (await findMutants()) ? 0 : 1
-else {
+else process.exitCode = (await runAll()) ? 0 : 1
+
+async function runAll(): Promise<boolean> {
   const first = Number(options.seed ?? options.first)
-  const count = options.seed ? 1 : Number(options.seeds)
-  const onPostgres = options.store === 'both' && !options.seed ? Math.ceil(count / 20) : count
+  const { devices = options.store === 'postgres' ? 'models' : 'both', store } = options
+  const count = (share: number) => (options.seed ? 1 : Math.ceil(Number(options.seeds) * share))
+  const isEach = devices === 'both'
   let holds = true
-  if (options.store !== 'postgres') holds = await run('memory', memoryBackend(), first, count)
-  if (holds && options.store !== 'memory')
-    holds = await withPostgres((backend) => run('Postgres', backend, first, onPostgres))
-  process.exitCode = holds ? 0 : 1
+  if (devices !== 'sdk' && store !== 'postgres')
+    holds = await run('models', 'memory', memoryBackend(), first, count(1))
+  if (holds && devices !== 'models' && store !== 'postgres')
+    holds = await run('sdk', 'memory', memoryBackend(), first, count(isEach ? 0.2 : 1))
+  if (holds && devices !== 'sdk' && store !== 'memory')
+    holds = await withPostgres((backend) =>
+      run('models', 'Postgres', backend, first, count(store === 'both' ? 0.05 : 1)),
+    )
+  return holds
 }
 
 /** Runs until the first seed that breaks a promise, and tells its history. */
-async function run(name: string, backend: Backend, first: number, count: number): Promise<boolean> {
+async function run(
+  devices: 'models' | 'sdk',
+  store: string,
+  backend: Backend,
+  first: number,
+  count: number,
+): Promise<boolean> {
+  const openSdk = devices === 'sdk' ? await bundleSdk() : undefined
+  let broken = 0
   const began = performance.now()
   const seen = new Map<string, number>()
   for (let seed = first; seed < first + count; seed++) {
@@ -53,15 +70,19 @@ async function run(name: string, backend: Backend, first: number, count: number)
       ...(openSdk && { openSdk }),
     })
     for (const [what, times] of these) seen.set(what, (seen.get(what) ?? 0) + times)
-    if ((violations.length > 0 && !options.all) || options.history) console.log(history.join('\n'))
+    if ((violations.length > 0 && !options['keep-going']) || options.history)
+      console.log(history.join('\n'))
     if (violations.length === 0) continue
-    console.log(`\nSeed ${seed} on ${name} breaks a promise:`)
+    broken++
+    console.log(`\nSeed ${seed} on ${store} breaks a promise:`)
     for (const violation of violations) console.log(`- ${violation}`)
-    console.log(`Again: npm run sim -- --seed ${seed} --store ${name.toLowerCase()}`)
-    if (!options.all) return false
+    const again = `--seed ${seed} --store ${store.toLowerCase()} --devices ${devices}`
+    console.log(`Again: npm run sim -- ${again}`)
+    if (!options['keep-going']) return false
   }
   const seconds = ((performance.now() - began) / 1000).toFixed(1)
-  console.log(`${name}: ${count} seeds in ${seconds} s, every promise kept.`)
+  const outcome = broken > 0 ? `${broken} break a promise` : 'every promise kept'
+  console.log(`${devices} on ${store}: ${count} seeds in ${seconds} s, ${outcome}.`)
   for (const [what, times] of [...seen].sort()) console.log(`  ${what}: ${times}`)
-  return true
+  return broken === 0
 }

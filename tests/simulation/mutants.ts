@@ -12,6 +12,8 @@ export interface Mutant {
   readonly find: string
   readonly replace: string
   readonly store?: 'postgres'
+  /** On devices that run the SDK, not on models of them. */
+  readonly sdk?: true
 }
 
 export const mutants: readonly Mutant[] = [
@@ -83,6 +85,68 @@ export const mutants: readonly Mutant[] = [
     find: 'Date.parse(updated_at) + 1',
     replace: 'Date.parse(updated_at)',
   },
+  {
+    guard: 'the SDK pulls after a hole in the frames',
+    file: 'client-sdk/replication.ts',
+    find: 'if (isGap) this.look()',
+    replace: '',
+    sdk: true,
+  },
+  {
+    guard: 'the SDK keeps a page before it moves past it',
+    file: 'client-sdk/replica.ts',
+    find: 'if (isWanted()) await this.lasting(() => this.states.keep(documents, cursor))',
+    replace: `if (isWanted())
+          await this.states.keep(documents, cursor).catch(() => {
+            this.states.cursor = cursor
+          })`,
+    sdk: true,
+  },
+  {
+    guard: 'the SDK records what has come of a push, however often that fails',
+    file: 'client-sdk/replica.ts',
+    find: 'await this.turns.take(() => this.lasting(() => this.record(sent, pushed)))',
+    replace: `await this.turns.take(() => this.record(sent, pushed)).catch(() => {
+        for (const { row, edit } of sent) this.markSent(idOf(row), edit)
+      })`,
+    sdk: true,
+  },
+  {
+    guard: 'the SDK finds at the start what was left unsent',
+    file: 'client-sdk/replica.ts',
+    find: 'if (!this.unsentEdits.has(idOf(row))) this.markUnsent(idOf(row))',
+    replace: 'this.unsentEdits.has(idOf(row))',
+    sdk: true,
+  },
+  {
+    guard: 'the SDK notices a write that failed and was kept all the same',
+    file: 'client-sdk/writes.ts',
+    find: 'if (DocumentStates.isEdit({ context })) wrote',
+    replace: 'if (!rows.length) wrote',
+    sdk: true,
+  },
+  {
+    guard: 'the SDK keeps nothing of a document while its push is not recorded',
+    file: 'client-sdk/replica.ts',
+    find: 'const isSending = () => documents.some(({ id }) => this.sending$.value.has(id))',
+    replace: 'const isSending = () => documents.length < 0',
+    sdk: true,
+  },
+  {
+    guard: 'the SDK asks before it deletes what is unsent',
+    file: 'client-sdk/client.ts',
+    find: 'if (keepData === undefined) await refuseUnsent(account)',
+    replace: '',
+    sdk: true,
+  },
+  {
+    guard: 'the SDK lets nobody but the server reject a row',
+    file: 'client-sdk/push.ts',
+    find: 'const isRowsFault = isJudgement(error)',
+    replace:
+      'const isRowsFault = error instanceof ClientError && [400, 413].includes(error.status ?? 0)',
+    sdk: true,
+  },
 ]
 
 /** The source without the guard. @throws when that line is not there just once, as after a change */
@@ -113,12 +177,22 @@ export async function findMutant(mutant: Mutant): Promise<string | undefined> {
   // Inside the project, where the packages are found.
   const copy = path.join(root, '.mutants', mutant.guard.replace(/\W+/g, '-'))
   rmSync(copy, { recursive: true, force: true })
-  for (const part of ['protocol', 'server', 'migrations', 'tests/simulation', 'package.json'])
+  const parts = ['protocol', 'server', 'migrations', 'client-sdk', 'tests/simulation']
+  for (const part of [...parts, 'package.json'])
     cpSync(path.join(root, part), path.join(copy, part), { recursive: true })
   writeFileSync(path.join(copy, mutant.file), mutated(mutant))
   const store = mutant.store ?? 'memory'
-  const seeds = store === 'memory' ? '400' : '120'
-  const told = await run(copy, ['--seeds', seeds, '--store', store, '--may-fail'])
+  const seeds = store === 'postgres' ? '120' : '400'
+  const devices = mutant.sdk ? 'sdk' : 'models'
+  const told = await run(copy, [
+    '--seeds',
+    seeds,
+    '--store',
+    store,
+    '--devices',
+    devices,
+    '--may-fail',
+  ])
   rmSync(copy, { recursive: true, force: true })
   const [, seed, violation] = /\nSeed (\d+) on \w+ breaks a promise:\n- (.*)\n/.exec(told) ?? []
   return seed && `seed ${seed}, ${violation!.slice(0, 150)}`

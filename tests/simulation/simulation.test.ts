@@ -2,7 +2,30 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createDatabase, type TestDatabase } from '../support/database.ts'
 import { memoryBackend, postgresBackend } from './backends.ts'
 import { findMutant, mutants } from './mutants.ts'
-import { type Backend, runSeed } from './world.ts'
+import { bundleSdk } from './sdk/bundle.ts'
+import { type Backend, type RunOptions, runSeed } from './world.ts'
+
+/** How often things happen in a seed, at the least. */
+const LEAST = {
+  models: {
+    conflicts: 0.1,
+    rejections: 0.1,
+    'repeated pushes': 0.1,
+    'values put back': 0.1,
+    'frames applied': 1,
+    'frames with a gap': 1,
+    'frames passed over': 1,
+  },
+  sdk: {
+    'pushes of the SDK': 4,
+    synced: 1,
+    'sign-outs': 0.5,
+    'faults of a disk': 2,
+    kills: 1,
+    'clocks that jumped': 0.3,
+    'answers of strangers': 1,
+  },
+}
 
 let database: TestDatabase
 beforeAll(async () => {
@@ -10,33 +33,37 @@ beforeAll(async () => {
 })
 afterAll(() => database.drop())
 
-describe.each<[string, () => Backend, number]>([
-  ['in memory', memoryBackend, 700],
-  ['on Postgres', () => postgresBackend(database.db), 25],
-])('%s', (_where, open, seeds) => {
+describe.each<[string, () => Backend, number, 'models' | 'sdk']>([
+  ['in memory', memoryBackend, 400, 'models'],
+  ['on Postgres', () => postgresBackend(database.db), 25, 'models'],
+  ['with the SDK', memoryBackend, 40, 'sdk'],
+])('%s', (_where, open, seeds, devices) => {
+  let options: RunOptions
+  beforeAll(async () => {
+    options = devices === 'sdk' ? { openSdk: await bundleSdk() } : {}
+  })
+
   test('every promise is kept, whatever goes wrong', async () => {
     const backend = open()
     const seen = new Map<string, number>()
     for (let seed = 1; seed <= seeds; seed++) {
-      const { violations, history, seen: these } = await runSeed(seed, backend)
+      const { violations, history, seen: these } = await runSeed(seed, backend, options)
       if (violations.length > 0)
         throw new Error([`seed ${seed}`, ...violations, '', ...history].join('\n'))
       for (const [what, times] of these) seen.set(what, (seen.get(what) ?? 0) + times)
     }
     // Nothing is shown by runs in which nothing happens.
     const counts = Object.fromEntries(seen)
-    for (const what of ['conflicts', 'rejections', 'repeated pushes', 'values put back'])
-      expect(counts[what], what).toBeGreaterThan(seeds / 10)
-    for (const what of ['frames applied', 'frames with a gap', 'frames passed over'])
-      expect(counts[what], what).toBeGreaterThan(seeds)
+    for (const [what, least] of Object.entries(LEAST[devices]))
+      expect(counts[what], what).toBeGreaterThan(seeds * least)
   }, 300_000)
 
   test('a seed has one history', async () => {
     const backend = open()
     for (const seed of [1, 2, 3]) {
-      const { history } = await runSeed(seed, backend)
+      const { history } = await runSeed(seed, backend, options)
       expect(history.length).toBeGreaterThan(200)
-      expect((await runSeed(seed, backend)).history).toEqual(history)
+      expect((await runSeed(seed, backend, options)).history).toEqual(history)
     }
   }, 60_000)
 })

@@ -31,6 +31,13 @@ export interface Backend {
   store(): Store
 }
 
+export interface RunOptions {
+  /** A request that ends in an error breaks no promise by that alone. */
+  mayFail?: boolean
+  /** Most devices run the SDK. Else all are models of one. */
+  openSdk?: OpenSdk
+}
+
 export interface Run {
   seed: number
   history: readonly string[]
@@ -44,14 +51,11 @@ export interface Run {
  * Two people with several devices each, two nodes, one database: for a while everything goes wrong
  * that can, then nothing does any more. All devices must come to agree with what is stored, and what
  * is stored must hold, or account for, all that anybody typed.
- *
- * @param options `mayFail`: a request that ends in an error breaks no promise by that alone; `openSdk`:
- *   most devices run the real SDK
  */
 export async function runSeed(
   seed: number,
   backend: Backend,
-  { mayFail = false, openSdk }: { mayFail?: boolean; openSdk?: OpenSdk } = {},
+  { mayFail = false, openSdk }: RunOptions = {},
 ): Promise<Run> {
   const chance = new Chance(seed)
   const traffic = new Traffic()

@@ -94,9 +94,10 @@ export class SdkDevice {
   }
 
   setClock(): void {
-    const { timeline, hasGoodClock } = this.dependencies
+    const { timeline, hasGoodClock, ledger } = this.dependencies
     if (hasGoodClock || !timeline.chance.happens(0.5)) return
     this.skew = this.someSkew()
+    ledger.count('clocks that jumped')
     timeline.tell(this.name, `has its clock at ${this.skew} ms`)
   }
 
@@ -150,6 +151,7 @@ export class AppTab implements Tab {
       channels,
       fetch: createFetch({
         ...line,
+        strangers: () => dependencies.ledger.count('answers of strangers'),
         received: (request, answer) => watch.answered(accounts.userOf(request), request, answer),
       }),
       openSocket: (options) => {
@@ -214,6 +216,7 @@ export class AppTab implements Tab {
   kill(): void {
     if (!this.isAlive) return
     this.tell('ends')
+    this.device.dependencies.ledger.count('kills')
     this.realm.kill()
     this.client = undefined
     this.user = undefined

@@ -37,6 +37,8 @@ type Fault = keyof typeof FAULTS
 export interface Watcher {
   /** Rows have reached the disk. */
   written(tab: Tab, place: Place, rows: readonly Row[], context: string): void
+  /** A write has gone wrong. */
+  failed(): void
   /** Nobody who lives has heard of these rows. */
   orphaned(place: Place, rows: readonly Row[]): void
   /** A collection is about to be deleted. */
@@ -162,6 +164,7 @@ export class Disk {
     if (!planned) return keep(rows)
     const { kept } = FAULTS[planned.fault]
     const count = { none: 0, half: Math.ceil(rows.length / 2), all: rows.length }[kept]
+    this.watcher.failed()
     this.timeline.tell(
       this.name,
       `DISK: ${planned.fault} at ${nameOf(place)}, ${count} of ${rows.length} rows kept`,

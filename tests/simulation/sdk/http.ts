@@ -8,6 +8,8 @@ export interface HttpDependencies {
   gateway: Gateway
   device: { readonly name: string; readonly online: boolean }
   isAlive: () => boolean
+  /** Something on the way answers. */
+  strangers: () => void
   /** The app has been given this answer of the server's. */
   received: (request: HttpRequest, answer: HttpAnswer) => void
 }
@@ -31,7 +33,7 @@ const STRANGERS: readonly HttpAnswer[] = [
 
 /** `fetch` for one tab, over the network of the simulation. */
 export function createFetch(dependencies: HttpDependencies): typeof globalThis.fetch {
-  const { timeline, network, gateway, device, isAlive, received } = dependencies
+  const { timeline, network, gateway, device, isAlive, received, strangers } = dependencies
 
   return (input, init = {}) =>
     new Promise<Response>((resolve, reject) => {
@@ -63,6 +65,7 @@ export function createFetch(dependencies: HttpDependencies): typeof globalThis.f
     const label = `${request.method} ${request.path} ${request.body?.slice(0, 2_000) ?? ''}`
     const isStranger = network.meetsStranger()
     const stranger = chance.one(STRANGERS)
+    if (isStranger) strangers()
     if (isStranger)
       timeline.tell('stranger', `answers ${stranger.status} to ${caller.name}: ${label}`)
     // Most refuse the request; some let it through and refuse its answer.

@@ -132,7 +132,9 @@ export function useSdkDevice(device: SdkDevice, surroundings: Surroundings, unti
       // What was refused goes over what there is by now.
       const now = watch.held(tab.user, row.resource).find(({ document }) => document.id === row.id)
       ledger.knows(now?.document ?? {})
-      const corrections = row.resource === 'tasks' ? { title: words() } : { name: words() }
+      const isDeletion = row.document._deleted
+      const field = row.resource === 'tasks' ? 'title' : 'name'
+      const corrections = isDeletion ? {} : { [field]: words() }
       write(tab, row.resource, row.id, corrections, () => row.retry(corrections))
     },
     await_sync(tab) {

@@ -37,7 +37,7 @@ export class Watch implements Watcher {
   /** What somebody is writing, and has not been told to be kept. */
   private readonly writing = new Map<string, number>()
   /** What somebody was told could not be written, though a part of it may be there. */
-  private readonly failed = new Set<string>()
+  private readonly halfWritten = new Set<string>()
   /** What a tab wrote that died before it could tell the others. */
   private readonly orphans = new Set<string>()
   private readonly refused = new Set<string>()
@@ -69,8 +69,8 @@ export class Watch implements Watcher {
     return (isKept) => {
       if (isOver) return
       isOver = true
-      if (isKept) this.failed.delete(key)
-      else this.failed.add(key)
+      if (isKept) this.halfWritten.delete(key)
+      else this.halfWritten.add(key)
       const left = this.writing.get(key)! - 1
       if (left === 0) this.writing.delete(key)
       else this.writing.set(key, left)
@@ -95,6 +95,10 @@ export class Watch implements Watcher {
       if (seq < reached) this.violated(`${key} went back from ${reached} to ${seq}`)
       this.reached.set(key, Math.max(reached, seq))
     }
+  }
+
+  failed(): void {
+    this.ledger.count('faults of a disk')
   }
 
   orphaned(place: Place, rows: readonly Row[]): void {
@@ -177,7 +181,7 @@ export class Watch implements Watcher {
     for (const resource of all) {
       for (const key of this.unsent(tab.user, resource)) {
         const last = this.lastWrites.get(key)
-        const isOwn = last?.tab === tab && !this.failed.has(key)
+        const isOwn = last?.tab === tab && !this.halfWritten.has(key)
         if (this.writing.has(key) || this.orphans.has(key)) continue
         if (isOwn || this.isOld(last?.at))
           this.violated(`${tab.name} is synced, but ${key} is unsent`)
