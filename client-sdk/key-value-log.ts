@@ -38,7 +38,8 @@ interface Entry {
  *
  * Segments none of whose documents count any more are removed. Others are emptied by and by: each
  * write moves some documents of small or outdated segments into its own. So a write costs what it
- * writes and some 32 KB at times, and the store takes about twice what the documents do.
+ * writes and some 32 KB at times, and the store takes about twice what the documents do, and
+ * once more what was written last.
  */
 export class KeyValueLog implements DocumentLog {
   private readonly store: KeyValueStore
@@ -187,8 +188,15 @@ export class KeyValueLog implements DocumentLog {
     const all = [...this.segments].filter(({ ids }) => ids.size > 0)
     const sum = (key: 'size' | 'current') => all.reduce((sum, one) => sum + one[key], 0)
     const outdated = ({ size, current }: Segment) => 1 - current / size
-    if (sum('size') > 2 * sum('current') + SLACK)
-      return all.sort((a, b) => outdated(b) - outdated(a)).slice(0, 1)
+    let excess = sum('size') - 2 * sum('current') - SLACK
+    if (excess > 0)
+      return all
+        .sort((a, b) => outdated(b) - outdated(a))
+        .filter(({ size, current }) => {
+          const isNeeded = excess > 0
+          excess -= size - current
+          return isNeeded
+        })
     const small = all.filter((segment) => segment.current < SMALL)
     return small.length > SMALL_SEGMENTS ? small : []
   }

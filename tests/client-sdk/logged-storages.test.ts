@@ -129,7 +129,7 @@ describe.each(MEDIA)('%s', (_name, openMedium) => {
     )
   })
 
-  test('moves what is written and little more, and takes at most twice what there is', async () => {
+  test('moves what is written and little more, and takes no more than three times what there is', async () => {
     const medium = opened(openMedium)
     const model: Model = new Map()
     const ids = Array.from({ length: 1_000 }, (_, index) => `note-${index}`)
@@ -150,11 +150,19 @@ describe.each(MEDIA)('%s', (_name, openMedium) => {
       most = Math.max(most, medium.moved() - before)
     }
     expect(most).toBeLessThan(50_000)
-    expect(medium.size()).toBeLessThan(2.2 * size)
+    // Each round leaves a few documents where they are, between others that are out of date.
+    for (let round = 1; round < 12; round++) {
+      const documents = ids
+        .filter((_, index) => index % 100 >= 5 * round)
+        .map((id) => edited(id, 'z'.repeat(500)))
+      await write(instance, model, documents)
+      for (const document of documents) model.set(document.id, document)
+    }
+    expect(medium.size()).toBeLessThan(3 * size)
     await instance.close()
     const before = medium.moved()
     instance = await open(medium.storage())
-    expect(medium.moved() - before).toBeLessThan(2.5 * size)
+    expect(medium.moved() - before).toBeLessThan(4 * size)
     expect(await all(instance, ids)).toEqual(ids.map((id) => model.get(id)))
   })
 
@@ -212,7 +220,7 @@ describe.each(MEDIA)('%s', (_name, openMedium) => {
 
   test('keeps databases apart, and removes one without a trace', async () => {
     const medium = opened(openMedium)
-    const names = ['notes', 'notes/0', 'notes-2', 'Notes']
+    const names = ['notes', 'notes/notes/0', 'notes-2', 'Notes']
     for (const name of names)
       await write(await open(medium.storage(), name), new Map(), [edited('note-0', name)])
     for (const name of names)
