@@ -16,6 +16,7 @@ const COMPARE_LIMIT = 500
 const CONTEXT = 'replication-tasktide'
 /** In a document's `_meta`: the height of the revision that is a state of the server. */
 const FROM_SERVER = 'from_server'
+const NEVER = new Date(0).toISOString()
 
 type Kept = RxDocumentData<WireDocument>
 
@@ -125,7 +126,10 @@ export class DocumentStates {
     conflicts: readonly WireDocument[],
   ): Promise<ReadonlySet<string>> {
     const pushed = answered.map(({ newDocumentState }) => newDocumentState as WireDocument)
-    const answers = new Map(conflicts.map((document) => [document.id, document]))
+    const sent = new Map(pushed.map((state) => [state.id, state]))
+    const answers = new Map(
+      conflicts.map((document) => [document.id, undated(document, sent.get(document.id))]),
+    )
     const found = await this.find(pushed.map(({ id }) => id))
     const current = new Map(found.map((one) => [one.id, one]))
     const states: WireDocument[] = []
@@ -175,6 +179,15 @@ interface Change {
 /** Whether the server is known to have it as it is here. */
 function isKnown(here: Kept, known: WireDocument | undefined): boolean {
   return isFromServer(here) || deepEqual(stateOf(here), known)
+}
+
+/**
+ * A row that was refused comes back as a tombstone where the server has nothing of that id. Whatever
+ * it comes to have there is newer, also what another device wrote before.
+ */
+function undated(answer: WireDocument, sent: WireDocument | undefined): WireDocument {
+  const isOwn = sent && !sent._deleted && deepEqual(answer, { ...sent, _deleted: true })
+  return isOwn ? { ...answer, updated_at: NEVER } : answer
 }
 
 /** It was read before a push whose answer is here by now: `updated_at` rises with every change. */

@@ -16,6 +16,8 @@ import type { HttpAnswer, HttpRequest } from './gateway.ts'
 
 /** How long a tab may say `synced` though another one has written, or a write that failed was kept. */
 const GRACE_MS = 2_500
+/** How long two tabs may take to tell each other. */
+const CHANNEL_MS = 50
 /** How long a disk that works may take to keep what has come. */
 const KEEPING_MS = 1_000
 
@@ -183,7 +185,10 @@ export class Watch implements Watcher {
         const last = this.lastWrites.get(key)
         const isOwn = last?.tab === tab && !this.halfWritten.has(key)
         if (this.writing.has(key) || this.orphans.has(key)) continue
-        if (isOwn || this.isOld(last?.at))
+        // The tab that leads may not have heard of it yet.
+        const isAlone = this.device.tabs.length === 1
+        const grace = !isOwn ? GRACE_MS : isAlone ? -1 : CHANNEL_MS
+        if (this.isOld(last?.at, grace))
           this.violated(`${tab.name} is synced, but ${key} is unsent`)
       }
       for (const [key, { at }] of this.unkept(tab.user, resource))
@@ -316,8 +321,8 @@ export class Watch implements Watcher {
     }
   }
 
-  private isOld(at: number | undefined): boolean {
-    return (at ?? 0) < this.timeline.now - GRACE_MS
+  private isOld(at: number | undefined, grace = GRACE_MS): boolean {
+    return (at ?? 0) < this.timeline.now - grace
   }
 
   private violated(what: string): void {
