@@ -149,7 +149,8 @@ export async function createClient(options: ClientOptions): Promise<Client> {
 
   function signIn(credentials: Credentials): Promise<User> {
     return inTurn(async () => {
-      const kept = await store.read()
+      // What is stored counts: a sign-in may have failed after it was.
+      const kept = await session.load()
       if (kept && !kept.ended && account$.value)
         throw new ClientError('signed_in', `Sign ${kept.user.username} out first.`)
       await session.signIn(credentials)

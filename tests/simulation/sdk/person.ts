@@ -217,7 +217,8 @@ export function useSdkDevice(device: SdkDevice, surroundings: Surroundings, unti
     ledger.knows(one.document)
     write(tab, resource, id, {}, async () => {
       const document = await collectionOf(tab, resource).findOne(id).exec()
-      await document?.incrementalRemove()
+      const removed = await document?.incrementalRemove()
+      ledger.knows(removed?.toJSON() ?? {})
     })
   }
 
