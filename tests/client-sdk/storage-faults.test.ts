@@ -1,9 +1,14 @@
+import 'fake-indexeddb/auto'
 import { randomUUID } from 'node:crypto'
+import { getRxStorageMemory } from 'rxdb/plugins/storage-memory'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { dexieStorage } from '../../client-sdk/dexie.ts'
 import type { Client, SyncState } from '../../client-sdk/index.ts'
+import type { Storage } from '../../client-sdk/token-store.ts'
 import { type Person, startServer, type TestServer } from '../support/server.ts'
 import { device, deviceOf, shut, tasksOf, until } from './device.ts'
 import { type FailingStorage, failingStorage, type Moment, type Write } from './failing-storage.ts'
+import { keyValueMedium, sqliteMedium } from './media.ts'
 import { createNetwork } from './network.ts'
 
 let server: TestServer
@@ -12,210 +17,219 @@ beforeAll(async () => {
 })
 afterAll(() => server.stop())
 
+const STORAGES: [string, () => Storage][] = [
+  ['memory', () => getRxStorageMemory()],
+  ['IndexedDB, through Dexie', dexieStorage],
+  ['a key-value store', () => keyValueMedium().storage()],
+  ['SQLite', () => sqliteMedium().storage()],
+]
 const MOMENTS: Moment[] = ['before', 'half', 'after']
 const COLLECTIONS = ['tasks', 'categories', 'profile', 'conflicts'] as const
 const isFromServer = ({ context }: Write) => context.startsWith('replication-')
 const isKnownState = ({ collection }: Write) => collection.startsWith('rx-replication-meta')
 
-describe.each(MOMENTS)('a write that fails once, %s', (moment) => {
-  test('leaves no hole in the first sync', async () => {
-    const ann = await server.person()
-    await pushTasks(ann, 1_200)
-    for (const nth of [1, 2, 3, 5]) {
-      const failing = failOnce(moment, nth, (write) => isFromServer(write))
+describe.each(STORAGES)('on %s', (_name, storage) => {
+  describe.each(MOMENTS)('a write that fails once, %s', (moment) => {
+    test('leaves no hole in the first sync', async () => {
+      const ann = await server.person()
+      await pushTasks(ann, 1_200)
+      for (const nth of [1, 2, 3, 5]) {
+        const failing = failOnce(moment, nth, isFromServer, failingStorage(storage()))
+        const phone = await impatient(await deviceOf(server, ann, failing))
+        const synced = await until(phone.sync.state$, ({ status }) => status === 'synced')
+        expect(synced.error).toBeNull()
+        expect(failing.failures).toBe(1)
+        expect(await phone.tasks.count().exec()).toBe(1_200)
+        await shut(phone)
+      }
+    })
+
+    test.each(COLLECTIONS)('leaves no hole in what is pulled of %s', async (collection) => {
+      const ann = await server.person()
+      await oneOfEach(ann)
+      const isOf = (write: Write) => write.collection === collection
+      const failing = failOnce(moment, 1, isOf, failingStorage(storage()))
       const phone = await impatient(await deviceOf(server, ann, failing))
-      const synced = await until(phone.sync.state$, ({ status }) => status === 'synced')
-      expect(synced.error).toBeNull()
+      await until(phone.sync.status$, (status) => status === 'synced')
       expect(failing.failures).toBe(1)
-      expect(await phone.tasks.count().exec()).toBe(1_200)
-      await shut(phone)
-    }
+      expect(await phone[collection].count().exec()).toBe(1)
+      await expectAgreement(ann, phone)
+    })
+
+    test.each(['documents', 'known states'])('loses nothing of a frame: its %s', async (what) => {
+      const ann = await server.person()
+      const failing = failingStorage(storage())
+      const phone = await impatient(await deviceOf(server, ann, failing))
+      const { body } = await ann.call('POST', '/api/tasks/', { title: 'Ferry' })
+      await phone.sync.awaitInSync()
+      const isMeant = what === 'documents' ? isFromServer : isKnownState
+      failOnce(moment, 1, (write) => isMeant(write), failing)
+      await ann.call('PATCH', `/api/tasks/${body.id}/`, { title: 'Night ferry' })
+      await until(phone.tasks.findOne(body.id).$, (task) => task?.title === 'Night ferry')
+      await expect.poll(() => failing.failures).toBe(1)
+      await until(phone.sync.status$, (status) => status === 'synced')
+      await ann.call('PATCH', `/api/tasks/${body.id}/`, { title: 'Day ferry' })
+      await until(phone.tasks.findOne(body.id).$, (task) => task?.title === 'Day ferry')
+      await expectAgreement(ann, phone)
+    })
+
+    test('makes no task deaf when it was to record a push', async () => {
+      const ann = await server.person()
+      const failing = failingStorage(storage())
+      const phone = await impatient(await deviceOf(server, ann, failing))
+      await phone.sync.awaitInSync()
+      failOnce(moment, 1, isKnownState, failing)
+      const { id } = await phone.tasks.add({ title: 'Ferry' })
+      await until(phone.sync.pending$, (pending) => pending === 0)
+      expect(failing.failures).toBe(1)
+      await ann.call('PATCH', `/api/tasks/${id}/`, { title: 'Night ferry' })
+      await until(phone.tasks.findOne(id).$, (task) => task?.title === 'Night ferry')
+      await phone.sync.awaitInSync()
+      await expectAgreement(ann, phone)
+      expect((await ann.call('GET', '/api/conflicts/')).body.count).toBe(0)
+    })
+
+    test('loses no edit, whichever write it is', async () => {
+      const ann = await server.person()
+      for (let nth = 1; nth <= 6; nth++) {
+        const failing = failingStorage(storage())
+        const name = `edit-${randomUUID()}`
+        const phone = await impatient(await deviceOf(server, ann, { name, ...failing }))
+        const task = await phone.tasks.add({ title: 'Ferry' })
+        await phone.sync.awaitInSync()
+        failOnce(moment, nth, () => true, failing)
+        const isTold = await task.incrementalPatch({ title: `Ferry ${nth}` }).then(
+          () => false,
+          () => true,
+        )
+        // Another edit, so that there are writes enough.
+        await phone.tasks.add({ title: 'Other' }).catch(() => {})
+        await until(phone.sync.pending$, (pending) => pending === 0)
+        await phone.sync.awaitInSync()
+        const { body } = await ann.call('GET', `/api/tasks/${task.id}/`)
+        if (!isTold) expect(body.title).toBe(`Ferry ${nth}`)
+        await expectAgreement(ann, phone)
+        await shut(phone)
+        const again = await device(server, { name, ...failing })
+        await again.sync.awaitInSync()
+        await expectAgreement(ann, again)
+        await shut(again)
+      }
+    })
+
+    test('loses no edit that the server refuses', async () => {
+      const ann = await server.person()
+      const failing = failingStorage(storage())
+      const phone = await impatient(await deviceOf(server, ann, failing))
+      await phone.sync.awaitInSync()
+      const isRejections = ({ rows }: Write) => rows.some(({ document }) => 'data' in document)
+      failOnce(moment, 1, isRejections, failing)
+      await phone.tasks.add({ title: ' ' })
+      const [rejected] = await until(phone.sync.rejected$, (rows) => rows.length === 1)
+      expect(rejected).toMatchObject({ code: 'invalid', document: { title: ' ' } })
+      expect(failing.failures).toBe(1)
+      await until(phone.sync.status$, (status) => status === 'synced')
+      expect(await phone.tasks.count().exec()).toBe(0)
+    })
   })
 
-  test.each(COLLECTIONS)('leaves no hole in what is pulled of %s', async (collection) => {
+  test('while the storage is full, the status is an error that says so, and then all comes by itself', async () => {
     const ann = await server.person()
-    await oneOfEach(ann)
-    const failing = failOnce(moment, 1, (write) => write.collection === collection)
-    const phone = await impatient(await deviceOf(server, ann, failing))
+    const failing = failingStorage(storage())
+    const phone = await deviceOf(server, ann, failing)
+    await phone.sync.awaitInSync()
+    const states: SyncState[] = []
+    phone.sync.state$.subscribe((state) => states.push(state))
+    failing.onWrite = () => ({
+      moment: 'before',
+      error: new DOMException('The quota has been exceeded.', 'QuotaExceededError'),
+    })
+    await ann.call('POST', '/api/tasks/', { title: 'Ferry' })
+    const { error } = await until(phone.sync.state$, ({ status }) => status === 'error')
+    expect(error).toEqual({
+      code: 'storage_full',
+      message: 'This device has no room left. Free some space; syncing then goes on by itself.',
+    })
+    await ann.call('POST', '/api/tasks/', { title: 'Train' })
+    await expect.poll(() => failing.failures, { timeout: 10_000 }).toBeGreaterThan(2)
+    expect(states.at(-1)!.status).toBe('error')
+    failing.onWrite = () => undefined
+    phone.sync.wake()
+    await until(phone.tasks.count().$, (count) => count === 2)
     await until(phone.sync.status$, (status) => status === 'synced')
-    expect(failing.failures).toBe(1)
-    expect(await phone[collection].count().exec()).toBe(1)
-    await expectAgreement(ann, phone)
   })
 
-  test.each(['documents', 'known states'])('loses nothing of a frame: its %s', async (what) => {
+  test('an app that ends while the storage fails goes on at the next start', async () => {
     const ann = await server.person()
-    const failing = failingStorage()
-    const phone = await impatient(await deviceOf(server, ann, failing))
-    const { body } = await ann.call('POST', '/api/tasks/', { title: 'Ferry' })
-    await phone.sync.awaitInSync()
-    const isMeant = what === 'documents' ? isFromServer : isKnownState
-    failOnce(moment, 1, (write) => isMeant(write), failing)
-    await ann.call('PATCH', `/api/tasks/${body.id}/`, { title: 'Night ferry' })
-    await until(phone.tasks.findOne(body.id).$, (task) => task?.title === 'Night ferry')
-    await expect.poll(() => failing.failures).toBe(1)
-    await until(phone.sync.status$, (status) => status === 'synced')
-    await ann.call('PATCH', `/api/tasks/${body.id}/`, { title: 'Day ferry' })
-    await until(phone.tasks.findOne(body.id).$, (task) => task?.title === 'Day ferry')
-    await expectAgreement(ann, phone)
-  })
-
-  test('makes no task deaf when it was to record a push', async () => {
-    const ann = await server.person()
-    const failing = failingStorage()
-    const phone = await impatient(await deviceOf(server, ann, failing))
-    await phone.sync.awaitInSync()
-    failOnce(moment, 1, isKnownState, failing)
-    const { id } = await phone.tasks.add({ title: 'Ferry' })
-    await until(phone.sync.pending$, (pending) => pending === 0)
-    expect(failing.failures).toBe(1)
-    await ann.call('PATCH', `/api/tasks/${id}/`, { title: 'Night ferry' })
-    await until(phone.tasks.findOne(id).$, (task) => task?.title === 'Night ferry')
-    await phone.sync.awaitInSync()
-    await expectAgreement(ann, phone)
-    expect((await ann.call('GET', '/api/conflicts/')).body.count).toBe(0)
-  })
-
-  test('loses no edit, whichever write it is', async () => {
-    const ann = await server.person()
-    for (let nth = 1; nth <= 6; nth++) {
-      const failing = failingStorage()
-      const name = `edit-${randomUUID()}`
-      const phone = await impatient(await deviceOf(server, ann, { name, ...failing }))
+    for (const isMeant of [isFromServer, isKnownState]) {
+      const failing = failingStorage(storage())
+      const name = `ended-${randomUUID()}`
+      const phone = await deviceOf(server, ann, { name, ...failing })
       const task = await phone.tasks.add({ title: 'Ferry' })
       await phone.sync.awaitInSync()
-      failOnce(moment, nth, () => true, failing)
-      const isTold = await task.incrementalPatch({ title: `Ferry ${nth}` }).then(
-        () => false,
-        () => true,
-      )
-      // Another edit, so that there are writes enough.
-      await phone.tasks.add({ title: 'Other' }).catch(() => {})
-      await until(phone.sync.pending$, (pending) => pending === 0)
-      await phone.sync.awaitInSync()
-      const { body } = await ann.call('GET', `/api/tasks/${task.id}/`)
-      if (!isTold) expect(body.title).toBe(`Ferry ${nth}`)
-      await expectAgreement(ann, phone)
+      failing.onWrite = (write) => (isMeant(write) ? { moment: 'half' } : undefined)
+      await ann.call('POST', '/api/tasks/', { title: 'Train' })
+      await task.incrementalPatch({ title: 'Night ferry' })
+      await until(phone.sync.status$, (status) => status === 'error')
       await shut(phone)
+
+      // Others go on meanwhile: one task is edited, and one that the device may have half is deleted.
+      await ann.call('PATCH', `/api/tasks/${task.id}/`, { description: 'Late' })
+      failing.onWrite = () => undefined
       const again = await device(server, { name, ...failing })
       await again.sync.awaitInSync()
       await expectAgreement(ann, again)
+      const { body } = await ann.call('GET', `/api/tasks/${task.id}/`)
+      expect(body).toMatchObject({ title: 'Night ferry', description: 'Late' })
+      expect((await ann.call('GET', '/api/conflicts/')).body.count).toBe(0)
       await shut(again)
     }
   })
 
-  test('loses no edit that the server refuses', async () => {
-    const ann = await server.person()
-    const failing = failingStorage()
-    const phone = await impatient(await deviceOf(server, ann, failing))
-    await phone.sync.awaitInSync()
-    const isRejections = ({ rows }: Write) => rows.some(({ document }) => 'data' in document)
-    failOnce(moment, 1, isRejections, failing)
-    await phone.tasks.add({ title: ' ' })
-    const [rejected] = await until(phone.sync.rejected$, (rows) => rows.length === 1)
-    expect(rejected).toMatchObject({ code: 'invalid', document: { title: ' ' } })
-    expect(failing.failures).toBe(1)
-    await until(phone.sync.status$, (status) => status === 'synced')
-    expect(await phone.tasks.count().exec()).toBe(0)
-  })
+  test.each([5_000, 86_400_000])(
+    'a clock that was %i ms ahead once stops no edit, not over a restart either',
+    async (ahead) => {
+      const ann = await server.person()
+      const network = await createNetwork(server.url)
+      const failing = failingStorage(storage())
+      const name = `ahead-${ann.id}`
+      failing.clockOffset = ahead
+      const before = await deviceOf(network, ann, { name, ...failing })
+      const first = await before.tasks.add({ title: 'Ferry' })
+      await before.sync.awaitInSync()
+      await shut(before)
+
+      failing.clockOffset = 0
+      network.cut()
+      const offline = await device(network, { name, ...failing })
+      await offline.tasks.add({ title: 'Written offline' })
+      const known = await offline.tasks.findOne(first.id).exec(true)
+      await known.incrementalPatch({ title: 'Night ferry' })
+      await until(offline.sync.pending$, (pending) => pending === 2)
+      await expect(offline.session.signOut()).rejects.toMatchObject({ code: 'unsent_edits' })
+      await shut(offline)
+
+      const again = await device(network, { name, ...failing })
+      await until(again.sync.pending$, (pending) => pending === 2)
+      network.mend()
+      again.sync.wake()
+      await again.sync.awaitInSync()
+      const { results } = (await ann.call('GET', '/api/tasks/?ordering=title')).body
+      expect(results.map(({ title }: { title: string }) => title)).toEqual([
+        'Night ferry',
+        'Written offline',
+      ])
+      await network.close()
+    },
+  )
 })
-
-test('while the storage is full, the status is an error that says so, and then all comes by itself', async () => {
-  const ann = await server.person()
-  const failing = failingStorage()
-  const phone = await deviceOf(server, ann, failing)
-  await phone.sync.awaitInSync()
-  const states: SyncState[] = []
-  phone.sync.state$.subscribe((state) => states.push(state))
-  failing.onWrite = () => ({
-    moment: 'before',
-    error: new DOMException('The quota has been exceeded.', 'QuotaExceededError'),
-  })
-  await ann.call('POST', '/api/tasks/', { title: 'Ferry' })
-  const { error } = await until(phone.sync.state$, ({ status }) => status === 'error')
-  expect(error).toEqual({
-    code: 'storage_full',
-    message: 'This device has no room left. Free some space; syncing then goes on by itself.',
-  })
-  await ann.call('POST', '/api/tasks/', { title: 'Train' })
-  await expect.poll(() => failing.failures, { timeout: 10_000 }).toBeGreaterThan(2)
-  expect(states.at(-1)!.status).toBe('error')
-  failing.onWrite = () => undefined
-  phone.sync.wake()
-  await until(phone.tasks.count().$, (count) => count === 2)
-  await until(phone.sync.status$, (status) => status === 'synced')
-})
-
-test('an app that ends while the storage fails goes on at the next start', async () => {
-  const ann = await server.person()
-  for (const isMeant of [isFromServer, isKnownState]) {
-    const failing = failingStorage()
-    const name = `ended-${randomUUID()}`
-    const phone = await deviceOf(server, ann, { name, ...failing })
-    const task = await phone.tasks.add({ title: 'Ferry' })
-    await phone.sync.awaitInSync()
-    failing.onWrite = (write) => (isMeant(write) ? { moment: 'half' } : undefined)
-    await ann.call('POST', '/api/tasks/', { title: 'Train' })
-    await task.incrementalPatch({ title: 'Night ferry' })
-    await until(phone.sync.status$, (status) => status === 'error')
-    await shut(phone)
-
-    // Others go on meanwhile: one task is edited, and one that the device may have half is deleted.
-    await ann.call('PATCH', `/api/tasks/${task.id}/`, { description: 'Late' })
-    failing.onWrite = () => undefined
-    const again = await device(server, { name, ...failing })
-    await again.sync.awaitInSync()
-    await expectAgreement(ann, again)
-    const { body } = await ann.call('GET', `/api/tasks/${task.id}/`)
-    expect(body).toMatchObject({ title: 'Night ferry', description: 'Late' })
-    expect((await ann.call('GET', '/api/conflicts/')).body.count).toBe(0)
-    await shut(again)
-  }
-})
-
-test.each([5_000, 86_400_000])(
-  'a clock that was %i ms ahead once stops no edit, not over a restart either',
-  async (ahead) => {
-    const ann = await server.person()
-    const network = await createNetwork(server.url)
-    const failing = failingStorage()
-    const name = `ahead-${ann.id}`
-    failing.clockOffset = ahead
-    const before = await deviceOf(network, ann, { name, ...failing })
-    const first = await before.tasks.add({ title: 'Ferry' })
-    await before.sync.awaitInSync()
-    await shut(before)
-
-    failing.clockOffset = 0
-    network.cut()
-    const offline = await device(network, { name, ...failing })
-    await offline.tasks.add({ title: 'Written offline' })
-    const known = await offline.tasks.findOne(first.id).exec(true)
-    await known.incrementalPatch({ title: 'Night ferry' })
-    await until(offline.sync.pending$, (pending) => pending === 2)
-    await expect(offline.session.signOut()).rejects.toMatchObject({ code: 'unsent_edits' })
-    await shut(offline)
-
-    const again = await device(network, { name, ...failing })
-    await until(again.sync.pending$, (pending) => pending === 2)
-    network.mend()
-    again.sync.wake()
-    await again.sync.awaitInSync()
-    const { results } = (await ann.call('GET', '/api/tasks/?ordering=title')).body
-    expect(results.map(({ title }: { title: string }) => title)).toEqual([
-      'Night ferry',
-      'Written offline',
-    ])
-    await network.close()
-  },
-)
 
 /** Fails the nth write of those that are meant. */
 function failOnce(
   moment: Moment,
   nth: number,
   isMeant: (write: Write) => boolean,
-  failing: FailingStorage = failingStorage(),
+  failing: FailingStorage,
 ): FailingStorage {
   let count = 0
   failing.onWrite = (write) => (isMeant(write) && ++count === nth ? { moment } : undefined)

@@ -385,6 +385,7 @@ describe('filters', () => {
 })
 
 describe('the order', () => {
+  const FIRST = '2026-01-01T00:00:00.000Z'
   const orders: [string, Kept[], string][] = [
     [
       'priority',
@@ -465,8 +466,8 @@ describe('the order', () => {
     [
       '-updated_at',
       [
-        { title: '1', updated_at: '2026-01-01T00:00:00.000Z' },
-        { title: '2', updated_at: '2026-01-02T00:00:00.000Z' },
+        { title: '1', created_at: FIRST, updated_at: FIRST },
+        { title: '2', created_at: FIRST, updated_at: '2026-01-02T00:00:00.000Z' },
       ],
       '2 1',
     ],
