@@ -20,6 +20,22 @@ beforeEach(async () => {
 afterEach(() => network.close())
 afterAll(() => server.stop())
 
+test('a push that fails alone, while frames go on, leaves no doubt behind', async () => {
+  const ann = await server.person()
+  const phone = await deviceOf(network, ann)
+  await phone.sync.awaitInSync()
+  let isLost = false
+  network.onRequest = (path) => {
+    if (isLost || !path.endsWith('/push')) return 'pass'
+    isLost = true
+    return 'lose'
+  }
+  const wasOffline = until(phone.sync.status$, (status) => status === 'offline')
+  await phone.tasks.add({ title: 'Ferry' })
+  await wasOffline
+  await until(phone.sync.status$, (status) => status === 'synced')
+})
+
 describe('two devices', () => {
   test('have what either adds and completes', async () => {
     const ann = await server.person()
@@ -36,6 +52,17 @@ describe('two devices', () => {
     expect(done!.toJSON()).toEqual((await tasksOf(laptop))[0])
     const { body } = await ann.call('GET', `/api/tasks/${task.id}/`)
     expect(body).toEqual(done!.toJSON())
+  })
+
+  test('agree on an id that was refused on one, however early the other has written it', async () => {
+    const ann = await server.person()
+    const phone = await deviceOf(network, ann)
+    const id = randomUUID()
+    await phone.tasks.insert({ id, title: ' ' } as never)
+    await until(phone.sync.rejected$, (rows) => rows.length === 1)
+    const newDocumentState = { id, title: 'Ferry', updated_at: '2020-01-01T00:00:00.000Z' }
+    await ann.call('POST', '/replication/tasks/0/push', [{ newDocumentState }])
+    await until(phone.tasks.findOne(id).$, (task) => task?.title === 'Ferry')
   })
 
   test('agree on what both edited offline, and what gave way can be put back', async () => {
