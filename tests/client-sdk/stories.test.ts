@@ -60,7 +60,8 @@ describe('two devices', () => {
     const id = randomUUID()
     await phone.tasks.insert({ id, title: ' ' } as never)
     await until(phone.sync.rejected$, (rows) => rows.length === 1)
-    const newDocumentState = { id, title: 'Ferry', updated_at: '2020-01-01T00:00:00.000Z' }
+    const before = '2020-01-01T00:00:00.000Z'
+    const newDocumentState = { id, title: 'Ferry', created_at: before, updated_at: before }
     await ann.call('POST', '/replication/tasks/0/push', [{ newDocumentState }])
     await until(phone.tasks.findOne(id).$, (task) => task?.title === 'Ferry')
   })
