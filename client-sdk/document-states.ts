@@ -186,7 +186,7 @@ function isKnown(here: Kept, known: WireDocument | undefined): boolean {
  * it comes to have there is newer, also what another device wrote before.
  */
 function undated(answer: WireDocument, sent: WireDocument | undefined): WireDocument {
-  const isOwn = sent && !sent._deleted && deepEqual(answer, { ...sent, _deleted: true })
+  const isOwn = sent && deepEqual(answer, { ...sent, _deleted: true })
   return isOwn ? { ...answer, updated_at: NEVER } : answer
 }
 
