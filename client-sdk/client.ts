@@ -92,6 +92,7 @@ export async function createClient(options: ClientOptions): Promise<Client> {
   let turn: Promise<unknown> = Promise.resolve()
 
   await inTurn(follow)
+  void inTurn(deleteDocuments).catch(() => {}) // the next start tries again
   void signOuts.deliver()
   void askAfterEnded()
   tabs.message$.subscribe((message) => {
@@ -167,10 +168,23 @@ export async function createClient(options: ClientOptions): Promise<Client> {
     const account = account$.value
     if (!account) return
     if (keepData === undefined) await refuseUnsent(account)
-    await session.forget()
+    await session.forget(keepData ? undefined : account.user.id)
     tabs.tell('session')
     await closeAccount()
-    if (!keepData) await removeRxDatabase(databaseName(name, account.user), storage, multiInstance)
+    await deleteDocuments()
+  }
+
+  /**
+   * Of all who have signed out without keeping them. It may be interrupted anywhere: what is left of
+   * them must not be opened, since it may have a cursor without the documents before it.
+   */
+  function deleteDocuments(): Promise<void> {
+    return exclusively(`${name} deletion`, async () => {
+      for (const id of await store.wiping()) {
+        await removeRxDatabase(databaseName(name, { id }), storage, multiInstance)
+        await store.wiped(id)
+      }
+    })
   }
 
   async function refuseUnsent(account: Account): Promise<void> {
@@ -214,7 +228,9 @@ export async function createClient(options: ClientOptions): Promise<Client> {
   async function follow(): Promise<void> {
     const kept = await session.load()
     if (account$.value && account$.value.user.id !== kept?.user.id) await closeAccount()
-    if (kept && !account$.value) account$.next(await Account.open(kept.user, accountOptions))
+    if (!kept || account$.value) return
+    await deleteDocuments()
+    account$.next(await Account.open(kept.user, accountOptions))
   }
 
   async function closeAccount(): Promise<void> {

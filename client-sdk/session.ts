@@ -50,8 +50,8 @@ export class Session {
   }
 
   /** Needs no network: the server is told by `SignOuts`. */
-  async forget(): Promise<void> {
-    await this.store.forget()
+  async forget(wipe?: string): Promise<void> {
+    await this.store.forget(wipe)
     this.kept$.next(undefined)
   }
 

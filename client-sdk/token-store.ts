@@ -23,8 +23,16 @@ export interface StoredSession {
 export interface TokenStore {
   read(): Promise<StoredSession | undefined>
   write(session: StoredSession): Promise<void>
-  /** Nobody is signed in here any more. The server has yet to be told, if it does not know. */
-  forget(): Promise<void>
+  /**
+   * Nobody is signed in here any more. The server has yet to be told, if it does not know.
+   *
+   * @param wipe whose documents are to be deleted, however often that is interrupted
+   */
+  forget(wipe?: string): Promise<void>
+  /** The people whose documents are to be deleted. */
+  wiping(): Promise<readonly string[]>
+  /** They are. */
+  wiped(user: string): Promise<void>
   /** The refresh tokens of forgotten sessions, for telling the server that they are over. */
   forgotten(): Promise<readonly string[]>
   /** The server knows. */
@@ -38,6 +46,7 @@ export interface TokenStore {
 interface Kept {
   session?: StoredSession
   forgotten?: readonly string[]
+  wiping?: readonly string[]
   clock?: Reading
 }
 
@@ -51,6 +60,7 @@ const SCHEMA = fillWithDefaultSettings<Kept & { id: string }>({
     id: { type: 'string', maxLength: 20 },
     session: { type: 'object', additionalProperties: true },
     forgotten: { type: 'array', items: { type: 'string' } },
+    wiping: { type: 'array', items: { type: 'string' } },
     clock: { type: 'object', additionalProperties: true },
   },
 })
@@ -75,9 +85,10 @@ export async function openTokenStore(storage: Storage, name: string): Promise<To
   return {
     read: async () => (await find())?.session,
     write: (session) => change((kept) => ({ ...kept, session })),
-    forget: () =>
-      change(({ session, forgotten = [], ...kept }) => ({
+    forget: (wipe) =>
+      change(({ session, forgotten = [], wiping = [], ...kept }) => ({
         ...kept,
+        wiping: wipe === undefined || wiping.includes(wipe) ? wiping : [...wiping, wipe],
         forgotten: session && !session.ended ? [...forgotten, session.refresh] : forgotten,
       })),
     forgotten: async () => (await find())?.forgotten ?? [],
@@ -85,6 +96,12 @@ export async function openTokenStore(storage: Storage, name: string): Promise<To
       change(({ forgotten = [], ...kept }) => ({
         ...kept,
         forgotten: forgotten.filter((one) => one !== refresh),
+      })),
+    wiping: async () => (await find())?.wiping ?? [],
+    wiped: (user) =>
+      change(({ wiping = [], ...kept }) => ({
+        ...kept,
+        wiping: wiping.filter((one) => one !== user),
       })),
     clock: async () => (await find())?.clock,
     keepClock: (clock) => change((kept) => ({ ...kept, clock })),
@@ -95,12 +112,13 @@ export async function openTokenStore(storage: Storage, name: string): Promise<To
   async function change(edit: (kept: Kept) => Kept): Promise<void> {
     for (let conflicts = 1; conflicts > 0; ) {
       const previous = await find()
-      const { session, forgotten, clock } = previous ?? {}
+      const { session, forgotten, wiping, clock } = previous ?? {}
       const document = {
         id: ID,
         ...edit({
           ...(session && { session }),
           ...(forgotten && { forgotten }),
+          ...(wiping && { wiping }),
           ...(clock && { clock }),
         }),
         _deleted: false,

@@ -249,10 +249,11 @@ export function useSdkDevice(device: SdkDevice, surroundings: Surroundings, unti
   function signIn(tab: AppTab, user: string): void {
     const { client } = tab
     if (!client || tab.isBusy) return
-    watch.keeps(user)
-    occupy(tab, `signs ${user.slice(0, 4)} in`, () =>
-      client.session.signIn({ username: user, password: 'secret' }),
-    )
+    occupy(tab, `signs ${user.slice(0, 4)} in`, async () => {
+      await client.session.signIn({ username: user, password: 'secret' })
+      // Until then what was given up may still be deleted.
+      watch.keeps(user)
+    })
   }
 
   function signOut(tab: AppTab, keepData: boolean | undefined): void {
