@@ -111,7 +111,12 @@ export class Realm {
       const cancel = this.timeline.after(wait, () => {
         if (repeats) plan()
         else this.timers.delete(timer)
-        run(...args)
+        try {
+          run(...args)
+        } catch (error) {
+          // A browser reports it, and goes on.
+          this.timeline.tell('process', `nobody catches ${error}`)
+        }
       })
       this.timers.set(timer, cancel)
     }
