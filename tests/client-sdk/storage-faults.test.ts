@@ -186,6 +186,28 @@ describe.each(STORAGES)('on %s', (_name, storage) => {
     }
   })
 
+  test('an app that ends between the two states of a document takes none for an edit', async () => {
+    const ann = await server.person()
+    const failing = failingStorage(storage())
+    const name = `between-${ann.id}`
+    const phone = await deviceOf(server, ann, { name, ...failing })
+    const { id } = await phone.tasks.add({ title: 'Ferry' })
+    await phone.sync.awaitInSync()
+    const isState = ({ rows }: Write) => rows.some(({ document }) => document.isCheckpoint === '0')
+    failing.onWrite = (write) => (isState(write) ? { moment: 'before' } : undefined)
+    await ann.call('PATCH', `/api/tasks/${id}/`, { title: 'Night ferry' })
+    await until(phone.tasks.findOne(id).$, (task) => task?.title === 'Night ferry')
+    await until(phone.sync.status$, (status) => status === 'error')
+    await shut(phone)
+
+    await ann.call('PATCH', `/api/tasks/${id}/`, { title: 'Day ferry' })
+    failing.onWrite = () => undefined
+    const again = await device(server, { name, ...failing })
+    await again.sync.awaitInSync()
+    await expectAgreement(ann, again)
+    expect((await ann.call('GET', '/api/conflicts/')).body.count).toBe(0)
+  })
+
   test.each([5_000, 86_400_000])(
     'a clock that was %i ms ahead once stops no edit, not over a restart either',
     async (ahead) => {
