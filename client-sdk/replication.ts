@@ -1,8 +1,8 @@
 import type { RxCollection, RxDatabase } from 'rxdb'
 import {
+  auditTime,
   BehaviorSubject,
   combineLatest,
-  debounceTime,
   distinctUntilChanged,
   map,
   Subscription,
@@ -179,7 +179,8 @@ export class Replication {
     })
     watching.add(
       combineLatest([situation$, progress$])
-        .pipe(debounceTime(0))
+        // Not debounceTime, which asks the clock, and waits for long if that is set back.
+        .pipe(auditTime(0))
         .subscribe(([situation, progress]) => {
           const status = statusOf(situation)
           const { last_synced_at } = this.state$.value
