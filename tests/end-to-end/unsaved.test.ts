@@ -116,6 +116,7 @@ story(
     await tab.page.getByRole('alert').filter({ hasText: 'no room left' }).waitFor()
     await tab.hasStatus('Not saved')
     expect(await tab.newTask.inputValue()).toBe('Pack')
+    await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 200_000_000 })
     await tab.page.evaluate(`indexedDB.deleteDatabase('filler')`)
     await eventually(async () => {
       await tab.newTask.press('Enter')
