@@ -168,7 +168,10 @@ export async function createClient(options: ClientOptions): Promise<Client> {
     const account = account$.value
     if (!account) return
     if (keepData === undefined) await refuseUnsent(account)
-    await session.forget(keepData ? undefined : account.user.id)
+    await session.forget(keepData ? undefined : account.user.id).catch(async (error) => {
+      // A write may fail and be kept all the same: then nobody is signed in any more.
+      if (await session.load()) throw error
+    })
     tabs.tell('session')
     await closeAccount()
     await deleteDocuments()

@@ -208,6 +208,23 @@ describe.each(STORAGES)('on %s', (_name, storage) => {
     expect((await ann.call('GET', '/api/conflicts/')).body.count).toBe(0)
   })
 
+  test('a sign-out that is kept, though its write failed, is completed', async () => {
+    const ann = await server.person()
+    const failing = failingStorage(storage())
+    const name = `out-${ann.id}`
+    const phone = await deviceOf(server, ann, { name, ...failing })
+    await phone.tasks.add({ title: 'Not sent, and dropped' })
+    failOnce('after', 1, ({ collection }) => collection === 'session', failing)
+    await phone.session.signOut({ keepData: false })
+    expect(failing.failures).toBe(1)
+    await until(phone.session.user$, (user) => user === null)
+    await phone.session.signIn(ann)
+    await phone.tasks.add({ title: 'Kept' })
+    await shut(phone)
+    const again = await device(server, { name, ...failing })
+    expect((await tasksOf(again)).map(({ title }) => title)).toContain('Kept')
+  })
+
   test.each([5_000, 86_400_000])(
     'a clock that was %i ms ahead once stops no edit, not over a restart either',
     async (ahead) => {
