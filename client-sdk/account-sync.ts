@@ -9,6 +9,7 @@ import {
 } from 'rxjs'
 import type { Account } from './account.ts'
 import { isShaped } from './answers.ts'
+import { readAgain } from './back-off.ts'
 import { ClientError, signedOut } from './client-error.ts'
 import type { Collections } from './database.ts'
 import { REFUSED_ON_THE_WAY, type RejectedEdit } from './rejections.ts'
@@ -111,6 +112,7 @@ function conflictsOf({ database, connection, api }: Account): Observable<Conflic
     sort: [{ created_at: 'desc' }],
   })
   return open.$.pipe(
+    readAgain(database),
     map((documents) =>
       documents.map((document) => ({
         ...(document.toMutableJSON() as Conflict),

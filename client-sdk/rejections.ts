@@ -1,5 +1,6 @@
 import type { RxDatabase } from 'rxdb'
 import { map, type Observable } from 'rxjs'
+import { readAgain } from './back-off.ts'
 import type { FieldErrors } from './client-error.ts'
 
 /** A document in the state that was pushed. */
@@ -46,9 +47,10 @@ export class Rejections {
 
   constructor(database: RxDatabase) {
     this.database = database
-    this.all$ = database
-      .getLocal$<Kept>(DOCUMENT)
-      .pipe(map((kept) => Object.values(kept?.toJSON().data.rows ?? {}) as RejectedEdit[]))
+    this.all$ = database.getLocal$<Kept>(DOCUMENT).pipe(
+      readAgain(database),
+      map((kept) => Object.values(kept?.toJSON().data.rows ?? {}) as RejectedEdit[]),
+    )
   }
 
   async all(): Promise<RejectedEdit[]> {

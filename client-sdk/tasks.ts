@@ -8,6 +8,7 @@ import {
   type RxQuery,
 } from 'rxdb'
 import { type Observable, startWith, switchMap, throttleTime } from 'rxjs'
+import { readAgain } from './back-off.ts'
 import { ClientError } from './client-error.ts'
 import { keysAt, type Placed, type Side } from './place.ts'
 import type { Task } from './resources.ts'
@@ -115,6 +116,7 @@ export const taskMethods: TaskMethods & ThisType<TaskCollection> = {
       startWith(null),
       throttleTime(LOOK_AGAIN_MS, undefined, { leading: true, trailing: true }),
       switchMap(exec),
+      readAgain(this.database),
     )
     deletedTasks.set(this, { $, exec })
     return { $, exec }

@@ -19,6 +19,8 @@ export interface FailingStorage {
   /** Milliseconds by which the clock of the device is off, as its storage sees it. */
   clockOffset: number
   failures: number
+  /** How many of the next reads by id fail. */
+  failingReads: number
 }
 
 /** A storage whose writes can be made to fail. */
@@ -28,6 +30,7 @@ export function failingStorage(storage: Storage = getRxStorageMemory()): Failing
     onWrite: () => undefined,
     clockOffset: 0,
     failures: 0,
+    failingReads: 0,
   }
   return failing
 
@@ -47,6 +50,12 @@ export function failingStorage(storage: Storage = getRxStorageMemory()): Failing
       const stored = { before: 0, half: Math.ceil(rows.length / 2), after: rows.length }
       if (fault.moment !== 'before') await bulkWrite(rows.slice(0, stored[fault.moment]), context)
       throw fault.error ?? new Error('The disk does not answer.')
+    }
+    const find = instance.findDocumentsById.bind(instance)
+    instance.findDocumentsById = async (...args) => {
+      if (failing.failingReads === 0) return find(...args)
+      failing.failingReads--
+      throw new Error('The disk does not answer.')
     }
     return instance
   }

@@ -208,6 +208,18 @@ describe.each(STORAGES)('on %s', (_name, storage) => {
     expect((await ann.call('GET', '/api/conflicts/')).body.count).toBe(0)
   })
 
+  test('a read that fails ends no stream', async () => {
+    const ann = await server.person()
+    const failing = failingStorage(storage())
+    const phone = await deviceOf(server, ann, failing)
+    await phone.sync.awaitInSync()
+    failing.failingReads = 1
+    const rejected = until(phone.sync.rejected$, (rows) => rows.length === 1)
+    await expect.poll(() => failing.failingReads).toBe(0)
+    await phone.tasks.add({ title: ' ' })
+    expect(await rejected).toMatchObject([{ code: 'invalid' }])
+  })
+
   test('a sign-out that is kept, though its write failed, is completed', async () => {
     const ann = await server.person()
     const failing = failingStorage(storage())
