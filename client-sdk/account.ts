@@ -23,7 +23,7 @@ import { Tabs } from './tabs.ts'
 import { overtaken, takenOver } from './takeover.ts'
 import type { Storage, User } from './token-store.ts'
 import { uuidv7 } from './uuid.ts'
-import { watchWrites } from './writes.ts'
+import { Writes } from './writes.ts'
 
 /** What the tabs of one person tell each other. The leader answers for all. */
 type Message =
@@ -66,6 +66,8 @@ export class Account {
   readonly state$: BehaviorSubject<SyncState>
   readonly isPaused$: BehaviorSubject<boolean>
   readonly api: Api
+  /** What is written in this tab is unsent at once. Whoever leads counts it in a moment. */
+  readonly writes = new Writes((collection, ids) => this.wrote(collection, ids))
   private readonly options: AccountOptions
   private readonly tabs: Tabs<Message>
   private readonly leader: Leader
@@ -123,7 +125,9 @@ export class Account {
         )
         .subscribe(() => void this.remember()),
     )
-    this.watchWrites()
+    const { tasks, categories, profile } = database.collections
+    for (const collection of [tasks, categories, profile] as RxCollection[])
+      this.writes.watch(collection)
     this.subscription.add(
       takenOver(database as unknown as RxDatabase).subscribe(() => void this.giveUp()),
     )
@@ -233,13 +237,6 @@ export class Account {
     if (message.kind === 'wake') replication?.wake()
     if (message.kind === 'wrote') replication?.edited(message.collection, message.ids)
     if (message.kind === 'await') this.answer(message.nonce)
-  }
-
-  /** What is written in this tab is unsent at once. Whoever leads counts it in a moment. */
-  private watchWrites(): void {
-    const { tasks, categories, profile } = this.database.collections
-    for (const collection of [tasks, categories, profile] as RxCollection[])
-      watchWrites(collection, (ids) => this.wrote(collection.name, ids))
   }
 
   private wrote(collection: string, ids: readonly string[]): void {

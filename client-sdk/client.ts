@@ -167,11 +167,18 @@ export async function createClient(options: ClientOptions): Promise<Client> {
   async function signOut(keepData: boolean | undefined): Promise<void> {
     const account = account$.value
     if (!account) return
-    if (keepData === undefined) await refuseUnsent(account)
-    await session.forget(keepData ? undefined : account.user.id).catch(async (error) => {
-      // A write may fail and be kept all the same: then nobody is signed in any more.
-      if (await session.load()) throw error
-    })
+    // What would be written between the question and the deletion could not be asked about.
+    await account.writes.stop()
+    try {
+      if (keepData === undefined) await refuseUnsent(account)
+      await session.forget(keepData ? undefined : account.user.id).catch(async (error) => {
+        // A write may fail and be kept all the same: then nobody is signed in any more.
+        if (await session.load()) throw error
+      })
+    } catch (error) {
+      account.writes.resume()
+      throw error
+    }
     tabs.tell('session')
     await closeAccount()
     await deleteDocuments()

@@ -536,3 +536,26 @@ async function revokeSessionsOf({ id, call }: Person): Promise<void> {
 }
 
 const bearer = (access: string) => ({ headers: { authorization: `Bearer ${access}` } })
+
+test('an edit that is made while somebody signs out is refused, or asked about', async () => {
+  const ann = await server.person()
+  for (let turns = 0; turns < 12; turns++) {
+    const phone = await deviceOf(network, ann)
+    await phone.sync.awaitInSync()
+    await phone.sync.pause()
+    const leaving = phone.session.signOut().then(
+      () => 'signed out',
+      ({ code }) => code,
+    )
+    const { tasks } = phone
+    for (let turn = 0; turn < turns; turn++) await new Promise(setImmediate)
+    const adding = tasks.add({ title: 'Late' }).then(
+      () => 'kept',
+      () => 'refused',
+    )
+    expect(['unsent_edits kept', 'signed out refused']).toContain(
+      `${await leaving} ${await adding}`,
+    )
+    await phone.session.signOut({ keepData: false })
+  }
+})

@@ -124,8 +124,8 @@ export const mutants: readonly Mutant[] = [
   {
     guard: 'the SDK notices a write that failed and was kept all the same',
     file: 'client-sdk/writes.ts',
-    find: 'if (DocumentStates.isEdit({ context })) wrote',
-    replace: 'if (!rows.length) wrote',
+    find: 'this.wrote(name, ids)',
+    replace: 'if (!rows.length) this.wrote(name, ids)',
     sdk: true,
     isRare: true,
   },
