@@ -27,6 +27,7 @@ export async function createTable(db: Database, resource: Resource): Promise<voi
       deleted    boolean        not null default false,
       seq        bigint         not null,
       taken      bigint[]       not null default '{}',
+      changed    jsonb          not null default '{}',
       primary key (user_id, id)
     );
     create unique index ${table}_feed on ${table} (user_id, seq);
