@@ -1,6 +1,7 @@
 import { foreignAnswer, isDone, isFile, readJson, readProblem } from './answers.ts'
 import { ClientError } from './client-error.ts'
 import type { Clock } from './clock.ts'
+import { elapsed } from './environment.ts'
 
 /** How long a request may wait while nothing moves: one that hangs would hold up all that come after it. */
 export const PATIENCE_MS = 60_000
@@ -86,7 +87,7 @@ class Wait {
   private readonly abort = new AbortController()
   private readonly patience: number
   private readonly outer: AbortSignal | undefined
-  private readonly began = performance.now()
+  private readonly began = elapsed()
   private timer: ReturnType<typeof setTimeout> | undefined
 
   constructor(patience: number, outer: AbortSignal | undefined) {
@@ -100,7 +101,7 @@ class Wait {
 
   /** Given up, or cut off after a while, perhaps by a proxy with less patience. */
   get isSlow(): boolean {
-    return performance.now() - this.began > this.patience * SLOW_SHARE
+    return elapsed() - this.began > this.patience * SLOW_SHARE
   }
 
   /** Something has moved. */

@@ -1,5 +1,6 @@
 import { PATIENCE_MS } from './api.ts'
 import { ClientError } from './client-error.ts'
+import { elapsed } from './environment.ts'
 
 const SHRINK = 4
 const GROW = 2
@@ -24,10 +25,10 @@ export class BatchSize {
 
   /** Makes a request for so many documents, and learns from it. */
   async learnFrom<T>(count: number, request: () => Promise<T>): Promise<T> {
-    const began = performance.now()
+    const began = elapsed()
     try {
       const result = await request()
-      this.succeeded(count, performance.now() - began)
+      this.succeeded(count, elapsed() - began)
       return result
     } catch (error) {
       if (error instanceof ClientError && error.isSlow) this.timedOut(count)

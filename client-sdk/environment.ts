@@ -44,6 +44,9 @@ export function timezoneAndLocale(): { timezone?: string; locale?: string } {
   }
 }
 
+/** Milliseconds that no setting of the clock changes, where there is such a measure. */
+export const elapsed = () => globalThis.performance?.now() ?? Date.now()
+
 /** Calls when it is worth trying again at once: back online, looked at, or awake after sleep. */
 export function onWake(wake: () => void): () => void {
   const look = () => {

@@ -1,5 +1,5 @@
 import { BehaviorSubject } from 'rxjs'
-import { isVisible } from './environment.ts'
+import { elapsed, isVisible } from './environment.ts'
 import type { Tabs } from './tabs.ts'
 import { uuidv7 } from './uuid.ts'
 
@@ -85,9 +85,4 @@ export class Leader {
 export function outranks(a: Claim, b: Claim): boolean {
   if (a.visible !== b.visible) return a.visible
   return a.since === b.since ? a.id > b.id : a.since > b.since
-}
-
-/** Milliseconds that no setting of the clock changes. */
-function elapsed(): number {
-  return performance.now()
 }

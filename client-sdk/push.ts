@@ -4,6 +4,7 @@ import { isObject, isShaped } from './answers.ts'
 import type { Api } from './api.ts'
 import { BatchSize } from './batch-size.ts'
 import { ClientError } from './client-error.ts'
+import { elapsed } from './environment.ts'
 import { type PushedRow, REFUSED_ON_THE_WAY } from './rejections.ts'
 
 const MOST_ROWS = 200
@@ -75,7 +76,7 @@ export class Push {
   /** Whether this row, in this very state, is not to be sent for a while. */
   isAside({ newDocumentState }: PushedRow): boolean {
     const found = this.aside.get(newDocumentState.id)
-    if (!found || found.until <= performance.now()) return false
+    if (!found || found.until <= elapsed()) return false
     return found.state === JSON.stringify(newDocumentState)
   }
 
@@ -90,7 +91,7 @@ export class Push {
 
   private setAside(rows: readonly PushedRow[]): void {
     if (rows.length === 0) return
-    const until = performance.now() + TRY_AGAIN_MS
+    const until = elapsed() + TRY_AGAIN_MS
     for (const { newDocumentState } of rows)
       this.aside.set(newDocumentState.id, { state: JSON.stringify(newDocumentState), until })
     clearTimeout(this.timer)
