@@ -10,8 +10,9 @@ import { accounts, type Resource, resources } from '../../protocol/index.ts'
 const FAR_TOO_LONG = ' \u0301\u0316'.repeat(80_000)
 
 const texts: [string, z.ZodType][] = [
-  ...Object.values<Resource>(resources).flatMap(({ name, fields }) =>
-    Object.entries(fields)
+  // What only the server writes needs no such limit.
+  ...Object.values<Resource>(resources).flatMap(({ name, fields, readOnly }) =>
+    Object.entries(readOnly ? {} : fields)
       .filter(([, { kind }]) => kind === 'text' || kind === 'order_key')
       .map(([field, { schema }]): [string, z.ZodType] => [`${name}.${field}`, schema]),
   ),
