@@ -172,32 +172,16 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
   }
   const at = editedAt(row, current, base, now)
   const dated = String(row.next.updated_at ?? '')
-  if (current.deleted && row.nextDeleted) return { state: current }
   // Deleted and restored since, or the other way about: the later one stands.
   const isOutdated =
     isChanged('_deleted') &&
     (mayBeForgotten(current) || at <= changedAt(current.document, '_deleted', current.changed))
-  const isRestored = current.deleted && row.assumedDeleted && !isOutdated
-  if (current.deleted && !isRestored) {
+  const isRestored = current.deleted && row.assumedDeleted && !row.nextDeleted && !isOutdated
+  if (current.deleted && !row.nextDeleted && !isRestored) {
     const lost = changes(resource, base, wanted, current.document)
     return { state: current, lost: [{ cause: 'deletion', ...lost, lostAt: at, dated }] }
   }
-  if (row.nextDeleted && isOutdated) return { state: current }
-  if (row.nextDeleted) {
-    const document = settle(
-      resource,
-      { ...current.document, updated_at: at },
-      current.document,
-      now,
-    )
-    const seen = base ?? wanted
-    const lost = changes(resource, seen, current.document, seen)
-    const lostAt = current.document.updated_at
-    return {
-      state: { document, deleted: true },
-      lost: [{ cause: 'deletion', ...lost, lostAt, dated: lostAt }],
-    }
-  }
+  // What was typed before a deletion is merged like any other edit: the trash has it, or the journal.
   const { document, oursLost, theirsLost } = merge(
     resource,
     base,
@@ -209,15 +193,23 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
       ? changedLater(resource, now)
       : current.changed,
   )
-  const isUnchanged = sameFields(resource, document, current.document)
   const before = current.document.updated_at
+  const isDeletion = row.nextDeleted && !current.deleted && !isOutdated
+  const isUnchanged = sameFields(resource, document, current.document)
+  const lostHere: Omit<Loss, 'id'> = { cause: 'edit', ...oursLost, lostAt: at, dated }
+  if (isDeletion) {
+    const seen = base ?? wanted
+    const met = changes(resource, seen, current.document, seen)
+    return {
+      state: { document, deleted: true },
+      lost: [lostHere, { cause: 'deletion', ...met, lostAt: before, dated: before }],
+    }
+  }
   // Apart, because only what ours lost comes again when the row does.
   return {
-    state: isUnchanged && !isRestored ? current : { document, deleted: false },
-    lost: [
-      { cause: 'edit', ...oursLost, lostAt: at, dated },
-      { cause: 'edit', ...theirsLost, lostAt: before, dated: before },
-    ],
+    state:
+      isUnchanged && !isRestored ? current : { document, deleted: current.deleted && !isRestored },
+    lost: [lostHere, { cause: 'edit', ...theirsLost, lostAt: before, dated: before }],
   }
 }
 
