@@ -98,14 +98,12 @@ export class Socket {
     this.connection = network.connect(caller, {
       ready: (seq) => {
         if (!isCurrent()) return
-        if (!this.connected) {
-          this.connected = true
-          this.tell('connect')
-        }
+        this.greeted()
         this.tell('ready', { seq })
       },
       frame: (frame) => {
-        if (!isCurrent() || !this.connected) return
+        if (!isCurrent()) return
+        this.greeted()
         received(this.user, frame)
         this.tell('changes', JSON.parse(JSON.stringify(frame)))
       },
@@ -113,6 +111,13 @@ export class Socket {
         if (isCurrent()) this.break()
       },
     })
+  }
+
+  /** With the first message, whichever that is: the network may have turned their order round. */
+  private greeted(): void {
+    if (this.connected) return
+    this.connected = true
+    this.tell('connect')
   }
 
   private end(): void {
