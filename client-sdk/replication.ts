@@ -5,7 +5,11 @@ import {
   combineLatest,
   distinctUntilChanged,
   map,
+  of,
   Subscription,
+  startWith,
+  switchMap,
+  timer,
 } from 'rxjs'
 import { follow } from '../protocol/follow.ts'
 import type { Frame } from '../protocol/live.ts'
@@ -20,6 +24,9 @@ import { Replica } from './replica.ts'
 import { resources } from './resources.ts'
 import { RENEW_AHEAD_MS, type Session } from './session.ts'
 import { type Progress, type SyncState, statusOf } from './sync-status.ts'
+
+/** What is fetched sooner than this shows in no status: most changes come while all is synced. */
+const BRIEF_MS = 1_000
 
 export interface ReplicationOptions {
   database: RxDatabase<Collections>
@@ -41,8 +48,6 @@ export class Replication {
   private readonly replicas: Replica[]
   private readonly options: ReplicationOptions
   private readonly live: Live
-  /** All has been pulled since there was contact. */
-  private readonly isComplete$ = new BehaviorSubject(false)
   private readonly subscription = new Subscription()
   /** How far the frames have come. */
   private cursor: number | undefined
@@ -141,7 +146,15 @@ export class Replication {
 
   private watch(): Subscription {
     const { connection, session } = this.options
-    const complete$ = combineLatest(this.replicas.map(({ isComplete$ }) => isComplete$))
+    const isComplete$ = combineLatest(this.replicas.map(({ isComplete$ }) => isComplete$)).pipe(
+      map((all) => all.every(Boolean)),
+      distinctUntilChanged(),
+    )
+    const isBehind$ = isComplete$.pipe(
+      switchMap((isComplete) =>
+        isComplete ? of(false) : timer(BRIEF_MS).pipe(map(() => true), startWith(false)),
+      ),
+    )
     const progress$ = combineLatest(this.replicas.map(({ progress$ }) => progress$))
     const pending$ = combineLatest(this.replicas.map(({ pending$ }) => pending$))
     const first = (faults: (ClientError | undefined)[]) => faults.find(Boolean)
@@ -149,15 +162,10 @@ export class Replication {
     const stuck$ = combineLatest(this.replicas.map(({ stuck$ }) => stuck$)).pipe(map(first))
     const watching = new Subscription()
     watching.add(
-      complete$.subscribe((all) => {
-        if (all.every(Boolean)) this.isComplete$.next(true)
-      }),
-    )
-    watching.add(
       connection.contact$.pipe(distinctUntilChanged()).subscribe((contact) => {
-        if (contact !== 'good') this.isComplete$.next(false)
         // After a push alone has failed nobody else would pull: the frames never stopped.
-        else if (this.replicas.every(({ isComplete$ }) => isComplete$.value)) this.look()
+        if (contact === 'good' && this.replicas.every(({ isComplete$ }) => isComplete$.value))
+          this.look()
       }),
     )
     watching.add(
@@ -174,7 +182,8 @@ export class Replication {
       contact: connection.contact$,
       fault: fault$,
       stuck: stuck$,
-      isComplete: this.isComplete$,
+      isComplete: isComplete$,
+      isBehind: isBehind$,
       pending: pending$.pipe(map((counts) => counts.reduce((sum, count) => sum + count, 0))),
     })
     watching.add(
@@ -182,13 +191,16 @@ export class Replication {
         // Not debounceTime, which asks the clock, and waits for long if that is set back.
         .pipe(auditTime(0))
         .subscribe(([situation, progress]) => {
-          const status = statusOf(situation)
-          const { last_synced_at } = this.state$.value
+          const { status: before, last_synced_at } = this.state$.value
+          const status = statusOf(situation, before)
           const { now } = this.options
           this.state$.next({
             status,
             pending: situation.pending,
-            last_synced_at: status === 'synced' ? new Date(now()).toISOString() : last_synced_at,
+            last_synced_at:
+              status === 'synced' && situation.isComplete
+                ? new Date(now()).toISOString()
+                : last_synced_at,
             progress: sum(progress),
             error:
               status === 'error'

@@ -33,8 +33,10 @@ export interface Situation {
   isOutdated: boolean
   isPaused: boolean
   contact: Contact
-  /** All that was on the server has come since there was contact. */
+  /** All that the server has told of is here. */
   isComplete: boolean
+  /** It has not been for a while. */
+  isBehind: boolean
   /** Edits that the server has not confirmed. */
   pending: number
   /** What the storage of this device does not keep. */
@@ -43,9 +45,14 @@ export interface Situation {
   stuck: ClientError | undefined
 }
 
-/** What to tell the person, the weightiest first. */
-export function statusOf(situation: Situation): SyncStatus {
-  const { isSignedIn, isOutdated, isPaused, contact, isComplete, pending, fault, stuck } = situation
+/**
+ * What to tell the person, the weightiest first.
+ *
+ * @param before what was told last: what comes while all is synced does not show at once
+ */
+export function statusOf(situation: Situation, before: SyncStatus): SyncStatus {
+  const { isSignedIn, isOutdated, isPaused, contact, pending, fault, stuck } = situation
+  const isComplete = situation.isComplete || (before === 'synced' && !situation.isBehind)
   if (!isSignedIn) return 'signed_out'
   if (isOutdated) return 'outdated'
   if (fault) return 'error'

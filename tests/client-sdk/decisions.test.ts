@@ -31,6 +31,7 @@ describe('the status', () => {
     isPaused: false,
     contact: 'good',
     isComplete: true,
+    isBehind: false,
     pending: 0,
     fault: undefined,
     stuck: undefined,
@@ -52,7 +53,16 @@ describe('the status', () => {
     ['outdated', { isOutdated: true, contact: 'lost', isPaused: true }],
     ['signed_out', { isSignedIn: false, isOutdated: true, contact: 'lost' }],
   ])('is %s with %j', (status, situation) => {
-    expect(statusOf({ ...good, ...situation })).toBe(status)
+    expect(statusOf({ ...good, ...situation }, 'syncing')).toBe(status)
+  })
+
+  test.each<[SyncStatus, Partial<Situation>]>([
+    ['synced', { isComplete: false }],
+    ['syncing', { isComplete: false, isBehind: true }],
+    ['syncing', { isComplete: false, pending: 1 }],
+    ['offline', { isComplete: false, contact: 'lost' }],
+  ])('stays or becomes %s after synced with %j', (status, situation) => {
+    expect(statusOf({ ...good, ...situation }, 'synced')).toBe(status)
   })
 
   test('is synced in one situation alone', () => {
@@ -70,10 +80,11 @@ describe('the status', () => {
                   isOutdated,
                   isPaused,
                   isComplete,
+                  isBehind: !isComplete,
                   contact,
                   ...rest,
                 }))
-                .filter((situation) => statusOf(situation) === 'synced'),
+                .filter((situation) => statusOf(situation, 'synced') === 'synced'),
             ),
           ),
         ),
