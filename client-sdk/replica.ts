@@ -80,7 +80,7 @@ export interface ReplicaOptions {
  */
 export class Replica {
   readonly name: string
-  /** Everything up to where the frames go on is here, and kept. */
+  /** Everything that the server has told of is here, and kept. */
   readonly isComplete$ = new BehaviorSubject(false)
   /** While the very first pull lasts. */
   readonly progress$ = new BehaviorSubject<Progress | undefined>(undefined)
@@ -149,6 +149,7 @@ export class Replica {
   add(seq: number, documents: WireDocument[]): void {
     if (this.frames.length < MAX_FRAMES) {
       this.frames.push({ seq, documents })
+      this.isComplete$.next(false)
       this.news$.next()
     } else this.look()
   }

@@ -152,7 +152,12 @@ export class Replication {
     )
     const isBehind$ = isComplete$.pipe(
       switchMap((isComplete) =>
-        isComplete ? of(false) : timer(BRIEF_MS).pipe(map(() => true), startWith(false)),
+        isComplete
+          ? of(false)
+          : timer(BRIEF_MS).pipe(
+              map(() => true),
+              startWith(false),
+            ),
       ),
     )
     const progress$ = combineLatest(this.replicas.map(({ progress$ }) => progress$))
@@ -161,13 +166,6 @@ export class Replication {
     const fault$ = combineLatest(this.replicas.map(({ fault$ }) => fault$)).pipe(map(first))
     const stuck$ = combineLatest(this.replicas.map(({ stuck$ }) => stuck$)).pipe(map(first))
     const watching = new Subscription()
-    watching.add(
-      connection.contact$.pipe(distinctUntilChanged()).subscribe((contact) => {
-        // After a push alone has failed nobody else would pull: the frames never stopped.
-        if (contact === 'good' && this.replicas.every(({ isComplete$ }) => isComplete$.value))
-          this.look()
-      }),
-    )
     watching.add(
       connection.error$.subscribe((error) => {
         this.refusal = error

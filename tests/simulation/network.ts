@@ -30,6 +30,8 @@ export interface FrameListener {
 export class Network {
   bad = true
   hasStrangers = false
+  /** What a firewall lets through in no request. */
+  disliked: RegExp | undefined
   private readonly timeline: Timeline
   private readonly nodes: readonly Node[]
 
@@ -100,6 +102,10 @@ export class Network {
   /** Whether something on the way answers in the place of the server. */
   meetsStranger(): boolean {
     return this.bad && this.hasStrangers && this.timeline.chance.happens(0.06)
+  }
+
+  dislikes(body: string | undefined): boolean {
+    return this.bad && body !== undefined && this.disliked?.test(body) === true
   }
 
   /** A hint from one node to the others. */

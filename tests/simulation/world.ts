@@ -161,11 +161,17 @@ export async function runSeed(
     timeline.tell('world', `has trouble with ${[...troubles].join(', ')}`)
     const hasGoodClock = !troubles.has('clock')
     network.hasStrangers = chance.happens(0.5)
+    // In one of a hundred values that people type.
+    if (troubles.has('firewalls'))
+      network.disliked = new RegExp(`"w\\d*${chance.between(10, 99)} of`)
     const common = { timeline, network, ledger, accounts, gateway, openSdk, hasGoodClock }
     return users.flatMap((owner, u) =>
       Array.from({ length: chance.between(1, 2) }, (_, d) => {
         const hasTabs = chance.happens(0.4)
-        const app = new SdkDevice(`app ${'ab'[u]}${d + 1}`, { ...common, owner, hasTabs })
+        const isSlow = troubles.has('slow_lines') && chance.happens(0.5)
+        if (isSlow) ledger.count('slow lines')
+        const line = isSlow ? { bytesPerSecond: chance.between(1_000, 8_000) } : undefined
+        const app = new SdkDevice(`app ${'ab'[u]}${d + 1}`, { ...common, owner, hasTabs, line })
         useSdkDevice(app, { timeline, ledger, users, sharedIds, troubles }, TROUBLE_MS)
         return app
       }),

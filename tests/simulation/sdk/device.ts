@@ -9,7 +9,7 @@ import type { OpenSdk } from './bundle.ts'
 import { Channels } from './channels.ts'
 import { Disk, type Tab } from './disk.ts'
 import type { Gateway } from './gateway.ts'
-import { createFetch } from './http.ts'
+import { createFetch, type Line } from './http.ts'
 import { Locks } from './locks.ts'
 import { Realm } from './realm.ts'
 import { Socket } from './sockets.ts'
@@ -18,6 +18,8 @@ import { Watch } from './watch.ts'
 export const APP = 'app'
 const POLL_MS = 4_000
 const LOOK_MS = 700
+/** On a slow line some requests take longer than this. */
+const PATIENCE_MS = 4_000
 const HOUR_MS = 3_600_000
 
 export interface DeviceDependencies {
@@ -33,6 +35,8 @@ export interface DeviceDependencies {
   hasTabs: boolean
   /** Its clock may be wrong, but never jumps. */
   hasGoodClock: boolean
+  /** Its way to the server, if that is slow. */
+  line: Line | undefined
 }
 
 /**
@@ -143,7 +147,8 @@ export class AppTab implements Tab {
     const { dependencies, locks, channels, watch } = device
     const { accounts } = dependencies
     const isAlive = () => this.isAlive
-    const line = { ...dependencies, device: this, isAlive }
+    const whenAwake = (run: () => void) => this.realm.whenAwake(run)
+    const line = { ...dependencies, device: this, isAlive, whenAwake }
     this.realm = new Realm({
       timeline: dependencies.timeline,
       clock: () => device.clock(),
@@ -152,6 +157,7 @@ export class AppTab implements Tab {
       fetch: createFetch({
         ...line,
         strangers: () => dependencies.ledger.count('answers of strangers'),
+        disliked: () => dependencies.ledger.count('refusals of a firewall'),
         received: (request, answer) => watch.answered(accounts.userOf(request), request, answer),
       }),
       openSocket: (options) => {
@@ -177,6 +183,10 @@ export class AppTab implements Tab {
     return this.device.online
   }
 
+  get line(): Line | undefined {
+    return this.device.dependencies.line
+  }
+
   async start(): Promise<void> {
     const { device } = this
     const { timeline, openSdk } = device.dependencies
@@ -189,6 +199,7 @@ export class AppTab implements Tab {
         name: APP,
         multiInstance: device.hasTabs,
         pollInterval: POLL_MS,
+        ...(this.line && { patience: PATIENCE_MS }),
       })
       this.client = client
       client.session.user$.subscribe((user) => {
@@ -226,8 +237,15 @@ export class AppTab implements Tab {
     tabs.splice(tabs.indexOf(this), 1)
   }
 
+  /** As when a phone is put away: nothing in it runs, and what comes for it waits. */
+  sleep(duration: number): void {
+    this.tell(`sleeps for ${duration} ms`)
+    this.device.dependencies.ledger.count('sleeps')
+    this.realm.sleep(duration)
+  }
+
   goOnline(online: boolean): void {
-    for (const socket of this.sockets) if (!online) socket.break()
+    for (const socket of this.sockets) if (!online) this.realm.whenAwake(() => socket.break())
     this.realm.setOnline(online)
   }
 

@@ -23,5 +23,6 @@ function settleTab(tab: AppTab, owner: string): void {
       for (const row of tab.rejected) await row.discard()
       await client.session.signOut()
     })
+  else if (state?.status === 'error') client.sync.wake()
   else if (state?.status === 'offline') occupy(tab, 'resumes', () => client.sync.resume())
 }

@@ -6,14 +6,24 @@ export interface HttpDependencies {
   timeline: Timeline
   network: Network
   gateway: Gateway
-  device: { readonly name: string; readonly online: boolean }
+  device: { readonly name: string; readonly online: boolean; readonly line: Line | undefined }
   isAlive: () => boolean
+  /** Runs it at once, unless the system has put the tab to sleep. */
+  whenAwake: (run: () => void) => void
   /** Something on the way answers. */
   strangers: () => void
+  /** A firewall refuses what somebody has typed. */
+  disliked: () => void
   /** The app has been given this answer of the server's. */
   received: (request: HttpRequest, answer: HttpAnswer) => void
 }
 
+/** A slow way to the server. */
+export interface Line {
+  readonly bytesPerSecond: number
+}
+
+const CHUNK_BYTES = 512
 const HTML = { 'content-type': 'text/html', date: 'Thu, 01 Jan 2015 00:00:00 GMT' }
 const PAGE = '<html><body>Sign in to the network of the hotel</body></html>'
 
@@ -31,9 +41,13 @@ const STRANGERS: readonly HttpAnswer[] = [
   { status: 200, headers: {}, body: '' },
 ]
 
+/** Of a firewall that reads along. */
+const FIREWALL = STRANGERS[4]!
+
 /** `fetch` for one tab, over the network of the simulation. */
 export function createFetch(dependencies: HttpDependencies): typeof globalThis.fetch {
-  const { timeline, network, gateway, device, isAlive, received, strangers } = dependencies
+  const { timeline, network, gateway, device, isAlive, whenAwake, received } = dependencies
+  const { strangers, disliked } = dependencies
 
   return (input, init = {}) =>
     new Promise<Response>((resolve, reject) => {
@@ -43,17 +57,47 @@ export function createFetch(dependencies: HttpDependencies): typeof globalThis.f
       if (signal?.aborted) return abort()
       signal?.addEventListener('abort', abort)
       const request = requestOf(String(input), init)
-      void carry(request).then((answer) => {
+      void carry(request).then(async (answer) => {
+        await new Promise<void>(whenAwake)
         if (!isAlive() || signal?.aborted) return
-        signal?.removeEventListener('abort', abort)
         if (!answer) return reject(new TypeError('fetch failed'))
-        if (!STRANGERS.includes(answer)) received(request, answer)
+        const arrived = () => {
+          signal?.removeEventListener('abort', abort)
+          if (!STRANGERS.includes(answer)) received(request, answer)
+        }
         const { status, headers, body } = answer
-        resolve(new Response(body, { status, headers }))
+        const arriving = body && device.line ? chunks(body, device.line, arrived, signal) : body
+        if (arriving === body) arrived()
+        resolve(new Response(arriving, { status, headers }))
       })
     })
 
-  function carry(request: HttpRequest): Promise<HttpAnswer | undefined> {
+  /** What comes bit by bit. */
+  function chunks(
+    body: string,
+    line: Line,
+    arrived: () => void,
+    signal: AbortSignal | null | undefined,
+  ): ReadableStream<Uint8Array> {
+    const bytes = new TextEncoder().encode(body)
+    let sent = 0
+    return new ReadableStream({
+      async pull(controller) {
+        const chunk = bytes.subarray(sent, sent + CHUNK_BYTES)
+        await timeline.pause(timeOf(chunk.length, line))
+        await new Promise<void>(whenAwake)
+        if (!isAlive()) return new Promise(() => {})
+        if (signal?.aborted) return controller.error(new DOMException('aborted', 'AbortError'))
+        if (!device.online) return controller.error(new TypeError('terminated'))
+        sent += chunk.length
+        if (sent === bytes.length) arrived()
+        controller.enqueue(chunk)
+        if (sent === bytes.length) controller.close()
+      },
+    })
+  }
+
+  async function carry(request: HttpRequest): Promise<HttpAnswer | undefined> {
     const { chance } = timeline
     const caller = {
       name: device.name,
@@ -63,17 +107,25 @@ export function createFetch(dependencies: HttpDependencies): typeof globalThis.f
       },
     }
     const label = `${request.method} ${request.path} ${request.body?.slice(0, 2_000) ?? ''}`
-    const isStranger = network.meetsStranger()
-    const stranger = chance.one(STRANGERS)
-    if (isStranger) strangers()
+    if (device.line) await timeline.pause(timeOf(request.body?.length ?? 0, device.line))
+    const isDisliked = network.dislikes(request.body)
+    const isStranger = isDisliked || network.meetsStranger()
+    const stranger = isDisliked ? FIREWALL : chance.one(STRANGERS)
+    if (isDisliked) disliked()
+    else if (isStranger) strangers()
     if (isStranger)
       timeline.tell('stranger', `answers ${stranger.status} to ${caller.name}: ${label}`)
     // Most refuse the request; some let it through and refuse its answer.
-    if (isStranger && chance.happens(0.8))
+    if (isDisliked || (isStranger && chance.happens(0.8)))
       return timeline.pause(chance.between(1, 300)).then(() => stranger)
     const answer = network.send(caller, label, (node) => gateway.answer(node, request))
     return isStranger ? answer.then(() => stranger) : answer
   }
+}
+
+/** In milliseconds. */
+function timeOf(bytes: number, { bytesPerSecond }: Line): number {
+  return Math.ceil((bytes / bytesPerSecond) * 1_000)
 }
 
 function requestOf(url: string, { method = 'GET', headers, body }: RequestInit): HttpRequest {

@@ -44,6 +44,7 @@ const ACTS = {
   end_sessions: 0.3,
   pause: 0.5,
   resume: 3,
+  sleep: 1,
 }
 type Act = keyof typeof ACTS
 
@@ -54,6 +55,9 @@ const TROUBLES = {
   clock: ['set_clock'],
   sessions: ['sign_out', 'end_sessions'],
   pauses: ['pause', 'close_a_tab', 'go_offline'],
+  sleep: ['sleep'],
+  slow_lines: [],
+  firewalls: [],
 } satisfies Record<string, readonly Act[]>
 export type Trouble = keyof typeof TROUBLES
 
@@ -166,6 +170,10 @@ export function useSdkDevice(device: SdkDevice, surroundings: Surroundings, unti
     },
     end_sessions: () => device.dependencies.accounts.endAllOf(device.owner),
     pause: (tab) => tab.user && attempt(tab, 'pauses', () => tab.client!.sync.pause()),
+    sleep(tab) {
+      // A browser puts no tab to sleep that holds a lock.
+      if (!device.hasTabs) tab.sleep(chance.between(500, 6_000))
+    },
     resume: (tab) => tab.user && attempt(tab, 'resumes', () => tab.client!.sync.resume()),
   }
 

@@ -45,6 +45,7 @@ export class Realm {
   private readonly listeners = new Map<string, Set<() => void>>()
   private readonly endings: (() => void)[] = []
   private lastTimer = 0
+  private sleepsUntil = 0
 
   constructor({ timeline, clock, locks, channels, fetch, openSocket }: Dependencies) {
     this.timeline = timeline
@@ -88,7 +89,7 @@ export class Realm {
 
   setOnline(online: boolean): void {
     this.globals.navigator.onLine = online
-    this.dispatch(online ? 'online' : 'offline')
+    this.whenAwake(() => this.dispatch(online ? 'online' : 'offline'))
   }
 
   /** Ends everything in it at once, wherever it stands. */
@@ -99,6 +100,22 @@ export class Realm {
     for (const end of this.endings) end()
   }
 
+  /** Puts off whatever would run until so many milliseconds have passed. */
+  sleep(duration: number): void {
+    this.sleepsUntil = Math.max(this.sleepsUntil, this.timeline.now + duration)
+  }
+
+  /** At once, unless it sleeps. */
+  whenAwake(run: () => void): void {
+    if (this.isAsleep)
+      this.timeline.after(this.sleepsUntil - this.timeline.now, () => this.whenAwake(run))
+    else run()
+  }
+
+  private get isAsleep(): boolean {
+    return this.timeline.now < this.sleepsUntil
+  }
+
   private later(
     run: (...args: unknown[]) => void,
     delay: number | undefined,
@@ -107,8 +124,9 @@ export class Realm {
   ): number {
     const timer = ++this.lastTimer
     const wait = Math.max(1, Math.round(Number(delay) || 0))
-    const plan = () => {
-      const cancel = this.timeline.after(wait, () => {
+    const plan = (delay = wait) => {
+      const cancel = this.timeline.after(delay, () => {
+        if (this.isAsleep) return plan(this.sleepsUntil - this.timeline.now)
         if (repeats) plan()
         else this.timers.delete(timer)
         try {

@@ -17,6 +17,8 @@ export interface SocketDependencies {
   accounts: Accounts
   device: { readonly name: string; readonly online: boolean }
   isAlive: () => boolean
+  /** Runs it at once, unless the system has put the tab to sleep. */
+  whenAwake: (run: () => void) => void
   received: (user: string, frame: Frame) => void
 }
 
@@ -73,7 +75,7 @@ export class Socket {
   }
 
   private greet(attempt: number, token: string): void {
-    const { accounts, network, device, isAlive, received } = this.dependencies
+    const { accounts, network, device, isAlive, whenAwake, received } = this.dependencies
     if (attempt !== this.attempt || !isAlive()) return
     if (!device.online || network.refusesSockets()) {
       this.break()
@@ -94,22 +96,23 @@ export class Socket {
         return device.online && isAlive()
       },
     }
-    const isCurrent = () => attempt === this.attempt && isAlive()
+    const whenCurrent = (run: () => void) =>
+      whenAwake(() => {
+        if (attempt === this.attempt && isAlive()) run()
+      })
     this.connection = network.connect(caller, {
-      ready: (seq) => {
-        if (!isCurrent()) return
-        this.greeted()
-        this.tell('ready', { seq })
-      },
-      frame: (frame) => {
-        if (!isCurrent()) return
-        this.greeted()
-        received(this.user, frame)
-        this.tell('changes', JSON.parse(JSON.stringify(frame)))
-      },
-      cut: () => {
-        if (isCurrent()) this.break()
-      },
+      ready: (seq) =>
+        whenCurrent(() => {
+          this.greeted()
+          this.tell('ready', { seq })
+        }),
+      frame: (frame) =>
+        whenCurrent(() => {
+          this.greeted()
+          received(this.user, frame)
+          this.tell('changes', JSON.parse(JSON.stringify(frame)))
+        }),
+      cut: () => whenCurrent(() => this.break()),
     })
   }
 
