@@ -143,6 +143,7 @@ export async function runSeed(
   for (const app of apps) {
     app.watch.close()
     for (const tab of [...app.tabs]) tab.kill()
+    app.disk.contents.close?.()
   }
   for (const node of nodes) node.crash() // late messages may have left transactions open
   await traffic.atRest()
@@ -171,7 +172,10 @@ export async function runSeed(
         const isSlow = troubles.has('slow_lines') && chance.happens(0.5)
         if (isSlow) ledger.count('slow lines')
         const line = isSlow ? { bytesPerSecond: chance.between(1_000, 8_000) } : undefined
-        const app = new SdkDevice(`app ${'ab'[u]}${d + 1}`, { ...common, owner, hasTabs, line })
+        const phones = ['key-value', 'SQLite', undefined] as const
+        const storage = hasTabs ? undefined : chance.one(phones)
+        const own = { owner, hasTabs, line, storage }
+        const app = new SdkDevice(`app ${'ab'[u]}${d + 1}`, { ...common, ...own })
         useSdkDevice(app, { timeline, ledger, users, sharedIds, troubles }, TROUBLE_MS)
         return app
       }),

@@ -11,6 +11,7 @@ import { Disk, type Tab } from './disk.ts'
 import type { Gateway } from './gateway.ts'
 import { createFetch, type Line } from './http.ts'
 import { Locks } from './locks.ts'
+import { keyValuePhone, type Phone, phoneStorage, sqlitePhone } from './phone-storage.ts'
 import { Realm } from './realm.ts'
 import { Socket } from './sockets.ts'
 import { Watch } from './watch.ts'
@@ -21,6 +22,8 @@ const LOOK_MS = 700
 /** On a slow line some requests take longer than this. */
 const PATIENCE_MS = 4_000
 const HOUR_MS = 3_600_000
+
+const PHONES = { 'key-value': keyValuePhone, SQLite: sqlitePhone }
 
 export interface DeviceDependencies {
   timeline: Timeline
@@ -35,6 +38,8 @@ export interface DeviceDependencies {
   hasTabs: boolean
   /** Its clock may be wrong, but never jumps. */
   hasGoodClock: boolean
+  /** What its documents are in, if that is a storage for phones. */
+  storage: 'key-value' | 'SQLite' | undefined
   /** Its way to the server, if that is slow. */
   line: Line | undefined
 }
@@ -57,16 +62,18 @@ export class SdkDevice {
   readonly dependencies: DeviceDependencies
   readonly locks = new Locks()
   readonly channels: Channels
+  readonly phone: Phone | undefined
   private opened = 0
 
   constructor(name: string, dependencies: DeviceDependencies) {
-    const { timeline, ledger, owner, hasTabs } = dependencies
+    const { timeline, ledger, owner, hasTabs, storage } = dependencies
     this.name = name
     this.owner = owner
     this.hasTabs = hasTabs
     this.dependencies = dependencies
     this.watch = new Watch(this, timeline, ledger)
-    this.disk = new Disk(timeline, name, this.watch)
+    this.phone = storage && PHONES[storage]()
+    this.disk = new Disk(timeline, name, this.watch, this.phone)
     this.channels = new Channels(timeline, hasTabs)
     this.skew = this.someSkew()
     this.lookAgain()
@@ -195,7 +202,9 @@ export class AppTab implements Tab {
       const sdk = openSdk(this.realm.globals)
       const client = await sdk.createClient({
         url: 'https://tasks.example.com',
-        storage: sdk.diskStorage(device.disk, this),
+        storage: device.phone
+          ? phoneStorage(device.phone, sdk, device.disk, this)
+          : sdk.diskStorage(device.disk, this),
         name: APP,
         multiInstance: device.hasTabs,
         pollInterval: POLL_MS,

@@ -34,6 +34,15 @@ const FAULTS = {
 } as const
 type Fault = keyof typeof FAULTS
 
+/** What a disk holds. */
+export interface Contents {
+  /** The names of the databases, some of them more than once. */
+  databases(): Iterable<string>
+  documents(place: Place): Iterable<Row['document']>
+  /** Frees what it took. */
+  close?(): void
+}
+
 export interface Watcher {
   /** Rows have reached the disk. */
   written(tab: Tab, place: Place, rows: readonly Row[], context: string): void
@@ -53,6 +62,7 @@ export interface Watcher {
 export class Disk {
   /** What RxDB's memory storage keeps, by its own key. */
   readonly states = new Map<string, { documents: Map<string, Row['document']> }>()
+  readonly contents: Contents
   isBad = true
   private readonly timeline: Timeline
   private readonly name: string
@@ -61,7 +71,9 @@ export class Disk {
   private next: { fault: Fault; after: number; times: number; isUnheard: boolean } | undefined
   private readsFailUntil = 0
 
-  constructor(timeline: Timeline, name: string, watcher: Watcher) {
+  /** @param contents unless RxDB's memory storage is what it holds */
+  constructor(timeline: Timeline, name: string, watcher: Watcher, contents?: Contents) {
+    this.contents = contents ?? contentsOf(this.states)
     this.timeline = timeline
     this.name = name
     this.watcher = watcher
@@ -94,17 +106,14 @@ export class Disk {
 
   /** The people whose documents it holds. */
   people(): string[] {
-    const names = [...this.states.keys()].map((key) => key.split('--memory--')[0]!)
-    const users = names.filter((name) => /^app-[\da-f-]{36}$/.test(name))
+    const users = [...this.contents.databases()].filter((name) => /^app-[\da-f-]{36}$/.test(name))
     return [...new Set(users.map((name) => name.slice('app-'.length)))]
   }
 
   /** The documents of a person in a collection, as they stand, tombstones included. */
-  documents({ databaseName, collectionName }: Place): Map<string, State> {
-    const prefix = `${databaseName}--memory--${collectionName}--memory--`
+  documents(place: Place): Map<string, State> {
     const held = new Map<string, State>()
-    for (const [key, { documents }] of this.states)
-      if (key.startsWith(prefix)) for (const [id, kept] of documents) held.set(id, stateOf(kept))
+    for (const kept of this.contents.documents(place)) held.set(kept.id, stateOf(kept))
     return held
   }
 
@@ -123,14 +132,69 @@ export class Disk {
     context: string,
     run: (rows: readonly Row[], isUnheard: boolean) => Promise<T>,
   ): Promise<T> {
+    return this.inTurn(tab, place, () => this.writeNow(tab, place, rows, context, run))
+  }
+
+  /** A write each step of which goes through `strike`. */
+  pass<T extends Result>(
+    tab: Tab,
+    place: Place,
+    rows: readonly Row[],
+    context: string,
+    run: () => Promise<T>,
+  ): Promise<T> {
+    return this.inTurn(tab, place, async () => {
+      const result = await run()
+      this.kept(tab, place, rows, context, result)
+      return result
+    })
+  }
+
+  /** One step of a storage that keeps each whole or not at all, or cuts it off. */
+  strike(tab: Tab, apply: () => unknown, applyHalf: () => unknown): unknown {
+    if (!tab.isAlive) throw new Error('killed')
+    const planned = this.takeFault()
+    if (!planned) return apply()
+    const { fault } = planned
+    const { kept, kills } = FAULTS[fault]
+    this.watcher.failed()
+    this.timeline.tell(this.name, `DISK: ${fault}`)
+    if (kept === 'all') apply()
+    if (kept === 'half') applyHalf()
+    if (kills) tab.kill()
+    throw new Error('the disk is full')
+  }
+
+  removing(place: Place): void {
+    this.watcher.removing(place)
+  }
+
+  private inTurn<T>(tab: Tab, place: Place, run: () => Promise<T>): Promise<T> {
     const key = keyOf(place)
     const before = this.queues.get(key) ?? Promise.resolve()
-    const written = before.then(() => this.writeNow(tab, place, rows, context, run))
+    const { chance } = this.timeline
+    const done = before.then(async () => {
+      if (this.isBad && chance.happens(0.15)) await this.timeline.pause(chance.between(1, 120))
+      if (!tab.isAlive) throw new Error('killed')
+      return run()
+    })
     this.queues.set(
       key,
-      written.catch(() => {}),
+      done.catch(() => {}),
     )
-    return whileAlive(tab, written)
+    return whileAlive(tab, done)
+  }
+
+  private kept(
+    tab: Tab,
+    place: Place,
+    rows: readonly Row[],
+    context: string,
+    { error }: Result,
+  ): void {
+    const refused = new Set(error.map(({ documentId }) => documentId))
+    const kept = rows.filter(({ document }) => !refused.has(document.id))
+    if (kept.length > 0) this.watcher.written(tab, place, kept, context)
   }
 
   async remove(tab: Tab, place: Place): Promise<void> {
@@ -150,15 +214,10 @@ export class Disk {
     context: string,
     run: (rows: readonly Row[], isUnheard: boolean) => Promise<T>,
   ): Promise<T> {
-    const { chance } = this.timeline
-    if (this.isBad && chance.happens(0.15)) await this.timeline.pause(chance.between(1, 120))
-    if (!tab.isAlive) throw new Error('killed')
     const planned = this.takeFault()
     const keep = async (some: readonly Row[], isUnheard = false) => {
       const result = await run(some, isUnheard)
-      const refused = new Set(result.error.map(({ documentId }) => documentId))
-      const kept = some.filter(({ document }) => !refused.has(document.id))
-      if (kept.length > 0) this.watcher.written(tab, place, kept, context)
+      this.kept(tab, place, some, context, result)
       return result
     }
     if (!planned) return keep(rows)
@@ -180,6 +239,17 @@ export class Disk {
     if (!next || next.after-- > 0) return undefined
     if (--next.times === 0) this.next = undefined
     return next
+  }
+}
+
+function contentsOf(states: Disk['states']): Contents {
+  return {
+    databases: () => [...states.keys()].map((key) => key.split('--memory--')[0]!),
+    *documents({ databaseName, collectionName }) {
+      const prefix = `${databaseName}--memory--${collectionName}--memory--`
+      for (const [key, { documents }] of states)
+        if (key.startsWith(prefix)) yield* documents.values()
+    },
   }
 }
 

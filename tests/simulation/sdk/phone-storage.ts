@@ -1,0 +1,121 @@
+import sqlite from 'node-sqlite3-wasm'
+import type { SqliteDatabase } from '../../../client-sdk/storage-sqlite.ts'
+import type { Storage } from '../../../client-sdk/token-store.ts'
+import { keyValueStore, type Step } from '../../client-sdk/media.ts'
+import type { Sdk } from './bundle.ts'
+import type { Contents, Disk, Place, Row, Tab } from './disk.ts'
+
+/** What is on a phone, and the SDK's own storage on it. */
+export interface Phone extends Contents {
+  /** For an app that starts. Each change of the contents goes through `step`. */
+  storage(sdk: Sdk, step: Step): Storage
+}
+
+/** A phone with a key-value store, such as MMKV. */
+export function keyValuePhone(): Phone {
+  const texts = new Map<string, string>()
+  return {
+    storage: (sdk, step) => sdk.keyValueStorage(keyValueStore(texts, step)),
+    databases: () => [...texts.keys()].map((key) => decodeURIComponent(key.split('/')[1] ?? '')),
+    documents({ databaseName, collectionName }) {
+      const prefix = `tasktide/${encodeURIComponent(databaseName)}/${encodeURIComponent(collectionName)}/`
+      const segments = [...texts]
+        .filter(([key]) => key.startsWith(prefix) && !key.endsWith('owner'))
+        .map(([key, text]): [number, string] => [Number(key.split('/').at(-1)), text])
+        .sort(([a], [b]) => a - b)
+      const held = new Map<string, Row['document']>()
+      for (const [, text] of segments)
+        for (const document of parsed(text))
+          if (document) held.set(document.id, document)
+          else held.clear()
+      return held.values()
+    },
+  }
+}
+
+/** A text that was cut off while it was written holds nothing. Documents are never changed in place. */
+function parsed(text: string): (Row['document'] | null)[] {
+  let documents = texts.get(text)
+  if (documents) return documents
+  try {
+    documents = JSON.parse(text) as (Row['document'] | null)[]
+  } catch {
+    documents = []
+  }
+  texts.set(text, documents)
+  return documents
+}
+const texts = new Map<string, (Row['document'] | null)[]>()
+
+/** A phone with SQLite. */
+export function sqlitePhone(): Phone {
+  const database = new sqlite.Database(':memory:')
+  const isThere = () =>
+    database.all("select 1 from sqlite_master where name = 'tasktide_documents'").length > 0
+  const all = (statement: string, parameters: string[] = []) =>
+    database.all(statement, parameters) as { place: string; body: string }[]
+  return {
+    storage: (sdk, step) => sdk.sqliteStorage(driverOf(database, step)),
+    databases: () =>
+      isThere()
+        ? all('select distinct place from tasktide_documents').map(
+            ({ place }) => JSON.parse(place)[0],
+          )
+        : [],
+    documents: ({ databaseName, collectionName }) =>
+      isThere()
+        ? all('select body from tasktide_documents where place like ?', [
+            `${JSON.stringify([databaseName, collectionName]).slice(0, -1)},%`,
+          ]).map(({ body }) => parsed(`[${body}]`)[0]!)
+        : [],
+    close: () => database.close(),
+  }
+}
+
+function driverOf(database: InstanceType<typeof sqlite.Database>, step: Step): SqliteDatabase {
+  return {
+    execute(statement, parameters) {
+      const run = () => database.all(statement, parameters) as object[]
+      const isChange = /^\s*(insert|delete)/.test(statement)
+      return isChange ? (step(run, () => {}) as object[]) : run()
+    },
+  }
+}
+
+/**
+ * The SDK's own storages for phones. Each step of theirs may fail or kill the app, and whatever they
+ * are asked to do goes through the disk, which may make it wait.
+ */
+export function phoneStorage(phone: Phone, sdk: Sdk, disk: Disk, tab: Tab): Storage {
+  const storage = phone.storage(sdk, (apply, applyHalf) => disk.strike(tab, apply, applyHalf))
+  return {
+    ...storage,
+    async createStorageInstance(params) {
+      const { databaseName, collectionName } = params
+      const place: Place = { databaseName, collectionName }
+      await disk.read(tab, place, 'open')
+      const instance = await storage.createStorageInstance(params)
+      const bulkWrite = instance.bulkWrite.bind(instance)
+      const remove = instance.remove.bind(instance)
+      const reading = (name: 'findDocumentsById' | 'query' | 'count') => {
+        const read = instance[name].bind(instance) as (...args: unknown[]) => unknown
+        return async (...args: unknown[]) => {
+          await disk.read(tab, place, name)
+          return read(...args)
+        }
+      }
+      return Object.assign(instance, {
+        findDocumentsById: reading('findDocumentsById'),
+        query: reading('query'),
+        count: reading('count'),
+        bulkWrite: (rows: never[], context: string) =>
+          disk.pass(tab, place, rows, context, () => bulkWrite(rows, context)),
+        async remove() {
+          await disk.read(tab, place, 'remove')
+          disk.removing(place)
+          return remove()
+        },
+      }) as never
+    },
+  }
+}
