@@ -4,7 +4,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { environment } from '../server/config.ts'
+import { environment } from '../server/runtime/config.ts'
 
 const WIDTH = 100
 const TABLE = /(?<=<!-- made by npm run docs:config -->\n\n)[\s\S]*?(?=\n\n<!-- \/made -->)/
@@ -58,7 +58,7 @@ function environmentExample(): string {
 
 function variables(): Variable[] {
   return Object.entries(environment.shape).map(([name, schema]) => {
-    if (!schema.description) throw new Error(`server/config.ts does not describe ${name}`)
+    if (!schema.description) throw new Error(`server/runtime/config.ts does not describe ${name}`)
     const { data } = schema.safeParse(undefined)
     return { name, byDefault: String(data ?? ''), meaning: schema.description }
   })

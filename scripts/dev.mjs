@@ -10,7 +10,7 @@ await buildWebAppOnChange()
 // Node's own watcher lets the old server end before it starts the new one.
 const folders = ['server', 'protocol', 'migrations', 'dist/web']
 const watched = folders.map((folder) => `--watch-path=${folder}`)
-const args = [...watched, '--watch-preserve-output', '--import', 'tsx', 'server/dev.ts']
+const args = [...watched, '--watch-preserve-output', '--import', 'tsx', 'server/processes/dev.ts']
 const windows = process.platform === 'win32'
 const watcher = spawn(process.execPath, args, {
   cwd: root,

@@ -2,5 +2,5 @@ import { ensureInstalled } from './install.mjs'
 import { load } from './load.mjs'
 
 ensureInstalled()
-const { migrateFromEnvironment } = await load('database/migrate')
+const { migrateFromEnvironment } = await load('migrate')
 await migrateFromEnvironment()

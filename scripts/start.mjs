@@ -4,7 +4,7 @@ import { stopWithParent } from './parent.mjs'
 
 ensureInstalled()
 if (!production) await buildWhatIsStale()
-const { runFromEnvironment } = await load('main')
+const { runFromEnvironment } = await load('web')
 stopWithParent()
 await runFromEnvironment()
 

@@ -26,15 +26,13 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
   'server/database': {
     values: [
       'migrations/index.ts',
-      'server/config.ts',
-      'server/log.ts',
-      'server/start-fault.ts',
       'server/database/embedded/embedded-postgres.ts',
       'graphile-worker',
       'knex',
       'pg',
       'node:timers/promises',
     ],
+    types: ['server/runtime/config.ts', 'server/runtime/log.ts'],
   },
   'server/database/embedded': { values: ['node:'] },
   'server/jobs': {
@@ -45,11 +43,11 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
       'node:events',
       'node:timers/promises',
     ],
-    types: ['server/log.ts'],
+    types: ['server/runtime/log.ts'],
   },
   'server/mail': {
     values: ['server/jobs/queue.ts', 'server/mail/letters/', 'nodemailer', 'uuid'],
-    types: ['server/config.ts', 'server/database/connect.ts', 'server/log.ts'],
+    types: ['server/runtime/config.ts', 'server/database/connect.ts', 'server/runtime/log.ts'],
   },
   'server/mail/letters': { values: [] },
   'server/accounts': {
@@ -110,9 +108,9 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
       'server/accounts/',
       'server/database/connect.ts',
       'server/realtime/followers.ts',
-      'server/log.ts',
-      'server/metrics.ts',
-      'server/readiness.ts',
+      'server/runtime/log.ts',
+      'server/runtime/metrics.ts',
+      'server/health/readiness.ts',
     ],
   },
   'server/realtime': {
@@ -120,8 +118,8 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
     types: [
       'server/accounts/',
       'server/sync/store.ts',
-      'server/log.ts',
-      'server/metrics.ts',
+      'server/runtime/log.ts',
+      'server/runtime/metrics.ts',
       'node:http',
     ],
   },
@@ -157,18 +155,22 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
       'preact/hooks',
     ],
   },
-  server: {
+  'server/runtime': {
+    values: ['protocol/index.ts', 'pino', 'pino-pretty', 'prom-client', 'zod', 'node:'],
+  },
+  'server/health': {
     values: [
       'protocol/index.ts',
-      'server/',
-      'express',
-      'pino',
-      'pino-pretty',
-      'prom-client',
-      'uuid',
-      'zod',
-      'node:',
+      'server/database/connect.ts',
+      'server/database/migrate.ts',
+      'server/jobs/queue.ts',
+      'server/runtime/time-limit.ts',
     ],
+    types: ['server/runtime/metrics.ts'],
+  },
+  'server/processes': {
+    values: ['protocol/index.ts', 'server/', 'express', 'uuid', 'node:'],
+    types: ['zod'],
   },
 }
 
@@ -223,7 +225,7 @@ test.each<[string, string, string[]]>([
   ],
   ['protocol/tasks.ts', `import { z } from 'zod'`, ['zod (say: import * as z)']],
   ['protocol/tasks.ts', `import z from 'zod'`, ['zod (say: import * as z)']],
-  ['server/config.ts', `import { z } from 'zod'`, ['zod (say: import * as z)']],
+  ['server/runtime/config.ts', `import { z } from 'zod'`, ['zod (say: import * as z)']],
   ['protocol/tasks.ts', `import * as z from 'zod'\nimport type * as zod from 'zod'`, []],
   ['protocol/tasks.ts', `import { z } from 'zod/mini'`, ['zod/mini']],
   ['server/sync/judge.ts', `import 'express'`, ['express']],

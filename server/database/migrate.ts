@@ -1,11 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Logger, runMigrations } from 'graphile-worker'
 import { migrationSource } from '../../migrations/index.ts'
-import { readConfig, withoutBlanks } from '../config.ts'
-import { createLog } from '../log.ts'
-import { orExplain } from '../start-fault.ts'
 import { type Database, openPool } from './connect.ts'
-import { openDatabase } from './open.ts'
 
 /** Any number will do, as long as every release uses the same. */
 const MIGRATION_LOCK = 7_265_001
@@ -78,21 +74,3 @@ export async function requireCurrentSchema(db: Database): Promise<void> {
   if ((await pendingMigrations(db)).length > 0)
     throw new Error('The database is behind this release: run `npm run migrate` first.')
 }
-
-/** `npm run migrate`. */
-export async function migrateFromEnvironment(): Promise<void> {
-  await orExplain(async () => {
-    // A release step that only migrates signs nothing, so it may run without the key.
-    const config = readConfig({ SECRET_KEY: UNUSED_SECRET, ...withoutBlanks(process.env) })
-    const log = createLog(config.LOG_LEVEL, { readable: !config.isProduction })
-    const database = await openDatabase(config, log)
-    try {
-      const names = await database.withoutTimeLimit(migrate)
-      log.info({ migrations: names }, names.length > 0 ? 'migrated' : 'the schema is up to date')
-    } finally {
-      await database.close()
-    }
-  })
-}
-
-const UNUSED_SECRET = 'not-used-while-migrating-0123456789'

@@ -1,5 +1,5 @@
-import type { Config } from '../config.ts'
-import type { Log } from '../log.ts'
+import type { Config } from '../runtime/config.ts'
+import type { Log } from '../runtime/log.ts'
 import { type ConnectionTarget, connect, type Database } from './connect.ts'
 import { startEmbeddedPostgres } from './embedded/embedded-postgres.ts'
 

@@ -1,5 +1,5 @@
 import * as z from 'zod'
-import type { Readiness } from '../readiness.ts'
+import type { Readiness } from '../health/readiness.ts'
 import { asyncApiTexts } from './asyncapi.ts'
 import { openApiTexts } from './openapi.ts'
 import { type AnswerDescription, type Operation, operation } from './operation.ts'

@@ -14,7 +14,7 @@ import {
   type Task,
 } from '../../protocol/index.ts'
 import type { Accounts } from '../accounts/accounts.ts'
-import type { Log } from '../log.ts'
+import type { Log } from '../runtime/log.ts'
 import type { ExportedDocument, Exports } from '../store/export.ts'
 import type { Store } from '../sync/store.ts'
 import { EXAMPLE_ACCOUNT } from './accounts.ts'

@@ -1,7 +1,7 @@
 import type { ErrorRequestHandler, RequestHandler } from 'express'
 import type * as z from 'zod'
 import { type FieldErrors, invalid, Problem } from '../../protocol/index.ts'
-import type { Log } from '../log.ts'
+import type { Log } from '../runtime/log.ts'
 import { UnknownUser } from '../sync/store.ts'
 import { send } from './send.ts'
 

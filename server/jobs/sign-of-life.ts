@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import type { WorkerEvents } from 'graphile-worker'
 import pg from 'pg'
 import { type ConnectionTarget, clientOptions } from '../database/connect.ts'
-import type { Log } from '../log.ts'
+import type { Log } from '../runtime/log.ts'
 
 /** The advisory locks of workers: any number will do, as long as every release uses the same. */
 const LOCK_SPACE = 7_265_002

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Logger, parseCronItems, run } from 'graphile-worker'
 import { type ConnectionTarget, clientOptions, openPool } from '../database/connect.ts'
-import type { Log } from '../log.ts'
+import type { Log } from '../runtime/log.ts'
 import { keepSignOfLife } from './sign-of-life.ts'
 
 /** What a job does. What it throws is logged, and the job tried again later. */

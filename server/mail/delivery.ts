@@ -1,5 +1,5 @@
 import type { Database } from '../database/connect.ts'
-import type { Log } from '../log.ts'
+import type { Log } from '../runtime/log.ts'
 import { write } from './letters/index.ts'
 import type { LetterContents, LetterName } from './letters/letter.ts'
 import { type Mailer, MailRefused } from './mailer.ts'

@@ -1,5 +1,5 @@
 import { createTransport } from 'nodemailer'
-import type { Config } from '../config.ts'
+import type { Config } from '../runtime/config.ts'
 
 export interface Message {
   /** Names it for good: a second copy has the same, so that a mailbox may drop it. */

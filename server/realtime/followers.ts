@@ -1,5 +1,5 @@
 import type { Frame } from '../../protocol/index.ts'
-import type { Log } from '../log.ts'
+import type { Log } from '../runtime/log.ts'
 import type { Store } from '../sync/store.ts'
 
 /** Somebody who hears of a user's changes: a socket, or a stream. */

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import type { ConnectionTarget } from '../database/connect.ts'
 import { clientOptions } from '../database/connect.ts'
-import type { Log } from '../log.ts'
+import type { Log } from '../runtime/log.ts'
 
 const CHANNEL = 'tasktide'
 const GATHER_MS = 10

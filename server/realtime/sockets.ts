@@ -8,8 +8,8 @@ import {
   type ServerEvents,
 } from '../../protocol/index.ts'
 import type { Sessions } from '../accounts/sessions.ts'
-import type { Log } from '../log.ts'
-import type { Metrics } from '../metrics.ts'
+import type { Log } from '../runtime/log.ts'
+import type { Metrics } from '../runtime/metrics.ts'
 import type { Followers } from './followers.ts'
 
 /** So many packets may wait for a slow reader; what comes then is left out, and it pulls later. */

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { Ajv2019 } from 'ajv/dist/2019.js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { environment, readConfig } from '../../server/config.ts'
+import { environment, readConfig } from '../../server/runtime/config.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { parseDockerfile } from './dockerfile.ts'
 

@@ -646,7 +646,7 @@ test('a hundred thousand tasks pass through a server with less memory than they 
 
 /** A server in a process of its own, on the same database. */
 async function startServerProcess(options: string[]) {
-  const run = `import('./server/main.ts').then((main) => main.runFromEnvironment())`
+  const run = `import('./server/processes/web.ts').then((main) => main.runFromEnvironment())`
   const child = spawn(process.execPath, [...options, '--import', 'tsx', '-e', run], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: {

@@ -840,7 +840,7 @@ async function stoppingPurge(
 
 /** A worker of its own, as in production, on the database of a server. */
 function startWorkerProcess({ testDatabase }: TestServer): ChildProcess {
-  const run = `import('./server/worker.ts').then((worker) => worker.runWorkerFromEnvironment())`
+  const run = `import('./server/processes/worker.ts').then((worker) => worker.runWorkerFromEnvironment())`
   return spawn(process.execPath, ['--import', 'tsx', '-e', run], {
     stdio: ['ignore', 'ignore', 'inherit'],
     env: {

@@ -265,7 +265,7 @@ const SOURCE = [
   'tsx',
   '--input-type=module',
   '-e',
-  `const { runFromEnvironment } = await import(${JSON.stringify(path.join(root, 'server/main.ts'))})
+  `const { runFromEnvironment } = await import(${JSON.stringify(path.join(root, 'server/processes/web.ts'))})
    await runFromEnvironment()`,
 ]
 const TRACE = /^\s+at /m

@@ -1,9 +1,9 @@
 import bcrypt from 'bcrypt'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { createPasswords } from '../../server/accounts/passwords.ts'
-import { readConfig } from '../../server/config.ts'
-import { createLog } from '../../server/log.ts'
-import { start } from '../../server/main.ts'
+import { start } from '../../server/processes/web.ts'
+import { readConfig } from '../../server/runtime/config.ts'
+import { createLog } from '../../server/runtime/log.ts'
 import { createDatabase } from '../support/database.ts'
 import { callerTo, type Reply, SECRET } from '../support/server.ts'
 

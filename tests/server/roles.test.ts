@@ -4,7 +4,7 @@ import { io } from 'socket.io-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Role } from '../../protocol/index.ts'
 import { may } from '../../server/accounts/permissions.ts'
-import { demonstrate } from '../../server/demonstration.ts'
+import { demonstrate } from '../../server/processes/demonstration.ts'
 import {
   type Api,
   bodyOf,

@@ -8,7 +8,7 @@ import express from 'express'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { answerProblems, notFound } from '../../server/http/problems.ts'
 import { webApp } from '../../server/http/web-app.ts'
-import { createLog } from '../../server/log.ts'
+import { createLog } from '../../server/runtime/log.ts'
 import { callerTo, startServer, type TestServer } from '../support/server.ts'
 
 const BUILD = new URL('../../examples/web/build.mjs', import.meta.url).href

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import type { Role } from '../../protocol/index.ts'
 import { createPasswords } from '../../server/accounts/passwords.ts'
-import { readConfig } from '../../server/config.ts'
-import { createLog } from '../../server/log.ts'
-import { type Server, start } from '../../server/main.ts'
+import { type Server, start } from '../../server/processes/web.ts'
+import { readConfig } from '../../server/runtime/config.ts'
+import { createLog } from '../../server/runtime/log.ts'
 import { createDatabase, type TestDatabase } from './database.ts'
 
 export const SECRET = 'a secret for tests: 0123456789 abcdefghij'

@@ -1,4 +1,4 @@
-import type { Log } from './log.ts'
+import type { Log } from '../runtime/log.ts'
 
 /** Ends the process once `stop` is through with what runs; a second signal does not hurry it. */
 export function stopOnSignal(log: Log, stop: () => Promise<void>): void {

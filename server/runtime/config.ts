@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 import * as z from 'zod'
-import { accounts } from '../protocol/index.ts'
+import { accounts } from '../../protocol/index.ts'
 
 const MEGABYTE = 1024 * 1024
 

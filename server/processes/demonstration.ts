@@ -1,7 +1,7 @@
 import { v7 as uuidv7 } from 'uuid'
-import { Problem, type Role, resources, type Unsettled } from '../protocol/index.ts'
-import type { Server } from './main.ts'
-import { create } from './sync/edit.ts'
+import { Problem, type Role, resources, type Unsettled } from '../../protocol/index.ts'
+import { create } from '../sync/edit.ts'
+import type { Server } from './web.ts'
 
 const PASSWORD = 'tide comes and goes'
 

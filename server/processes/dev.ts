@@ -1,5 +1,5 @@
 import { demonstrate } from './demonstration.ts'
-import { runFromEnvironment, type Server } from './main.ts'
+import { runFromEnvironment, type Server } from './web.ts'
 
 if (process.env.DATABASE_URL || process.env.NODE_ENV === 'production') {
   process.stderr.write(

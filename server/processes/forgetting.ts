@@ -1,7 +1,7 @@
-import { PURGE_ACCOUNT } from './accounts/deletion.ts'
-import { forgetAllowances } from './accounts/mail-allowance.ts'
-import type { Database } from './database/connect.ts'
-import { keptSince } from './mail/delivery.ts'
+import { PURGE_ACCOUNT } from '../accounts/deletion.ts'
+import { forgetAllowances } from '../accounts/mail-allowance.ts'
+import type { Database } from '../database/connect.ts'
+import { keptSince } from '../mail/delivery.ts'
 
 /** So long devices that come back are told that their account was deleted: longer than any token lasts. */
 const DELETED_DAYS = 90

@@ -1,7 +1,7 @@
-import { Problem } from '../protocol/index.ts'
-import { type ConnectionTarget, connect, type Database } from './database/connect.ts'
-import { pendingMigrations } from './database/migrate.ts'
-import { withinTime } from './time-limit.ts'
+import { Problem } from '../../protocol/index.ts'
+import { type ConnectionTarget, connect, type Database } from '../database/connect.ts'
+import { pendingMigrations } from '../database/migrate.ts'
+import { withinTime } from '../runtime/time-limit.ts'
 
 /** Load balancers ask every few seconds, and wait about as long. */
 const LIMIT_MS = 2_000

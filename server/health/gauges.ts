@@ -1,6 +1,6 @@
-import type { Database } from './database/connect.ts'
-import { queueState } from './jobs/queue.ts'
-import type { Metrics } from './metrics.ts'
+import type { Database } from '../database/connect.ts'
+import { queueState } from '../jobs/queue.ts'
+import type { Metrics } from '../runtime/metrics.ts'
 import type { Readiness } from './readiness.ts'
 
 /** How the pool of connections for requests stands. */

@@ -4,19 +4,24 @@ import { Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { parseArgs } from 'node:util'
 import type * as z from 'zod'
-import { type ManagedAccount, Problem, accounts as protocol, type Role } from '../protocol/index.ts'
-import { createAccounts } from './accounts/accounts.ts'
-import { type Administration, createAdministration } from './accounts/administration.ts'
-import { createLinks } from './accounts/links.ts'
-import { createPasswords } from './accounts/passwords.ts'
-import { createSessions } from './accounts/sessions.ts'
-import { createTokens, keptSecret } from './accounts/tokens.ts'
-import { readConfig } from './config.ts'
-import { DatabaseUnavailable } from './database/embedded/embedded-postgres.ts'
-import { migrate, requireCurrentSchema } from './database/migrate.ts'
-import { openDatabase } from './database/open.ts'
-import { createLog } from './log.ts'
-import { openHints } from './realtime/hints.ts'
+import {
+  type ManagedAccount,
+  Problem,
+  accounts as protocol,
+  type Role,
+} from '../../protocol/index.ts'
+import { createAccounts } from '../accounts/accounts.ts'
+import { type Administration, createAdministration } from '../accounts/administration.ts'
+import { createLinks } from '../accounts/links.ts'
+import { createPasswords } from '../accounts/passwords.ts'
+import { createSessions } from '../accounts/sessions.ts'
+import { createTokens, keptSecret } from '../accounts/tokens.ts'
+import { DatabaseUnavailable } from '../database/embedded/embedded-postgres.ts'
+import { migrate, requireCurrentSchema } from '../database/migrate.ts'
+import { openDatabase } from '../database/open.ts'
+import { openHints } from '../realtime/hints.ts'
+import { readConfig } from '../runtime/config.ts'
+import { createLog } from '../runtime/log.ts'
 import { orExplain } from './start-fault.ts'
 
 const USAGE = `Accounts from the command line: for the first admin, and for emergencies.

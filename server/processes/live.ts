@@ -1,8 +1,8 @@
 import type { Server as HttpServer } from 'node:http'
+import type { Hints } from '../realtime/hints.ts'
+import { createSockets } from '../realtime/sockets.ts'
+import type { Log } from '../runtime/log.ts'
 import type { App } from './app.ts'
-import type { Log } from './log.ts'
-import type { Hints } from './realtime/hints.ts'
-import { createSockets } from './realtime/sockets.ts'
 
 /** How long a session that ended on another node may go on here when its hint was lost. */
 const SESSIONS_MS = 1_000

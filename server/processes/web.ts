@@ -1,15 +1,15 @@
 import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
-import { keptSecret } from './accounts/tokens.ts'
+import { keptSecret } from '../accounts/tokens.ts'
+import { migrate, requireCurrentSchema } from '../database/migrate.ts'
+import { type OpenDatabase, openDatabase } from '../database/open.ts'
+import { createReadiness } from '../health/readiness.ts'
+import { createListener } from '../http/listener.ts'
+import { openHints } from '../realtime/hints.ts'
+import { type Config, readConfig } from '../runtime/config.ts'
+import { createLog, type Log } from '../runtime/log.ts'
 import { type App, type AppDependencies, createApp } from './app.ts'
-import { type Config, readConfig } from './config.ts'
-import { migrate, requireCurrentSchema } from './database/migrate.ts'
-import { type OpenDatabase, openDatabase } from './database/open.ts'
-import { createListener } from './http/listener.ts'
 import { startRealtime } from './live.ts'
-import { createLog, type Log } from './log.ts'
-import { createReadiness } from './readiness.ts'
-import { openHints } from './realtime/hints.ts'
 import { cannotListen, orExplain } from './start-fault.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 import { startJobs } from './worker.ts'
@@ -109,9 +109,9 @@ async function prepareSchema(config: Config, database: OpenDatabase, log: Log): 
   await requireCurrentSchema(database.db)
 }
 
-/** package.json stands one folder up from here, and two from the built file. */
+/** package.json stands two folders up from here, and three from the built file. */
 function version(): string {
-  for (const up of ['../package.json', '../../package.json']) {
+  for (const up of ['../../package.json', '../../package.json']) {
     try {
       return (JSON.parse(readFileSync(new URL(up, import.meta.url), 'utf8')) as { version: string })
         .version

@@ -1,4 +1,4 @@
-import type { Config } from './config.ts'
+import type { Config } from '../runtime/config.ts'
 
 /**
  * Runs what a process is there for. When it cannot even start, the reason is told in words, without

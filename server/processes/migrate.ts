@@ -1,0 +1,23 @@
+import { migrate } from '../database/migrate.ts'
+import { openDatabase } from '../database/open.ts'
+import { readConfig, withoutBlanks } from '../runtime/config.ts'
+import { createLog } from '../runtime/log.ts'
+import { orExplain } from './start-fault.ts'
+
+/** `npm run migrate`. */
+export async function migrateFromEnvironment(): Promise<void> {
+  await orExplain(async () => {
+    // A release step that only migrates signs nothing, so it may run without the key.
+    const config = readConfig({ SECRET_KEY: UNUSED_SECRET, ...withoutBlanks(process.env) })
+    const log = createLog(config.LOG_LEVEL, { readable: !config.isProduction })
+    const database = await openDatabase(config, log)
+    try {
+      const names = await database.withoutTimeLimit(migrate)
+      log.info({ migrations: names }, names.length > 0 ? 'migrated' : 'the schema is up to date')
+    } finally {
+      await database.close()
+    }
+  })
+}
+
+const UNUSED_SECRET = 'not-used-while-migrating-0123456789'
