@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import express, { type RequestHandler } from 'express'
 import { afterAll, beforeAll, expect } from 'vitest'
-import { webApp } from '../../server/http/web-app.ts'
+import { webApp } from '../../server/http/about/web-app.ts'
 import { openDevice, story } from './stage.ts'
 import { eventually, type Tab } from './tab.ts'
 

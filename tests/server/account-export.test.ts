@@ -6,8 +6,8 @@ import type { Socket } from 'node:net'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { resources } from '../../protocol/index.ts'
-import { csvRecord } from '../../server/http/csv.ts'
-import { momentOf } from '../../server/http/icalendar.ts'
+import { csvRecord } from '../../server/http/accounts/csv.ts'
+import { momentOf } from '../../server/http/accounts/icalendar.ts'
 import { postgresExports } from '../../server/store/export.ts'
 import {
   type Caller,

@@ -5,7 +5,7 @@ import express from 'express'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { resources, settle, type WireDocument } from '../../protocol/index.ts'
 import { answerProblems } from '../../server/http/problems.ts'
-import { refuseOutdated } from '../../server/http/replication.ts'
+import { refuseOutdated } from '../../server/http/replication/replication.ts'
 import { createLog } from '../../server/runtime/log.ts'
 import { callerTo, type Person, startServer, type TestServer } from '../support/server.ts'
 

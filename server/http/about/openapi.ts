@@ -7,9 +7,9 @@ import {
   type SchemaObject,
 } from 'openapi3-ts/oas31'
 import * as z from 'zod'
-import { PROBLEMS, Problem, type ProblemCode, problemSchema } from '../../protocol/index.ts'
-import { rolesWith } from '../accounts/permissions.ts'
-import type { AnswerDescription, Operation } from './operation.ts'
+import { PROBLEMS, Problem, type ProblemCode, problemSchema } from '../../../protocol/index.ts'
+import { rolesWith } from '../../accounts/permissions.ts'
+import type { AnswerDescription, Operation } from '../operation.ts'
 
 interface About {
   version: string

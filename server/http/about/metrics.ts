@@ -1,8 +1,8 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import * as z from 'zod'
-import { Problem } from '../../protocol/index.ts'
-import type { Metrics } from '../runtime/metrics.ts'
-import { type Operation, operation } from './operation.ts'
+import { Problem } from '../../../protocol/index.ts'
+import type { Metrics } from '../../runtime/metrics.ts'
+import { type Operation, operation } from '../operation.ts'
 
 interface Dependencies {
   metrics: Pick<Metrics, 'text' | 'contentType'>

@@ -1,9 +1,9 @@
-import { id, invalid, Problem, type Resource, resources } from '../../protocol/index.ts'
-import { restoreLoss } from '../sync/journal.ts'
-import type { Store } from '../sync/store.ts'
+import { id, invalid, Problem, type Resource, resources } from '../../../protocol/index.ts'
+import { restoreLoss } from '../../sync/journal.ts'
+import type { Store } from '../../sync/store.ts'
+import { exampleDocument } from '../examples.ts'
+import { type Operation, operation } from '../operation.ts'
 import { writeEtag } from './etags.ts'
-import { exampleDocument } from './examples.ts'
-import { type Operation, operation } from './operation.ts'
 
 const conflicts: Resource = resources.conflicts
 const ENTRY_ID = id()

@@ -1,4 +1,4 @@
-import type { Task } from '../../protocol/index.ts'
+import type { Task } from '../../../protocol/index.ts'
 
 /** Tasks as to-dos of iCalendar (RFC 5545), in three parts: `CALENDAR_BEGIN`, each task, `CALENDAR_END`. */
 

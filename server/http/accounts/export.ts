@@ -12,17 +12,17 @@ import {
   type Resource,
   resources,
   type Task,
-} from '../../protocol/index.ts'
-import type { Accounts } from '../accounts/accounts.ts'
-import type { Log } from '../runtime/log.ts'
-import type { ExportedDocument, Exports } from '../store/export.ts'
-import type { Store } from '../sync/store.ts'
+} from '../../../protocol/index.ts'
+import type { Accounts } from '../../accounts/accounts.ts'
+import type { Log } from '../../runtime/log.ts'
+import type { ExportedDocument, Exports } from '../../store/export.ts'
+import type { Store } from '../../sync/store.ts'
+import { exampleDocument } from '../examples.ts'
+import type { OpenAnswers } from '../open-answers.ts'
+import { type Answer, type Call, type Operation, operation } from '../operation.ts'
 import { EXAMPLE_ACCOUNT } from './accounts.ts'
 import { BYTE_ORDER_MARK, csvRecord } from './csv.ts'
-import { exampleDocument } from './examples.ts'
 import { CALENDAR_BEGIN, CALENDAR_END, toDo } from './icalendar.ts'
-import type { OpenAnswers } from './open-answers.ts'
-import { type Answer, type Call, type Operation, operation } from './operation.ts'
 
 interface Dependencies {
   accounts: Pick<Accounts, 'read'>

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { Problem } from '../../protocol/index.ts'
+import { Problem } from '../../../protocol/index.ts'
 
 /** The ETag of a document is the number of its last change. */
 export const writeEtag = (seq: number) => `"${seq}"`

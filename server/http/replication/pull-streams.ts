@@ -1,8 +1,8 @@
 import type { ServerResponse } from 'node:http'
-import type { Frame, Resource } from '../../protocol/index.ts'
-import type { Followers } from '../realtime/followers.ts'
-import type { OpenAnswers } from './open-answers.ts'
-import type { Answer, Call } from './operation.ts'
+import type { Frame, Resource } from '../../../protocol/index.ts'
+import type { Followers } from '../../realtime/followers.ts'
+import type { OpenAnswers } from '../open-answers.ts'
+import type { Answer, Call } from '../operation.ts'
 
 const HEARTBEAT_MS = 20_000
 

@@ -8,13 +8,13 @@ import {
   type ProblemCode,
   administration as protocol,
   type Role,
-} from '../../protocol/index.ts'
-import type { AccountFilter, Administration } from '../accounts/administration.ts'
-import type { Actor, Audit, AuditFilter } from '../accounts/audit.ts'
-import type { Permission } from '../accounts/permissions.ts'
-import { pageLinks } from './list-answer.ts'
-import { boolean, numberedPages, readNumberedPage } from './list-parameters.ts'
-import { type Call, type Operation, operation } from './operation.ts'
+} from '../../../protocol/index.ts'
+import type { AccountFilter, Administration } from '../../accounts/administration.ts'
+import type { Actor, Audit, AuditFilter } from '../../accounts/audit.ts'
+import type { Permission } from '../../accounts/permissions.ts'
+import { pageLinks } from '../documents/list-answer.ts'
+import { boolean, numberedPages, readNumberedPage } from '../documents/list-parameters.ts'
+import { type Call, type Operation, operation } from '../operation.ts'
 
 interface Dependencies {
   administration: Administration

@@ -1,8 +1,8 @@
 import * as z from 'zod'
-import { type Account, accounts as protocol } from '../../protocol/index.ts'
-import type { Accounts } from '../accounts/accounts.ts'
-import type { Sessions } from '../accounts/sessions.ts'
-import { type Operation, operation } from './operation.ts'
+import { type Account, accounts as protocol } from '../../../protocol/index.ts'
+import type { Accounts } from '../../accounts/accounts.ts'
+import type { Sessions } from '../../accounts/sessions.ts'
+import { type Operation, operation } from '../operation.ts'
 
 const TOKEN = 'eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiIwMTkwYTVjMi0uLi4ifQ.c2lnbmF0dXJl'
 

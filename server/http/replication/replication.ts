@@ -8,12 +8,12 @@ import {
   Problem,
   pushRowSchema,
   type Resource,
-} from '../../protocol/index.ts'
-import { pull, push } from '../sync/replicate.ts'
-import type { Store } from '../sync/store.ts'
-import { exampleDocument } from './examples.ts'
-import { wholeNumber } from './list-parameters.ts'
-import { type Operation, operation, type Parameter } from './operation.ts'
+} from '../../../protocol/index.ts'
+import { pull, push } from '../../sync/replicate.ts'
+import type { Store } from '../../sync/store.ts'
+import { wholeNumber } from '../documents/list-parameters.ts'
+import { exampleDocument } from '../examples.ts'
+import { type Operation, operation, type Parameter } from '../operation.ts'
 import type { PullStreams } from './pull-streams.ts'
 
 /** A client that asks for this type is also told which rows were rejected, and why. */

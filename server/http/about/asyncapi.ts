@@ -11,8 +11,8 @@ import {
   renewalResultSchema,
   resources,
   type ServerEvents,
-} from '../../protocol/index.ts'
-import { exampleDocument } from './examples.ts'
+} from '../../../protocol/index.ts'
+import { exampleDocument } from '../examples.ts'
 
 interface About {
   version: string

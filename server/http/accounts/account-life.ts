@@ -1,10 +1,10 @@
-import { accounts as protocol } from '../../protocol/index.ts'
-import type { Accounts } from '../accounts/accounts.ts'
-import type { Addresses } from '../accounts/addresses.ts'
-import type { DeleteAccount } from '../accounts/deletion.ts'
-import type { PasswordChanges } from '../accounts/password-changes.ts'
+import { accounts as protocol } from '../../../protocol/index.ts'
+import type { Accounts } from '../../accounts/accounts.ts'
+import type { Addresses } from '../../accounts/addresses.ts'
+import type { DeleteAccount } from '../../accounts/deletion.ts'
+import type { PasswordChanges } from '../../accounts/password-changes.ts'
+import { type Operation, operation } from '../operation.ts'
 import { EXAMPLE_ACCOUNT } from './accounts.ts'
-import { type Operation, operation } from './operation.ts'
 
 interface Dependencies {
   accounts: Pick<Accounts, 'read'>

@@ -7,15 +7,15 @@ import {
   type Resource,
   resources,
   type Unsettled,
-} from '../../protocol/index.ts'
-import type { Lists } from '../store/lists.ts'
-import { create, edit, type Outcome } from '../sync/edit.ts'
-import type { Edit, Store, Stored } from '../sync/store.ts'
+} from '../../../protocol/index.ts'
+import type { Lists } from '../../store/lists.ts'
+import { create, edit, type Outcome } from '../../sync/edit.ts'
+import type { Edit, Store, Stored } from '../../sync/store.ts'
+import { exampleDocument, listExample } from '../examples.ts'
+import { type Answer, type Call, type Header, type Operation, operation } from '../operation.ts'
 import { readEtags, writeEtag } from './etags.ts'
-import { exampleDocument, listExample } from './examples.ts'
 import { answerList } from './list-answer.ts'
 import { listParameters } from './list-parameters.ts'
-import { type Answer, type Call, type Header, type Operation, operation } from './operation.ts'
 
 export interface RestDependencies {
   store: Store

@@ -1,9 +1,9 @@
 import type { Request } from 'express'
 import { MAX, NIL } from 'uuid'
-import { type Document, Problem, type Resource } from '../../protocol/index.ts'
-import type { Bookmark, Lists } from '../store/lists.ts'
+import { type Document, Problem, type Resource } from '../../../protocol/index.ts'
+import type { Bookmark, Lists } from '../../store/lists.ts'
+import type { Answer, Call } from '../operation.ts'
 import { type ListRequest, type NumberedPage, writeCursor } from './list-parameters.ts'
-import type { Answer, Call } from './operation.ts'
 
 interface ListCall {
   resource: Resource

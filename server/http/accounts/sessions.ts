@@ -1,7 +1,7 @@
-import { id, Problem, accounts as protocol } from '../../protocol/index.ts'
-import type { Sessions } from '../accounts/sessions.ts'
-import { boolean } from './list-parameters.ts'
-import { type Operation, operation } from './operation.ts'
+import { id, Problem, accounts as protocol } from '../../../protocol/index.ts'
+import type { Sessions } from '../../accounts/sessions.ts'
+import { boolean } from '../documents/list-parameters.ts'
+import { type Operation, operation } from '../operation.ts'
 
 const SESSION_ID = id()
 

@@ -1,7 +1,7 @@
 import * as z from 'zod'
-import { type Field, fieldOf, invalid, type Kind, type Resource } from '../../protocol/index.ts'
-import type { Bookmark, Filter, Listing, Operator, OrderKey } from '../store/lists.ts'
-import type { Parameter } from './operation.ts'
+import { type Field, fieldOf, invalid, type Kind, type Resource } from '../../../protocol/index.ts'
+import type { Bookmark, Filter, Listing, Operator, OrderKey } from '../../store/lists.ts'
+import type { Parameter } from '../operation.ts'
 
 /** What the URL of a list may say, and what it means. */
 export interface ListParameters {

@@ -1,8 +1,8 @@
 import * as z from 'zod'
-import type { Readiness } from '../health/readiness.ts'
+import type { Readiness } from '../../health/readiness.ts'
+import { type AnswerDescription, type Operation, operation } from '../operation.ts'
 import { asyncApiTexts } from './asyncapi.ts'
 import { openApiTexts } from './openapi.ts'
-import { type AnswerDescription, type Operation, operation } from './operation.ts'
 
 export interface AboutDependencies {
   readiness: Pick<Readiness, 'check'>

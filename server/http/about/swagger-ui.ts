@@ -1,7 +1,7 @@
 import express, { type Router } from 'express'
 import helmet from 'helmet'
 import absolutePath from 'swagger-ui-dist/absolute-path.js'
-import { Problem } from '../../protocol/index.ts'
+import { Problem } from '../../../protocol/index.ts'
 
 const PATH = '/api/docs'
 

@@ -4,7 +4,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import express, { type Request, type Router } from 'express'
 import helmet from 'helmet'
-import { Problem } from '../../protocol/index.ts'
+import { Problem } from '../../../protocol/index.ts'
 
 interface File {
   /** The forms that a browser may take it in, by encoding. */
@@ -55,7 +55,7 @@ export function webApp(publicUrl?: string, folder = builtFolder()): Router {
 
 /** Beside the built server, or where the build puts it, seen from the sources. */
 function builtFolder(): string | undefined {
-  return ['../../web', '../../dist/web']
+  return ['../../../web', '../../../dist/web']
     .map((folder) => fileURLToPath(new URL(folder, import.meta.url)))
     .find((folder) => existsSync(path.join(folder, 'index.html')))
 }
