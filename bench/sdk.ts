@@ -3,7 +3,7 @@
  * README.md beside this file says how it is measured.
  */
 import { parseArgs } from 'node:util'
-import { rxSchema } from '../client-sdk/rx-schema.ts'
+import { rxSchema } from '../client-sdk/local/rx-schema.ts'
 import { resources, type Task } from '../protocol/index.ts'
 import { bundleClients, type ClientName, clientNames } from './sdk/bundle.ts'
 import type { Setting } from './sdk/device.ts'

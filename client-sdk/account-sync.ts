@@ -8,14 +8,14 @@ import {
   switchMap,
 } from 'rxjs'
 import type { Account } from './account.ts'
-import { isShaped } from './answers.ts'
-import { readAgain } from './back-off.ts'
-import { ClientError, signedOut } from './client-error.ts'
-import type { Collections } from './database.ts'
-import { REFUSED_ON_THE_WAY, type RejectedEdit } from './rejections.ts'
-import type { Conflict } from './resources.ts'
-import type { ConflictRow, RejectedRow, Sync } from './sync.ts'
-import type { SyncState } from './sync-status.ts'
+import type { Collections } from './local/database.ts'
+import type { Conflict } from './local/resources.ts'
+import { isShaped } from './runtime/answers.ts'
+import { readAgain } from './runtime/back-off.ts'
+import { ClientError, signedOut } from './runtime/client-error.ts'
+import { REFUSED_ON_THE_WAY, type RejectedEdit } from './sync/rejections.ts'
+import type { ConflictRow, RejectedRow, Sync } from './sync/sync.ts'
+import type { SyncState } from './sync/sync-status.ts'
 
 const SIGNED_OUT: SyncState = {
   status: 'signed_out',

@@ -1,5 +1,5 @@
 import { getRxStorageDexie } from 'rxdb/plugins/storage-dexie'
-import type { Storage } from './token-store.ts'
+import type { Storage } from './local/storage.ts'
 
 /** A tab that sleeps does not let go of a database; the browser deletes it when it does. */
 const PATIENCE_MS = 1_000

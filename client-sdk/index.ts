@@ -1,11 +1,7 @@
-export type { AccountDetails, AccountRequests, SignedInDevice } from './account-requests.ts'
 export { type Client, type ClientOptions, type ClientSession, createClient } from './client.ts'
-export { ClientError, type FieldErrors } from './client-error.ts'
-export { maxLength } from './max-length.ts'
-export type { Category, Conflict, Profile, Task } from './resources.ts'
-export type { Credentials } from './session.ts'
-export type { ConflictRow, RejectedRow, Sync } from './sync.ts'
-export type { Progress, SyncState, SyncStatus } from './sync-status.ts'
+export { maxLength } from './local/max-length.ts'
+export type { Category, Conflict, Profile, Task } from './local/resources.ts'
+export type { Storage } from './local/storage.ts'
 export type {
   DeletedTasks,
   NewTask,
@@ -13,5 +9,10 @@ export type {
   TaskDocument,
   TaskMethods,
   TaskQuery,
-} from './tasks.ts'
-export type { Storage, User } from './token-store.ts'
+} from './local/tasks.ts'
+export { ClientError, type FieldErrors } from './runtime/client-error.ts'
+export type { AccountDetails, AccountRequests, SignedInDevice } from './session/account-requests.ts'
+export type { Credentials } from './session/session.ts'
+export type { User } from './session/token-store.ts'
+export type { ConflictRow, RejectedRow, Sync } from './sync/sync.ts'
+export type { Progress, SyncState, SyncStatus } from './sync/sync-status.ts'

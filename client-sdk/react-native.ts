@@ -3,6 +3,6 @@
  * leaves nothing out, and would bundle three times as much. For apps that do not import RxDB themselves.
  */
 export * from './index.ts'
+export { type KeyValueStore, keyValueStorage } from './key-value.ts'
 export * from './react.ts'
-export { type KeyValueStore, keyValueStorage } from './storage-key-value.ts'
-export { type SqliteDatabase, sqliteStorage } from './storage-sqlite.ts'
+export { type SqliteDatabase, sqliteStorage } from './sqlite.ts'

@@ -1,10 +1,10 @@
 import { useEffect, useState } from 'react'
 import { map, type Observable, of } from 'rxjs'
 import type { Client } from './client.ts'
-import type { Task } from './resources.ts'
-import type { SyncState } from './sync-status.ts'
-import type { TaskCollection, TaskDocument, TaskQuery } from './tasks.ts'
-import type { User } from './token-store.ts'
+import type { Task } from './local/resources.ts'
+import type { TaskCollection, TaskDocument, TaskQuery } from './local/tasks.ts'
+import type { User } from './session/token-store.ts'
+import type { SyncState } from './sync/sync-status.ts'
 
 /**
  * The tasks of a query, again whenever they change; none while nobody is signed in. The query may be

@@ -141,27 +141,41 @@ const ALLOWED: Readonly<Record<string, Allowance>> = {
       'node:http',
     ],
   },
-  // Past the index, which would bring the validators into every app.
-  'client-sdk': {
+  'client-sdk/runtime': { values: ['rxjs'], types: ['protocol/problem.ts'] },
+  'client-sdk/tabs': { values: ['client-sdk/runtime/', 'rxjs'], types: ['rxdb'] },
+  // Past the index of the protocol, which would bring the validators into every app.
+  'client-sdk/local': {
     values: [
       'protocol/index.ts',
-      'protocol/follow.ts',
       'protocol/settle.ts',
+      'client-sdk/runtime/',
+      'client-sdk/tabs/',
+      'fractional-indexing',
       'rxdb',
       'rxdb/plugins/local-documents',
-      'rxdb/plugins/storage-dexie',
       'rxdb/plugins/storage-memory',
       'rxjs',
+    ],
+    types: ['protocol/resource.ts'],
+  },
+  'client-sdk/session': {
+    values: ['client-sdk/runtime/', 'rxdb', 'rxjs'],
+    types: ['client-sdk/local/storage.ts'],
+  },
+  'client-sdk/sync': {
+    values: [
+      'protocol/follow.ts',
+      'client-sdk/local/',
+      'client-sdk/runtime/',
+      'client-sdk/session/',
+      'rxdb',
+      'rxjs',
       'socket.io-client',
-      'fractional-indexing',
-      'react',
     ],
-    types: [
-      'protocol/live.ts',
-      'protocol/problem.ts',
-      'protocol/replication.ts',
-      'protocol/resource.ts',
-    ],
+    types: ['protocol/live.ts', 'protocol/problem.ts', 'protocol/replication.ts'],
+  },
+  'client-sdk': {
+    values: ['client-sdk/**', 'rxdb', 'rxdb/plugins/storage-dexie', 'rxjs', 'react'],
   },
   'examples/web': {
     values: [

@@ -16,7 +16,9 @@ export interface Bundle {
 
 /** Our package as it is published, and the client of rxdb-server on the RxDB that it was made for. */
 export async function bundleClients(): Promise<Record<ClientName, Bundle>> {
-  const { buildPackage } = await import(pathToFileURL(path.join(root, 'client-sdk/build.mjs')).href)
+  const { buildPackage } = await import(
+    pathToFileURL(path.join(root, 'client-sdk/build/build.mjs')).href
+  )
   await buildPackage(path.join(outdir, 'client'))
   return { ours: await bundleOf('ours'), peer: await bundleOf('peer') }
 }

@@ -5,7 +5,7 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import { brotliCompress, constants, gzip } from 'node:zlib'
 import { build } from 'esbuild'
-import { resourcesAsData } from '../../client-sdk/resources-as-data.mjs'
+import { resourcesAsData } from '../../client-sdk/build/resources-as-data.mjs'
 
 const here = import.meta.dirname
 const root = path.join(here, '../..')

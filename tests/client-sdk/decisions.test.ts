@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest'
-import { delayAfter } from '../../client-sdk/back-off.ts'
-import { BatchSize } from '../../client-sdk/batch-size.ts'
-import { ClientError } from '../../client-sdk/client-error.ts'
-import { Clock } from '../../client-sdk/clock.ts'
-import type { Contact } from '../../client-sdk/connection.ts'
-import { outranks } from '../../client-sdk/leader.ts'
-import { type Situation, type SyncStatus, statusOf } from '../../client-sdk/sync-status.ts'
+import { delayAfter } from '../../client-sdk/runtime/back-off.ts'
+import { ClientError } from '../../client-sdk/runtime/client-error.ts'
+import { Clock } from '../../client-sdk/runtime/clock.ts'
+import type { Contact } from '../../client-sdk/session/connection.ts'
+import { BatchSize } from '../../client-sdk/sync/batch-size.ts'
+import { type Situation, type SyncStatus, statusOf } from '../../client-sdk/sync/sync-status.ts'
+import { outranks } from '../../client-sdk/tabs/leader.ts'
 import { follow } from '../../protocol/follow.ts'
 
 const documents = { tasks: [] }

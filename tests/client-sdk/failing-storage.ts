@@ -1,6 +1,6 @@
 import type { BulkWriteRow, RxStorageInstance } from 'rxdb'
 import { getRxStorageMemory } from 'rxdb/plugins/storage-memory'
-import type { Storage } from '../../client-sdk/token-store.ts'
+import type { Storage } from '../../client-sdk/local/storage.ts'
 
 /** When a write fails: before any of it is stored, after half of it, or after all of it. */
 export type Moment = 'before' | 'half' | 'after'

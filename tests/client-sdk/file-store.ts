@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import type { KeyValueStore } from '../../client-sdk/storage-key-value.ts'
+import type { KeyValueStore } from '../../client-sdk/key-value.ts'
 
 /** What MMKV is in React Native, with a file for each key. */
 export function fileStore(folder: string): KeyValueStore {

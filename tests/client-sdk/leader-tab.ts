@@ -1,7 +1,7 @@
 /** A tab in a thread of its own, which can be put to sleep for real. */
 import { parentPort, workerData } from 'node:worker_threads'
-import { Leader, type LeaderMessage } from '../../client-sdk/leader.ts'
-import { Tabs } from '../../client-sdk/tabs.ts'
+import { Leader, type LeaderMessage } from '../../client-sdk/tabs/leader.ts'
+import { Tabs } from '../../client-sdk/tabs/tabs.ts'
 
 const { name, sleep } = workerData as { name: string; sleep: SharedArrayBuffer }
 const leader = new Leader(new Tabs<LeaderMessage>(name, true))

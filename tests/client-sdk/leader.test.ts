@@ -4,8 +4,8 @@ import path from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { build } from 'esbuild'
 import { afterEach, expect, test, vi } from 'vitest'
-import { Leader, type LeaderMessage } from '../../client-sdk/leader.ts'
-import { Tabs } from '../../client-sdk/tabs.ts'
+import { Leader, type LeaderMessage } from '../../client-sdk/tabs/leader.ts'
+import { Tabs } from '../../client-sdk/tabs/tabs.ts'
 import { until } from './device.ts'
 
 const opened: { close(): unknown }[] = []

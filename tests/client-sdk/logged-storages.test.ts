@@ -10,7 +10,7 @@ import {
 } from 'rxdb'
 import { getRxStorageMemory } from 'rxdb/plugins/storage-memory'
 import { afterEach, describe, expect, test } from 'vitest'
-import type { Storage } from '../../client-sdk/token-store.ts'
+import type { Storage } from '../../client-sdk/local/storage.ts'
 import { keyValueMedium, MEDIA, type Medium, type Step } from './media.ts'
 
 interface Note {

@@ -1,7 +1,7 @@
 import sqlite from 'node-sqlite3-wasm'
-import { type KeyValueStore, keyValueStorage } from '../../client-sdk/storage-key-value.ts'
-import { sqliteStorage } from '../../client-sdk/storage-sqlite.ts'
-import type { Storage } from '../../client-sdk/token-store.ts'
+import { type KeyValueStore, keyValueStorage } from '../../client-sdk/key-value.ts'
+import type { Storage } from '../../client-sdk/local/storage.ts'
+import { sqliteStorage } from '../../client-sdk/sqlite.ts'
 
 /** Does a step that changes a medium: or not, or only half of it. */
 export type Step = (apply: () => unknown, applyHalf: () => unknown) => unknown

@@ -18,7 +18,7 @@ beforeAll(async () => {
   project = await mkdtemp(path.join(tmpdir(), 'tasktide-empty-'))
   await writeFile(path.join(project, 'package.json'), '{"type": "module", "private": true}')
   // Our .npmrc lets npm run no script, so it would pack whatever was built last.
-  await run(process.execPath, [path.join(root, 'client-sdk/build.mjs')])
+  await run(process.execPath, [path.join(root, 'client-sdk/build/build.mjs')])
   const stdout = await run('npm', ['pack', '--silent', '--pack-destination', project], {
     cwd: path.join(root, 'client-sdk'),
   })

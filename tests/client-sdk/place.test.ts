@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { generateKeyBetween } from 'fractional-indexing'
 import { describe, expect, test } from 'vitest'
-import { keysAt, MAX_KEY, type Placed } from '../../client-sdk/place.ts'
+import { keysAt, MAX_KEY, type Placed } from '../../client-sdk/local/place.ts'
 import { orderKeyAt, resources } from '../../protocol/index.ts'
 
 const { position: schema } = resources.tasks.document.shape

@@ -4,7 +4,7 @@ import path from 'node:path'
 import { createContext, runInContext } from 'node:vm'
 import { build, type Plugin } from 'esbuild'
 // @ts-expect-error: a script without types
-import { buildPackage } from '../../client-sdk/build.mjs'
+import { buildPackage } from '../../client-sdk/build/build.mjs'
 
 const root = path.join(import.meta.dirname, '../..')
 

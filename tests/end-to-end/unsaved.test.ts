@@ -423,7 +423,7 @@ const USE_UP = `new Promise((resolve, reject) => {
   }
 })`
 
-/** As a newer release does in another tab: see `client-sdk/takeover.ts`. */
+/** As a newer release does in another tab: see `client-sdk/tabs/takeover.ts`. */
 const TAKE_OVER = `(async () => {
   const answered = (request) =>
     new Promise((resolve, reject) => {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { expect, test } from 'vitest'
 import * as z from 'zod'
-import { rxSchema } from '../../client-sdk/rx-schema.ts'
+import { rxSchema } from '../../client-sdk/local/rx-schema.ts'
 import {
   accounts,
   checkpointSchema,
@@ -43,7 +43,7 @@ then, and only then, a fingerprint changes with nothing else.)`
 const KEPT_REMEDY = `
 What a device keeps has changed: it would not open what it has under the same version and revision.
 Raise the \`revision\` of the resource, unless its \`version\` has just been raised, and write a line
-for it in place of the old one. Documents are brought into the new form by client-sdk/migration.ts.`
+for it in place of the old one. Documents are brought into the new form by client-sdk/local/migration.ts.`
 
 test('what is on the wire is what its version promises', () => {
   const found = {

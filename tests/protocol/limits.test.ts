@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type * as z from 'zod'
-import { maxLength } from '../../client-sdk/max-length.ts'
+import { maxLength } from '../../client-sdk/local/max-length.ts'
 import { accounts, type Resource, resources } from '../../protocol/index.ts'
 
 /**

@@ -89,14 +89,14 @@ export const mutants: readonly Mutant[] = [
   },
   {
     guard: 'the SDK pulls after a hole in the frames',
-    file: 'client-sdk/replication.ts',
+    file: 'client-sdk/sync/replication.ts',
     find: 'if (isGap) this.look()',
     replace: '',
     sdk: true,
   },
   {
     guard: 'the SDK keeps a page before it moves past it',
-    file: 'client-sdk/replica.ts',
+    file: 'client-sdk/sync/replica.ts',
     find: 'if (isWanted()) await this.lasting(() => this.states.keep(documents, cursor))',
     replace: `if (isWanted())
           await this.states.keep(documents, cursor).catch(() => {
@@ -106,7 +106,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     guard: 'the SDK records what has come of a push, however often that fails',
-    file: 'client-sdk/replica.ts',
+    file: 'client-sdk/sync/replica.ts',
     find: 'await this.turns.take(() => this.lasting(() => this.record(sent, pushed)))',
     replace: `await this.turns.take(() => this.record(sent, pushed)).catch(() => {
         for (const { row, edit } of sent) this.markSent(idOf(row), edit)
@@ -116,14 +116,14 @@ export const mutants: readonly Mutant[] = [
   },
   {
     guard: 'the SDK finds at the start what was left unsent',
-    file: 'client-sdk/replica.ts',
+    file: 'client-sdk/sync/replica.ts',
     find: 'if (!this.unsentEdits.has(idOf(row))) this.markUnsent(idOf(row))',
     replace: 'this.unsentEdits.has(idOf(row))',
     sdk: true,
   },
   {
     guard: 'the SDK notices a write that failed and was kept all the same',
-    file: 'client-sdk/writes.ts',
+    file: 'client-sdk/sync/writes.ts',
     find: 'this.wrote(name, ids)',
     replace: 'if (!rows.length) this.wrote(name, ids)',
     sdk: true,
@@ -131,14 +131,14 @@ export const mutants: readonly Mutant[] = [
   },
   {
     guard: 'the SDK keeps nothing of a document while its push is not recorded',
-    file: 'client-sdk/replica.ts',
+    file: 'client-sdk/sync/replica.ts',
     find: 'const isSending = () => documents.some(({ id }) => this.sending$.value.has(id))',
     replace: 'const isSending = () => documents.length < 0',
     sdk: true,
   },
   {
     guard: 'the SDK calls nothing synced that it is still keeping',
-    file: 'client-sdk/replication.ts',
+    file: 'client-sdk/sync/replication.ts',
     find: 'map((all) => all.every(Boolean)),',
     replace: 'map(() => true),',
     sdk: true,
@@ -152,7 +152,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     guard: 'the SDK lets nobody but the server reject a row',
-    file: 'client-sdk/push.ts',
+    file: 'client-sdk/sync/push.ts',
     find: 'const isRowsFault = isJudgement(error)',
     replace:
       'const isRowsFault = error instanceof ClientError && [400, 413].includes(error.status ?? 0)',

@@ -2,7 +2,7 @@ import path from 'node:path'
 import { compileFunction } from 'node:vm'
 import { build, type Plugin } from 'esbuild'
 // @ts-expect-error: the build scripts have no types
-import { resourcesAsData } from '../../../client-sdk/resources-as-data.mjs'
+import { resourcesAsData } from '../../../client-sdk/build/resources-as-data.mjs'
 import type * as Entry from './entry.ts'
 import type { Globals } from './realm.ts'
 

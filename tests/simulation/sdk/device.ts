@@ -1,6 +1,6 @@
 import type { Client } from '../../../client-sdk/client.ts'
-import type { RejectedRow } from '../../../client-sdk/sync.ts'
-import type { SyncState } from '../../../client-sdk/sync-status.ts'
+import type { RejectedRow } from '../../../client-sdk/sync/sync.ts'
+import type { SyncState } from '../../../client-sdk/sync/sync-status.ts'
 import type { Ledger } from '../ledger.ts'
 import type { Network } from '../network.ts'
 import type { Timeline } from '../timeline.ts'

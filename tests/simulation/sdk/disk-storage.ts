@@ -1,7 +1,7 @@
 import { addRxStorageMultiInstanceSupport } from 'rxdb'
 import { getRxStorageMemory, type RxStorageInstanceMemory } from 'rxdb/plugins/storage-memory'
 import { Subject } from 'rxjs'
-import type { Storage } from '../../../client-sdk/token-store.ts'
+import type { Storage } from '../../../client-sdk/local/storage.ts'
 import type { Disk, Place, Tab } from './disk.ts'
 
 type MemoryStorage = ReturnType<typeof getRxStorageMemory>

@@ -1,6 +1,6 @@
 import sqlite from 'node-sqlite3-wasm'
-import type { SqliteDatabase } from '../../../client-sdk/storage-sqlite.ts'
-import type { Storage } from '../../../client-sdk/token-store.ts'
+import type { Storage } from '../../../client-sdk/local/storage.ts'
+import type { SqliteDatabase } from '../../../client-sdk/sqlite.ts'
 import { keyValueStore, type Step } from '../../client-sdk/media.ts'
 import type { Sdk } from './bundle.ts'
 import type { Contents, Disk, Place, Row, Tab } from './disk.ts'

@@ -1,4 +1,4 @@
-import type { RejectedRow } from '../../../client-sdk/sync.ts'
+import type { RejectedRow } from '../../../client-sdk/sync/sync.ts'
 import {
   type Frame,
   type PullResponse,

@@ -1,0 +1,130 @@
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { build } from 'esbuild'
+import { readResources, resourcesAsData } from './resources-as-data.mjs'
+
+/**
+ * Makes `dist/`: the modules with the protocol bundled in, and their types. The resources go in as
+ * data, read from their definitions here and now, so that neither the validators nor their types
+ * reach an app.
+ *
+ * @param {string} outdir
+ */
+export async function buildPackage(outdir) {
+  const draft = mkdtempSync(path.join(tmpdir(), 'tasktide-client-'))
+  try {
+    rmSync(outdir, { recursive: true, force: true })
+    await writeModules(outdir)
+    writeTypes(outdir, draft, await readResources())
+  } finally {
+    rmSync(draft, { recursive: true, force: true })
+  }
+}
+
+const sources = path.dirname(import.meta.dirname)
+const root = path.dirname(sources)
+
+/** What an app may import, as in package.json. */
+const ENTRIES = ['index', 'dexie', 'key-value', 'sqlite', 'react']
+/** The one with RxDB, RxJS and Socket.IO built in. */
+const REACT_NATIVE = 'react-native'
+
+async function writeModules(outdir) {
+  await build({
+    entryPoints: ENTRIES.map((name) => path.join(sources, `${name}.ts`)),
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    target: 'es2022',
+    outdir,
+    external: ['rxdb', 'rxjs', 'socket.io-client', 'react'],
+    plugins: [resourcesAsData],
+  })
+  const { metafile } = await build({
+    entryPoints: [path.join(sources, `${REACT_NATIVE}.ts`)],
+    bundle: true,
+    metafile: true,
+    format: 'esm',
+    target: 'es2020',
+    outdir,
+    external: ['react'],
+    plugins: [resourcesAsData],
+  })
+  writeFileSync(path.join(outdir, `${REACT_NATIVE}.LICENSES.txt`), licencesOf(metafile))
+}
+
+/** What the packages ask for whose code is in the output. */
+function licencesOf({ outputs }) {
+  const used = Object.values(outputs).flatMap(({ inputs }) =>
+    Object.entries(inputs).filter(([, { bytesInOutput }]) => bytesInOutput > 0),
+  )
+  const folders = used.flatMap(
+    ([file]) => /.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0] ?? [],
+  )
+  return [...new Set(folders)].sort().map(licenceOf).join('\n\n')
+}
+
+function licenceOf(folder) {
+  const { name, version, license } = JSON.parse(readFileSync(path.join(folder, 'package.json')))
+  const file = readdirSync(folder).find((name) => /^licen[cs]e/i.test(name))
+  const text = file ? readFileSync(path.join(folder, file), 'utf8') : license
+  return `${name} ${version}\n\n${text}`
+}
+
+function writeTypes(outdir, draft, resources) {
+  const tsc = path.join(root, 'node_modules/typescript/bin/tsc')
+  const project = path.join(sources, 'tsconfig.json')
+  const flags = ['--noEmit', 'false', '--declaration', '--emitDeclarationOnly', '--outDir', draft]
+  execFileSync(process.execPath, [tsc, '-p', project, ...flags], { stdio: 'inherit' })
+  const declarations = path.join(draft, 'client-sdk')
+  writeFileSync(path.join(declarations, 'local/resources.d.ts'), documentTypes(resources))
+  for (const name of reachable(declarations, [...ENTRIES, REACT_NATIVE])) {
+    const text = readFileSync(path.join(declarations, `${name}.d.ts`), 'utf8')
+    const file = path.join(outdir, `${name}.d.ts`)
+    mkdirSync(path.dirname(file), { recursive: true })
+    writeFileSync(file, text.replaceAll(REFERENCE, "from '$1.js'"))
+  }
+}
+
+const REFERENCE = /from '(\.\.?\/.*)\.ts'/g
+
+/** The declarations that these ones refer to. */
+function reachable(folder, names, found = new Set()) {
+  for (const name of names) {
+    if (found.has(name)) continue
+    if (name.startsWith('..')) throw new Error(`A published type is not of the SDK: ${name}`)
+    found.add(name)
+    const text = readFileSync(path.join(folder, `${name}.d.ts`), 'utf8')
+    const referred = [...text.matchAll(REFERENCE)].map(([, other]) =>
+      path.posix.join(path.posix.dirname(name), other),
+    )
+    reachable(folder, referred, found)
+  }
+  return found
+}
+
+const TYPES = {
+  flag: 'boolean',
+  whole_number: 'number',
+  record: 'Record<string, string | number | boolean | null>',
+}
+
+/** @returns the types of the documents, as TypeScript */
+export function documentTypes(resources) {
+  const names = { tasks: 'Task', categories: 'Category', profile: 'Profile', conflicts: 'Conflict' }
+  return Object.entries(names)
+    .map(([resource, name]) => {
+      const { fields } = resources[resource]
+      const members = Object.entries(fields).map(([field, { kind, nullable, values }]) => {
+        const type = values?.map((value) => `'${value}'`).join(' | ') ?? TYPES[kind] ?? 'string'
+        return `  ${field}: ${type}${nullable ? ' | null' : ''}\n`
+      })
+      const stamps = '  created_at: string\n  updated_at: string\n'
+      return `export interface ${name} {\n  id: string\n${members.join('')}${stamps}}\n`
+    })
+    .join('\n')
+}
+
+if (process.argv[1] === import.meta.filename) await buildPackage(path.join(sources, 'dist'))

@@ -1,0 +1,49 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { build } from 'esbuild'
+
+/**
+ * For esbuild: puts what a device has to know of the resources in the place of their definitions,
+ * read here and now, so that no validator is in the bundle.
+ */
+export const resourcesAsData = {
+  name: 'resources as data',
+  setup(build) {
+    build.onLoad({ filter: /client-sdk[\\/]local[\\/]resources\.ts$/ }, async () => ({
+      contents: `export const resources = ${JSON.stringify(await readResources())}
+for (const one of Object.values(resources)) one.fieldNames = Object.keys(one.fields)`,
+    }))
+  },
+}
+
+/** @returns the resources by name, as plain data */
+export async function readResources() {
+  const draft = mkdtempSync(path.join(tmpdir(), 'tasktide-resources-'))
+  try {
+    const entryPoints = [path.join(import.meta.dirname, '../local/resources.ts')]
+    const outfile = path.join(draft, 'resources.mjs')
+    await build({ entryPoints, bundle: true, format: 'esm', platform: 'node', outfile })
+    const { resources } = await import(pathToFileURL(outfile).href)
+    return mapValues(resources, (resource) => ({
+      ...pick(resource, ['name', 'version', 'revision', 'initial']),
+      ...pick(resource, ['stamps', 'readOnly', 'singleton']),
+      fields: mapValues(pick(resource.fields, resource.fieldNames), (field) =>
+        pick(field, ['kind', 'nullable', 'values', 'max']),
+      ),
+    }))
+  } finally {
+    rmSync(draft, { recursive: true, force: true })
+  }
+}
+
+function mapValues(object, convert) {
+  return Object.fromEntries(Object.entries(object).map(([name, value]) => [name, convert(value)]))
+}
+
+/** What is false is left out, as it reads the same: it would be half of the data. */
+function pick(from, names) {
+  const kept = names.filter((name) => name in from && from[name] !== false)
+  return Object.fromEntries(kept.map((name) => [name, from[name]]))
+}

@@ -1,0 +1,13 @@
+import { KeyValueLog, type KeyValueStore } from './local/key-value-log.ts'
+import type { Storage } from './local/storage.ts'
+import { loggedStorage } from './local/storage-logged.ts'
+
+export type { KeyValueStore } from './local/key-value-log.ts'
+
+/**
+ * A storage for RxDB that lasts wherever there is such a store. The documents are in memory while the
+ * app runs.
+ */
+export function keyValueStorage(store: KeyValueStore): Storage {
+  return loggedStorage('key-value', (place) => new KeyValueLog(store, place))
+}

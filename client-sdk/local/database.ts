@@ -1,0 +1,109 @@
+import { addRxPlugin, createRxDatabase, type RxCollection, type RxDatabase } from 'rxdb'
+import { RxDBLocalDocumentsPlugin } from 'rxdb/plugins/local-documents'
+import type { Resource } from '../../protocol/resource.ts'
+import { settle, type Unsettled } from '../../protocol/settle.ts'
+import { ClientError } from '../runtime/client-error.ts'
+import { exclusively } from '../runtime/environment.ts'
+import { uuidv7 } from '../runtime/uuid.ts'
+import { refuseLateWrites } from '../tabs/takeover.ts'
+import { hash } from './hash.ts'
+import { migrate } from './migration.ts'
+import {
+  type Category,
+  type Conflict,
+  type Definition,
+  type Profile,
+  resources,
+  type Task,
+} from './resources.ts'
+import { rxSchema } from './rx-schema.ts'
+import type { Storage } from './storage.ts'
+import { type TaskCollection, taskMethods } from './tasks.ts'
+
+export interface Collections {
+  tasks: TaskCollection
+  categories: RxCollection<Category>
+  profile: RxCollection<Profile>
+  /** The conflict journal: values that gave way to others. Read-only. */
+  conflicts: RxCollection<Conflict>
+}
+
+export interface DatabaseOptions {
+  storage: Storage
+  name: string
+  multiInstance: boolean
+  now: () => number
+}
+
+/** The documents of one person on this device. */
+export async function openDatabase(options: DatabaseOptions): Promise<RxDatabase<Collections>> {
+  const { storage, name, multiInstance } = options
+  addRxPlugin(RxDBLocalDocumentsPlugin)
+  const database = await createRxDatabase<Collections>({
+    storage,
+    name,
+    multiInstance,
+    localDocuments: true,
+    hashFunction: (input) => hash(input as string), // others are for attachments
+  })
+  await exclusively(`${name} migration`, () =>
+    migrate(database as unknown as RxDatabase, Object.values(resources)),
+  ).catch(async (error) => {
+    await database.close()
+    throw error
+  })
+  await database.addCollections({
+    tasks: creator<Task>(resources.tasks),
+    categories: creator<Category>(resources.categories),
+    profile: creator<Profile>(resources.profile),
+    conflicts: creator<Conflict>(resources.conflicts),
+  })
+  // Not as RxDB's statics, among which its dev-mode knows names that may not be.
+  Object.assign(database.collections.tasks, taskMethods)
+  for (const [name, resource] of Object.entries(resources)) {
+    const collection = database.collections[name as keyof Collections] as RxCollection
+    if (resource.readOnly) refuseWrites(collection, resource)
+    else settleWrites(collection, resource, () => new Date(options.now()).toISOString())
+  }
+  if (multiInstance) refuseLateWrites(database as unknown as RxDatabase)
+  return database
+}
+
+/** What RxDB makes a collection of. */
+export function creator<Doc>(resource: Definition) {
+  const schema = rxSchema<Doc>(resource)
+  // `migrate` has been there before RxDB could. But RxDB's dev-mode asks for a strategy for each version.
+  const versions = Array.from({ length: schema.version }, (_, index) => index + 1)
+  const migrationStrategies = Object.fromEntries(versions.map((version) => [version, same]))
+  return { schema, autoMigrate: false, migrationStrategies }
+}
+
+const same = <Doc>(document: Doc) => document
+
+/** What the app writes is made into what the server will store, so that both hold the same. */
+function settleWrites(collection: RxCollection, resource: Definition, now: () => string): void {
+  const settled = (next: Unsettled, previous?: never) =>
+    settle(resource as Resource, next, previous, now())
+  collection.preInsert((data) => {
+    data.id ??= uuidv7()
+    Object.assign(data, settled(data))
+  }, false)
+  collection.preSave((data, previous) => {
+    // An edit that leaves the stamp as it was is an edit of now.
+    const isDated = data.updated_at !== (previous as unknown as Unsettled).updated_at
+    const next = isDated ? data : { ...data, updated_at: undefined }
+    Object.assign(data, settled(next, previous as never))
+  }, false)
+  collection.preRemove((data) => {
+    Object.assign(data, settled({ ...data, updated_at: undefined }, data as never))
+  }, false)
+}
+
+function refuseWrites(collection: RxCollection, { name }: Definition): void {
+  const refuse = () => {
+    throw new ClientError('read_only', `The ${name} are kept by the server.`)
+  }
+  collection.preInsert(refuse, false)
+  collection.preSave(refuse, false)
+  collection.preRemove(refuse, false)
+}

@@ -1,0 +1,14 @@
+import { resources as definitions, type Resource } from '../../protocol/index.ts'
+
+export type { Category, Conflict, Profile, Task } from '../../protocol/index.ts'
+
+/** What a device has to know of a resource. */
+export type Definition = Pick<
+  Resource,
+  'name' | 'version' | 'revision' | 'fields' | 'fieldNames' | 'initial' | 'stamps'
+> & { readonly readOnly: boolean; readonly singleton: boolean }
+
+/** The build writes these down as data, so that no validator is in the bundle. */
+export const resources: Readonly<
+  Record<'tasks' | 'categories' | 'profile' | 'conflicts', Definition>
+> = { ...definitions }

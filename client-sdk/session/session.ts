@@ -1,0 +1,147 @@
+import { BehaviorSubject } from 'rxjs'
+import { isShaped } from '../runtime/answers.ts'
+import type { Api } from '../runtime/api.ts'
+import { ClientError, signedOut } from '../runtime/client-error.ts'
+import { exclusively } from '../runtime/environment.ts'
+import type { StoredSession, TokenStore, User } from './token-store.ts'
+
+/** An access token with less left is renewed before it is used. */
+export const RENEW_AHEAD_MS = 60_000
+
+interface TokenPair {
+  access: string
+  refresh: string
+}
+
+export interface Credentials {
+  username: string
+  password: string
+}
+
+/** The session of this device, kept whatever happens to the network or to the app. */
+export class Session {
+  /** Of whom there are documents here, though perhaps no longer a good session. */
+  readonly kept$ = new BehaviorSubject<StoredSession | undefined>(undefined)
+  private readonly store: TokenStore
+  private readonly api: Api
+  private readonly now: () => number
+  private readonly name: string
+  private renewal: Promise<string> | undefined
+
+  constructor(store: TokenStore, api: Api, now: () => number, name: string) {
+    this.store = store
+    this.api = api
+    this.now = now
+    this.name = name
+  }
+
+  /** Needs no network. */
+  async load(): Promise<StoredSession | undefined> {
+    const kept = await this.store.read()
+    this.kept$.next(kept)
+    return kept
+  }
+
+  async signIn({ username, password }: Credentials): Promise<StoredSession> {
+    const body = { username, password }
+    const request = { method: 'POST', body, isAnswer: isTokenPair }
+    const pair = await this.api<TokenPair>('/api/token/', request)
+    return this.keep({ id: claimsOf(pair.access).sub, username }, pair)
+  }
+
+  /** Needs no network: the server is told by `SignOuts`. */
+  async forget(wipe?: string): Promise<void> {
+    await this.store.forget(wipe)
+    this.kept$.next(undefined)
+  }
+
+  /**
+   * An access token of this person's that is good for a while. Another tab may have signed in somebody
+   * else, of which this one, asleep perhaps, has not heard.
+   *
+   * @param refused one that the server does not take, whatever its expiry says
+   * @throws ClientError `signed_out`, or `unreachable` and the like, after which the session goes on
+   */
+  async token(user: string, refused?: string): Promise<string> {
+    const known = this.kept$.value
+    // From memory: a read of the storage waits behind the writes of a sync.
+    if (known?.user.id === user && this.isGood(known, refused)) return known.access
+    const kept = await this.store.read()
+    if (!kept || kept.ended || kept.user.id !== user) throw this.over(kept)
+    if (kept.access !== this.kept$.value?.access) this.kept$.next(kept)
+    if (this.isGood(kept, refused)) return kept.access
+    this.renewal ??= exclusively(`${this.name} token`, () => this.renew(refused)).finally(() => {
+      this.renewal = undefined
+    })
+    const access = await this.renewal
+    if (claimsOf(access).sub !== user) throw signedOut()
+    return access
+  }
+
+  private async renew(refused: string | undefined): Promise<string> {
+    // Another tab may have done it meanwhile.
+    const kept = await this.store.read()
+    if (!kept || kept.ended) throw this.over(kept)
+    if (this.isGood(kept, refused)) return kept.access
+    const body = { refresh: kept.refresh }
+    const request = { method: 'POST', body, isAnswer: isTokenPair }
+    try {
+      // If this answer is lost, the same refresh token buys it again.
+      const pair = await this.api<TokenPair>('/api/token/refresh/', request)
+      const latest = await this.store.read()
+      if (latest?.refresh === kept.refresh) return (await this.keep(kept.user, pair)).access
+      // Signed out or in meanwhile.
+      if (!latest || latest.ended) throw this.over(latest)
+      return latest.access
+    } catch (error) {
+      if (!(error instanceof ClientError && error.code === 'token_not_valid')) throw error
+      const latest = await this.store.read()
+      if (latest && latest.refresh !== kept.refresh) return latest.access
+      const ended = { ...kept, ended: true }
+      await this.store.write(ended)
+      throw this.over(ended)
+    }
+  }
+
+  private isGood({ access, ended, expires_at }: StoredSession, refused?: string): boolean {
+    return !ended && access !== refused && expires_at - this.now() > RENEW_AHEAD_MS
+  }
+
+  private async keep(user: User, pair: TokenPair): Promise<StoredSession> {
+    // A lifetime, not a moment: the clocks of device and server may differ.
+    const { exp, iat } = claimsOf(pair.access)
+    const expires_at = this.now() + (exp - iat) * 1000
+    const session = { user, ...pair, expires_at, ended: false }
+    await this.store.write(session)
+    this.kept$.next(session)
+    return session
+  }
+
+  private over(kept: StoredSession | undefined): ClientError {
+    this.kept$.next(kept)
+    return signedOut()
+  }
+}
+
+interface Claims {
+  sub: string
+  iat: number
+  exp: number
+}
+
+function isTokenPair(body: unknown): boolean {
+  const { access, refresh } = Object(body) as Partial<TokenPair>
+  try {
+    return isClaims(claimsOf(access!)) && isClaims(claimsOf(refresh!))
+  } catch {
+    return false
+  }
+}
+
+const isClaims = isShaped({ sub: 'string', iat: 'number', exp: 'number' })
+
+/** What a token says of itself. */
+export function claimsOf(token: string): Claims {
+  const payload = token.split('.')[1]!.replaceAll('-', '+').replaceAll('_', '/')
+  return JSON.parse(atob(payload))
+}

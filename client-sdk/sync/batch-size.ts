@@ -1,0 +1,48 @@
+import { PATIENCE_MS } from '../runtime/api.ts'
+import { ClientError } from '../runtime/client-error.ts'
+import { elapsed } from '../runtime/environment.ts'
+
+const SHRINK = 4
+const GROW = 2
+/** A larger batch must not take so long that it is given up. */
+const QUICK_SHARE = 0.25
+
+/**
+ * How many documents travel at once: fewer after the line was too slow for a batch, so that each
+ * attempt gets something through, and more again while batches are quick.
+ */
+export class BatchSize {
+  current: number
+  private readonly most: number
+  private readonly patience: number
+
+  /** @param patience how long a request may take, in milliseconds */
+  constructor(most: number, patience = PATIENCE_MS) {
+    this.current = most
+    this.most = most
+    this.patience = patience
+  }
+
+  /** Makes a request for so many documents, and learns from it. */
+  async learnFrom<T>(count: number, request: () => Promise<T>): Promise<T> {
+    const began = elapsed()
+    try {
+      const result = await request()
+      this.succeeded(count, elapsed() - began)
+      return result
+    } catch (error) {
+      if (error instanceof ClientError && error.isSlow) this.timedOut(count)
+      throw error
+    }
+  }
+
+  /** @param took milliseconds */
+  succeeded(count: number, took = 0): void {
+    const isQuick = took < this.patience * QUICK_SHARE
+    if (isQuick && count >= this.current) this.current = Math.min(this.most, this.current * GROW)
+  }
+
+  timedOut(count = this.current): void {
+    this.current = Math.max(1, Math.floor(Math.min(count, this.current) / SHRINK))
+  }
+}

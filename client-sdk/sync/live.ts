@@ -1,0 +1,95 @@
+import { io, type Socket } from 'socket.io-client'
+import type { ClientEvents, Frame, RenewalResult, ServerEvents } from '../../protocol/live.ts'
+import { delayAfter } from '../runtime/back-off.ts'
+
+export interface LiveOptions {
+  url: string
+  /** @param refused a token that the server does not take */
+  token: (refused?: string) => Promise<string>
+  connected: () => void
+  ready: (seq: number) => void
+  frame: (frame: Frame) => void
+  disconnected: () => void
+}
+
+/** The live connection: opened and closed as told, and opened again whenever it breaks. */
+export class Live {
+  private readonly socket: Socket<ServerEvents, ClientEvents>
+  private isWanted = false
+  private isOpening = false
+  private failures = 0
+  private sent = ''
+  private timer: ReturnType<typeof setTimeout> | undefined
+
+  constructor(options: LiveOptions) {
+    this.socket = io(options.url, {
+      transports: ['websocket'],
+      forceNew: true,
+      autoConnect: false,
+      reconnection: false,
+      auth: (give) => {
+        options.token().then(
+          (token) => {
+            this.sent = token
+            give({ token })
+          },
+          () => this.later(),
+        )
+      },
+    })
+    this.socket.on('connect', () => {
+      this.failures = 0
+      this.isOpening = false
+      options.connected()
+    })
+    this.socket.on('ready', ({ seq }) => options.ready(seq))
+    this.socket.on('changes', (frame) => options.frame(frame))
+    this.socket.on('connect_error', (error: Error & { data?: { code?: string } }) => {
+      // The next attempt asks for the token again, and gets a good one.
+      if (error.data?.code === 'token_not_valid') options.token(this.sent).catch(() => {})
+      this.later()
+    })
+    this.socket.on('disconnect', () => {
+      options.disconnected()
+      this.later()
+    })
+  }
+
+  get isConnected(): boolean {
+    return this.socket.connected
+  }
+
+  open(): void {
+    this.isWanted = true
+    this.retry()
+  }
+
+  close(): void {
+    this.isWanted = false
+    this.isOpening = false
+    clearTimeout(this.timer)
+    this.socket.disconnect()
+  }
+
+  /** Goes on with another token, so that the server does not cut the connection. */
+  renew(token: string): void {
+    if (!this.isConnected || token === this.sent) return
+    this.sent = token
+    this.socket.emit('renew', token, (_result: RenewalResult) => {})
+  }
+
+  /** At once; but a websocket that is just being opened is not broken off. */
+  retry(): void {
+    clearTimeout(this.timer)
+    if (!this.isWanted || this.isOpening || this.isConnected) return
+    this.isOpening = true
+    this.socket.disconnect().connect()
+  }
+
+  private later(): void {
+    this.isOpening = false
+    if (!this.isWanted) return
+    clearTimeout(this.timer)
+    this.timer = setTimeout(() => this.retry(), delayAfter(++this.failures))
+  }
+}

@@ -1,0 +1,51 @@
+import type { Checkpoint, PullResponse } from '../../protocol/replication.ts'
+import { isObject, isShaped } from '../runtime/answers.ts'
+import type { Api } from '../runtime/api.ts'
+import { BatchSize } from './batch-size.ts'
+
+const MOST_DOCUMENTS = 500
+
+/** A part of what has changed on the server. */
+export interface Page extends PullResponse {
+  /** Nothing came after it when it was asked for. */
+  isLast: boolean
+}
+
+export interface PullOptions {
+  api: Api
+  /** Of the resource, such as `/replication/tasks/0`. */
+  path: string
+  signal: AbortSignal
+  patience?: number | undefined
+}
+
+/** Asks for pages: smaller ones after the line was too slow, larger ones again while it is quick. */
+export class Pull {
+  readonly size: BatchSize
+  private readonly options: PullOptions
+
+  constructor(options: PullOptions) {
+    this.options = options
+    this.size = new BatchSize(MOST_DOCUMENTS, options.patience)
+  }
+
+  /** @throws ClientError */
+  async page(token: string, checkpoint: Checkpoint | undefined, limit?: number): Promise<Page> {
+    const { api, path, signal } = this.options
+    const { id, lwt } = checkpoint ?? { id: '', lwt: 0 }
+    const asked = Math.min(limit ?? MOST_DOCUMENTS, this.size.current)
+    const query = `id=${encodeURIComponent(id)}&lwt=${lwt}&limit=${asked}`
+    const request = { token, signal, isAnswer: isPage }
+    const page = await this.size.learnFrom(asked, () =>
+      api<PullResponse>(`${path}/pull?${query}`, request),
+    )
+    return { ...page, isLast: page.documents.length < asked }
+  }
+}
+
+const isCheckpoint = isShaped({ id: 'string', lwt: 'number' })
+
+function isPage(body: unknown): boolean {
+  if (!isObject(body) || !Array.isArray(body.documents)) return false
+  return isCheckpoint(body.checkpoint) && body.documents.every(isShaped({ id: 'string' }))
+}

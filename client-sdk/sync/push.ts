@@ -1,0 +1,264 @@
+import type { ProblemCode } from '../../protocol/problem.ts'
+import type { Rejection as RejectedRow, WireDocument } from '../../protocol/replication.ts'
+import { isObject, isShaped } from '../runtime/answers.ts'
+import type { Api } from '../runtime/api.ts'
+import { ClientError } from '../runtime/client-error.ts'
+import { elapsed } from '../runtime/environment.ts'
+import { BatchSize } from './batch-size.ts'
+import { type PushedRow, REFUSED_ON_THE_WAY } from './rejections.ts'
+
+const MOST_ROWS = 200
+const PUSH_RESULT = 'application/vnd.tasktide.push+json'
+/** When it is tried again, unedited. */
+const TRY_AGAIN_MS = 10 * 60_000
+/** So many rows refused while none has passed: it is the connection that is at fault. */
+const MOST_SUSPECTS = 5
+
+/** Why a row was not taken: by a code of the server's, or `refused_on_the_way`. */
+export type Rejection = Omit<RejectedRow, 'code'> & { code: string }
+
+/** What has come of a batch: every row is in `answered`, `setAside` or `rest`. */
+export interface Pushed {
+  /** Rows that the server has answered. It has taken those that are not in `rejected`. */
+  answered: PushedRow[]
+  /** Stored states that differ from what was pushed; for a row in `rejected`, what it goes back to. */
+  conflicts: WireDocument[]
+  /** Rows that the server did not take. */
+  rejected: Rejection[]
+  /** Rows that did not get through, while others did. They are unsent still: see `isAside`. */
+  setAside: Rejection[]
+  /** Rows that are unsent still, because the line broke after others were answered. */
+  rest: PushedRow[]
+}
+
+export interface PushOptions {
+  api: Api
+  /** Of the resource, such as `/replication/tasks/0`. */
+  path: string
+  signal: AbortSignal
+  patience?: number | undefined
+  /** A row that was set aside may be tried again. */
+  due?: () => void
+}
+
+/**
+ * Sends edits, and finds out which of them a refusal is about. A batch that is refused as a whole is
+ * halved until the row at fault stands alone. Then it matters who refused:
+ *
+ * - the server itself: the row is rejected;
+ * - something on the way (a firewall that dislikes a text): the row is set aside, to be tried again
+ *   later, provided that it was refused twice and that the server has answered in between;
+ * - something on the way that lets nothing through (a captive portal): no row is at fault.
+ */
+export class Push {
+  readonly size: BatchSize
+  private readonly options: PushOptions
+  /** Rows that were set aside, by id: in which state, and until when. */
+  private readonly aside = new Map<string, { state: string; until: number }>()
+  private timer: ReturnType<typeof setTimeout> | undefined
+
+  constructor(options: PushOptions) {
+    this.options = options
+    this.size = new BatchSize(MOST_ROWS, options.patience)
+    options.signal.addEventListener('abort', () => clearTimeout(this.timer))
+  }
+
+  /** @throws ClientError when no row was answered */
+  async send(token: string, rows: readonly PushedRow[]): Promise<Pushed> {
+    const attempt = new Attempt(rows, this.size, (batch) => this.ask(token, batch))
+    const pushed = await attempt.run()
+    for (const { newDocumentState } of pushed.answered) this.aside.delete(newDocumentState.id)
+    const asideIds = new Set(pushed.setAside.map(({ id }) => id))
+    this.setAside(rows.filter(({ newDocumentState }) => asideIds.has(newDocumentState.id)))
+    return pushed
+  }
+
+  /** Whether this row, in this very state, is not to be sent for a while. */
+  isAside({ newDocumentState }: PushedRow): boolean {
+    const found = this.aside.get(newDocumentState.id)
+    if (!found || found.until <= elapsed()) return false
+    return found.state === JSON.stringify(newDocumentState)
+  }
+
+  get asideCount(): number {
+    return this.aside.size
+  }
+
+  /** Whatever was set aside may be tried again at once, as on another network. */
+  forgetAside(): void {
+    this.aside.clear()
+  }
+
+  private setAside(rows: readonly PushedRow[]): void {
+    if (rows.length === 0) return
+    const until = elapsed() + TRY_AGAIN_MS
+    for (const { newDocumentState } of rows)
+      this.aside.set(newDocumentState.id, { state: JSON.stringify(newDocumentState), until })
+    clearTimeout(this.timer)
+    this.timer = setTimeout(() => this.options.due?.(), TRY_AGAIN_MS + 1)
+  }
+
+  private ask(token: string, batch: readonly PushedRow[]): Promise<PushAnswer> {
+    const { api, path, signal } = this.options
+    const request = { method: 'POST', token, body: batch, accept: PUSH_RESULT, signal }
+    return this.size.learnFrom(batch.length, () =>
+      api<PushAnswer>(`${path}/push`, { ...request, isAnswer: isPushAnswer }),
+    )
+  }
+}
+
+/** What a row goes back to that was not taken: what the server has, or a tombstone. */
+function formerOf({ newDocumentState, assumedMasterState }: PushedRow): WireDocument {
+  return (assumedMasterState ?? { ...newDocumentState, _deleted: true }) as WireDocument
+}
+
+interface PushAnswer {
+  conflicts: WireDocument[]
+  rejected: Rejection[]
+}
+
+type Ask = (batch: readonly PushedRow[]) => Promise<PushAnswer>
+
+/** One call of `send`. */
+class Attempt {
+  private readonly pushed: Pushed = {
+    answered: [],
+    conflicts: [],
+    rejected: [],
+    setAside: [],
+    rest: [],
+  }
+  /** Not answered yet, in their order. */
+  private batches: PushedRow[][]
+  /** Refused on the way once, each alone. */
+  private suspects: PushedRow[] = []
+  private isFromFront = true
+  private isOpen = false
+  private readonly size: BatchSize
+  private readonly ask: Ask
+
+  constructor(rows: readonly PushedRow[], size: BatchSize, ask: Ask) {
+    this.batches = [[...rows]]
+    this.size = size
+    this.ask = ask
+  }
+
+  async run(): Promise<Pushed> {
+    try {
+      while (this.batches.length > 0) await this.next()
+      while (this.suspects.length > 0) await this.tryAgain(this.suspects[0]!)
+    } catch (error) {
+      const { answered, setAside } = this.pushed
+      if (answered.length + setAside.length === 0) throw error
+    }
+    return { ...this.pushed, rest: [...this.suspects, ...this.batches.flat()] }
+  }
+
+  private async next(): Promise<void> {
+    const batch = this.isFromFront ? this.batches[0]! : this.batches.at(-1)!
+    if (batch.length > this.size.current) return this.split(batch, this.size.current)
+    try {
+      this.record(batch, await this.ask(batch))
+      this.remove(batch)
+    } catch (error) {
+      const isRowsFault = isJudgement(error)
+      if (!isRowsFault) await this.seeThatOthersPass(error)
+      if (batch.length > 1) return this.split(batch, Math.ceil(batch.length / 2))
+      this.remove(batch)
+      if (isRowsFault) this.reject(batch[0]!, error)
+      else this.suspect(batch[0]!, error)
+    }
+  }
+
+  private split(batch: PushedRow[], size: number): void {
+    const at = this.batches.indexOf(batch)
+    this.batches.splice(at, 1, batch.slice(0, size), batch.slice(size))
+  }
+
+  private remove(batch: PushedRow[]): void {
+    this.batches = this.batches.filter((one) => one !== batch)
+  }
+
+  private record(batch: readonly PushedRow[], { conflicts, rejected }: PushAnswer): void {
+    const ids = new Set(batch.map(({ newDocumentState }) => newDocumentState.id))
+    this.pushed.answered.push(...batch)
+    this.pushed.conflicts.push(...conflicts)
+    this.pushed.rejected.push(...rejected.filter(({ id }) => ids.has(id)))
+  }
+
+  private reject(row: PushedRow, { code, errors }: ClientError): void {
+    const { id } = row.newDocumentState
+    this.record([row], { conflicts: [formerOf(row)], rejected: [{ id, code, errors }] })
+  }
+
+  /** The next batch is one from the other end: those that pass are found sooner. */
+  private suspect(row: PushedRow, error: unknown): void {
+    this.suspects.push(row)
+    this.isFromFront = !this.isFromFront
+    if (this.suspects.length >= MOST_SUSPECTS && this.pushed.answered.length === 0) throw error
+  }
+
+  /**
+   * By a push without rows, which goes the same way: if that is refused, the rows are not why.
+   *
+   * @throws the error, unless it is a refusal by something on the way that lets others pass
+   */
+  private async seeThatOthersPass(error: unknown): Promise<void> {
+    if (!isRefusedOnTheWay(error)) throw error
+    if (this.isOpen) return
+    await this.ask([])
+    this.isOpen = true
+  }
+
+  private async tryAgain(row: PushedRow): Promise<void> {
+    await this.ask([])
+    try {
+      this.record([row], await this.ask([row]))
+    } catch (error) {
+      if (isJudgement(error)) this.reject(row, error)
+      else if (isRefusedOnTheWay(error)) this.setAside(row)
+      else throw error
+    }
+    this.suspects = this.suspects.filter((one) => one !== row)
+  }
+
+  private setAside({ newDocumentState }: PushedRow): void {
+    const errors = { '': ['Something on the way to the server does not let it through.'] }
+    this.pushed.setAside.push({ id: newDocumentState.id, code: REFUSED_ON_THE_WAY, errors })
+  }
+}
+
+/** The server's problems that are about the rows. */
+const JUDGEMENTS: readonly ProblemCode[] = ['invalid', 'too_large']
+
+function isJudgement(error: unknown): error is ClientError {
+  return error instanceof ClientError && JUDGEMENTS.includes(error.code as ProblemCode)
+}
+
+/** Statuses with which nobody means the content: who asks, how often, or that something is down. */
+const NOT_ABOUT_CONTENT = [401, 407, 408, 425, 429]
+
+/**
+ * Whether something does not let it pass that others may pass. What the server cannot read has been
+ * changed on the way.
+ */
+function isRefusedOnTheWay(error: unknown): boolean {
+  if (!(error instanceof ClientError)) return false
+  const { code, status = 0 } = error
+  if (code === 'malformed') return true
+  return code === 'foreign_answer' && status < 500 && !NOT_ABOUT_CONTENT.includes(status)
+}
+
+const isNamed = isShaped({ id: 'string' })
+const isRejection = isShaped({ id: 'string', code: 'string', errors: 'object' })
+
+function isPushAnswer(body: unknown): boolean {
+  if (!isObject(body)) return false
+  const { conflicts, rejected } = body
+  return (
+    Array.isArray(conflicts) &&
+    Array.isArray(rejected) &&
+    conflicts.every(isNamed) &&
+    rejected.every(isRejection)
+  )
+}

@@ -1,0 +1,101 @@
+import type { RxDatabase } from 'rxdb'
+import { map, type Observable } from 'rxjs'
+import { readAgain } from '../runtime/back-off.ts'
+import type { FieldErrors } from '../runtime/client-error.ts'
+
+/** A document in the state that was pushed. */
+export interface PushedDocument {
+  id: string
+  _deleted: boolean
+  [field: string]: unknown
+}
+
+export interface PushedRow {
+  newDocumentState: PushedDocument
+  assumedMasterState?: PushedDocument
+}
+
+/** An edit that the server did not take, with what the person had written. */
+export interface RejectedEdit {
+  resource: string
+  id: string
+  code: string
+  errors: FieldErrors
+  /** The document as it was written. */
+  document: PushedDocument
+  /** What it was written over; null for a new document. */
+  previous: PushedDocument | null
+  rejected_at: string
+}
+
+/** The code of an edit that something between here and the server does not let through. */
+export const REFUSED_ON_THE_WAY = 'refused_on_the_way'
+
+interface Kept {
+  rows: Record<string, RejectedEdit>
+}
+
+const DOCUMENT = 'rejected'
+
+/**
+ * The rejected edits of one person, kept until that person retries or discards them. The documents
+ * themselves go back to what the server has.
+ */
+export class Rejections {
+  readonly all$: Observable<RejectedEdit[]>
+  private readonly database: RxDatabase
+
+  constructor(database: RxDatabase) {
+    this.database = database
+    this.all$ = database.getLocal$<Kept>(DOCUMENT).pipe(
+      readAgain(database),
+      map((kept) => Object.values(kept?.toJSON().data.rows ?? {}) as RejectedEdit[]),
+    )
+  }
+
+  async all(): Promise<RejectedEdit[]> {
+    const kept = await this.database.getLocal<Kept>(DOCUMENT)
+    return Object.values(kept?.toJSON().data.rows ?? {}) as RejectedEdit[]
+  }
+
+  async add(edits: readonly RejectedEdit[]): Promise<void> {
+    if (edits.length === 0) return
+    await this.change((rows) => {
+      for (const edit of edits) rows[keyOf(edit)] = edit
+    })
+  }
+
+  /** Forgets edits of these documents that were refused on the way, and have passed now. */
+  async passed(resource: string, ids: readonly string[]): Promise<void> {
+    const keys = new Set(ids.map((id) => keyOf({ resource, id })))
+    const isPassed = (edit: RejectedEdit) =>
+      edit.code === REFUSED_ON_THE_WAY && keys.has(keyOf(edit))
+    if (!(await this.all()).some(isPassed)) return
+    await this.change((rows) => {
+      for (const edit of Object.values(rows)) if (isPassed(edit)) delete rows[keyOf(edit)]
+    })
+  }
+
+  /** Unless it has been tried and rejected again since. */
+  async forget(edit: RejectedEdit): Promise<void> {
+    await this.change((rows) => {
+      const key = keyOf(edit)
+      if (rows[key]?.rejected_at === edit.rejected_at) delete rows[key]
+    })
+  }
+
+  private async change(edit: (rows: Kept['rows']) => void): Promise<void> {
+    const kept =
+      (await this.database.getLocal<Kept>(DOCUMENT)) ??
+      (await this.database.upsertLocal<Kept>(DOCUMENT, { rows: {} }))
+    await kept.incrementalModify((data: Kept) => {
+      const rows = { ...data.rows }
+      edit(rows)
+      return { ...data, rows }
+    })
+  }
+}
+
+function keyOf({ resource, id }: Pick<RejectedEdit, 'resource' | 'id'>): string {
+  return `${resource}/${id}`
+}

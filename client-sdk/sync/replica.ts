@@ -1,0 +1,465 @@
+import type { RxCollection } from 'rxdb'
+import {
+  BehaviorSubject,
+  filter,
+  firstValueFrom,
+  merge,
+  type Observable,
+  Subject,
+  type Subscription,
+  timer,
+} from 'rxjs'
+import type { Checkpoint, WireDocument } from '../../protocol/replication.ts'
+import type { Definition } from '../local/resources.ts'
+import { storageFault } from '../local/storage-fault.ts'
+import { isShaped } from '../runtime/answers.ts'
+import type { Api } from '../runtime/api.ts'
+import { delayAfter } from '../runtime/back-off.ts'
+import { ClientError } from '../runtime/client-error.ts'
+import { stopped, until } from '../runtime/until.ts'
+import type { Connection } from '../session/connection.ts'
+import { DocumentStates } from './document-states.ts'
+import { Pull, type Page as Pulled } from './pull.ts'
+import { Push, type Pushed } from './push.ts'
+import {
+  type PushedRow,
+  REFUSED_ON_THE_WAY,
+  type RejectedEdit,
+  type Rejections,
+} from './rejections.ts'
+import type { Progress } from './sync-status.ts'
+import { Turns } from './turns.ts'
+
+/** More frames than this that nobody could keep yet are dropped, and pulled instead. */
+const MAX_FRAMES = 100
+
+interface Frame {
+  seq: number
+  documents: WireDocument[]
+}
+
+interface Page extends Pulled {
+  /** How many gaps there had been when it was asked for. */
+  gaps: number
+}
+
+/** A document with an unsent edit, as it was when its push began. */
+interface Sent {
+  row: PushedRow
+  /** Which edit of it: a later one has another number. */
+  edit: number
+}
+
+export interface ReplicaOptions {
+  resource: Definition
+  collection: RxCollection
+  api: Api
+  connection: Connection
+  rejections: Rejections
+  now: () => number
+  /** How long a request may wait while nothing moves, in milliseconds. */
+  patience: number
+}
+
+/**
+ * Keeps one collection equal to the server's. For each document there are two states on the device:
+ * what the person sees, and what the server is known to have.
+ *
+ *     edit ──▶ unsent ──▶ push ──▶ record: the known state is what was sent, or what was answered
+ *     page, frame ──▶ keep: the document and its known state are what came, then the cursor moves
+ *
+ * 1. A document is unsent if its two states differ. No clock and no cursor decides it: they are
+ *    compared once at the start, and after each edit.
+ * 2. The cursor moves past a page or a frame when all of it is in the storage. A storage that fails
+ *    is tried again, with pauses, and nothing is called synced meanwhile.
+ * 3. Of a document that is unsent, nothing from the server is kept: its push meets the same state
+ *    there, and is answered with what came of both.
+ * 4. Nothing is kept of a document between the start of its push and the record of the answer. Else
+ *    a later edit of another device might pass as unsent, and be recorded over.
+ * 5. Every step may be cut off anywhere and begun again from what is stored.
+ */
+export class Replica {
+  readonly name: string
+  /** Everything that the server has told of is here, and kept. */
+  readonly isComplete$ = new BehaviorSubject(false)
+  /** While the very first pull lasts. */
+  readonly progress$ = new BehaviorSubject<Progress | undefined>(undefined)
+  /** Documents with edits that the server has not confirmed. */
+  readonly pending$ = new BehaviorSubject(0)
+  /** Why the storage does not keep what it should, while it does not. */
+  readonly fault$ = new BehaviorSubject<ClientError | undefined>(undefined)
+  /** Why edits stay here though others pass, while all that are unsent do. */
+  readonly stuck$ = new BehaviorSubject<ClientError | undefined>(undefined)
+  private readonly options: ReplicaOptions
+  private readonly abort = new AbortController()
+  private readonly pulls: Pull
+  private readonly pushes: Push
+  private opened: DocumentStates | undefined
+  private readonly opened$ = new Subject<void>()
+  private running: Promise<void> = Promise.resolve()
+  private edits: Subscription | undefined
+  /** One after the other: whatever reads both states of a document and writes one. */
+  private readonly turns = new Turns()
+  /** Numbers of the latest edits, by id of the document. */
+  private readonly unsentEdits = new Map<string, number>()
+  private editCount = 0
+  private readonly edited$ = new Subject<void>()
+  /** All documents have been compared since the start. */
+  private readonly isCompared$ = new BehaviorSubject(false)
+  /** The ids that a push is under way for. */
+  private readonly sending$ = new BehaviorSubject<ReadonlySet<string>>(new Set())
+  private frames: Frame[] = []
+  private gaps = 0
+  /** All has been fetched up to where the frames go on. */
+  private isFetched = false
+  /** A frame has come, or a gap. */
+  private readonly news$ = new Subject<void>()
+  /** Steps that the storage does not let pass. */
+  private failing = 0
+  private readonly retry$ = new Subject<void>()
+
+  constructor(options: ReplicaOptions) {
+    this.options = options
+    const { resource, api, patience } = options
+    this.name = resource.name
+    const path = `/replication/${resource.name}/${resource.version}`
+    const way = { api, path, signal: this.abort.signal, patience }
+    this.pulls = new Pull(way)
+    this.pushes = new Push({ ...way, due: () => this.nudge() })
+  }
+
+  start(): void {
+    if (!this.options.resource.readOnly) this.watchEdits()
+    this.running = this.run().catch((error) => {
+      if (!this.abort.signal.aborted) throw error
+    })
+  }
+
+  async stop(): Promise<void> {
+    this.abort.abort()
+    this.edits?.unsubscribe()
+    await this.running
+    if (!this.opened) return
+    // Else what is behind it would come again, and change nothing.
+    await this.opened.keepCursor().catch(() => {})
+    await this.opened.close()
+  }
+
+  /** A frame that continues what is here. */
+  add(seq: number, documents: WireDocument[]): void {
+    if (this.frames.length < MAX_FRAMES) {
+      this.frames.push({ seq, documents })
+      this.isComplete$.next(false)
+      this.news$.next()
+    } else this.look()
+  }
+
+  /** There may be more than is here: pulls. */
+  look(): void {
+    this.gaps++
+    this.frames = []
+    this.isFetched = false
+    this.isComplete$.next(false)
+    this.news$.next()
+  }
+
+  /** These may differ now from what the server is known to have. */
+  edited(ids: readonly string[]): void {
+    for (const id of ids) this.markUnsent(id)
+    this.edited$.next()
+  }
+
+  /** Tries at once what the storage has refused, or something on the way. */
+  wake(): void {
+    this.retry$.next()
+    this.pushes.forgetAside()
+    this.nudge()
+  }
+
+  /** Until all that was on the server when asked is here, and all that is here is on the server. */
+  async catchUp(): Promise<void> {
+    this.look()
+    await firstValueFrom(this.isComplete$.pipe(filter(Boolean)))
+    await firstValueFrom(this.pending$.pipe(filter((count) => count === 0)))
+  }
+
+  /**
+   * How many documents differ from what the server is known to have: all are compared.
+   *
+   * @throws ClientError `storage_failed` or `storage_full` if the storage cannot be read
+   */
+  async unsent(): Promise<number> {
+    if (this.options.resource.readOnly) return 0
+    const isFaulty$ = this.fault$.pipe(filter(Boolean))
+    if (!this.opened) await this.until(merge(this.opened$, isFaulty$))
+    if (!this.opened) throw this.fault$.value
+    const ids: string[] = []
+    for await (const page of this.states.pagesOfIds())
+      ids.push(...(await this.states.unsent(page)).map(idOf))
+    // What was being kept just then may have been between its two states.
+    const again = () => this.states.unsent(ids)
+    const rows = await (this.fault$.value ? again() : this.turns.take(again))
+    return rows.length
+  }
+
+  private async run(): Promise<void> {
+    const { collection, resource } = this.options
+    this.opened = await this.lasting(() => DocumentStates.open(collection, resource.readOnly))
+    this.opened$.next()
+    const isWritable = !resource.readOnly
+    await Promise.all([this.bring(), ...(isWritable ? [this.compare(), this.push()] : [])])
+  }
+
+  private watchEdits(): void {
+    this.edits = this.options.collection.storageInstance.changeStream().subscribe((bulk) => {
+      if (!DocumentStates.isEdit(bulk)) return
+      for (const { documentId } of bulk.events) this.markUnsent(documentId)
+      this.edited$.next()
+    })
+  }
+
+  private markUnsent(id: string): void {
+    this.unsentEdits.set(id, ++this.editCount)
+    this.countPending()
+  }
+
+  /** Something that was set aside may pass now. */
+  private nudge(): void {
+    this.editCount++
+    this.edited$.next()
+  }
+
+  /** Unless it has been edited again. */
+  private markSent(id: string, edit: number): void {
+    if (this.unsentEdits.get(id) === edit) this.unsentEdits.delete(id)
+    this.countPending()
+  }
+
+  private countPending(): void {
+    const { size } = this.unsentEdits
+    if (this.pending$.value !== size) this.pending$.next(size)
+  }
+
+  // Up
+
+  /** Finds what was left unsent when the app ended, whatever the clocks said then. */
+  private async compare(): Promise<void> {
+    await this.lasting(async () => {
+      for await (const ids of this.states.pagesOfIds())
+        await this.turns.take(async () => {
+          await this.states.repair(ids)
+          for (const row of await this.states.unsent(ids))
+            if (!this.unsentEdits.has(idOf(row))) this.markUnsent(idOf(row))
+        })
+    })
+    this.isCompared$.next(true)
+    this.edited$.next()
+    this.news$.next()
+  }
+
+  private async push(): Promise<void> {
+    for (;;) {
+      if (this.unsentEdits.size === 0) await this.until(this.edited$)
+      const { editCount } = this
+      const { sent, asideCount } = await this.nextBatch()
+      if (sent.length > 0) await this.pushThrough(sent)
+      else if (asideCount > 0 && editCount === this.editCount) await this.whileAside(asideCount)
+    }
+  }
+
+  private async pushThrough(first: Sent[]): Promise<void> {
+    let batch: Sent[] | undefined = first
+    await this.options.connection.through(async (token) => {
+      // Another attempt takes what is unsent by then.
+      const sent = batch ?? (await this.nextBatch()).sent
+      batch = undefined
+      await this.pushOnce(token, sent)
+    }, this.abort.signal)
+  }
+
+  /** As long as all that is unsent is refused on the way, until some of it may pass. */
+  private async whileAside(count: number): Promise<void> {
+    const message = `Something on the way to the server refuses ${count === 1 ? 'an edit' : `${count} edits`}.`
+    this.stuck$.next(new ClientError(REFUSED_ON_THE_WAY, message))
+    await this.until(this.edited$).finally(() => this.stuck$.next(undefined))
+  }
+
+  private async pushOnce(token: string, sent: Sent[]): Promise<void> {
+    if (sent.length === 0) return
+    try {
+      const rows = sent.map(({ row }) => row)
+      const pushed = await this.pushes.send(token, rows)
+      await this.turns.take(() => this.lasting(() => this.record(sent, pushed)))
+    } finally {
+      this.sending$.next(new Set())
+    }
+  }
+
+  /** Takes some of what is unsent; from then on nothing is kept of these documents. */
+  private nextBatch(): Promise<{ sent: Sent[]; asideCount: number }> {
+    return this.turns.take(() =>
+      this.lasting(async () => {
+        const most = this.pushes.size.current + this.pushes.asideCount
+        const edits = new Map([...this.unsentEdits].slice(0, most))
+        const rows = await this.states.unsent([...edits.keys()])
+        const unsent = rows.map((row): Sent => ({ row, edit: edits.get(idOf(row))! }))
+        const ids = new Set(rows.map(idOf))
+        for (const [id, edit] of edits) if (!ids.has(id)) this.markSent(id, edit)
+        const sent = unsent.filter(({ row }) => !this.pushes.isAside(row))
+        this.sending$.next(new Set(sent.map(({ row }) => idOf(row))))
+        return { sent, asideCount: unsent.length - sent.length }
+      }),
+    )
+  }
+
+  /** What came of a push, beginning with what a person would miss. */
+  private async record(sent: readonly Sent[], pushed: Pushed): Promise<void> {
+    await this.keepRefused(pushed, sent)
+    const recorded = await this.states.record(pushed.answered, pushed.conflicts)
+    for (const { row, edit } of sent) if (recorded.has(idOf(row))) this.markSent(idOf(row), edit)
+  }
+
+  private async keepRefused(pushed: Pushed, sent: readonly Sent[]): Promise<void> {
+    const { resource, rejections, now } = this.options
+    const rowsById = new Map(sent.map(({ row }) => [idOf(row), row]))
+    const rejected_at = new Date(now()).toISOString()
+    // Of a deletion that is set aside, nothing that was typed is at stake.
+    const isTyped = ({ id }: { id: string }) => !rowsById.get(id)!.newDocumentState._deleted
+    const shown = [...pushed.rejected, ...pushed.setAside.filter(isTyped)]
+    const edits = shown.map((refused): RejectedEdit => {
+      const { newDocumentState, assumedMasterState } = rowsById.get(refused.id)!
+      const previous = assumedMasterState ?? null
+      return {
+        ...refused,
+        resource: resource.name,
+        document: newDocumentState,
+        previous,
+        rejected_at,
+      }
+    })
+    await rejections.passed(resource.name, pushed.answered.map(idOf))
+    await rejections.add(edits)
+  }
+
+  // Down
+
+  private async bring(): Promise<void> {
+    for (;;) {
+      if (!this.isFetched) await this.fetch()
+      else if (this.frames.length > 0) await this.keepFrames()
+      else {
+        const isCompared = this.options.resource.readOnly || this.isCompared$.value
+        if (isCompared && !this.isComplete$.value) this.isComplete$.next(true)
+        await this.until(this.news$)
+      }
+    }
+  }
+
+  /** Page after page, each asked for while the one before is being kept. */
+  private async fetch(): Promise<void> {
+    for (let next = this.page(this.states.cursor); ; ) {
+      const page = await next
+      if (!page.isLast) {
+        next = this.page(page.checkpoint)
+        next.catch(() => {}) // stopped before it is awaited
+      }
+      await this.keep(page.documents, page.checkpoint)
+      if (!page.isLast) continue
+      await this.turns.take(() => this.lasting(() => this.states.keepCursor()))
+      if (page.gaps !== this.gaps) return
+      this.frames = this.frames.filter(({ seq }) => seq > page.checkpoint.lwt)
+      this.isFetched = true
+      return
+    }
+  }
+
+  private async keepFrames(): Promise<void> {
+    const { frames, gaps } = this
+    const documents = new Map(
+      frames.flatMap(({ documents }) => documents.map((one) => [one.id, one] as const)),
+    )
+    this.frames = []
+    const cursor = { id: '', lwt: frames.at(-1)!.seq }
+    await this.keep([...documents.values()], cursor, () => gaps === this.gaps)
+  }
+
+  /**
+   * Puts documents into the storage, and moves the cursor when all are there.
+   *
+   * @param isWanted asked when it is their turn
+   */
+  private async keep(
+    documents: readonly WireDocument[],
+    cursor: Checkpoint,
+    isWanted: () => boolean = () => true,
+  ): Promise<void> {
+    const isSending = () => documents.some(({ id }) => this.sending$.value.has(id))
+    for (let isKept = false; !isKept; ) {
+      while (isSending()) await this.until(this.sending$.pipe(filter(() => !isSending())))
+      isKept = await this.turns.take(async () => {
+        if (isSending()) return false
+        if (isWanted()) await this.lasting(() => this.states.keep(documents, cursor))
+        return true
+      })
+    }
+  }
+
+  private page(checkpoint: Checkpoint | undefined): Promise<Page> {
+    return this.options.connection.through(async (token) => {
+      const { gaps } = this
+      const [page, total] = await Promise.all([
+        this.pulls.page(token, checkpoint),
+        // A page that has come counts, also where this has not.
+        checkpoint || this.isFetched ? undefined : this.total(token).catch(() => undefined),
+      ])
+      if (total !== undefined) this.progress$.next({ done: 0, total })
+      this.progress$.next(page.isLast ? undefined : this.furtherBy(page.documents))
+      return { ...page, gaps }
+    }, this.abort.signal)
+  }
+
+  private async total(token: string): Promise<number> {
+    const { name, singleton } = this.options.resource
+    if (singleton) return 1
+    const request = { token, signal: this.abort.signal, isAnswer: isShaped({ count: 'number' }) }
+    return (await this.options.api<{ count: number }>(`/api/${name}/?page_size=1`, request)).count
+  }
+
+  private furtherBy(documents: WireDocument[]): Progress | undefined {
+    const progress = this.progress$.value
+    if (!progress) return undefined
+    const done = progress.done + documents.filter(({ _deleted }) => !_deleted).length
+    return { done, total: Math.max(done, progress.total) }
+  }
+
+  /** A step that works on the storage alone, until the storage lets it pass. */
+  private async lasting<T>(step: () => Promise<T>): Promise<T> {
+    for (let failures = 0; ; ) {
+      this.throwIfStopped()
+      try {
+        const result = await step()
+        if (failures > 0 && --this.failing === 0) this.fault$.next(undefined)
+        return result
+      } catch (error) {
+        this.throwIfStopped()
+        if (++failures === 1) this.failing++
+        this.fault$.next(storageFault(error))
+        await this.until(merge(timer(delayAfter(failures)), this.retry$))
+      }
+    }
+  }
+
+  private until(event$: Observable<unknown>): Promise<void> {
+    return until(event$, this.abort.signal)
+  }
+
+  private get states(): DocumentStates {
+    return this.opened!
+  }
+
+  private throwIfStopped(): void {
+    if (this.abort.signal.aborted) throw stopped()
+  }
+}
+
+const idOf = ({ newDocumentState }: PushedRow) => newDocumentState.id

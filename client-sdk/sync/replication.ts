@@ -1,0 +1,236 @@
+import type { RxCollection, RxDatabase } from 'rxdb'
+import {
+  auditTime,
+  BehaviorSubject,
+  combineLatest,
+  distinctUntilChanged,
+  map,
+  of,
+  Subscription,
+  startWith,
+  switchMap,
+  timer,
+} from 'rxjs'
+import { follow } from '../../protocol/follow.ts'
+import type { Frame } from '../../protocol/live.ts'
+import type { Collections } from '../local/database.ts'
+import { resources } from '../local/resources.ts'
+import type { Api } from '../runtime/api.ts'
+import type { ClientError } from '../runtime/client-error.ts'
+import { isOnline, onWake } from '../runtime/environment.ts'
+import type { Connection } from '../session/connection.ts'
+import { RENEW_AHEAD_MS, type Session } from '../session/session.ts'
+import { Live } from './live.ts'
+import type { Rejections } from './rejections.ts'
+import { Replica } from './replica.ts'
+import { type Progress, type SyncState, statusOf } from './sync-status.ts'
+
+/** What is fetched sooner than this shows in no status: most changes come while all is synced. */
+const BRIEF_MS = 1_000
+
+export interface ReplicationOptions {
+  database: RxDatabase<Collections>
+  rejections: Rejections
+  api: Api
+  url: string
+  session: Session
+  connection: Connection
+  now: () => number
+  patience: number
+  /** How often to ask while there is no live connection, in milliseconds. */
+  pollInterval: number
+  lastSyncedAt: string | null
+}
+
+/** Keeps a person's documents equal to the server's, in the one tab that does so for all. */
+export class Replication {
+  readonly state$: BehaviorSubject<SyncState>
+  private readonly replicas: Replica[]
+  private readonly options: ReplicationOptions
+  private readonly live: Live
+  private readonly subscription = new Subscription()
+  /** How far the frames have come. */
+  private cursor: number | undefined
+  /** The latest answer that made no sense. */
+  private refusal: ClientError | undefined
+  private renewal: ReturnType<typeof setTimeout> | undefined
+
+  constructor(options: ReplicationOptions) {
+    this.options = options
+    const { database, api, url, connection, rejections, now, patience, lastSyncedAt } = options
+    this.replicas = Object.entries(resources).map(([name, resource]) => {
+      const collection = database.collections[name as keyof Collections] as RxCollection
+      return new Replica({ resource, collection, api, connection, rejections, now, patience })
+    })
+    this.live = new Live({
+      url,
+      token: (refused) => connection.token(refused),
+      connected: () => connection.wake(),
+      ready: (seq) => this.ready(seq),
+      frame: (frame) => this.follow(frame),
+      disconnected: () => this.look(),
+    })
+    this.state$ = new BehaviorSubject<SyncState>({
+      status: 'connecting',
+      pending: 0,
+      last_synced_at: lastSyncedAt,
+      progress: null,
+      error: null,
+    })
+  }
+
+  start(): void {
+    const { connection, session, pollInterval } = this.options
+    this.subscription.add(this.watch())
+    this.subscription.add(
+      connection.isOpen$.subscribe((isOpen) => (isOpen ? this.live.open() : this.live.close())),
+    )
+    this.subscription.add(session.kept$.subscribe(() => this.renewAhead()))
+    this.subscription.add(onWake(() => this.wake()))
+    const poll = setInterval(() => this.live.isConnected || this.look(), pollInterval)
+    this.subscription.add(() => clearInterval(poll))
+    for (const replica of this.replicas) replica.start()
+  }
+
+  async stop(): Promise<void> {
+    this.subscription.unsubscribe()
+    clearTimeout(this.renewal)
+    this.live.close()
+    await Promise.all(this.replicas.map((replica) => replica.stop()))
+  }
+
+  /** Tries at once whatever waits. */
+  wake(): void {
+    if (!isOnline()) this.options.connection.contact$.next('lost')
+    this.options.connection.wake()
+    for (const replica of this.replicas) replica.wake()
+    this.live.retry()
+    this.look()
+  }
+
+  /** Until the server has all that is here, and here is all that the server had when asked. */
+  async inSync(): Promise<void> {
+    await Promise.all(this.replicas.map((replica) => replica.catchUp()))
+  }
+
+  /** Somebody has written these documents, or tried to, in whichever tab. */
+  edited(collection: string, ids: readonly string[]): void {
+    this.replicas.find(({ name }) => name === collection)?.edited(ids)
+  }
+
+  async unsent(): Promise<number> {
+    const counts = await Promise.all(this.replicas.map((replica) => replica.unsent()))
+    return counts.reduce((sum, count) => sum + count, 0)
+  }
+
+  private look(): void {
+    for (const replica of this.replicas) replica.look()
+  }
+
+  private ready(seq: number): void {
+    if (this.cursor !== seq) this.look()
+    this.cursor = seq
+  }
+
+  private follow(frame: Frame): void {
+    const { cursor, isGap } = follow(this.cursor, frame)
+    const isNew = cursor !== this.cursor
+    this.cursor = cursor
+    if (isGap) this.look()
+    if (isGap || !isNew) return
+    for (const replica of this.replicas) {
+      const documents = frame.documents?.[replica.name]
+      if (documents) replica.add(frame.seq, documents)
+    }
+  }
+
+  private watch(): Subscription {
+    const { connection, session } = this.options
+    const isComplete$ = combineLatest(this.replicas.map(({ isComplete$ }) => isComplete$)).pipe(
+      map((all) => all.every(Boolean)),
+      distinctUntilChanged(),
+    )
+    const isBehind$ = isComplete$.pipe(
+      switchMap((isComplete) =>
+        isComplete
+          ? of(false)
+          : timer(BRIEF_MS).pipe(
+              map(() => true),
+              startWith(false),
+            ),
+      ),
+    )
+    const progress$ = combineLatest(this.replicas.map(({ progress$ }) => progress$))
+    const pending$ = combineLatest(this.replicas.map(({ pending$ }) => pending$))
+    const first = (faults: (ClientError | undefined)[]) => faults.find(Boolean)
+    const fault$ = combineLatest(this.replicas.map(({ fault$ }) => fault$)).pipe(map(first))
+    const stuck$ = combineLatest(this.replicas.map(({ stuck$ }) => stuck$)).pipe(map(first))
+    const watching = new Subscription()
+    watching.add(
+      connection.error$.subscribe((error) => {
+        this.refusal = error
+      }),
+    )
+    const situation$ = combineLatest({
+      isSignedIn: session.kept$.pipe(
+        map((kept) => kept?.user.id === connection.user && !kept.ended),
+      ),
+      isOutdated: connection.isOutdated$,
+      isPaused: connection.isPaused$,
+      contact: connection.contact$,
+      fault: fault$,
+      stuck: stuck$,
+      isComplete: isComplete$,
+      isBehind: isBehind$,
+      pending: pending$.pipe(map((counts) => counts.reduce((sum, count) => sum + count, 0))),
+    })
+    watching.add(
+      combineLatest([situation$, progress$])
+        // Not debounceTime, which asks the clock, and waits for long if that is set back.
+        .pipe(auditTime(0))
+        .subscribe(([situation, progress]) => {
+          const { status: before, last_synced_at } = this.state$.value
+          const status = statusOf(situation, before)
+          const { now } = this.options
+          this.state$.next({
+            status,
+            pending: situation.pending,
+            last_synced_at:
+              status === 'synced' && situation.isComplete
+                ? new Date(now()).toISOString()
+                : last_synced_at,
+            progress: sum(progress),
+            error:
+              status === 'error'
+                ? described(situation.fault ?? situation.stuck ?? this.refusal)
+                : null,
+          })
+        }),
+    )
+    return watching
+  }
+
+  /** Also for the live connection, which asks for no token while it lasts. */
+  private renewAhead(): void {
+    clearTimeout(this.renewal)
+    const { connection, session, now } = this.options
+    const kept = session.kept$.value
+    if (!kept || kept.ended) return
+    this.live.renew(kept.access)
+    const due = kept.expires_at - RENEW_AHEAD_MS - now()
+    if (due > 0) this.renewal = setTimeout(() => connection.token().catch(() => {}), due + 100)
+  }
+}
+
+function described(error: ClientError | undefined): SyncState['error'] {
+  return error ? { code: error.code, message: error.message } : null
+}
+
+function sum(parts: readonly (Progress | undefined)[]): Progress | null {
+  const running = parts.filter((part) => part !== undefined)
+  if (running.length === 0) return null
+  return {
+    done: running.reduce((sum, { done }) => sum + done, 0),
+    total: running.reduce((sum, { total }) => sum + total, 0),
+  }
+}
