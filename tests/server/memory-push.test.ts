@@ -7,11 +7,11 @@ import {
   settle,
   type WireDocument,
 } from '../../protocol/index.ts'
-import { memoryStore } from '../../server/store/memory.ts'
 import { postgresStore } from '../../server/store/postgres.ts'
 import { type Page, type Pushed, pull, push } from '../../server/sync/replicate.ts'
 import type { Store } from '../../server/sync/store.ts'
 import { createDatabase, type TestDatabase } from '../support/database.ts'
+import { memoryStore } from '../support/memory-store.ts'
 import { addUser } from '../support/store-contract.ts'
 
 const { tasks, categories, conflicts } = resources

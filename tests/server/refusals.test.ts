@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { type PushRow, resources } from '../../protocol/index.ts'
-import { memoryStore } from '../../server/store/memory.ts'
 import { MAX_REFUSED, MAX_REFUSED_CHARACTERS } from '../../server/sync/refusals.ts'
 import { push } from '../../server/sync/replicate.ts'
+import { memoryStore } from '../support/memory-store.ts'
 
 const { tasks, conflicts } = resources
 const NOW = '2026-11-22T08:00:00.000Z'

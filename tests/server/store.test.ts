@@ -4,10 +4,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vite
 import { type Resource, resources, settle } from '../../protocol/index.ts'
 import type { Database } from '../../server/database/connect.ts'
 import { postgresLists } from '../../server/store/lists.ts'
-import { memoryStore } from '../../server/store/memory.ts'
 import { postgresStore } from '../../server/store/postgres.ts'
 import type { Store, Transaction } from '../../server/sync/store.ts'
 import { connectTo } from '../support/cluster.ts'
+import { memoryStore } from '../support/memory-store.ts'
 import { type Person, startServer, type TestServer } from '../support/server.ts'
 import {
   aCategory,

@@ -4,8 +4,8 @@ import path from 'node:path'
 import { connect, type Database } from '../../server/database/connect.ts'
 import { startEmbeddedPostgres } from '../../server/database/embedded/embedded-postgres.ts'
 import { migrate } from '../../server/database/migrate.ts'
-import { memoryStore } from '../../server/store/memory.ts'
 import { postgresStore } from '../../server/store/postgres.ts'
+import { memoryStore } from '../support/memory-store.ts'
 import type { Backend } from './world.ts'
 
 export function memoryBackend(): Backend {

@@ -21,7 +21,7 @@ export interface Mutant {
 export const mutants: readonly Mutant[] = [
   {
     guard: 'one writer of a user at a time (memory)',
-    file: 'server/store/memory.ts',
+    file: 'tests/support/memory-store.ts',
     find: 'const takeTurn = createTurns()',
     replace: 'const takeTurn = createTurns({ lanes: 1_000 })',
   },
@@ -188,7 +188,14 @@ export async function findMutant(mutant: Mutant): Promise<string | undefined> {
   // Inside the project, where the packages are found.
   const copy = path.join(root, '.mutants', mutant.guard.replace(/\W+/g, '-'))
   rmSync(copy, { recursive: true, force: true })
-  const parts = ['protocol', 'server', 'migrations', 'client-sdk', 'tests/simulation']
+  const parts = [
+    'protocol',
+    'server',
+    'migrations',
+    'client-sdk',
+    'tests/simulation',
+    'tests/support',
+  ]
   for (const part of [...parts, 'package.json'])
     cpSync(path.join(root, part), path.join(copy, part), { recursive: true })
   writeFileSync(path.join(copy, mutant.file), mutated(mutant))

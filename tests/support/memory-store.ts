@@ -8,6 +8,9 @@ import {
   settle,
   type WireDocument,
 } from '../../protocol/index.ts'
+import { columnsOf } from '../../server/store/columns.ts'
+import { MAX_FRAME_DOCUMENTS } from '../../server/store/statements.ts'
+import { createTurns } from '../../server/store/turns.ts'
 import {
   type Edit,
   type Encoded,
@@ -15,10 +18,7 @@ import {
   type Stored,
   type Transaction,
   UnknownUser,
-} from '../sync/store.ts'
-import { columnsOf } from './columns.ts'
-import { MAX_FRAME_DOCUMENTS } from './statements.ts'
-import { createTurns } from './turns.ts'
+} from '../../server/sync/store.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 type State = Omit<Stored, 'seq'>
