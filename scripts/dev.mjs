@@ -25,7 +25,7 @@ process.on('SIGHUP', () => watcher.kill('SIGTERM')) // from SIGHUP it would die 
 watcher.on('exit', (code) => process.exit(code ?? 0))
 
 async function buildWebAppOnChange() {
-  const { buildWebApp, OUTDIR, SOURCES } = await import('../examples/web/build.mjs')
+  const { buildWebApp, OUTDIR, SOURCES } = await import('../web/build.mjs')
   const build = () => buildWebApp(OUTDIR, { quick: true })
   await build()
   let timer

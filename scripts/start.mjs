@@ -9,6 +9,6 @@ stopWithParent()
 await runFromEnvironment()
 
 async function buildWhatIsStale() {
-  const { ensureWebApp } = await import('../examples/web/build.mjs')
+  const { ensureWebApp } = await import('../web/build.mjs')
   await ensureWebApp()
 }

@@ -77,14 +77,9 @@ describe('the image', () => {
 
   test('is made of what the build reads: no secrets, no data, no history', async () => {
     const isSent = await contextFilter(root)
-    const sent = [
-      'server/processes/web.ts',
-      'examples/web/build.mjs',
-      '.npmrc',
-      'client-sdk/index.ts',
-    ]
+    const sent = ['server/processes/web.ts', 'web/build.mjs', '.npmrc', 'client-sdk/index.ts']
     const kept = ['.env', '.data/pg', '.git/HEAD', 'node_modules/pg', 'dist/server', 'tests/x.ts']
-    const deep = ['client-sdk/node_modules/a', 'examples/web/dist/a']
+    const deep = ['client-sdk/node_modules/a', 'web/dist/a']
     expect(sent.filter((file) => !isSent(file))).toEqual([])
     expect([...kept, ...deep].filter(isSent)).toEqual([])
   })

@@ -10,7 +10,7 @@ import { webApp } from '../../server/http/about/web-app.ts'
 import { openDevice, story } from './stage.ts'
 import { eventually, type Tab } from './tab.ts'
 
-const BUILD = new URL('../../examples/web/build.mjs', import.meta.url).href
+const BUILD = new URL('../../web/build.mjs', import.meta.url).href
 
 interface Release {
   answer: RequestHandler

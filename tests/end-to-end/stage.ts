@@ -8,7 +8,7 @@ import { eventually, Tab } from './tab.ts'
 export const PHONE = { width: 390, height: 844 }
 export const DESKTOP = { width: 1280, height: 800 }
 
-const BUILD = new URL('../../examples/web/build.mjs', import.meta.url).href
+const BUILD = new URL('../../web/build.mjs', import.meta.url).href
 const SCREENSHOTS = fileURLToPath(new URL('screenshots', import.meta.url))
 const PATIENCE_MS = 15_000
 

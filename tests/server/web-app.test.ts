@@ -11,7 +11,7 @@ import { answerProblems, notFound } from '../../server/http/problems.ts'
 import { createLog } from '../../server/runtime/log.ts'
 import { callerTo, startServer, type TestServer } from '../support/server.ts'
 
-const BUILD = new URL('../../examples/web/build.mjs', import.meta.url).href
+const BUILD = new URL('../../web/build.mjs', import.meta.url).href
 
 interface Build {
   ensureWebApp(): Promise<void>

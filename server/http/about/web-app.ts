@@ -55,9 +55,9 @@ export function webApp(publicUrl?: string, folder = builtFolder()): Router {
 
 /** Beside the built server, or where the build puts it, seen from the sources. */
 function builtFolder(): string | undefined {
-  return ['../../../web', '../../../dist/web']
-    .map((folder) => fileURLToPath(new URL(folder, import.meta.url)))
-    .find((folder) => existsSync(path.join(folder, 'index.html')))
+  const folder = import.meta.url.endsWith('.ts') ? '../../../dist/web' : '../../../web'
+  const absolute = fileURLToPath(new URL(folder, import.meta.url))
+  return existsSync(path.join(absolute, 'index.html')) ? absolute : undefined
 }
 
 function readFiles(folder: string): Map<string, File> {

@@ -1,0 +1,60 @@
+import type { SignedInDevice } from '@tasktide/client'
+import { useEffect, useState } from 'preact/hooks'
+import { useClient } from '../documents/client-context.ts'
+import { Fault } from '../forms/fault.tsx'
+import { useRequest } from '../forms/request.ts'
+import { spokenMoment } from '../time/moments.ts'
+import { Section } from './page.tsx'
+
+/** Where the person is signed in, and an end to it. */
+export function AccountDevices() {
+  const { account } = useClient()
+  const [devices, setDevices] = useState<SignedInDevice[]>([])
+  const { isBusy, fault, run } = useRequest()
+  const list = (after?: Promise<void>) =>
+    run(async () => {
+      await after
+      setDevices(await account.sessions())
+    })
+  useEffect(() => void list(), [])
+
+  return (
+    <Section
+      title="Devices"
+      hint="Where you are signed in. A device that you sign out stops at once."
+    >
+      <ul class="devices" aria-label="Devices">
+        {devices.map((device) => (
+          <li key={device.id} aria-label={device.device}>
+            <span class="device">
+              {device.device}
+              {device.current && <span class="tag">This device</span>}
+            </span>
+            <span class="hint">Last seen {spokenMoment(device.last_seen_at)}</span>
+            {!device.current && (
+              <button
+                type="button"
+                aria-label={`Sign out ${device.device}, last seen ${spokenMoment(device.last_seen_at)}`}
+                disabled={isBusy}
+                onClick={() => list(account.endSession(device.id))}
+              >
+                Sign out
+              </button>
+            )}
+          </li>
+        ))}
+      </ul>
+      <Fault text={fault} />
+      {fault && (
+        <button type="button" onClick={() => list()}>
+          Try again
+        </button>
+      )}
+      {devices.length > 1 && (
+        <button type="button" disabled={isBusy} onClick={() => list(account.endOtherSessions())}>
+          Sign out all others
+        </button>
+      )}
+    </Section>
+  )
+}

@@ -1,0 +1,146 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import { brotliCompress, constants, gzip } from 'node:zlib'
+import { build } from 'esbuild'
+import { resourcesAsData } from '../client-sdk/build/resources-as-data.mjs'
+
+const here = import.meta.dirname
+const root = path.join(here, '..')
+
+/** Where the server looks for it. */
+export const OUTDIR = path.join(root, 'dist/web')
+
+/** What it is made of: a change to any of this makes what was built stale. */
+export const SOURCES = ['web', 'client-sdk', 'protocol'].map((one) => path.join(root, one))
+
+/** Builds the web app unless what is there is newer than all that it is made of. */
+export async function ensureWebApp(outdir = OUTDIR) {
+  // Written last of all; a quick build has none.
+  const last = path.join(outdir, 'index.html.gz')
+  const built = statSync(last, { throwIfNoEntry: false })?.mtimeMs ?? 0
+  if (SOURCES.every((folder) => newest(folder) < built)) return
+  await buildWebApp(outdir)
+}
+
+/**
+ * Makes the files that the server serves, each beside its compressed forms. Those with a hash come
+ * first and the page last, so that somebody who reads meanwhile finds whatever the page names.
+ *
+ * @param {string} outdir
+ * @param {{quick?: boolean}} options quick: neither minified nor compressed, for development
+ */
+export async function buildWebApp(outdir = OUTDIR, { quick = false } = {}) {
+  const files = new Map([...readIcons(), ...(await bundleApp(quick))])
+  const names = [...files.keys()]
+  const page = (file) => Buffer.from(withHashes(readFileSync(path.join(here, file), 'utf8'), names))
+  const [manifest, index] = [page('manifest.webmanifest'), page('index.html')]
+  const version = hashOf(Buffer.concat([manifest, index]))
+  files.set('sw.js', await bundleWorker(names, version, quick))
+  files.set('manifest.webmanifest', manifest)
+  files.set('index.html', index)
+  await mkdir(outdir, { recursive: true })
+  const written = new Set()
+  for (const [name, bytes] of files)
+    for (const [ending, form] of await formsOf(name, bytes, quick)) {
+      await writeWhole(path.join(outdir, name + ending), form)
+      written.add(name + ending)
+    }
+  await removeOthers(outdir, written)
+}
+
+/** What earlier builds have left. A draft is of another build that is under way. */
+async function removeOthers(outdir, written) {
+  for (const name of await readdir(outdir))
+    if (!written.has(name) && !name.endsWith('.draft'))
+      await rm(path.join(outdir, name), { force: true })
+}
+
+async function bundleApp(quick) {
+  const { outputFiles } = await build({
+    entryPoints: { app: path.join(here, 'main.tsx') },
+    ...settings(quick),
+    entryNames: '[name]-[hash]',
+    assetNames: '[name]-[hash]',
+    loader: { '.svg': 'file' },
+    jsx: 'automatic',
+    jsxImportSource: 'preact',
+    // The hooks of the SDK need no more of React than Preact's hooks.
+    alias: { react: 'preact/hooks' },
+    plugins: [resourcesAsData],
+  })
+  return outputFiles.map(({ path: file, contents }) => [path.basename(file), contents])
+}
+
+async function bundleWorker(names, version, quick) {
+  const { outputFiles } = await build({
+    entryPoints: { sw: path.join(here, 'sw.ts') },
+    ...settings(quick),
+    define: {
+      SHELL: JSON.stringify(['/', '/manifest.webmanifest', ...names.map((name) => `/${name}`)]),
+      VERSION: JSON.stringify(version),
+    },
+  })
+  return outputFiles[0].contents
+}
+
+const settings = (quick) => ({
+  bundle: true,
+  write: false,
+  outdir: OUTDIR,
+  format: 'esm',
+  target: ['es2022', 'chrome109', 'firefox115', 'safari16.4'],
+  minify: !quick,
+  legalComments: 'none',
+})
+
+function readIcons() {
+  return readdirSync(path.join(here, 'icons')).map((file) => {
+    const bytes = readFileSync(path.join(here, 'icons', file))
+    const { name, ext } = path.parse(file)
+    return [`${name}-${hashOf(bytes)}${ext}`, bytes]
+  })
+}
+
+/** Puts the names as they are built in the place of `{{app.js}}`. */
+function withHashes(text, names) {
+  return text.replaceAll(/\{\{(.+?)\}\}/g, (_, wanted) => {
+    const name = names.find((one) => one.replace(/-[0-9A-Z]{8}\./, '.') === wanted)
+    if (!name) throw new Error(`The page names ${wanted}, which is not built.`)
+    return `/${name}`
+  })
+}
+
+/** As long as those of esbuild, in the same letters. */
+const hashOf = (bytes) => createHash('sha256').update(bytes).digest('hex').slice(0, 8).toUpperCase()
+
+async function formsOf(name, bytes, quick) {
+  if (quick || name.endsWith('.png')) return [['', bytes]]
+  const params = { [constants.BROTLI_PARAM_QUALITY]: constants.BROTLI_MAX_QUALITY }
+  return [
+    ['', bytes],
+    ['.br', await promisify(brotliCompress)(bytes, { params })],
+    ['.gz', await promisify(gzip)(bytes, { level: 9 })],
+  ]
+}
+
+/** Nobody sees half of it, not even when two builds run at once. */
+async function writeWhole(file, bytes) {
+  const draft = `${file}.${randomUUID()}.draft`
+  await writeFile(draft, bytes)
+  await rename(draft, file)
+}
+
+function newest(folder) {
+  const entries = readdirSync(folder, { withFileTypes: true })
+  const times = entries.map((entry) => {
+    const file = path.join(folder, entry.name)
+    if (!entry.isDirectory()) return statSync(file).mtimeMs
+    return ['dist', 'node_modules'].includes(entry.name) ? 0 : newest(file)
+  })
+  return Math.max(statSync(folder).mtimeMs, ...times)
+}
+
+if (process.argv[1] === import.meta.filename) await buildWebApp()

@@ -1,0 +1,155 @@
+import { type Category, type FieldErrors, maxLength } from '@tasktide/client'
+import { useRef, useState } from 'preact/hooks'
+import { DialogFault } from '../documents/edits.tsx'
+import { useFormDraft } from '../drafts/form-draft.tsx'
+import { Dialog, DialogFoot } from '../forms/dialog.tsx'
+import { TextField } from '../forms/text-field.tsx'
+
+interface CategoryDialogProps {
+  /** As it was when the dialog was opened; none for a new one. */
+  category: EditedCategory | null
+  draftKey: string
+  errors?: FieldErrors
+  /** It was deleted while the dialog was open, or after the draft was written. */
+  isDeleted?: boolean
+  /** Takes what was changed, and how it is as a whole. @returns whether it is kept */
+  onSave: (changed: Partial<CategoryText>, given: CategoryText) => Promise<boolean>
+  onDelete?: (() => Promise<boolean>) | undefined
+  onClose: () => void
+}
+
+type CategoryText = Pick<Category, 'name' | 'color'>
+
+export type EditedCategory = Readonly<
+  Pick<Category, 'id' | 'name' | 'color' | 'position' | 'created_at'>
+>
+
+const COLOURS: readonly [string, string][] = [
+  ['#0ea5e9', 'Sky'],
+  ['#14b8a6', 'Teal'],
+  ['#22c55e', 'Green'],
+  ['#eab308', 'Yellow'],
+  ['#f97316', 'Orange'],
+  ['#ef4444', 'Red'],
+  ['#ec4899', 'Pink'],
+  ['#8b5cf6', 'Violet'],
+  ['#64748b', 'Slate'],
+]
+
+export function CategoryDialog(props: CategoryDialogProps) {
+  const { category, draftKey, errors = {}, isDeleted = false, onSave, onDelete, onClose } = props
+  const form = useRef<HTMLFormElement>(null)
+  const [isDeleting, setIsDeleting] = useState(false)
+  const saved = { name: category?.name ?? '', color: category?.color ?? COLOURS[0]![0] }
+  const draft = useFormDraft<CategoryText>({
+    draftKey,
+    name: saved.name || 'New category',
+    base: category && pickEdited(category),
+    onSave: (changed) => onSave(changed, written()),
+    onClose,
+  })
+  const shown = { ...saved, ...draft.offered }
+  const isKnown = COLOURS.some(([colour]) => colour === shown.color)
+  const colours = isKnown ? COLOURS : [...COLOURS, [shown.color, 'As it is'] as const]
+
+  function written() {
+    const given = new FormData(form.current!)
+    return { name: String(given.get('name') ?? '').trim(), color: String(given.get('color')) }
+  }
+
+  function changed() {
+    const given = written()
+    return {
+      ...(given.name !== saved.name && { name: given.name }),
+      // A colour alone is not worth a draft of a new one.
+      ...(given.color !== saved.color && (category || given.name) && { color: given.color }),
+    }
+  }
+
+  async function remove() {
+    if (!(await onDelete!())) return
+    draft.remove()
+    onClose()
+  }
+
+  return (
+    <Dialog title={category ? 'Edit category' : 'New category'} onLeave={onClose}>
+      {isDeleted && (
+        <p role="alert" class="fault">
+          This category was deleted meanwhile. What you wrote is still here.
+        </p>
+      )}
+      {draft.offer}
+      <form
+        ref={form}
+        key={draft.formKey}
+        onInput={() => draft.look(changed())}
+        onSubmit={(event) => {
+          event.preventDefault()
+          void draft.save(changed())
+        }}
+      >
+        <TextField
+          label="Name"
+          name="name"
+          defaultValue={shown.name}
+          limit={maxLength('categories', 'name')}
+          required
+          autofocus
+          autocomplete="off"
+          errors={errors.name}
+        />
+        <fieldset class="colours">
+          <legend>Colour</legend>
+          {colours.map(([colour, name]) => (
+            <label key={colour} title={name}>
+              <input
+                type="radio"
+                name="color"
+                value={colour}
+                defaultChecked={colour === shown.color}
+                aria-label={name}
+                style={{ '--colour': colour }}
+              />
+            </label>
+          ))}
+          {errors.color && <p class="fault">{errors.color.join(' ')}</p>}
+        </fieldset>
+        {isDeleting ? (
+          <>
+            <DialogFault />
+            <div class="actions">
+              <p class="apart">Its tasks stay, without a category.</p>
+              <button type="button" onClick={() => setIsDeleting(false)}>
+                Keep it
+              </button>
+              <button type="button" class="danger" onClick={() => void remove()}>
+                Delete it
+              </button>
+            </div>
+          </>
+        ) : (
+          <DialogFoot
+            save={isDeleted ? 'Restore and save' : 'Save'}
+            isBusy={draft.isBusy}
+            onCancel={draft.cancel}
+          >
+            {onDelete && !isDeleted && (
+              <button type="button" class="danger apart" onClick={() => setIsDeleting(true)}>
+                Delete category
+              </button>
+            )}
+          </DialogFoot>
+        )}
+      </form>
+    </Dialog>
+  )
+}
+
+const pickEdited = ({ id, name, color, position, created_at }: EditedCategory) => ({
+  id,
+  name,
+  color,
+  position,
+  created_at,
+})

@@ -1,0 +1,75 @@
+import type {
+  Category,
+  Client,
+  ConflictRow,
+  Profile,
+  RejectedRow,
+  SyncState,
+  Task,
+} from '@tasktide/client'
+import { useSyncStatus, useTasks } from '@tasktide/client/react'
+import { useContext } from 'preact/hooks'
+import { ClientContext } from './client-context.ts'
+import { useObserved } from './observed.ts'
+
+/** An edit that the server refused. To send it again or to drop it is a write: see `edits.ts`. */
+export type RefusedEdit = Omit<RejectedRow, 'retry' | 'discard'>
+
+/** What went wrong with the sync itself, in words. */
+export interface SyncError {
+  code: string
+  message: string
+}
+
+/** All tasks that are not deleted, in the owner's order. */
+export const useAllTasks = (): readonly Readonly<Task>[] => useTasks(useWholeClient())
+
+export const useDeletedTasks = (isWanted: boolean): readonly Readonly<Task>[] => {
+  const client = useWholeClient()
+  return useObserved<readonly Task[]>(
+    () => (isWanted ? client.tasks.deleted().$ : NOTHING),
+    [],
+    [client, isWanted],
+  )
+}
+
+export const useCategories = (): readonly Readonly<Category>[] => {
+  const client = useWholeClient()
+  return useObserved<readonly Category[]>(
+    () => client.categories.find({ sort: [{ position: 'asc' }] }).$,
+    [],
+    [client],
+  )
+}
+
+/** Null until the first sync has brought it. */
+export const useProfile = (id: string): Readonly<Profile> | null => {
+  const client = useWholeClient()
+  return useObserved<Profile | null>(() => client.profile.findOne(id).$, null, [client, id])
+}
+
+/** The edits that the server refused, until they are sent again or discarded. */
+export const useRefusedEdits = (): readonly RefusedEdit[] => {
+  const { sync } = useWholeClient()
+  return useObserved<readonly RejectedRow[]>(() => sync.rejected$, [], [sync])
+}
+
+export const useConflicts = (): readonly ConflictRow[] => {
+  const { sync } = useWholeClient()
+  return useObserved<readonly ConflictRow[]>(() => sync.conflicts$, [], [sync])
+}
+
+export const useSyncState = (): SyncState & { error?: SyncError | null } =>
+  useSyncStatus(useWholeClient())
+
+/** Whether the person has paused the sync on this device. */
+export const useIsPaused = (): boolean => {
+  const { sync } = useWholeClient()
+  return useObserved(() => sync.isPaused$, false, [sync])
+}
+
+const useWholeClient = (): Client => useContext(ClientContext)!
+
+const NOTHING = {
+  subscribe: () => ({ unsubscribe() {} }),
+}

@@ -1,0 +1,53 @@
+import { ClientError, type FieldErrors } from '@tasktide/client'
+import { useState } from 'preact/hooks'
+import { spokenFault } from './spoken-fault.ts'
+
+interface Outcome {
+  isBusy: boolean
+  /** Has been done, since it was last asked for. */
+  isDone: boolean
+  /** What stands beside the fields. */
+  errors: FieldErrors
+  /** What does not, in words. */
+  fault: string
+  /** Why it was not done. */
+  code: string
+}
+
+const NOTHING_YET: Outcome = { isBusy: false, isDone: false, errors: {}, fault: '', code: '' }
+
+/**
+ * Asks the server something that somebody waits for.
+ *
+ * @param fields beside which errors can stand
+ */
+export function useRequest(fields: readonly string[] = []) {
+  const [outcome, setOutcome] = useState(NOTHING_YET)
+
+  /** @returns whether it was done */
+  async function run(ask: () => Promise<unknown>): Promise<boolean> {
+    setOutcome({ ...NOTHING_YET, isBusy: true })
+    try {
+      await ask()
+      setOutcome({ ...NOTHING_YET, isDone: true })
+      return true
+    } catch (error) {
+      if (!(error instanceof ClientError)) console.warn(error)
+      const { errors, code } =
+        error instanceof ClientError ? error : { errors: {}, code: 'not_stored_here' }
+      const isBesideFields = Object.keys(errors).some((name) => fields.includes(name))
+      const fault = isBesideFields ? '' : spokenFault(error)
+      setOutcome({ ...NOTHING_YET, errors, fault, code })
+      return false
+    }
+  }
+
+  return { ...outcome, run, reset: () => setOutcome(NOTHING_YET) }
+}
+
+/** What stands in the fields of a form that is sent. */
+export function fieldsOf(event: SubmitEvent): (name: string) => string {
+  event.preventDefault()
+  const form = new FormData(event.currentTarget as HTMLFormElement)
+  return (name) => String(form.get(name) ?? '')
+}

@@ -1,0 +1,48 @@
+import type { User } from '@tasktide/client'
+import { useClient } from '../documents/client-context.ts'
+import { useSyncState } from '../documents/documents.ts'
+import { fieldsOf, useRequest } from '../forms/request.ts'
+import { TextField } from '../forms/text-field.tsx'
+
+/** When the server has ended the session, or no longer speaks with this version of the app. */
+export function SessionBanner({ user }: { user: User }) {
+  const { session } = useClient()
+  const { status } = useSyncState()
+  const { fault, isBusy, run } = useRequest()
+
+  function submit(event: SubmitEvent) {
+    const password = fieldsOf(event)('password')
+    void run(() => session.signIn({ username: user.username, password }))
+  }
+
+  if (status === 'signed_out')
+    return (
+      <div role="alert" class="banner">
+        <p>Your session has ended. Sign in to send your changes.</p>
+        <form onSubmit={submit}>
+          <input type="hidden" name="username" autocomplete="username" value={user.username} />
+          <TextField
+            label="Password"
+            name="password"
+            type="password"
+            autocomplete="current-password"
+            required
+            errors={fault ? [fault] : undefined}
+          />
+          <button type="submit" class="primary" disabled={isBusy}>
+            Sign in
+          </button>
+        </form>
+      </div>
+    )
+  if (status === 'outdated')
+    return (
+      <div role="alert" class="banner">
+        <p>This app has a newer version, and this tab needs it. What you changed is kept.</p>
+        <button type="button" class="primary" onClick={() => location.reload()}>
+          Update now
+        </button>
+      </div>
+    )
+  return null
+}

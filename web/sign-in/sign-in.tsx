@@ -1,0 +1,99 @@
+import { useState } from 'preact/hooks'
+import { useClient } from '../documents/client-context.ts'
+import { useObserved } from '../documents/observed.ts'
+import { Fault } from '../forms/fault.tsx'
+import { fieldsOf, useRequest } from '../forms/request.ts'
+import { TextField } from '../forms/text-field.tsx'
+import { ForgottenPassword } from './forgotten-password.tsx'
+import { Welcome } from './welcome.tsx'
+
+/** What a newcomer sees first. */
+export function SignIn() {
+  const { session } = useClient()
+  const notice = useObserved(() => session.notice$, null, [session])
+  const [isNew, setIsNew] = useState(false)
+  const [isForgotten, setIsForgotten] = useState(false)
+  const { isBusy, errors, fault, run, reset } = useRequest(['username', 'email', 'password'])
+
+  function submit(event: SubmitEvent) {
+    const given = fieldsOf(event)
+    const credentials = { username: given('username').trim(), password: given('password') }
+    void run(() =>
+      isNew
+        ? session.register({ ...credentials, email: given('email').trim() })
+        : session.signIn(credentials),
+    )
+  }
+
+  if (isForgotten)
+    return (
+      <Welcome>
+        <ForgottenPassword back="Back to signing in" onBack={() => setIsForgotten(false)} />
+      </Welcome>
+    )
+  return (
+    <Welcome>
+      <p class="welcome-line">Tasks that work offline and agree on every device.</p>
+      {notice === 'account_deleted' && (
+        <p role="status" class="welcome-notice">
+          The account was deleted, and everything in it is gone from this device.
+        </p>
+      )}
+      <form onSubmit={submit} noValidate>
+        <TextField
+          key="username"
+          label="Username"
+          name="username"
+          autocomplete="username"
+          autocapitalize="none"
+          spellcheck={false}
+          autofocus
+          required
+          errors={errors.username}
+        />
+        {isNew && (
+          <TextField
+            key="email"
+            label="Email"
+            name="email"
+            type="email"
+            autocomplete="email"
+            required
+            errors={errors.email}
+          />
+        )}
+        <TextField
+          key="password"
+          label="Password"
+          name="password"
+          type="password"
+          autocomplete={isNew ? 'new-password' : 'current-password'}
+          required
+          hint={isNew ? NEW_PASSWORD_HINT : undefined}
+          errors={errors.password}
+        />
+        <Fault text={fault} />
+        <button type="submit" class="primary wide" disabled={isBusy}>
+          {isNew ? 'Create account' : 'Sign in'}
+        </button>
+      </form>
+      <button
+        type="button"
+        class="link"
+        onClick={() => {
+          setIsNew(!isNew)
+          reset()
+        }}
+      >
+        {isNew ? 'I have an account' : 'Create an account'}
+      </button>
+      {!isNew && (
+        <button type="button" class="link" onClick={() => setIsForgotten(true)}>
+          Forgotten password?
+        </button>
+      )}
+    </Welcome>
+  )
+}
+
+export const NEW_PASSWORD_HINT = 'At least 8 characters; a few words make a good one.'

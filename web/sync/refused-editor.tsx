@@ -1,0 +1,28 @@
+import type { Category, Task } from '@tasktide/client'
+import { CategoryDialog } from '../categories/category-dialog.tsx'
+import type { RefusedEdit } from '../documents/documents.ts'
+import { useEdits } from '../documents/edits.tsx'
+import { TaskDialog } from '../tasks/task-dialog.tsx'
+
+interface RefusedEditorProps {
+  edit: RefusedEdit
+  categories: readonly Category[]
+  onClose: () => void
+}
+
+/** Corrects an edit that the server refused, and sends it again. */
+export function RefusedEditor({ edit, categories, onClose }: RefusedEditorProps) {
+  const { retry } = useEdits()
+  const { resource, id, document, errors } = edit
+  const dialog = {
+    errors,
+    draftKey: `refused/${resource}/${id}`,
+    onSave: (corrections: Record<string, unknown>) => retry(edit, corrections),
+    onClose,
+  }
+  return resource === 'tasks' ? (
+    <TaskDialog task={document as unknown as Task} categories={categories} {...dialog} />
+  ) : (
+    <CategoryDialog category={document as unknown as Category} {...dialog} />
+  )
+}

@@ -1,0 +1,48 @@
+import type { RefusedEdit } from '../documents/documents.ts'
+import { useEdits } from '../documents/edits.tsx'
+import { FIELD_NAMES, shortened, titleOf } from '../documents/field-names.ts'
+
+interface RefusedEditsProps {
+  edits: readonly RefusedEdit[]
+  onEdit: (edit: RefusedEdit) => void
+}
+
+/** What the server refused, and why. */
+export function RefusedEdits({ edits, onEdit }: RefusedEditsProps) {
+  const { discard } = useEdits()
+  if (edits.length === 0) return null
+  return (
+    <section aria-label="Refused by the server" class="refused">
+      {edits.map((edit) => (
+        <article key={`${edit.resource}/${edit.id}`} class="notice is-rejected">
+          <h3>The server refused “{shortened(titleOf(edit.document))}”</h3>
+          <ul>
+            {reasonsOf(edit).map(([field, reason]) => (
+              <li key={field}>
+                {field && <strong>{field}: </strong>}
+                {reason}
+              </li>
+            ))}
+          </ul>
+          <div class="actions">
+            {edit.resource !== 'profile' && (
+              <button type="button" class="primary" onClick={() => onEdit(edit)}>
+                Edit and retry
+              </button>
+            )}
+            <button type="button" onClick={() => void discard(edit)}>
+              Discard
+            </button>
+          </div>
+        </article>
+      ))}
+    </section>
+  )
+}
+
+function reasonsOf({ errors, code }: RefusedEdit): [field: string, reason: string][] {
+  const reasons = Object.entries(errors).map(
+    ([field, messages]) => [FIELD_NAMES[field] ?? field, messages.join(' ')] as [string, string],
+  )
+  return reasons.length > 0 ? reasons : [['', `The reason it gives: ${code}.`]]
+}

@@ -1,0 +1,135 @@
+import type { Category, Task } from '@tasktide/client'
+import { useEffect, useState } from 'preact/hooks'
+
+export type ViewId = 'all' | 'today' | 'overdue' | 'done' | 'trash' | `category/${string}`
+
+export interface View {
+  id: ViewId
+  name: string
+  category?: Category
+  /** Whether a task that is still to do, or done, belongs into it. */
+  holds(task: Task, isDone: boolean): boolean
+  /** What a task has that is added here; null where a new one would not be seen. */
+  added: Partial<Task> | null
+  /** Whether tasks stand in the owner's own order here. */
+  isOwnOrder: boolean
+  empty: readonly [string, string]
+}
+
+/** All views, on this day. */
+export function viewsOf(categories: readonly Category[], today: string): View[] {
+  return [
+    {
+      id: 'all',
+      name: 'All',
+      holds: () => true,
+      added: {},
+      isOwnOrder: true,
+      empty: ['A calm sea', 'Write down the first thing that is on your mind, and press Enter.'],
+    },
+    {
+      id: 'today',
+      name: 'Today',
+      holds: ({ due_date }, isDone) => !isDone && due_date === today,
+      added: { due_date: today },
+      isOwnOrder: true,
+      empty: ['Nothing is due today', 'What you add here is due today.'],
+    },
+    {
+      id: 'overdue',
+      name: 'Overdue',
+      holds: ({ due_date }, isDone) => !isDone && due_date !== null && due_date < today,
+      added: null,
+      isOwnOrder: false,
+      empty: ['Nothing is overdue', 'You are ahead of the tide.'],
+    },
+    {
+      id: 'done',
+      name: 'Done',
+      holds: (_, isDone) => isDone,
+      added: null,
+      isOwnOrder: false,
+      empty: ['Nothing is done yet', 'Tasks that you complete gather here.'],
+    },
+    {
+      id: 'trash',
+      name: 'Trash',
+      holds: () => false,
+      added: null,
+      isOwnOrder: false,
+      empty: ['The trash is empty', 'Tasks that you delete can be brought back from here.'],
+    },
+    ...categories.map(
+      (category): View => ({
+        id: `category/${category.id}`,
+        name: category.name,
+        category,
+        holds: ({ category_id }) => category_id === category.id,
+        added: { category_id: category.id },
+        isOwnOrder: true,
+        empty: ['Nothing here yet', `What you add here belongs to ${category.name}.`],
+      }),
+    ),
+  ]
+}
+
+export interface Filter {
+  search: string
+  priority: Task['priority'] | ''
+}
+
+/** The tasks of a view in its order: in the owner's own order, what is done comes last. */
+export function tasksIn(
+  view: View,
+  tasks: readonly Readonly<Task>[],
+  filter: Filter,
+  isDone: (task: Task) => boolean,
+): Readonly<Task>[] {
+  const found = filtered(tasks, filter).filter((task) => view.holds(task, isDone(task)))
+  if (view.id === 'done') return found.sort(by(({ completed_at }) => completed_at ?? '')).reverse()
+  if (view.id === 'overdue') return found.sort(by((task) => task.due_date! + (task.due_time ?? '')))
+  return [...found.filter((task) => !isDone(task)), ...found.filter(isDone)]
+}
+
+export function filtered<T extends Task>(
+  tasks: readonly T[],
+  { search, priority }: Filter,
+): readonly T[] {
+  const wanted = folded(search.trim())
+  if (wanted === '' && priority === '') return tasks
+  return tasks.filter(
+    (task) => (priority === '' || task.priority === priority) && textOf(task).includes(wanted),
+  )
+}
+
+/** What the address names, so that it survives a reload and the back button works. */
+export function useViewId(): [ViewId | 'account', (id: ViewId) => void] {
+  const [id, setId] = useState(readAddress)
+  useEffect(() => {
+    const read = () => setId(readAddress())
+    addEventListener('hashchange', read)
+    return () => removeEventListener('hashchange', read)
+  }, [])
+  return [id, (next) => location.assign(`#${next}`)]
+}
+
+const readAddress = () => (location.hash.slice(1) || 'all') as ViewId | 'account'
+
+const by = (key: (task: Task) => string) => (a: Task, b: Task) => {
+  const [first, second] = [key(a), key(b)]
+  return first < second ? -1 : first > second ? 1 : 0
+}
+
+/** Each state of a task is an object of its own, so that what was found out about it stays true. */
+const texts = new WeakMap<Task, string>()
+
+function textOf(task: Task): string {
+  const known = texts.get(task)
+  if (known !== undefined) return known
+  const text = folded(`${task.title}\n${task.description}`)
+  texts.set(task, text)
+  return text
+}
+
+/** Without case and accents. */
+const folded = (text: string) => text.normalize('NFD').replaceAll(/\p{M}/gu, '').toLowerCase()
