@@ -8,7 +8,7 @@ import {
   type RxStorageInstance,
   randomToken,
 } from 'rxdb'
-import { getRxStorageMemory } from 'rxdb/plugins/storage-memory'
+import { getRxStorageMemory, OPEN_MEMORY_INSTANCES } from 'rxdb/plugins/storage-memory'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Storage } from '../../client-sdk/local/storage.ts'
 import { keyValueMedium, MEDIA, type Medium, type Step } from './media.ts'
@@ -39,12 +39,15 @@ const opened = (open: () => Medium) => {
   return medium
 }
 
-function open(storage: Storage, name = 'notes'): Promise<Instance> {
+function open(
+  storage: Storage,
+  { database = 'notes', collection = 'notes', schema = SCHEMA } = {},
+): Promise<Instance> {
   return storage.createStorageInstance<Note>({
     databaseInstanceToken: 'test',
-    databaseName: name,
-    collectionName: 'notes',
-    schema: SCHEMA,
+    databaseName: database,
+    collectionName: collection,
+    schema,
     options: {},
     multiInstance: false,
     devMode: false,
@@ -178,9 +181,10 @@ describe.each(MEDIA)('%s', (_name, openMedium) => {
     await fc.assert(
       fc.asyncProperty(writes, async (writes) => {
         const medium = openMedium()
+        const openBefore = OPEN_MEMORY_INSTANCES.size
         const both = [
           await open(medium.storage()),
-          await open(getRxStorageMemory(), randomToken(9)),
+          await open(getRxStorageMemory(), { database: randomToken(9) }),
         ]
         const seen: unknown[][] = [[], []]
         both.forEach((one, index) => {
@@ -212,20 +216,63 @@ describe.each(MEDIA)('%s', (_name, openMedium) => {
         expect(await everything(again)).toEqual(theirs)
         await again.remove()
         await again.close()
+        expect(OPEN_MEMORY_INSTANCES.size).toBe(openBefore)
         medium.close()
       }),
       { numRuns: 20 },
     )
   })
 
-  test('keeps databases apart, and removes one without a trace', async () => {
+  test('does writes that are made at once one after the other', async () => {
     const medium = opened(openMedium)
-    const names = ['notes', 'notes/notes/0', 'notes-2', 'Notes']
-    for (const name of names)
-      await write(await open(medium.storage(), name), new Map(), [edited('note-0', name)])
-    for (const name of names)
-      expect(await all(await open(medium.storage(), name))).toMatchObject([{ text: name }])
-    for (const name of names) await (await open(medium.storage(), name)).remove()
+    const instance = await open(medium.storage())
+    const results = await Promise.all(
+      ['first', 'second', 'third'].map((text) =>
+        instance.bulkWrite([{ document: edited('note-0', text) }] as never, 'test'),
+      ),
+    )
+    const statuses = results.map(({ error }) => error.map(({ status }) => status))
+    expect(statuses).toEqual([[], [409], [409]])
+    for (const one of [instance, await open(medium.storage())])
+      expect(await all(one)).toMatchObject([{ text: 'first' }])
+  })
+
+  test('cleans up what was deleted long enough ago, and nothing else', async () => {
+    const medium = opened(openMedium)
+    const instance = await open(medium.storage())
+    const ago = (minutes: number, document: Kept): Kept => ({
+      ...document,
+      _meta: { lwt: now() - minutes * 60_000 },
+    })
+    await write(instance, new Map(), [
+      ago(9, edited('note-0', 'deleted long ago', true)),
+      ago(8, edited('note-1', 'deleted long ago, too', true)),
+      ago(1, edited('note-2', 'deleted now', true)),
+      ago(9, edited('note-3', 'not deleted')),
+    ])
+    while (!(await instance.cleanup(5 * 60_000)));
+    for (const one of [instance, await open(medium.storage())])
+      expect((await all(one)).map(({ id }) => id)).toEqual(['note-2', 'note-3'])
+  })
+
+  test('keeps databases, collections and versions apart, and removes each without a trace', async () => {
+    const medium = opened(openMedium)
+    const places = [
+      {},
+      { database: 'notes/notes/0' },
+      { database: 'notes-2' },
+      { database: 'Notes' },
+      { database: "it's ä/ö" },
+      { collection: 'notes-2' },
+      { schema: { ...SCHEMA, version: 1 } },
+    ]
+    for (const [index, place] of places.entries())
+      await write(await open(medium.storage(), place), new Map(), [edited('note-0', `${index}`)])
+    for (const [index, place] of places.entries()) {
+      const instance = await open(medium.storage(), place)
+      expect(await all(instance)).toMatchObject([{ text: `${index}` }])
+      await instance.remove()
+    }
     expect(await all(await open(medium.storage()))).toEqual([])
     await (await open(medium.storage())).remove()
     expect(medium.size()).toBe(0)
