@@ -60,16 +60,21 @@ export function loggedStorage(name: string, logOf: (place: Place) => DocumentLog
       // RxDB's own shares its documents among all that have their name.
       const storage = { ...getRxStorageMemory(), collectionStates: new Map() }
       const memory = (await storage.createStorageInstance(params)) as unknown as Memory
-      if (params.schema.attachments) throw new Error(`There are no attachments in ${name}.`)
-      const log = logOf({
-        database: params.databaseName,
-        collection: params.collectionName,
-        version: params.schema.version,
-        primaryPath: memory.primaryPath,
-      })
-      const rows = (await log.load()).map((document) => ({ document }))
-      await memory.bulkWrite(rows as never, 'load')
-      return new LoggedInstance(memory, log) as never
+      try {
+        if (params.schema.attachments) throw new Error(`The ${name} storage keeps no attachments.`)
+        const log = logOf({
+          database: params.databaseName,
+          collection: params.collectionName,
+          version: params.schema.version,
+          primaryPath: memory.primaryPath,
+        })
+        const rows = (await log.load()).map((document) => ({ document }))
+        await memory.bulkWrite(rows as never, 'load')
+        return new LoggedInstance(memory, log) as never
+      } catch (error) {
+        await memory.close() // RxDB holds on to what is not closed
+        throw error
+      }
     },
   }
 }

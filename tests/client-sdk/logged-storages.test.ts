@@ -11,6 +11,7 @@ import {
 import { getRxStorageMemory, OPEN_MEMORY_INSTANCES } from 'rxdb/plugins/storage-memory'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { Storage } from '../../client-sdk/local/storage.ts'
+import { loggedStorage } from '../../client-sdk/local/storage-logged.ts'
 import { keyValueMedium, MEDIA, type Medium, type Step } from './media.ts'
 
 interface Note {
@@ -290,6 +291,13 @@ describe.each(MEDIA)('%s', (_name, openMedium) => {
     expect(left.map(({ text }) => text)).toEqual(['former', 'latter'])
   })
 
+  test('refuses a collection with attachments, and touches nothing', async () => {
+    const medium = opened(openMedium)
+    const opening = open(medium.storage(), { schema: { ...SCHEMA, attachments: {} } })
+    await expect(opening).rejects.toThrow(/^The \S+ storage keeps no attachments/)
+    expect(medium.moved()).toBe(0)
+  })
+
   test('opens while there is no room, and says so at each write', async () => {
     const medium = opened(openMedium)
     const document = edited('note-0', 'kept')
@@ -329,6 +337,14 @@ test('what was purged does not come back where a key could not be removed at onc
   }
   await instance.cleanup(0)
   expect(await all(await open(keyValueMedium(kept).storage()))).toEqual([])
+})
+
+test('what cannot be opened does not stay in memory', async () => {
+  const before = OPEN_MEMORY_INSTANCES.size
+  const load = async () => expect.fail('broken')
+  const broken = loggedStorage('broken', () => ({ load }) as never)
+  await expect(open(broken)).rejects.toThrow('broken')
+  expect(OPEN_MEMORY_INSTANCES.size).toBe(before)
 })
 
 /** What a storage says of all that it has, in each of its ways. */
