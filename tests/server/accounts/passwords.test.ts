@@ -1,0 +1,167 @@
+import bcrypt from 'bcrypt'
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import { createPasswords } from '../../../server/accounts/passwords.ts'
+import { start } from '../../../server/processes/web.ts'
+import { readConfig } from '../../../server/runtime/config.ts'
+import { createLog } from '../../../server/runtime/log.ts'
+import { createDatabase } from '../../support/database.ts'
+import { callerTo, type Reply, SECRET } from '../../support/server.ts'
+
+const REFUSED = 'too_many_requests'
+
+afterEach(() => vi.restoreAllMocks())
+
+describe('hashing', () => {
+  test.each([1, 2, 3])('runs in %i lanes at most, and uses them all', async (lanes) => {
+    const running = watchBcrypt()
+    const passwords = createPasswords({ cost: 5, lanes, waitingPerLane: 10 })
+    const hash = await passwords.hash('a ferry to Lisbon')
+    running.most = 0
+    await Promise.all([
+      ...Array.from({ length: lanes * 5 }, () => passwords.hash('a ferry to Lisbon')),
+      ...Array.from({ length: lanes * 5 }, () => passwords.matches('a ferry to Porto', hash)),
+    ])
+    expect(running).toEqual({ now: 0, most: lanes, total: lanes * 10 + 1 })
+  })
+
+  test('lets so many wait and tells the others when to come back', async () => {
+    const running = watchBcrypt()
+    const passwords = createPasswords({ cost: 5, lanes: 2, waitingPerLane: 3 })
+    const outcomes = await settle(
+      Array.from({ length: 20 }, () => passwords.hash('a ferry to Lisbon')),
+    )
+    expect(outcomes).toEqual([...Array(8).fill('done'), ...Array(12).fill(REFUSED)])
+    expect(running.total).toBe(8)
+
+    const busy = Array.from({ length: 8 }, () => passwords.hash('a ferry to Lisbon'))
+    const refusal = await passwords.matches('a ferry to Lisbon', undefined).catch((error) => error)
+    expect(refusal).toMatchObject({ code: REFUSED, status: 429 })
+    expect(refusal.headers['Retry-After']).toMatch(/^[1-9]\d?$/)
+    await Promise.all(busy)
+  })
+
+  test('is done in the order of arrival', async () => {
+    const passwords = createPasswords({ cost: 4, lanes: 1, waitingPerLane: 10 })
+    const done: number[] = []
+    await Promise.all(
+      Array.from({ length: 8 }, async (_, i) => {
+        await passwords.hash('a ferry to Lisbon')
+        done.push(i)
+      }),
+    )
+    expect(done).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
+  })
+
+  test('goes on after a full queue and after failures, with every lane', async () => {
+    const running = watchBcrypt()
+    const passwords = createPasswords({ cost: 5, lanes: 2, waitingPerLane: 2 })
+    for (let round = 0; round < 5; round++) {
+      const wrong = round % 2 === 0 ? (undefined as unknown as string) : 'a ferry to Lisbon'
+      const outcomes = await settle(Array.from({ length: 10 }, () => passwords.hash(wrong)))
+      const expected = round % 2 === 0 ? 'failed' : 'done'
+      expect(outcomes).toEqual([...Array(6).fill(expected), ...Array(4).fill(REFUSED)])
+    }
+    running.most = 0
+    const outcomes = await settle(
+      Array.from({ length: 6 }, () => passwords.hash('a ferry to Lisbon')),
+    )
+    expect(outcomes).toEqual(Array(6).fill('done'))
+    expect(running.most).toBe(2)
+  })
+})
+
+describe('a password is compared', () => {
+  const passwords = createPasswords({ cost: 4, lanes: 1 })
+
+  test('with the hash of the account', async () => {
+    const hash = await passwords.hash('a ferry to Lisbon')
+    expect(await passwords.matches('a ferry to Lisbon', hash)).toBe(true)
+    expect(await passwords.matches('a ferry to Porto', hash)).toBe(false)
+  })
+
+  test('with as costly a hash when there is no account, and never matches', async () => {
+    const compared = vi.spyOn(bcrypt, 'compare')
+    expect(await passwords.matches('nobody has this password', undefined)).toBe(false)
+    expect(compared.mock.calls.map(([, hash]) => bcrypt.getRounds(hash))).toEqual([4])
+  })
+})
+
+test('a storm of sign-ins leaves the server to the others', async () => {
+  const database = await createDatabase()
+  const config = readConfig({
+    NODE_ENV: 'test',
+    DATABASE_URL: database.url,
+    SECRET_KEY: SECRET,
+    PORT: '0',
+    HOST: '127.0.0.1',
+    AUTH_RATE_LIMIT: '0',
+  })
+  const log = createLog('silent', { readable: false, to: { write: () => {} } })
+  const passwords = createPasswords({ cost: 10, lanes: 1, waitingPerLane: 8 })
+  const server = await start(config, log, { passwords })
+  try {
+    const call = callerTo(server.url)
+    const ann = { username: 'ann', password: 'a ferry to Lisbon' }
+    await call('POST', '/api/register/', { ...ann, email: 'ann@example.com' })
+    const { access } = (await call('POST', '/api/token/', ann)).body
+    const asAnn = callerTo(server.url, { authorization: `Bearer ${access}` })
+
+    let storming = true
+    const storm = Promise.all(
+      Array.from({ length: 60 }, (_, i): Promise<Reply> => {
+        const password = i % 2 === 0 ? ann.password : 'a ferry to Porto'
+        return call('POST', '/api/token/', { ...ann, password })
+      }),
+    ).finally(() => {
+      storming = false
+    })
+    let answered = 0
+    while (storming) {
+      expect((await asAnn('GET', '/api/tasks/')).status).toBe(200)
+      answered++
+    }
+    expect(answered).toBeGreaterThan(5)
+
+    const replies = await storm
+    const statuses = new Set(replies.map(({ status }) => status))
+    expect([...statuses].sort()).toEqual([200, 401, 429])
+    for (const { status, body, headers } of replies)
+      if (status === 429) {
+        expect(body.code).toBe(REFUSED)
+        expect(Number(headers.get('retry-after'))).toBeGreaterThanOrEqual(1)
+      }
+    expect((await call('POST', '/api/token/', ann)).status).toBe(200)
+  } finally {
+    await server.stop()
+    await database.drop()
+  }
+})
+
+/** Counts what bcrypt does, which it goes on doing. */
+function watchBcrypt() {
+  const running = { now: 0, most: 0, total: 0 }
+  const { hash, compare } = bcrypt
+  vi.spyOn(bcrypt, 'hash').mockImplementation(((password: string, cost: number) =>
+    counted(() => hash(password, cost))) as never)
+  vi.spyOn(bcrypt, 'compare').mockImplementation(((password: string, known: string) =>
+    counted(() => compare(password, known))) as never)
+  return running
+
+  async function counted<T>(work: () => Promise<T>): Promise<T> {
+    running.total++
+    running.now++
+    running.most = Math.max(running.most, running.now)
+    try {
+      return await work()
+    } finally {
+      running.now--
+    }
+  }
+}
+
+async function settle(all: Promise<unknown>[]): Promise<string[]> {
+  const outcomes = await Promise.allSettled(all)
+  return outcomes.map((outcome) =>
+    outcome.status === 'fulfilled' ? 'done' : (outcome.reason.code ?? 'failed'),
+  )
+}

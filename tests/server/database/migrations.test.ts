@@ -1,0 +1,151 @@
+import { randomBytes } from 'node:crypto'
+import { readdirSync } from 'node:fs'
+import { afterEach, beforeEach, expect, inject, test } from 'vitest'
+import { migrationSource } from '../../../migrations/index.ts'
+import type { Database } from '../../../server/database/connect.ts'
+import { migrate, pendingMigrations } from '../../../server/database/migrate.ts'
+import { connectTo, databaseUrl } from '../../support/cluster.ts'
+
+let admin: Database
+let name: string
+let nodes: Database[]
+
+/** An empty database, on which any number of nodes may meet. */
+beforeEach(async () => {
+  name = `empty_${randomBytes(6).toString('hex')}`
+  admin = connectTo(inject('adminUrl'))
+  nodes = []
+  await admin.raw(`create database ${name}`)
+})
+afterEach(async () => {
+  for (const node of nodes) await node.destroy()
+  await admin.raw(`drop database ${name} with (force)`)
+  await admin.destroy()
+})
+
+function aNode(): Database {
+  const node = connectTo(databaseUrl(inject('adminUrl'), name))
+  nodes.push(node)
+  return node
+}
+
+const files = readdirSync('migrations')
+  .filter((file) => file !== 'index.ts')
+  .map((file) => file.replace(/\.ts$/, ''))
+  .sort()
+
+test('every migration is named in the index, in order and without an extension', async () => {
+  const names = await migrationSource.getMigrations([])
+  expect(names).toEqual(files)
+  expect(names.filter((name) => !/^\d{4}_[a-z_]+$/.test(name))).toEqual([])
+  expect(names.map((name) => Number(name.slice(0, 4)))).toEqual(names.map((_, i) => i + 1))
+})
+
+test('every migration is recorded under that name, so that built files go on where these stopped', async () => {
+  const db = aNode()
+  expect(await pendingMigrations(db)).toEqual(files)
+  expect(await migrate(db)).toEqual(files)
+  expect(await db('knex_migrations').orderBy('id').pluck('name')).toEqual(files)
+  expect(await pendingMigrations(db)).toEqual([])
+  expect(await migrate(db)).toEqual([])
+})
+
+test('every migration can be undone, and done again with the same result', async () => {
+  const db = aNode()
+  await migrate(db)
+  const first = await schemaOf(db)
+  expect(first).toContainEqual(expect.stringContaining('tasks.title text'))
+
+  await db.migrate.rollback({ migrationSource }, true)
+  expect(await schemaOf(db)).toEqual([])
+
+  await migrate(db)
+  expect(await schemaOf(db)).toEqual(first)
+})
+
+test('each migration alone can be undone and done again', async () => {
+  const db = aNode()
+  for (const name of files) {
+    const before = await schemaOf(db)
+    await db.migrate.up({ migrationSource })
+    const after = await schemaOf(db)
+    expect(after, name).not.toEqual(before)
+    await db.migrate.down({ migrationSource })
+    expect(await schemaOf(db), name).toEqual(before)
+    await db.migrate.up({ migrationSource })
+    expect(await schemaOf(db), name).toEqual(after)
+  }
+})
+
+test('four nodes may migrate a fresh database at once', async () => {
+  const answers = await Promise.all([aNode(), aNode(), aNode(), aNode()].map(migrate))
+  expect(answers.flat().sort()).toEqual(files)
+  const db = aNode()
+  expect(await db('knex_migrations').orderBy('id').pluck('name')).toEqual(files)
+  expect(await db('tasks')).toEqual([])
+})
+
+test('a migration that fails leaves nothing of itself, and the next attempt goes on with it', async () => {
+  const db = aNode()
+  await db.raw('create table tasks (id int)')
+  await expect(migrate(db)).rejects.toMatchObject({ code: '42P07' })
+  await db.raw('drop table tasks')
+  const [first, ...others] = files
+  expect(await pendingMigrations(db)).toEqual(others)
+  expect(await schemaOf(db)).not.toContainEqual(expect.stringContaining('profiles'))
+  expect(first).toBe('0001_accounts_and_feeds')
+  expect(await migrate(db)).toEqual(others)
+})
+
+test('a migration that waits for a table lets others have it meanwhile', async () => {
+  const [old, backup, next] = [aNode(), aNode(), aNode()]
+  while ((await pendingMigrations(old))[0] !== '0006_account_life')
+    await old.migrate.up({ migrationSource })
+  const reading = await backup.transaction()
+  await reading.raw('lock table users in access share mode')
+  const migrated = migrate(next)
+  const waiting = () => old('pg_locks').where({ granted: false, locktype: 'relation' })
+  await expect.poll(waiting, { timeout: 10_000 }).toHaveLength(1)
+  // Stands behind the one that waits, until that gives way.
+  expect(await old('users')).toEqual([])
+  await reading.rollback()
+  expect(await migrated).toContain('0006_account_life')
+})
+
+test('a migrator that was killed does not lock the others out', async () => {
+  const [killed, next] = [aNode(), aNode()]
+  const holding = await killed.transaction()
+  await migrate(holding as unknown as Database)
+  const { rows } = await holding.raw('select pg_backend_pid() as pid')
+  await admin.raw('select pg_terminate_backend(?)', [rows[0].pid])
+  await holding.rollback().catch(() => {})
+  expect(await migrate(next)).toEqual(files)
+})
+
+/** All that a migration can make, in words; what knex keeps for itself is left out. */
+async function schemaOf(db: Database): Promise<string[]> {
+  const { rows } = await db.raw(`
+    with ours as (
+      select oid, relname from pg_class
+      where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'm', 'p')
+        and relname not like 'knex_%'
+    )
+    select relname || '.' || attname || ' ' || format_type(atttypid, atttypmod) ||
+        case when attnotnull then ' not null' else '' end ||
+        coalesce(' collate ' || nullif(attcollation, 0)::regcollation::text, '') ||
+        coalesce(' default ' || pg_get_expr(adbin, adrelid), '') as words
+      from ours join pg_attribute on attrelid = ours.oid and attnum > 0 and not attisdropped
+      left join pg_attrdef on adrelid = ours.oid and adnum = attnum
+    union all select relname || ' ' || array_to_string(reloptions, ',') from pg_class
+      where oid in (select oid from ours) and reloptions is not null
+    union all select conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid)
+      from pg_constraint where conrelid in (select oid from ours)
+    union all select indexdef from pg_indexes where tablename in (select relname from ours)
+    union all select pg_get_triggerdef(oid) from pg_trigger
+      where tgrelid in (select oid from ours) and not tgisinternal
+    union all select pg_get_functiondef(oid) from pg_proc
+      where pronamespace = 'public'::regnamespace
+    union all select enumtypid::regtype || ' ' || enumsortorder || ' ' || enumlabel from pg_enum
+    order by words`)
+  return rows.map(({ words }: { words: string }) => words)
+}

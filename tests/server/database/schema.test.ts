@@ -1,0 +1,248 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { fieldOf, type Resource, resources } from '../../../protocol/index.ts'
+import type { Database } from '../../../server/database/connect.ts'
+import { columnsOf, sqlType } from '../../../server/store/columns.ts'
+import { createDatabase, type TestDatabase } from '../../support/database.ts'
+
+let database: TestDatabase
+let db: Database
+beforeAll(async () => {
+  database = await createDatabase()
+  db = database.db
+})
+afterAll(() => database.drop())
+
+test.each(Object.values<Resource>(resources).map((resource) => [resource.name, resource] as const))(
+  'the table of %s is what its definition says',
+  async (_name, resource) => {
+    expect(await differences(db, resource)).toEqual([])
+  },
+)
+
+const { tasks } = resources
+const { completed, due_date, priority, position, category_id } = tasks.fields
+
+// A definition that changes without its table, or a table without its definition, is noticed.
+test.each<[string, Resource, string[]]>([
+  ['another field', withField('mood', completed), ['mood: missing, expected boolean not null']],
+  ['a field less', withoutField('remind_at'), ['remind_at: not in the definition']],
+  [
+    'another kind of value',
+    withField('due_date', { ...due_date, kind: 'text' }),
+    ['due_date: date, expected text collate und-x-icu'],
+  ],
+  [
+    'a field that may be null now',
+    withField('completed', { ...completed, nullable: true }),
+    ['completed: boolean not null, expected boolean'],
+  ],
+  [
+    'a field that must have a value now',
+    withField('due_date', { ...due_date, nullable: false }),
+    ['due_date: date, expected date not null'],
+  ],
+  [
+    'choices in another order',
+    withField('priority', { ...priority, values: ['high', 'medium', 'low'] }),
+    [
+      'priority: tasks_priority of low < medium < high not null, expected tasks_priority of high < medium < low not null',
+    ],
+  ],
+  [
+    'another choice',
+    withField('priority', { ...priority, values: ['low', 'medium', 'high', 'urgent'] }),
+    [
+      'priority: tasks_priority of low < medium < high not null, expected tasks_priority of low < medium < high < urgent not null',
+    ],
+  ],
+  [
+    'an order key where there was text',
+    withField('title', position),
+    ['title: text collate und-x-icu not null, expected text collate C not null'],
+  ],
+  [
+    'a reference to something else',
+    withField('category_id', { ...category_id, references: 'profiles' }),
+    ['category_id: no foreign key (user_id, category_id) to profiles (user_id, id)'],
+  ],
+])('a definition with %s no longer fits its table', async (_what, changed, expected) => {
+  expect(await differences(db, changed)).toEqual(expected)
+})
+
+test.each<[string, string, string[]]>([
+  ['a column more', 'alter table tasks add column mood text', ['mood: not in the definition']],
+  [
+    'no marks of pushed edits',
+    'alter table tasks drop column taken',
+    ['taken: missing, expected bigint[] not null'],
+  ],
+  ['no feed index', 'drop index tasks_feed', ['no unique index (user_id, seq)']],
+  [
+    'a feed index that is not unique',
+    'drop index tasks_feed; create index tasks_feed on tasks (user_id, seq)',
+    ['no unique index (user_id, seq)'],
+  ],
+  ['no stamp on insert', 'drop trigger tasks_insert_stamp on tasks', ['no stamp before insert']],
+  ['no stamp on update', 'drop trigger tasks_update_stamp on tasks', ['no stamp before update']],
+  [
+    'a stamp that is switched off',
+    'alter table tasks disable trigger tasks_update_stamp',
+    ['no stamp before update'],
+  ],
+  [
+    'no foreign key',
+    'alter table tasks drop constraint tasks_category_id',
+    ['category_id: no foreign key (user_id, category_id) to categories (user_id, id)'],
+  ],
+  [
+    'a foreign key without the user',
+    `alter table tasks drop constraint tasks_category_id;
+     create unique index on categories (id);
+     alter table tasks add foreign key (category_id) references categories (id)`,
+    ['category_id: no foreign key (user_id, category_id) to categories (user_id, id)'],
+  ],
+  [
+    'another key',
+    'alter table tasks drop constraint tasks_pkey cascade; alter table tasks add primary key (id)',
+    ['primary key (id), expected (user_id, id)'],
+  ],
+  [
+    'moments to the microsecond',
+    'alter table tasks alter column completed_at type timestamptz',
+    ['completed_at: timestamp with time zone, expected timestamp(3) with time zone'],
+  ],
+])('a table with %s no longer fits its definition', async (_what, sql, expected) => {
+  const trx = await db.transaction()
+  try {
+    await trx.raw(sql)
+    expect(await differences(trx, tasks)).toEqual(expected)
+  } finally {
+    await trx.rollback()
+  }
+})
+
+function withField(name: string, field: Resource['fields'][string]): Resource {
+  const fields = { ...tasks.fields, [name]: field }
+  return { ...tasks, fields, fieldNames: Object.keys(fields) }
+}
+
+function withoutField(name: string): Resource {
+  return { ...tasks, fieldNames: tasks.fieldNames.filter((other) => other !== name) }
+}
+
+type Sql = Pick<Database, 'raw'>
+
+/** Where the table of a resource is not what its definition asks for, in words. */
+async function differences(sql: Sql, resource: Resource): Promise<string[]> {
+  const found = await columnsIn(sql, resource)
+  const expected = await expectedColumns(sql, resource)
+  const names = [...new Set([...expected.keys(), ...found.keys()])]
+  return [
+    ...names.flatMap((name) => {
+      const [is, should] = [found.get(name), expected.get(name)]
+      if (is === should) return []
+      if (should === undefined) return [`${name}: not in the definition`]
+      return [`${name}: ${is ?? 'missing'}, expected ${should}`]
+    }),
+    ...(await keyDifferences(sql, resource)),
+    ...(await feedDifferences(sql, resource)),
+  ]
+}
+
+/** The columns of a table by name, each in the words of SQL. */
+async function columnsIn(sql: Sql, { table }: Resource): Promise<Map<string, string>> {
+  const { rows } = await sql.raw(
+    `select attname as name,
+       format_type(atttypid, atttypmod)
+       || coalesce((select ' of ' || string_agg(enumlabel, ' < ' order by enumsortorder)
+                    from pg_enum where enumtypid = atttypid), '')
+       || coalesce((select ' collate ' || collname
+                    from pg_collation where oid = attcollation and collname <> 'default'), '')
+       || case when attnotnull then ' not null' else '' end as words
+     from pg_attribute where attrelid = to_regclass(?) and attnum > 0 and not attisdropped`,
+    [table],
+  )
+  return new Map(rows.map(({ name, words }: Record<'name' | 'words', string>) => [name, words]))
+}
+
+async function expectedColumns(sql: Sql, resource: Resource): Promise<Map<string, string>> {
+  const columns = new Map([
+    ['user_id', 'uuid not null'],
+    ['id', 'uuid not null'],
+    ['deleted', 'boolean not null'],
+    ['seq', 'bigint not null'],
+    ['taken', 'bigint[] not null'],
+    ['changed', 'jsonb not null'],
+  ])
+  for (const name of columnsOf(resource).filter((name) => name !== 'id')) {
+    const { kind, nullable, values } = fieldOf(resource, name)
+    const precision = { instant: 3, time: 0 }[kind as string] ?? null
+    const type = sqlType(resource, name)
+    // As Postgres itself calls it: `timestamp(3) with time zone`.
+    const { rows } = await sql.raw('select format_type(to_regtype(?), ?) as type', [
+      type,
+      precision,
+    ])
+    const order = values === undefined ? '' : ` of ${values.join(' < ')}`
+    const words = `${rows[0].type}${order}${collation(resource, name)}`
+    columns.set(name, nullable ? words : `${words} not null`)
+  }
+  return columns
+}
+
+/** Order keys compare by code unit; other text that people sort or search by, as people expect. */
+function collation({ sortable, searchable, ...resource }: Resource, name: string): string {
+  const kind = resource.fields[name]?.kind
+  if (kind === 'order_key') return ' collate C'
+  const isForPeople = sortable.includes(name) || searchable.includes(name)
+  return kind === 'text' && isForPeople ? ' collate und-x-icu' : ''
+}
+
+async function keyDifferences(sql: Sql, resource: Resource): Promise<string[]> {
+  const { rows } = await sql.raw(
+    `select contype as type, pg_get_constraintdef(oid) as definition
+     from pg_constraint where conrelid = to_regclass(?)`,
+    [resource.table],
+  )
+  const constraints = rows as { type: string; definition: string }[]
+  const primary = constraints.find(({ type }) => type === 'p')?.definition.toLowerCase()
+  const references = resource.fieldNames.flatMap((name) => {
+    const target = resource.fields[name]!.references
+    if (target === undefined) return []
+    const key = `FOREIGN KEY (user_id, ${name}) REFERENCES ${target}(user_id, id)`
+    return constraints.some(({ definition }) => definition.startsWith(key))
+      ? []
+      : [`${name}: no foreign key (user_id, ${name}) to ${target} (user_id, id)`]
+  })
+  return [
+    ...(primary === 'primary key (user_id, id)' ? [] : [`${primary}, expected (user_id, id)`]),
+    ...references,
+  ]
+}
+
+async function feedDifferences(sql: Sql, { table }: Resource): Promise<string[]> {
+  const { rows: indexes } = await sql.raw(
+    'select indexdef as definition from pg_indexes where tablename = ?',
+    [table],
+  )
+  // Placeholders, and nothing else, may be left out of it.
+  const unique = /^CREATE UNIQUE INDEX .* \(user_id, seq\)( WHERE \(seq > 0\))?$/
+  const { rows: triggers } = await sql.raw(
+    `select pg_get_triggerdef(oid) as definition from pg_trigger
+     where tgrelid = to_regclass(?) and tgenabled = 'O'`,
+    [table],
+  )
+  const isThere = (event: string, when: string) =>
+    triggers.some(({ definition }: { definition: string }) =>
+      definition.endsWith(
+        `BEFORE ${event} ON public.${table} FOR EACH ROW WHEN (${when}) EXECUTE FUNCTION stamp_change()`,
+      ),
+    )
+  return [
+    ...(indexes.some(({ definition }: { definition: string }) => unique.test(definition))
+      ? []
+      : ['no unique index (user_id, seq)']),
+    ...(isThere('INSERT', '(new.seq IS NULL)') ? [] : ['no stamp before insert']),
+    ...(isThere('UPDATE', '(new.seq = old.seq)') ? [] : ['no stamp before update']),
+  ]
+}

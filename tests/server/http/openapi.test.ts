@@ -1,0 +1,482 @@
+import { randomUUID } from 'node:crypto'
+import { Validator } from '@seriousme/openapi-schema-validator'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { LINKED, tokenByMail } from '../../support/links.ts'
+import {
+  type Api,
+  bodyOf,
+  type DescribedOperation,
+  examplesOf,
+  type Facts,
+  type Media,
+  otherSlash,
+  readApi,
+  targetOf,
+} from '../../support/openapi-walk.ts'
+import {
+  type Caller,
+  type Person,
+  type Reply,
+  startServer,
+  type TestServer,
+} from '../../support/server.ts'
+
+const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']
+
+let server: TestServer
+let api: Api
+let ann: Person
+/** Statuses that were met and found to be as described, by operation. */
+const seen = new Map<string, Set<number>>()
+
+beforeAll(async () => {
+  server = await startServer()
+  api = await readApi(server.call)
+  ann = await someAdmin()
+})
+afterAll(() => server.stop())
+
+describe('the document', () => {
+  test('is valid OpenAPI 3.1', async () => {
+    const validator = new Validator()
+    expect(await validator.validate(structuredClone(api.document) as never)).toEqual({
+      valid: true,
+    })
+    expect(validator.version).toBe('3.1')
+  })
+
+  test.each(['application/yaml', 'text/yaml'])('says the same as %s', async (type) => {
+    const reply = await server.call('GET', '/api/schema/', undefined, { headers: { accept: type } })
+    expect(reply.headers.get('content-type')).toBe(`${type}; charset=utf-8`)
+    expect(reply.headers.get('vary')).toBe('Accept')
+    expect(() => JSON.parse(reply.text)).toThrow()
+    const validator = new Validator()
+    expect(await validator.validate(reply.text)).toEqual({ valid: true })
+    expect(validator.specification).toEqual(api.document)
+  })
+
+  test('names, sums up, groups and guards every operation', () => {
+    const ids = api.operations.map(({ node }) => node.operationId)
+    expect(new Set(ids).size).toBe(ids.length)
+    expect(
+      complaintsOfAll(({ node }) => [
+        ...(node.operationId ? [] : ['no operationId']),
+        ...(node.summary ? [] : ['no summary']),
+        ...(node.tags?.length ? [] : ['no tag']),
+        ...(node.security ? [] : ['says nothing of security']),
+      ]),
+    ).toEqual([])
+  })
+
+  test('has an example of every body, of every answer and of every refusal', () => {
+    expect(
+      complaintsOfAll((operation) => [
+        ...(operation.body?.examples.length === 0 ? ['no example of its body'] : []),
+        ...mediaOf(operation).flatMap(([where, media]) =>
+          examplesOf(media).length === 0 ? [`no example of ${where}`] : [],
+        ),
+        ...refusalsWithoutContent(operation),
+      ]),
+    ).toEqual([])
+  })
+
+  test('has examples that conform to their schemas', () => {
+    expect(
+      complaintsOfAll(({ body, parameters, responses }) => [
+        ...(body?.examples ?? []).flatMap((example) => faults('body', body!.schema, example)),
+        ...mediaOf({ responses }).flatMap(([where, media]) =>
+          examplesOf(media).flatMap((example) => faults(where, media.schema, example)),
+        ),
+        ...parameters.flatMap(({ name, schema, example }) =>
+          example === undefined ? [] : faults(name, schema, example),
+        ),
+      ]),
+    ).toEqual([])
+  })
+
+  test('has schemas that refuse what is not there', () => {
+    const withBody = api.operations.filter(({ body }) => body)
+    const lenient = withBody.filter(
+      (operation) => !api.faultsOf(operation.body!.schema, { ...example(operation), nonsense: 1 }),
+    )
+    expect(lenient.map(({ id }) => id)).toEqual([])
+  })
+})
+
+describe('the server answers as described', () => {
+  test('when all is well, with and without the last slash', async () => {
+    expect(
+      await complaintsOfCalls(api.operations, async (operation) => {
+        const replies: Reply[] = []
+        for (const inForm of [(path: string) => path, otherSlash]) {
+          const person = await someAdmin()
+          const { path } = await targetOf(api, operation, person.call)
+          replies.push(await succeed(operation, inForm(path), person))
+        }
+        return replies
+      }),
+    ).toEqual([])
+  })
+
+  test('when the document is still at the version that is known', async () => {
+    const conditional = api.operations.filter(takes('If-None-Match'))
+    expect(conditional).not.toEqual([])
+    expect(
+      await complaintsOfCalls(conditional, async (operation) => {
+        const { path } = await targetOf(api, operation, ann.call)
+        const etag = (await ann.call(operation.method, path)).headers.get('etag')!
+        return [await expecting(304, operation, ann.call, path, { 'if-none-match': etag })]
+      }),
+    ).toEqual([])
+  })
+
+  test('when the same is created again, and when the id is taken', async () => {
+    const repeatable = api.operations.filter(({ responses }) => responses[201] && responses[409])
+    expect(repeatable).not.toEqual([])
+    expect(
+      await complaintsOfCalls(repeatable, async (operation) => {
+        const { path } = await targetOf(api, operation, ann.call)
+        const body = { ...example(operation), id: randomUUID() }
+        const made = await ann.call(operation.method, path, body)
+        const again = await ann.call(operation.method, path, body)
+        const other = await ann.call(operation.method, path, otherContent(operation, body))
+        expect([made.status, again.status, other.status]).toEqual([201, 200, 409])
+        expect(other.body.current).toEqual(made.body)
+        return [made, again, other]
+      }),
+    ).toEqual([])
+  })
+
+  test('without a token, and with one that is none', async () => {
+    const guarded = api.operations.filter(({ bearer }) => bearer)
+    expect(guarded).not.toEqual([])
+    expect(
+      await complaintsOfCalls(guarded, async (operation) => {
+        const { path } = await targetOf(api, operation, ann.call)
+        return [
+          await expecting(401, operation, server.call, path),
+          await expecting(401, operation, server.call, path, { authorization: 'Bearer nonsense' }),
+        ]
+      }),
+    ).toEqual([])
+  })
+
+  test('to whoever has no permission', async () => {
+    const guarded = api.operations.filter(({ responses }) => responses[403])
+    expect(guarded).not.toEqual([])
+    const bob = await server.person()
+    expect(
+      await complaintsOfCalls(guarded, async (operation) => [
+        await expecting(403, operation, bob.call, operation.path.replace('{id}', bob.id)),
+      ]),
+    ).toEqual([])
+  })
+
+  test('to credentials that nobody has', async () => {
+    const signingIn = api.operations.filter(({ bearer, responses }) => !bearer && responses[401])
+    expect(signingIn).not.toEqual([])
+    const stranger = { ...factsOf(ann), username: 'nobody', refresh: 'none', token: 'none' }
+    expect(
+      await complaintsOfCalls(signingIn, async (operation) => {
+        const reply = await server.call(
+          operation.method,
+          operation.path,
+          bodyOf(operation, stranger),
+        )
+        expect(reply.status, operation.id).toBe(401)
+        return [reply]
+      }),
+    ).toEqual([])
+  })
+
+  test.each([
+    { what: 'an id that nothing has', id: () => randomUUID() },
+    { what: 'an id that is none', id: () => 'nonsense' },
+  ])('to $what', async ({ id }) => {
+    const pointed = api.operations.filter(({ path }) => path.includes('{id}'))
+    expect(pointed).not.toEqual([])
+    expect(
+      await complaintsOfCalls(pointed, async (operation) => [
+        await expecting(404, operation, ann.call, operation.path.replace('{id}', id())),
+      ]),
+    ).toEqual([])
+  })
+
+  test('to a page that is not there', async () => {
+    const paged = api.operations.filter(takes('page'))
+    expect(paged).not.toEqual([])
+    expect(
+      await complaintsOfCalls(paged, async (operation) => [
+        await expecting(404, operation, ann.call, `${operation.path}?page=1000`),
+      ]),
+    ).toEqual([])
+  })
+
+  test('to a parameter that it does not know', async () => {
+    expect(
+      await complaintsOfCalls(api.operations, async (operation) => {
+        const { path } = await targetOf(api, operation, ann.call)
+        return [await expecting(400, operation, ann.call, `${path}?nonsense=1`)]
+      }),
+    ).toEqual([])
+  })
+
+  test.each([
+    {
+      what: 'with an unknown field',
+      status: 400,
+      change: (body: object) => ({ ...body, nonsense: 1 }),
+    },
+    { what: 'that is a list', status: 400, change: (body: object) => [body] },
+    {
+      what: 'that is too large',
+      status: 413,
+      change: (body: object) => ({ ...body, nonsense: 'x'.repeat(6_000_000) }),
+    },
+  ])('to a body $what', async ({ status, change }) => {
+    expect(
+      await complaintsOfCalls(withBodies(), async (operation) => {
+        const { path } = await targetOf(api, operation, ann.call)
+        const reply = await ann.call(operation.method, path, change(example(operation)))
+        expect(reply.status, operation.id).toBe(status)
+        return [reply]
+      }),
+    ).toEqual([])
+  })
+
+  test.each([
+    { what: 'cut-off JSON', type: 'application/json', raw: '{"', status: 400 },
+    { what: 'no JSON at all', type: 'text/plain', raw: 'hello', status: 415 },
+    { what: 'a form', type: 'application/x-www-form-urlencoded', raw: 'a=b', status: 415 },
+    {
+      what: 'JSON in no known charset',
+      type: 'application/json; charset=x',
+      raw: '{}',
+      status: 415,
+    },
+  ])('to $what', async ({ type, raw, status }) => {
+    expect(
+      await complaintsOfCalls(withBodies(), async (operation) => {
+        const { path } = await targetOf(api, operation, ann.call)
+        const options = { raw, headers: { 'content-type': type } }
+        const reply = await ann.call(operation.method, path, undefined, options)
+        expect(reply.status, operation.id).toBe(status)
+        return [reply]
+      }),
+    ).toEqual([])
+  })
+
+  test.each([
+    { what: 'of another version', value: '"987654321"', status: 412 },
+    { what: 'that is none', value: 'nonsense', status: 400 },
+  ])('to an If-Match $what', async ({ value, status }) => {
+    const conditional = api.operations.filter(takes('If-Match'))
+    expect(conditional).not.toEqual([])
+    expect(
+      await complaintsOfCalls(conditional, async (operation) => {
+        const { path, made } = await targetOf(api, operation, ann.call)
+        const reply = await expecting(status, operation, ann.call, path, { 'if-match': value })
+        if (status === 412 && made) expect(reply.body.current).toEqual(made.body)
+        return [reply]
+      }),
+    ).toEqual([])
+  })
+
+  test('to methods that a path does not know', async () => {
+    for (const [path, methods] of Object.entries(api.document.paths)) {
+      const known = Object.keys(methods).map((method) => method.toUpperCase())
+      const allow = [...known, ...(known.includes('GET') ? ['HEAD'] : []), 'OPTIONS']
+      for (const method of METHODS.filter((method) => !known.includes(method))) {
+        const reply = await ann.call(method, path.replace(/\{\w+\}/, randomUUID()))
+        expect(reply, `${method} ${path}`).toMatchObject({
+          status: 405,
+          body: { code: 'method_not_allowed' },
+        })
+        expect(reply.headers.get('allow')?.split(', ').sort()).toEqual(allow.sort())
+        expect(api.faultsOf(api.document.components.schemas.Problem!, reply.body)).toBeUndefined()
+      }
+    }
+  })
+
+  test('to whoever tries too often', async () => {
+    const limited = api.operations.filter(
+      ({ id, responses }) => responses[429] && !BUSY_FOR_THEIR_OWN_REASON.has(id),
+    )
+    expect(limited).not.toEqual([])
+    const strict = await startServer({ AUTH_RATE_LIMIT: '1' })
+    try {
+      const person = await strict.person()
+      expect(
+        await complaintsOfCalls(limited, async (operation) => {
+          const { call } = operation.bearer ? person : strict
+          await call(operation.method, operation.path, operation.body && {})
+          return [await expecting(429, operation, call, operation.path)]
+        }),
+      ).toEqual([])
+    } finally {
+      await strict.stop()
+    }
+  })
+
+  test('in every way that the document declares', () => {
+    const notMet = complaintsOfAll((operation) =>
+      Object.keys(operation.responses)
+        .filter((status) => status !== '429' || !BUSY_FOR_THEIR_OWN_REASON.has(operation.id))
+        .filter((status) => isReachable(operation, Number(status)))
+        .filter((status) => !seen.get(operation.id)?.has(Number(status)))
+        .map((status) => `${status} is declared and was never met`),
+    )
+    expect(notMet).toEqual([])
+  })
+})
+
+describe('Swagger UI', () => {
+  test.each(['/api/docs', '/api/docs/'])('is at %s, with all that it needs', async (path) => {
+    const page = await server.call('GET', path)
+    expect(page.status).toBe(200)
+    expect(page.headers.get('content-type')).toMatch(/^text\/html/)
+    const assets = [...page.text.matchAll(/(?:src|href)="([^"]*)"/g)].map(([, address]) => address!)
+    expect(assets.length).toBeGreaterThan(2)
+    let start = ''
+    for (const asset of assets) {
+      const url = new URL(asset, server.url + path)
+      expect(url.origin).toBe(server.url)
+      const reply = await server.call('GET', url.pathname)
+      expect(reply.status, asset).toBe(200)
+      expect(reply.headers.get('content-type'), asset).toMatch(/javascript|css|image/)
+      if (asset.endsWith('start.js')) start = reply.text
+    }
+    const described = /\burl: '([^']+)'/.exec(start)?.[1]
+    expect((await server.call('GET', described!)).body).toEqual(api.document)
+  })
+
+  test('loads nothing from anywhere else', async () => {
+    const { headers } = await server.call('GET', '/api/docs/')
+    const policy = headers.get('content-security-policy')!
+    expect(policy).toMatch(/default-src 'none'/)
+    expect(policy).not.toMatch(/https?:|\*|unsafe-eval|script-src[^;]*unsafe-inline/)
+  })
+})
+
+/** Somebody who may call every operation, and somebody newer for them to do it to. */
+async function someAdmin(): Promise<Person> {
+  const admin = await server.staff('admin')
+  await server.person()
+  return admin
+}
+
+/** Statuses that a test can bring about in every operation that declares them. */
+/**
+ * What may be too many requests beside the usual limit: exports while many others run, and mails while
+ * their address has had enough. `account-export.test.ts` and `roles.test.ts` show that.
+ */
+const BUSY_FOR_THEIR_OWN_REASON = new Set([
+  'export_account',
+  'export_tasks_csv',
+  'export_tasks_icalendar',
+  'resend_confirmation_of_account',
+])
+
+function isReachable({ path, parameters }: DescribedOperation, status: number): boolean {
+  if (status >= 500) return false
+  const canMiss = path.includes('{') || parameters.some(({ name }) => name === 'page')
+  return status !== 404 || canMiss
+}
+
+const withBodies = () => api.operations.filter(({ body }) => body)
+
+const takes =
+  (parameter: string) =>
+  ({ parameters }: DescribedOperation) =>
+    parameters.some(({ name }) => name === parameter)
+
+function example(operation: DescribedOperation): Record<string, unknown> {
+  return bodyOf(operation) as Record<string, unknown>
+}
+
+function factsOf({ username, password, access, refresh }: Person): Facts {
+  return { username, email: `${username}@example.com`, password, refresh, token: access }
+}
+
+/** Who makes an account has none yet: the only operation that an existing person's facts cannot serve. */
+function newcomer(): Facts {
+  const username = `n${randomUUID().slice(0, 8)}`
+  return { username, email: `${username}@example.com`, password: 'a ferry to Lisbon' }
+}
+
+async function factsFor({ id }: DescribedOperation, person: Person): Promise<Facts> {
+  if (id === 'register') return newcomer()
+  if (id === 'change_email') return { ...factsOf(person), email: newcomer().email }
+  const token = LINKED[id] && (await tokenByMail(server, person, LINKED[id]))
+  return { ...factsOf(person), ...(token && { token }) }
+}
+
+async function succeed(operation: DescribedOperation, path: string, person: Person) {
+  const facts = await factsFor(operation, person)
+  const call = operation.bearer ? person.call : server.call
+  const reply = await call(operation.method, path, bodyOf(operation, facts))
+  expect(reply.status, `${operation.method} ${path}: ${reply.text}`).toBeGreaterThanOrEqual(200)
+  expect(reply.status, `${operation.method} ${path}: ${reply.text}`).toBeLessThan(300)
+  return reply
+}
+
+async function expecting(
+  status: number,
+  operation: DescribedOperation,
+  call: Caller,
+  path: string,
+  headers: Record<string, string> = {},
+) {
+  const reply = await call(operation.method, path, bodyOf(operation), { headers })
+  expect(reply.status, `${operation.method} ${path}: ${reply.text}`).toBe(status)
+  return reply
+}
+
+/** The body with one text changed, in a way that the schema allows. */
+function otherContent({ body }: DescribedOperation, content: Record<string, unknown>) {
+  const changed = Object.entries(content)
+    .filter(([name, value]) => name !== 'id' && typeof value === 'string')
+    .map(([name, value]) => ({ ...content, [name]: `${value} or another` }))
+  return changed.find((other) => api.faultsOf(body!.schema, other) === undefined)
+}
+
+/** Makes calls of each operation and holds each reply against the document. */
+async function complaintsOfCalls(
+  operations: readonly DescribedOperation[],
+  calls: (operation: DescribedOperation) => Promise<Reply[]>,
+): Promise<string[]> {
+  const complaints: string[] = []
+  for (const operation of operations)
+    for (const reply of await calls(operation)) {
+      const faults = api.complaints(operation, reply)
+      complaints.push(...faults.map((fault) => `${operation.id} ${reply.status}: ${fault}`))
+      if (faults.length > 0) continue
+      seen.set(operation.id, (seen.get(operation.id) ?? new Set()).add(reply.status))
+    }
+  return complaints
+}
+
+function complaintsOfAll(complaintsOf: (operation: DescribedOperation) => string[]): string[] {
+  return api.operations.flatMap((operation) =>
+    complaintsOf(operation).map((complaint) => `${operation.id}: ${complaint}`),
+  )
+}
+
+function mediaOf({ responses }: Pick<DescribedOperation, 'responses'>): [string, Media][] {
+  return Object.entries(responses).flatMap(([status, { content = {} }]) =>
+    Object.entries(content).map(([type, media]): [string, Media] => [`${status} ${type}`, media]),
+  )
+}
+
+function refusalsWithoutContent({ responses }: DescribedOperation): string[] {
+  return Object.entries(responses).flatMap(([status, { content = {} }]) =>
+    Number(status) >= 400 && !content['application/problem+json']
+      ? [`${status} is no problem`]
+      : [],
+  )
+}
+
+function faults(where: string, schema: Media['schema'], value: unknown): string[] {
+  const found = api.faultsOf(schema, value)
+  return found === undefined ? [] : [`${where}: ${found}`]
+}

@@ -1,0 +1,823 @@
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import express from 'express'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { resources, settle, type WireDocument } from '../../../protocol/index.ts'
+import { answerProblems } from '../../../server/http/problems.ts'
+import { refuseOutdated } from '../../../server/http/replication/replication.ts'
+import { createLog } from '../../../server/runtime/log.ts'
+import { callerTo, type Person, startServer, type TestServer } from '../../support/server.ts'
+
+const { tasks, conflicts } = resources
+const RESULT = 'application/vnd.tasktide.push+json'
+
+let server: TestServer
+beforeAll(async () => {
+  server = await startServer()
+})
+afterAll(() => server.stop())
+
+const aTask = (fields: Record<string, unknown> = {}, at = server.clock.now().toISOString()) =>
+  ({
+    ...settle(tasks, { id: randomUUID(), title: 'Milk', ...fields }, undefined, at),
+    _deleted: false,
+  }) as WireDocument
+
+type Row = { newDocumentState: object; assumedMasterState?: object }
+
+const push = (person: Person, rows: unknown, resource = 'tasks') =>
+  person.call('POST', `/replication/${resource}/0/push`, rows)
+
+const pushed = (person: Person, rows: readonly Row[], resource = 'tasks') =>
+  person.call('POST', `/replication/${resource}/0/push`, rows, { headers: { accept: RESULT } })
+
+const pull = (person: Person, lwt = 0, limit = 100, resource = 'tasks') =>
+  person.call('GET', `/replication/${resource}/0/pull?lwt=${lwt}&id=x&limit=${limit}`)
+
+async function everything(person: Person, resource = 'tasks'): Promise<WireDocument[]> {
+  return (await pull(person, 0, 2_000, resource)).body.documents
+}
+
+describe('pull', () => {
+  test('gives exactly the number asked for, in the order of the feed, to the end', async () => {
+    const ann = await server.person()
+    const all = Array.from({ length: 25 }, (_, i) => aTask({ title: `Task ${i}` }))
+    await push(
+      ann,
+      all.map((newDocumentState) => ({ newDocumentState })),
+    )
+    const seen: WireDocument[] = []
+    const sizes: number[] = []
+    for (let lwt = 0; ; ) {
+      const { body } = await pull(ann, lwt, 10)
+      sizes.push(body.documents.length)
+      seen.push(...body.documents)
+      expect(body.checkpoint).toEqual(
+        body.documents.length > 0
+          ? { id: seen.at(-1)!.id, lwt: expect.any(Number) }
+          : { id: 'x', lwt },
+      )
+      lwt = body.checkpoint.lwt
+      if (body.documents.length < 10) break
+    }
+    expect(sizes).toEqual([10, 10, 5])
+    expect(seen).toEqual(all)
+  })
+
+  test('fills its pages, whatever else is in the feed: a short one is the end', async () => {
+    const ann = await server.person()
+    for (let i = 0; i < 12; i++) {
+      await push(ann, [{ newDocumentState: aTask({ category_id: randomUUID() }) }])
+      await ann.call('POST', '/api/categories/', { name: `Category ${i}` })
+    }
+    const [deleted] = await everything(ann)
+    await ann.call('DELETE', `/api/tasks/${deleted!.id}/`)
+    const sizes: number[] = []
+    for (let lwt = 0; sizes.at(-1) !== 0; ) {
+      const { body } = await pull(ann, lwt, 4)
+      sizes.push(body.documents.length)
+      lwt = body.checkpoint.lwt
+    }
+    expect(sizes).toEqual([4, 4, 4, 0])
+  })
+
+  test('an empty page leaves the checkpoint where it was', async () => {
+    const ann = await server.person()
+    expect((await pull(ann, 77)).body).toEqual({ documents: [], checkpoint: { id: 'x', lwt: 77 } })
+    expect((await pull(ann, 0, 0)).body.documents).toEqual([])
+  })
+
+  test.each(['lwt=abc', 'lwt=-1', 'limit=2001', 'limit=x'])('refuses %s', async (query) => {
+    const ann = await server.person()
+    expect((await ann.call('GET', `/replication/tasks/0/pull?${query}`)).status).toBe(400)
+  })
+
+  test('has tombstones with all their fields', async () => {
+    const ann = await server.person()
+    const made = await ann.call('POST', '/api/tasks/', { title: 'Milk' })
+    await ann.call('DELETE', `/api/tasks/${made.body.id}/`)
+    expect(await everything(ann)).toEqual([
+      { ...made.body, updated_at: expect.any(String), _deleted: true },
+    ])
+  })
+})
+
+describe('push', () => {
+  test('is there through REST, and REST is there through pull', async () => {
+    const ann = await server.person()
+    const task = aTask({ title: 'From a device' })
+    expect((await push(ann, [{ newDocumentState: task }])).body).toEqual([])
+    const read = await ann.call('GET', `/api/tasks/${task.id}/`)
+    expect({ ...read.body, _deleted: false }).toEqual(task)
+    await ann.call('PATCH', `/api/tasks/${task.id}/`, { priority: 'high' })
+    expect((await everything(ann))[0]).toMatchObject({ id: task.id, priority: 'high' })
+  })
+
+  test('again has no second effect: no new change, no conflict', async () => {
+    const ann = await server.person()
+    const rows = [{ newDocumentState: aTask() }, { newDocumentState: aTask() }]
+    await push(ann, rows)
+    const { checkpoint } = (await pull(ann)).body
+    expect((await push(ann, rows)).body).toEqual([])
+    expect((await pull(ann, checkpoint.lwt)).body.documents).toEqual([])
+  })
+
+  test('of an insert whose answer was lost, with an edit since, stores the edit', async () => {
+    const ann = await server.person()
+    const task = aTask()
+    await push(ann, [{ newDocumentState: task }])
+    server.clock.advance(10)
+    const edited = { ...task, title: 'Oat milk', updated_at: server.clock.now().toISOString() }
+    expect((await push(ann, [{ newDocumentState: edited }])).body).toEqual([])
+    expect(await everything(ann)).toEqual([edited])
+  })
+
+  test('again, after others have undone it, does not do it again', async () => {
+    const ann = await server.person()
+    const task = aTask()
+    const path = `/api/tasks/${task.id}/`
+    await push(ann, [{ newDocumentState: task }])
+    server.clock.advance(10)
+    const edited = { ...task, title: 'Oat milk', updated_at: server.clock.now().toISOString() }
+    const rows = [{ newDocumentState: edited, assumedMasterState: task }]
+    expect((await push(ann, rows)).body).toEqual([])
+    await ann.call('PATCH', path, { title: task.title })
+    const undone = await pull(ann)
+    expect((await push(ann, rows)).body).toEqual(undone.body.documents)
+    expect((await pull(ann)).body).toEqual(undone.body)
+
+    await ann.call('DELETE', path)
+    await ann.call('POST', `${path}restore/`)
+    const restored = await pull(ann)
+    const answer = await push(ann, [{ newDocumentState: task }, ...rows])
+    expect(answer.body).toEqual(restored.body.documents)
+    expect((await pull(ann)).body).toEqual(restored.body)
+    expect(await everything(ann, 'conflicts')).toEqual([])
+  })
+
+  test('that lost takes a number once, and is answered the same each time', async () => {
+    const ann = await server.person()
+    const task = aTask()
+    await push(ann, [{ newDocumentState: task }])
+    server.clock.advance(10)
+    await ann.call('PATCH', `/api/tasks/${task.id}/`, { title: 'Soy milk' })
+    const stored = await everything(ann)
+    const { lwt } = (await pull(ann)).body.checkpoint
+    const updated_at = new Date(Date.parse(task.updated_at) + 1).toISOString()
+    const rows = [
+      {
+        newDocumentState: { ...task, title: 'Oat milk', updated_at },
+        assumedMasterState: task,
+      },
+    ]
+    expect((await push(ann, rows)).body).toEqual(stored)
+    const once = await pull(ann)
+    expect(once.body).toMatchObject({ documents: stored, checkpoint: { lwt: lwt + 1 } })
+    expect((await push(ann, rows)).body).toEqual(stored)
+    expect((await pull(ann)).body).toEqual(once.body)
+  })
+
+  test('the same thirty batches at once, twice over, land once', async () => {
+    const ann = await server.person()
+    const batches = Array.from({ length: 30 }, () => [{ newDocumentState: aTask() }])
+    const replies = await Promise.all([...batches, ...batches].map((batch) => push(ann, batch)))
+    expect(replies.map(({ status, body }) => [status, body])).toEqual(replies.map(() => [200, []]))
+    const { checkpoint } = (await pull(ann)).body
+    expect(await everything(ann)).toHaveLength(30)
+    expect(checkpoint.lwt, 'thirty changes, and the profile').toBe(31)
+  })
+
+  test('thirty batches at once from one device all land', async () => {
+    const ann = await server.person()
+    const batches = Array.from({ length: 30 }, () => Array.from({ length: 20 }, () => aTask()))
+    const replies = await Promise.all(
+      batches.map((batch) =>
+        push(
+          ann,
+          batch.map((newDocumentState) => ({ newDocumentState })),
+        ),
+      ),
+    )
+    expect(replies.map(({ status, body }) => [status, body])).toEqual(replies.map(() => [200, []]))
+    expect(new Set((await everything(ann)).map(({ id }) => id)).size).toBe(600)
+  })
+
+  test('two devices that edit different fields offline both get their way', async () => {
+    const ann = await server.person()
+    const task = aTask()
+    await push(ann, [{ newDocumentState: task }])
+    server.clock.advance(10)
+    const later = server.clock.now().toISOString()
+    const phone = { ...task, title: 'Oat milk', updated_at: later }
+    const laptop = { ...task, priority: 'high', updated_at: later }
+    expect((await push(ann, [{ newDocumentState: phone, assumedMasterState: task }])).body).toEqual(
+      [],
+    )
+    const { body } = await push(ann, [{ newDocumentState: laptop, assumedMasterState: task }])
+    expect(body).toEqual([expect.objectContaining({ title: 'Oat milk', priority: 'high' })])
+    expect(await everything(ann)).toEqual(body)
+  })
+
+  test('fast double edits of one device are not lost', async () => {
+    const ann = await server.person()
+    const first = aTask({ title: 'a' })
+    const edited = (previous: WireDocument, title: string) =>
+      settle(tasks, { ...previous, title }, previous, first.updated_at) as WireDocument
+    const second = edited(first, 'ab')
+    const third = edited(second, 'abc')
+    server.clock.advance(10)
+    const replies = [
+      await push(ann, [{ newDocumentState: first }]),
+      await push(ann, [{ newDocumentState: second, assumedMasterState: first }]),
+      await push(ann, [{ newDocumentState: third, assumedMasterState: second }]),
+    ]
+    expect(replies.map(({ body }) => body)).toEqual([[], [], []])
+    expect(await everything(ann)).toEqual([third])
+  })
+
+  test('nor are those of one that does not settle what it sends', async () => {
+    const ann = await server.person()
+    const first = aTask({ title: 'a' })
+    const second = { ...first, title: 'ab' }
+    const third = { ...first, title: 'abc' }
+    await push(ann, [{ newDocumentState: first }])
+    await push(ann, [{ newDocumentState: second, assumedMasterState: first }])
+    await push(ann, [{ newDocumentState: third, assumedMasterState: second }])
+    expect((await everything(ann))[0]!.title).toBe('abc')
+  })
+
+  test('makes a document anew over its tombstone', async () => {
+    const ann = await server.person()
+    const task = aTask()
+    await push(ann, [{ newDocumentState: task }])
+    await ann.call('DELETE', `/api/tasks/${task.id}/`)
+    const again = aTask(
+      { id: task.id, title: 'Bread' },
+      new Date(server.clock.now().getTime() + 9).toISOString(),
+    )
+    server.clock.advance(20)
+    expect((await push(ann, [{ newDocumentState: again }])).body).toEqual([])
+    expect((await ann.call('GET', `/api/tasks/${task.id}/`)).body.title).toBe('Bread')
+  })
+
+  test('makes it anew later than its tombstone, whenever it was made', async () => {
+    const ann = await server.person()
+    const task = aTask()
+    await push(ann, [{ newDocumentState: task }])
+    server.clock.advance(20)
+    await ann.call('DELETE', `/api/tasks/${task.id}/`)
+    const [tombstone] = await everything(ann)
+    const before = new Date(Date.parse(task.created_at) + 9).toISOString()
+    const again = aTask({ id: task.id, title: 'Bread' }, before)
+    const updated_at = new Date(Date.parse(tombstone!.updated_at) + 1).toISOString()
+    const { body } = await push(ann, [{ newDocumentState: again }])
+    expect(body).toEqual([{ ...again, updated_at }])
+    expect(await everything(ann)).toEqual(body)
+  })
+
+  test('undeletes a tombstone that has lost its category meanwhile', async () => {
+    const ann = await server.person()
+    const { body: category } = await ann.call('POST', '/api/categories/', { name: 'Errands' })
+    const task = aTask({ category_id: category.id })
+    await push(ann, [{ newDocumentState: task }])
+    await ann.call('DELETE', `/api/tasks/${task.id}/`)
+    const [tombstone] = await everything(ann)
+    await ann.call('DELETE', `/api/categories/${category.id}/`)
+    server.clock.advance(10)
+    const updated_at = server.clock.now().toISOString()
+    const back = { ...tombstone, _deleted: false, updated_at }
+    const row = { newDocumentState: back, assumedMasterState: tombstone! }
+    expect((await push(ann, [row])).body).toEqual([
+      { ...task, category_id: null, updated_at: expect.any(String) },
+    ])
+    expect((await ann.call('GET', `/api/tasks/${task.id}/`)).status).toBe(200)
+    expect(await everything(ann, 'conflicts')).toEqual([])
+  })
+
+  test('one bad row in a thousand is told, and the others land', async () => {
+    const ann = await server.person()
+    const rows = Array.from({ length: 1000 }, (_, i) => ({
+      newDocumentState: aTask({ title: `${i}` }),
+    }))
+    const bad = rows[500]!.newDocumentState
+    bad.priority = 'urgent'
+    const { body, headers } = await pushed(ann, rows)
+    expect(headers.get('content-type')).toBe(RESULT)
+    expect(body.rejected).toEqual([
+      { id: bad.id, code: 'invalid', errors: { priority: [expect.stringContaining('low')] } },
+    ])
+    expect(body.conflicts).toEqual([{ ...bad, _deleted: true }])
+    expect(await everything(ann)).toHaveLength(999)
+    expect((await push(ann, [rows[500]])).body).toEqual([{ ...bad, _deleted: true }])
+  })
+
+  test('a bad edit is answered with what is stored', async () => {
+    const ann = await server.person()
+    const task = aTask()
+    await push(ann, [{ newDocumentState: task }])
+    const { body } = await pushed(ann, [
+      { newDocumentState: { ...task, title: '' }, assumedMasterState: task },
+      { newDocumentState: { id: randomUUID() } },
+      { newDocumentState: { id: 'no id', title: 'x' } },
+      { newDocumentState: aTask({ mood: 'bad' }) },
+    ])
+    expect(body.conflicts[0]).toEqual(task)
+    expect(body.rejected.map(({ errors }: { errors: object }) => Object.keys(errors))).toEqual([
+      ['title'],
+      ['id'],
+      [''],
+      ['title'],
+    ])
+  })
+
+  test.each([
+    ['what is no list', { id: 1 }, 400],
+    ['rows without ids', [{ newDocumentState: { title: 'x' } }], 400],
+    ['rows without states', [{}], 400],
+    ['nulls', [null], 400],
+    ['too many rows', Array.from({ length: 1001 }, () => ({ newDocumentState: { id: 'x' } })), 400],
+    [
+      'too large a body',
+      [{ newDocumentState: { id: 'x', title: 'x'.repeat(5.5 * 1024 * 1024) } }],
+      413,
+    ],
+  ])('of %s is refused as JSON, and stores nothing', async (_what, body, status) => {
+    const ann = await server.person()
+    const reply = await push(ann, body)
+    expect(reply).toMatchObject({ status, body: { status, code: expect.any(String) } })
+    expect(await everything(ann)).toEqual([])
+  })
+
+  test('takes a thousand rows of five kilobytes', async () => {
+    const ann = await server.person()
+    const rows = Array.from({ length: 1000 }, () => ({
+      newDocumentState: aTask({ description: 'x'.repeat(4_500) }),
+    }))
+    expect((await push(ann, rows)).body).toEqual([])
+    expect(await everything(ann)).toHaveLength(1000)
+  })
+})
+
+describe('what a client believes to be stored', () => {
+  test.each<[string, object]>([
+    ['names of what every object has', { constructor: 1, toString: 2, __proto__: null }],
+    ['what no database can hold', { title: 'a\u0000b' }],
+    ['half a character', { title: '\ud800' }],
+    ['what no title is', { title: { a: [1] } }],
+    ['far too much', { title: 'x'.repeat(300_000) }],
+    ['nonsense', { nonsense: true }],
+  ])('may be %s: the row lands, and none of it is kept', async (_what, assumedMasterState) => {
+    const ann = await server.person()
+    const task = aTask()
+    await push(ann, [{ newDocumentState: task }])
+    const gone = { ...task, _deleted: true }
+    const { status, body } = await pushed(ann, [{ newDocumentState: gone, assumedMasterState }])
+    expect([status, body.rejected]).toEqual([200, []])
+    const journal = await ann.call('GET', '/api/conflicts/')
+    expect(journal.text.length).toBeLessThan(1_000)
+    expect((await ann.call('GET', `/api/tasks/${task.id}/`)).status).toBe(404)
+  })
+})
+
+describe('what refers to something', () => {
+  test('may come before it', async () => {
+    const ann = await server.person()
+    const category = randomUUID()
+    const task = aTask({ category_id: category })
+    expect((await push(ann, [{ newDocumentState: task }])).body).toEqual([])
+    expect(await everything(ann, 'categories')).toEqual([])
+    expect((await ann.call('GET', `/api/categories/${category}/`)).status).toBe(404)
+    const name = { id: category, name: 'Errands', _deleted: false }
+    await push(ann, [{ newDocumentState: name }], 'categories')
+    expect((await ann.call('GET', `/api/categories/${category}/`)).body.name).toBe('Errands')
+    expect((await everything(ann))[0]!.category_id).toBe(category)
+  })
+
+  test('refers to nothing where that is deleted', async () => {
+    const ann = await server.person()
+    const { body: category } = await ann.call('POST', '/api/categories/', { name: 'Errands' })
+    await ann.call('DELETE', `/api/categories/${category.id}/`)
+    const task = aTask({ category_id: category.id })
+    expect((await push(ann, [{ newDocumentState: task }])).body).toEqual([
+      { ...task, category_id: null },
+    ])
+  })
+
+  test('never reaches what is somebody else’s, and learns nothing of it', async () => {
+    const [ann, bob] = [await server.person(), await server.person()]
+    const secret = aTask({ title: 'known to ann alone' })
+    await push(ann, [{ newDocumentState: secret }])
+    const own = aTask({ id: secret.id, title: 'from bob' })
+    const reply = await pushed(bob, [{ newDocumentState: own, assumedMasterState: secret }])
+    expect(reply.text).not.toContain('ann alone')
+    expect((await everything(bob)).map(({ title }) => title)).toEqual(['from bob'])
+    expect(await everything(ann)).toEqual([secret])
+    const other = { id: ann.id, display_name: 'bob was here', _deleted: false }
+    const profile = await pushed(bob, [{ newDocumentState: other }], 'profile')
+    expect(profile.body.rejected).toMatchObject([{ id: ann.id, errors: { id: expect.anything() } }])
+    expect((await ann.call('GET', '/api/profile/')).body.display_name).toBe('')
+  })
+})
+
+describe('the conflict journal', () => {
+  async function conflict() {
+    const ann = await server.person()
+    const task = aTask()
+    await push(ann, [{ newDocumentState: task }])
+    server.clock.advance(10)
+    await ann.call('PATCH', `/api/tasks/${task.id}/`, { title: 'Soy milk' })
+    const early = {
+      ...task,
+      title: 'Oat milk',
+      updated_at: new Date(Date.parse(task.updated_at) + 1).toISOString(),
+    }
+    const row = { newDocumentState: early, assumedMasterState: task }
+    return { ann, task, row, reply: await push(ann, [row]) }
+  }
+
+  test('keeps what lost, to what, when and from where, once', async () => {
+    const { ann, task, row, reply } = await conflict()
+    expect(reply.body).toEqual([expect.objectContaining({ title: 'Soy milk' })])
+    await push(ann, [row])
+    const { results } = (await ann.call('GET', '/api/conflicts/')).body
+    expect(results).toEqual([
+      {
+        id: expect.any(String),
+        resource: 'tasks',
+        document_id: task.id,
+        cause: 'edit',
+        lost: { title: 'Oat milk' },
+        lost_json: null,
+        errors: {},
+        kept: { title: 'Soy milk' },
+        lost_at: row.newDocumentState.updated_at,
+        session_id: expect.any(String),
+        restored_at: null,
+        created_at: expect.any(String),
+        updated_at: expect.any(String),
+      },
+    ])
+    expect(await everything(ann, 'conflicts')).toEqual([{ ...results[0], _deleted: false }])
+  })
+
+  test('puts the value back, once', async () => {
+    const { ann, task } = await conflict()
+    const [entry] = (await ann.call('GET', '/api/conflicts/')).body.results
+    const restored = await ann.call('POST', `/api/conflicts/${entry.id}/restore/`)
+    expect(restored).toMatchObject({ status: 200, body: { restored_at: expect.any(String) } })
+    const path = `/api/tasks/${task.id}/`
+    expect((await ann.call('GET', path)).body.title).toBe('Oat milk')
+    await ann.call('PATCH', path, { title: 'Water' })
+    expect((await ann.call('POST', `/api/conflicts/${entry.id}/restore/`)).body).toEqual(
+      restored.body,
+    )
+    expect((await ann.call('GET', path)).body.title).toBe('Water')
+  })
+
+  test('keeps what came into the place of a value that is put back', async () => {
+    const { ann, task } = await conflict()
+    const [entry] = (await ann.call('GET', '/api/conflicts/')).body.results
+    const path = `/api/tasks/${task.id}/`
+    server.clock.advance(10)
+    const water = (await ann.call('PATCH', path, { title: 'Water', priority: 'high' })).body
+    server.clock.advance(10)
+    await ann.call('POST', `/api/conflicts/${entry.id}/restore/`)
+    expect((await ann.call('GET', path)).body).toMatchObject({
+      title: 'Oat milk',
+      priority: 'high',
+    })
+
+    const { results } = (await ann.call('GET', '/api/conflicts/?restored_at__isnull=true')).body
+    expect(results).toEqual([
+      {
+        ...entry,
+        id: expect.any(String),
+        lost: { title: 'Water' },
+        kept: { title: 'Oat milk' },
+        lost_at: water.updated_at,
+        created_at: expect.any(String),
+        updated_at: expect.any(String),
+      },
+    ])
+    expect(results[0].id).not.toBe(entry.id)
+    await ann.call('POST', `/api/conflicts/${results[0].id}/restore/`)
+    expect((await ann.call('GET', path)).body.title).toBe('Water')
+    expect(await everything(ann, 'conflicts')).toHaveLength(2)
+  })
+
+  test('puts a value back whose edit is still known when it is pushed again', async () => {
+    const { ann, row } = await conflict()
+    const [entry] = (await ann.call('GET', '/api/conflicts/')).body.results
+    await ann.call('POST', `/api/conflicts/${entry.id}/restore/`)
+    const restored = (await pull(ann)).body
+    expect((await push(ann, [row])).body).toEqual(restored.documents)
+    expect((await pull(ann)).body).toEqual(restored)
+  })
+
+  test.each([
+    ['what it gave way to is there still', undefined],
+    ['somebody has put it back by hand', { title: 'Oat milk' }],
+    ['only other fields have changed', { priority: 'high' }],
+  ])('needs no new entry to put a value back where %s', async (_when, change) => {
+    const { ann } = await conflict()
+    const [entry] = (await ann.call('GET', '/api/conflicts/')).body.results
+    if (change) await ann.call('PATCH', `/api/tasks/${entry.document_id}/`, change)
+    await ann.call('POST', `/api/conflicts/${entry.id}/restore/`)
+    expect(await everything(ann, 'conflicts')).toMatchObject([
+      { id: entry.id, restored_at: expect.any(String) },
+    ])
+  })
+
+  test('names the session that put the value back', async () => {
+    const { ann, task } = await conflict()
+    const [entry] = (await ann.call('GET', '/api/conflicts/')).body.results
+    await ann.call('PATCH', `/api/tasks/${task.id}/`, { title: 'Water' })
+    const other = await server.call('POST', '/api/token/', {
+      username: ann.username,
+      password: ann.password,
+    })
+    const authorization = `Bearer ${other.body.access}`
+    await callerTo(server.url, { authorization })('POST', `/api/conflicts/${entry.id}/restore/`)
+    const sessions = (await everything(ann, 'conflicts')).map(({ session_id }) => session_id)
+    expect(new Set(sessions).size).toBe(2)
+  })
+
+  test('keeps the edits that a deletion meets whose maker heard no answer', async () => {
+    const ann = await server.person()
+    const task = aTask()
+    await push(ann, [{ newDocumentState: task }])
+    await ann.call('PATCH', `/api/tasks/${task.id}/`, { title: 'Soy milk' })
+    server.clock.advance(10)
+    const gone = { ...task, _deleted: true, updated_at: server.clock.now().toISOString() }
+    await push(ann, [{ newDocumentState: gone }])
+    const { results } = (await ann.call('GET', '/api/conflicts/?cause=deletion')).body
+    expect(results).toMatchObject([{ lost: { title: 'Soy milk' }, kept: { title: 'Milk' } }])
+    expect((await ann.call('GET', `/api/tasks/${task.id}/`)).status).toBe(404)
+  })
+
+  test('brings a deleted document back with the edit that came too late', async () => {
+    const ann = await server.person()
+    const task = aTask()
+    await push(ann, [{ newDocumentState: task }])
+    await ann.call('DELETE', `/api/tasks/${task.id}/`)
+    const late = { ...task, title: 'Oat milk', updated_at: server.clock.now().toISOString() }
+    const { body } = await push(ann, [{ newDocumentState: late, assumedMasterState: task }])
+    expect(body).toEqual([expect.objectContaining({ _deleted: true })])
+    const [entry] = (await ann.call('GET', '/api/conflicts/?cause=deletion')).body.results
+    expect(entry.lost).toEqual({ title: 'Oat milk' })
+    await ann.call('POST', `/api/conflicts/${entry.id}/restore/`)
+    expect((await ann.call('GET', `/api/tasks/${task.id}/`)).body.title).toBe('Oat milk')
+  })
+
+  test('is written by nobody', async () => {
+    const { ann } = await conflict()
+    const [entry] = await everything(ann, 'conflicts')
+    const changed = { ...entry, lost: { title: 'forged' } }
+    const { body } = await pushed(
+      ann,
+      [{ newDocumentState: changed, assumedMasterState: entry! }],
+      'conflicts',
+    )
+    expect(body).toMatchObject({ conflicts: [entry], rejected: [{ id: entry!.id }] })
+    expect(await everything(ann, 'conflicts')).toEqual([entry])
+    expect((await ann.call('DELETE', `/api/conflicts/${entry!.id}/`)).status).toBe(405)
+  })
+})
+
+describe('what is refused of a client that is not told', () => {
+  const TOO_LONG = 'x'.repeat(501)
+  const journal = async (person: Person) =>
+    (await person.call('GET', '/api/conflicts/?cause=refused')).body.results
+  const restore = (person: Person, { id }: { id: string }) =>
+    person.call('POST', `/api/conflicts/${id}/restore/`)
+
+  test('is in the journal, with the reason, once', async () => {
+    const ann = await server.person()
+    const task = aTask({ title: TOO_LONG, description: 'three hours of work' })
+    const rows = [{ newDocumentState: task }]
+    expect((await push(ann, rows)).body).toEqual([{ ...task, _deleted: true }])
+    const [entry, ...others] = await journal(ann)
+    expect(others).toEqual([])
+    expect(entry).toMatchObject({
+      resource: 'tasks',
+      document_id: task.id,
+      lost: { title: TOO_LONG, description: 'three hours of work', position: task.position },
+      lost_json: null,
+      errors: { title: 'Use at most 500 characters.' },
+      kept: {},
+      lost_at: task.updated_at,
+      session_id: expect.any(String),
+    })
+    server.clock.advance(5)
+    const dated = { ...task, updated_at: server.clock.now().toISOString() }
+    for (const again of [rows, [{ newDocumentState: dated }], [...rows, ...rows]])
+      await push(ann, again)
+    expect(await journal(ann)).toEqual([entry])
+    const device = await everything(ann, 'conflicts')
+    expect(device).toEqual([{ ...entry, _deleted: false }])
+  })
+
+  test('holds of an edit what was typed, and what stands in its place', async () => {
+    const ann = await server.person()
+    const task = aTask({ description: 'one' })
+    await push(ann, [{ newDocumentState: task }])
+    await ann.call('PATCH', `/api/tasks/${task.id}/`, { priority: 'high' })
+    const edited = { ...task, title: ' ', description: 'two' }
+    await push(ann, [{ newDocumentState: edited, assumedMasterState: task }])
+    expect(await journal(ann)).toMatchObject([
+      { lost: { title: ' ', description: 'two' }, kept: { title: 'Milk', description: 'one' } },
+    ])
+  })
+
+  test('is kept whatever it is', async () => {
+    const ann = await server.person()
+    const nowhere = { ...aTask(), id: 'no id', description: 'with a \0 in it' }
+    const odd = aTask({ title: 'half \ud83d', mood: { good: ['very'] }, priority: 7 })
+    const none = { id: randomUUID(), description: 'no title' }
+    await push(
+      ann,
+      [nowhere, odd, none].map((newDocumentState) => ({ newDocumentState })),
+    )
+    const entries = await journal(ann)
+    const of = (word: string) =>
+      entries.find((one: object) => JSON.stringify(one).includes(word)) as Record<string, string>
+    expect(of('no title')).toMatchObject({ lost: { description: 'no title' }, lost_json: null })
+    expect(of('very').lost).toMatchObject({ priority: 7 })
+    expect(JSON.parse(of('very').lost_json!)).toEqual({
+      title: 'half \ud83d',
+      mood: { good: ['very'] },
+    })
+    expect(of('with a')).toMatchObject({
+      lost: { title: 'Milk' },
+      errors: { id: expect.stringContaining('UUID') },
+    })
+    expect(JSON.parse(of('with a').lost_json!)).toEqual({ description: 'with a \0 in it' })
+  })
+
+  test.each<[string, (task: WireDocument) => object]>([
+    ['a deletion', (task) => ({ ...task, title: TOO_LONG, _deleted: true })],
+    ['nothing typed', (task) => ({ ...task, updated_at: 'yesterday' })],
+  ])('is not journaled where it is %s', async (_what, change) => {
+    const ann = await server.person()
+    const task = aTask()
+    await push(ann, [{ newDocumentState: task }])
+    await push(ann, [{ newDocumentState: change(task), assumedMasterState: task }])
+    expect(await everything(ann, 'conflicts')).toEqual([])
+  })
+
+  test('is not journaled of a client that is told, and keeps it', async () => {
+    const ann = await server.person()
+    const { body } = await pushed(ann, [{ newDocumentState: aTask({ title: TOO_LONG }) }])
+    expect(body.rejected).toHaveLength(1)
+    expect(await everything(ann, 'conflicts')).toEqual([])
+  })
+
+  test('is put back where it fits, and says why where it does not', async () => {
+    const ann = await server.person()
+    const tooLong = aTask({ title: TOO_LONG })
+    const unknown = aTask({ title: 'Ferry', mood: 'good' })
+    await push(ann, [{ newDocumentState: tooLong }, { newDocumentState: unknown }])
+    const entries = await journal(ann)
+    const entryOf = ({ id }: WireDocument) =>
+      entries.find((one: { document_id: string }) => one.document_id === id)
+    expect(await restore(ann, entryOf(tooLong))).toMatchObject({
+      status: 400,
+      body: { code: 'invalid', errors: { title: ['Use at most 500 characters.'] } },
+    })
+    expect(await restore(ann, entryOf(unknown))).toMatchObject({
+      status: 200,
+      body: { restored_at: expect.any(String), lost_json: '{"mood":"good"}' },
+    })
+    const [task, ...others] = (await ann.call('GET', '/api/tasks/')).body.results
+    expect([task, others]).toMatchObject([{ id: unknown.id, title: 'Ferry' }, []])
+    expect(await journal(ann)).toContainEqual(entryOf(tooLong))
+  })
+
+  test('is put into no profile but one’s own', async () => {
+    const ann = await server.person()
+    const state = { id: randomUUID(), bio: 'Likes ferries.' }
+    await push(ann, [{ newDocumentState: state }], 'profile')
+    const [entry] = await journal(ann)
+    expect(entry).toMatchObject({ resource: 'profile', lost: { bio: 'Likes ferries.' } })
+    expect(await restore(ann, entry)).toMatchObject({ status: 400, body: { code: 'invalid' } })
+  })
+})
+
+describe('a refusal says what its client has to do', () => {
+  const paths = ['pull', 'push', 'pullStream'] as const
+  const methodOf = (path: string) => (path === 'push' ? 'POST' : 'GET')
+
+  /** RxDB's clients stop for good at a 403: nobody who should go on may get one. */
+  test.each(paths)('at %s: 401, renew the token and go on; never 403', async (path) => {
+    const bare = (token?: string) =>
+      server.call(
+        methodOf(path),
+        `/replication/tasks/0/${path}`,
+        path === 'push' ? [] : undefined,
+        {
+          headers: { ...(token && { authorization: `Bearer ${token}` }) },
+        },
+      )
+    const [expired, loggedOut, deactivated] = [
+      await server.person(),
+      await server.person(),
+      await server.person(),
+    ]
+    server.clock.advance(16 * 60_000)
+    const [first, second] = [await renewed(loggedOut), await renewed(deactivated)]
+    await server.call('POST', '/api/logout/', { refresh: first.refresh })
+    await server.testDatabase.db('users').where({ id: deactivated.id }).update({ is_active: false })
+    const tokens = [undefined, 'nonsense', expired.refresh, expired.access, first.access]
+    for (const token of [...tokens, second.access]) {
+      const reply = await bare(token)
+      expect(reply).toMatchObject({ status: 401, body: { status: 401, code: expect.any(String) } })
+      expect(reply.headers.get('content-type')).toBe('application/problem+json')
+    }
+  })
+
+  test('a title that shows nothing is refused by row', async () => {
+    const ann = await server.person()
+    const task = aTask({ title: '\u200b' })
+    const { body } = await pushed(ann, [{ newDocumentState: task }])
+    expect(body.rejected).toMatchObject([{ id: task.id, errors: { title: [/blank/] } }])
+    expect(await everything(ann)).toEqual([])
+  })
+
+  test('what a person may not write is told by row, and nothing stops', async () => {
+    const [ann, bob] = [await server.person(), await server.person()]
+    const [profile] = await everything(bob, 'profile')
+    const entry = { ...exampleConflict, id: randomUUID() }
+    const replies = [
+      await pushed(ann, [{ newDocumentState: profile! }], 'profile'),
+      await pushed(ann, [{ newDocumentState: entry }], 'conflicts'),
+      await pushed(ann, [{ newDocumentState: { ...aTask(), user_id: bob.id } }]),
+    ]
+    for (const { status, body } of replies) {
+      expect(status).toBe(200)
+      expect(body.rejected).toHaveLength(1)
+      expect(body.conflicts).toHaveLength(1)
+    }
+    expect(await everything(bob, 'profile')).toEqual([profile])
+  })
+
+  test.each([
+    ['GET', '/replication/tasks/0/push', 405],
+    ['POST', '/replication/tasks/0/pull', 405],
+    ['GET', '/replication/nonsense/0/pull', 404],
+    ['GET', '/replication/tasks/7/pull', 404],
+    ['GET', '/replication/tasks/x/pull', 404],
+    ['GET', '/replication/tasks/0', 404],
+    ['GET', '/replication/tasks/0/pull?since=1', 400],
+    ['GET', '/replication/tasks/0/pullStream?lwt=1', 400],
+    ['POST', '/replication/tasks/0/push', 400],
+  ])('as JSON, always: %s %s', async (method, path, status) => {
+    const ann = await server.person()
+    const reply = await ann.call(method, path)
+    expect(reply).toMatchObject({ status, body: { status, code: expect.any(String) } })
+    expect(reply.headers.get('content-type')).toBe('application/problem+json')
+  })
+
+  test.each(['GET', 'POST', 'DELETE'])(
+    '426, update the app, before it asks who: %s',
+    async (method) => {
+      const log = createLog('silent', { readable: false, to: { write() {} } })
+      const app = express()
+        .use('/replication', refuseOutdated([{ ...tasks, version: 2 }]))
+        .use(answerProblems(log))
+      const later = app.listen(0, '127.0.0.1')
+      await once(later, 'listening')
+      try {
+        const { port } = later.address() as AddressInfo
+        for (const path of [...paths.map((path) => `1/${path}`), '0/pull', '1', '1/']) {
+          const reply = await callerTo(`http://127.0.0.1:${port}`)(
+            method,
+            `/replication/tasks/${path}`,
+          )
+          expect(reply).toMatchObject({ status: 426, body: { code: 'outdated_client' } })
+        }
+      } finally {
+        later.close()
+      }
+    },
+  )
+
+  async function renewed({ refresh }: Person) {
+    const { body } = await server.call('POST', '/api/token/refresh/', { refresh })
+    return body as { access: string; refresh: string }
+  }
+
+  const exampleConflict = { ...conflicts.example, created_at: '2026-11-22T08:30:00.000Z' }
+})
+
+test('a former version is told so, whoever asks; a later one is not there', async () => {
+  const refuse = refuseOutdated([{ ...tasks, version: 2 }])
+  const ask = (path: string) => () => refuse({ path } as never, {} as never, () => {})
+  expect(ask('/tasks/0/pull')).toThrow(
+    expect.objectContaining({ code: 'outdated_client', status: 426 }),
+  )
+  expect(ask('/tasks/1/push')).toThrow(expect.objectContaining({ status: 426 }))
+  expect(ask('/tasks/2/pull')).not.toThrow()
+  expect(ask('/others/0/pull')).not.toThrow()
+  expect((await server.call('GET', '/replication/tasks/1/pull')).status).toBe(404)
+})

@@ -1,0 +1,107 @@
+import { describe, expect, test } from 'vitest'
+import { LANGUAGES, write } from '../../../server/mail/letters/index.ts'
+import type { LetterContents, LetterName } from '../../../server/mail/letters/letter.ts'
+import { render } from '../../../server/mail/render.ts'
+
+const URL = 'https://tasks.example/#confirm_email=a&b'
+const EVIL = `<img src=x onerror=alert(1)> & "O'Neill"`
+
+const CONTENTS: { readonly [K in LetterName]: LetterContents[K] } = {
+  confirm_email: { url: URL, hours: 72 },
+  email_changing: { new_email: 'ann@example.org' },
+  email_changed: { new_email: 'ann@example.org' },
+  reset_password: { url: URL, minutes: 30 },
+  password_changed: { at: '2026-11-22T08:30:00.000Z', reset_url: URL },
+  account_deleted: {},
+  account_deactivated: {},
+  reminder: {
+    title: EVIL,
+    description: 'Two\nlines',
+    due: { date: '2026-12-01', time: '08:30' },
+    category: EVIL,
+    url: URL,
+  },
+  digest: {
+    day: '2026-12-01',
+    overdue: [{ title: EVIL, due: { date: '2026-11-30', time: null } }],
+    today: [{ title: 'Ferry', due: { date: '2026-12-01', time: '08:30' } }],
+    more: 2,
+    url: URL,
+  },
+}
+
+const names = Object.keys(CONTENTS) as LetterName[]
+const languages = Object.keys(LANGUAGES)
+const all = languages.flatMap((language) => names.map((name) => [language, name] as const))
+
+describe.each(all)('in %s, the letter %s', (locale, name) => {
+  const letter = write(name, CONTENTS[name], { locale, timezone: 'Europe/Lisbon' })
+  const { subject, text, html } = render(letter)
+
+  test('has everything in both its forms, and nothing that is missing', () => {
+    expect(letter.language).toBe(locale)
+    expect(subject).not.toBe('')
+    for (const form of [subject, text, html])
+      expect(form).not.toMatch(/undefined|null|NaN|\[object/)
+    const said = [...letter.paragraphs, ...letter.closing]
+    for (const paragraph of said) expect(text).toContain(paragraph)
+    if (letter.action) expect(text).toContain(letter.action.url)
+    if (letter.action)
+      expect(html).toContain(`href="${letter.action.url.replaceAll('&', '&amp;')}"`)
+  })
+
+  test('shows what people typed as text and never as markup', () => {
+    expect(html).not.toContain('<img')
+    expect(html.match(/<a /g) ?? []).toHaveLength(letter.action ? 1 : 0)
+  })
+
+  test('says the same in words of its own', () => {
+    const others = languages.filter((other) => other !== locale)
+    for (const other of others)
+      expect(render(write(name, CONTENTS[name], { locale: other, timezone: 'UTC' })).text).not.toBe(
+        text,
+      )
+  })
+})
+
+// Commas and spaces differ between versions of Node.
+test.each([
+  ['en', /Tuesday,? December 1, 2026,? 8:30\sAM/],
+  ['en-GB', /Tuesday,? 1 December 2026,? 08:30/],
+  ['de', /Dienstag, 1\. Dezember 2026,? 08:30/],
+  ['fi', /Tuesday,? December 1, 2026,? 8:30\sAM/],
+])('a due time is that of the reader, as people write it in %s', (locale, expected) => {
+  const { text } = render(write('reminder', CONTENTS.reminder, { locale, timezone: 'Asia/Tokyo' }))
+  expect(text).toMatch(expected)
+})
+
+test.each(['Hello\r\nBcc: eve@example.com', 'Hello\nX: 1', 'a\u0000b\u0085c\u2028d'])(
+  'a title with control signs makes one line of a subject: %j',
+  (title) => {
+    const letter = write(
+      'reminder',
+      { ...CONTENTS.reminder, title },
+      { locale: 'en', timezone: 'UTC' },
+    )
+    expect(render(letter).subject).not.toMatch(/[\p{Cc}\u2028\u2029]/u)
+  },
+)
+
+test('a long title is cut between signs', () => {
+  const title = '⛴️🚢'.repeat(200)
+  const letter = write(
+    'reminder',
+    { ...CONTENTS.reminder, title },
+    { locale: 'en', timezone: 'UTC' },
+  )
+  const { subject } = render(letter)
+  expect([...subject].length).toBe(200)
+  // Throws at half of a sign.
+  expect(encodeURIComponent(subject)).not.toBe('')
+})
+
+test('a timezone that this machine does not know is UTC', () => {
+  const contents = { at: '2026-12-01T08:30:00.000Z', reset_url: URL }
+  const reader = { locale: 'en-GB', timezone: 'Mars/Olympus' }
+  expect(render(write('password_changed', contents, reader)).text).toMatch(/08:30:00 UTC/)
+})

@@ -1,0 +1,233 @@
+import { spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import { io } from 'socket.io-client'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { startEmbeddedPostgres } from '../../../server/database/embedded/embedded-postgres.ts'
+import { SECRET, startServer, type TestServer } from '../../support/server.ts'
+
+const root = fileURLToPath(new URL('../../..', import.meta.url))
+const PASSWORD = 'a ferry to Lisbon'
+const CHILD_MS = 60_000
+
+let server: TestServer
+beforeAll(async () => {
+  server = await startServer()
+})
+afterAll(() => server.stop())
+
+describe('npm run user', { timeout: CHILD_MS }, () => {
+  test('makes the first admin, who then signs in and administers', async () => {
+    const name = newName()
+    const email = `${name}@example.com`
+    const made = await user(['create', name, email, '--role', 'admin'], { input: `${PASSWORD}\n` })
+    expect(made).toMatchObject({ code: 0, errors: '' })
+    expect(made.output).toContain(`Made ${name}, admin.`)
+    expect(made.output).not.toContain(PASSWORD)
+    const { body } = await signIn(name, PASSWORD)
+    const headers = { authorization: `Bearer ${body.access}` }
+    const audit = await server.call('GET', '/api/admin/audit/', undefined, { headers })
+    expect(audit.body.results[0]).toMatchObject({
+      actor_id: null,
+      actor: 'command line',
+      action: 'create',
+      account: name,
+      details: { role: 'admin' },
+      request_id: null,
+      address: null,
+    })
+    const mails = await server.testDatabase.db('mails').where({ recipient: email })
+    expect(mails).toMatchObject([{ letter: 'confirm_email' }])
+  })
+
+  test('can make a password, and prints it this once', async () => {
+    const name = newName()
+    const made = await user(['create', name, `${name}@example.com`, '--generate'])
+    const password = /^Password: (\S{24})$/m.exec(made.output)![1]!
+    expect((await signIn(name, password)).status).toBe(200)
+    expect(await user(['create', name, `${name}@example.com`, '--generate'])).toMatchObject({
+      code: 1,
+      output: '',
+      errors: expect.stringMatching(/username: Choose another: this one is taken/),
+    })
+  })
+
+  test('gives a role, which counts within a second', async () => {
+    const ann = await server.person()
+    const asked = () => ann.call('GET', '/api/admin/accounts/')
+    expect((await asked()).status).toBe(403)
+    const promoted = await user(['promote', ann.username.toUpperCase(), 'support'])
+    expect(promoted).toMatchObject({ code: 0, output: expect.stringContaining('support') })
+    await expect.poll(asked, { timeout: 10_000 }).toMatchObject({ status: 200 })
+    expect(await deedsTo(ann.id)).toEqual([['change_role', { from: 'user', to: 'support' }]])
+  })
+
+  test('deactivates somebody whose device is connected, and reactivates them', async () => {
+    const ann = await server.person()
+    const socket = io(server.url, {
+      transports: ['websocket'],
+      reconnection: false,
+      auth: { token: ann.access },
+    })
+    await once(socket as never, 'ready')
+    const cut = once(socket as never, 'disconnect')
+    expect(await user(['deactivate', `${ann.username}@example.com`])).toMatchObject({ code: 0 })
+    await cut
+    expect((await signIn(ann.username, ann.password)).status).toBe(401)
+    expect(await user(['reactivate', ann.username])).toMatchObject({ code: 0 })
+    expect((await signIn(ann.username, ann.password)).status).toBe(200)
+    expect((await deedsTo(ann.id)).map(([action]) => action)).toEqual(['deactivate', 'reactivate'])
+  })
+
+  test('says so when no active admin is left', async () => {
+    const { db } = server.testDatabase
+    await db('users').where({ role: 'admin' }).update({ role: 'user' })
+    const [ann, bob] = [await server.staff('admin'), await server.staff('admin')]
+    expect((await user(['deactivate', ann.username])).output).not.toContain('no active admin')
+    const last = await user(['promote', bob.username, 'user'])
+    expect(last).toMatchObject({ code: 0, output: expect.stringContaining('no active admin') })
+  })
+
+  test('resets a password, which signs every device out and keeps the password nowhere', async () => {
+    const ann = await server.person()
+    const next = 'another ferry to Faro'
+    const reset = await user(['reset-password', ann.username], { input: next })
+    expect(reset).toMatchObject({ code: 0, errors: '' })
+    expect(reset.output).not.toContain(next)
+    await expect
+      .poll(() => ann.call('GET', '/api/tasks/'), { timeout: 10_000 })
+      .toMatchObject({ status: 401 })
+    expect((await signIn(ann.username, ann.password)).status).toBe(401)
+    expect((await signIn(ann.username, next)).status).toBe(200)
+    const { db } = server.testDatabase
+    const told = await db('mails').where({ user_id: ann.id, letter: 'password_changed' })
+    expect(told).toHaveLength(1)
+    expect(await deedsTo(ann.id)).toEqual([['reset_password', {}]])
+    expect(JSON.stringify([told, await db('audit_log')])).not.toContain(next)
+  })
+
+  test('takes an account back: a change of its address that was begun meanwhile is off', async () => {
+    const ann = await server.person()
+    const email = `eve-${ann.username}@example.com`
+    const began = { email, password: ann.password }
+    expect((await ann.call('POST', '/api/account/change-email/', began)).status).toBe(202)
+    await user(['reset-password', ann.username], { input: 'another ferry to Faro' })
+    const { body } = await signIn(ann.username, 'another ferry to Faro')
+    const headers = { authorization: `Bearer ${body.access}` }
+    const account = await server.call('GET', '/api/account/', undefined, { headers })
+    expect(account.body).toMatchObject({ pending_email: null })
+  })
+
+  test('lists accounts, some or all', async () => {
+    const [ann, bob] = [await server.person(), await server.staff('support')]
+    const all = await user(['list'])
+    expect(all.output).toMatch(new RegExp(`^${ann.username} .* user +active +20`, 'm'))
+    expect(all.output).toMatch(new RegExp(`^${bob.username} .* support +active +20`, 'm'))
+    expect((await user(['list', '--role', 'support'])).output).not.toContain(ann.username)
+    expect((await user(['list', '--search', ann.username])).output).not.toContain(bob.username)
+  })
+
+  test.each<[string[], number, RegExp]>([
+    [[], 2, /npm run user -- create/],
+    [['remove', 'ann'], 2, /There is no command remove/],
+    [['constructor'], 2, /There is no command constructor/],
+    [['create', 'ann'], 2, /create: it takes username and email/],
+    [['create', 'ann', 'ann@example.com', PASSWORD], 2, /it takes username and email/],
+    [['create', 'ann', 'ann@example.com', '--password', PASSWORD], 2, /Unknown option/],
+    [['deactivate', 'ann', '--generate'], 2, /it has no option --generate/],
+    [['create', 'ann', 'ann@example.com', '--role', 'owner'], 1, /one of user, support, admin/],
+    [['create', 'ann@b', 'ann@example.com', '--generate'], 1, /username: Use letters/],
+    [['create', 'ann', 'ann@example.com'], 1, /No password came on standard input/],
+    [['promote', 'nobody', 'admin'], 1, /There is no account nobody: npm run user -- list/],
+    [['deactivate', 'nobody'], 1, /There is no account nobody/],
+  ])('refuses %j with %i and a remedy', async (args, code, message) => {
+    const { db } = server.testDatabase
+    const before = await db('users').count()
+    const refused = await user(args)
+    expect(refused).toEqual({ code, output: '', errors: expect.stringMatching(message) })
+    expect(refused.errors).not.toMatch(/^ +at /m)
+    expect(await db('users').count()).toEqual(before)
+  })
+
+  test.each([
+    ['short', /at least 8 characters/],
+    ['password123', /among the most common/],
+  ])('does not take the password %s', async (password, message) => {
+    const ann = await server.person()
+    const refused = await user(['reset-password', ann.username], { input: password })
+    expect(refused).toMatchObject({ code: 1, errors: expect.stringMatching(message) })
+    expect((await signIn(ann.username, ann.password)).status).toBe(200)
+  })
+
+  test('says how it is used when asked, and what is wrong with the database', async () => {
+    expect(await user(['--help'])).toMatchObject({
+      code: 0,
+      output: expect.stringContaining('reset-password <username>'),
+    })
+    const away = await user(['list'], { env: { DATABASE_URL: 'postgres://a@127.0.0.1:9/a' } })
+    expect(away).toMatchObject({ code: 1, errors: expect.stringContaining('ECONNREFUSED') })
+  })
+
+  test('works on the embedded database, unless a server runs on it', async () => {
+    const dataDir = await mkdtemp(path.join(tmpdir(), 'tasktide-user-'))
+    const env = { DATABASE_URL: '', DATA_DIR: dataDir }
+    try {
+      const made = await user(['create', 'ann', 'ann@example.com', '--generate'], { env })
+      expect(made).toMatchObject({ code: 0, errors: '' })
+      expect((await user(['list'], { env })).output).toMatch(/^ann +ann@example.com/m)
+      const running = await startEmbeddedPostgres({ dataDir })
+      try {
+        const refused = await user(['list'], { env })
+        expect(refused).toMatchObject({ code: 1, output: '' })
+        expect(refused.errors).toMatch(/stop the server, run this, and start it again/)
+      } finally {
+        await running.stop()
+      }
+    } finally {
+      await rm(dataDir, { recursive: true, force: true })
+    }
+  })
+})
+
+/** Runs the script as an operator would, beside the server. */
+async function user(
+  args: string[],
+  { input = '', env = {} }: { input?: string; env?: Record<string, string> } = {},
+) {
+  const child = spawn(process.execPath, ['scripts/user.mjs', ...args], {
+    cwd: root,
+    env: {
+      PATH: process.env.PATH,
+      HOME: process.env.HOME,
+      DATABASE_URL: server.testDatabase.url,
+      SECRET_KEY: SECRET,
+      ...env,
+    },
+  })
+  child.stdin.end(input)
+  const [output, errors, [code]] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    once(child, 'exit'),
+  ])
+  return { code, output, errors }
+}
+
+const newName = () => `n${randomUUID().slice(0, 8)}`
+
+const signIn = (username: string, password: string) =>
+  server.call('POST', '/api/token/', { username, password })
+
+/** What the command line did to an account. */
+async function deedsTo(account_id: string): Promise<[action: string, details: object][]> {
+  const rows = await server.testDatabase
+    .db('audit_log')
+    .where({ account_id, actor: 'command line', actor_id: null })
+    .orderBy('id')
+  return rows.map(({ action, details }) => [action, details])
+}

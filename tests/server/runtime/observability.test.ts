@@ -1,0 +1,389 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { io } from 'socket.io-client'
+import { afterEach, describe, expect, inject, test } from 'vitest'
+import { createMetrics } from '../../../server/runtime/metrics.ts'
+import { connectTo } from '../../support/cluster.ts'
+import { createDatabase } from '../../support/database.ts'
+import { type Person, type Reply, startServer, type TestServer } from '../../support/server.ts'
+
+const TOKEN = 'Vb3kQ9xZt7Lw2Rf5Yh8Jn4Mc6Pd1Sg0A'
+
+const ends: (() => unknown)[] = []
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end()
+})
+
+async function serve(environment: Record<string, string> = {}): Promise<TestServer> {
+  const server = await startServer(environment)
+  ends.push(() => server.stop())
+  return server
+}
+
+describe('what load balancers ask', () => {
+  test('is answered while all is well', async () => {
+    const { call } = await serve()
+    expect(await call('GET', '/healthz')).toMatchObject({ status: 200, body: { status: 'ok' } })
+    const ready = await call('GET', '/readyz')
+    expect(ready).toMatchObject({ status: 200, body: { status: 'ready' } })
+    expect(ready.headers.get('cache-control')).toBe('no-store')
+  })
+
+  test.each(['/healthz', '/readyz', '/metrics'])(
+    'is answered in plain HTTP too, where others are sent to HTTPS: %s',
+    async (path) => {
+      const { call } = await serve({ PUBLIC_URL: 'https://tasks.example.com', TRUST_PROXY: '1' })
+      expect((await call('GET', path)).status).toBe(200)
+      expect((await call('GET', '/api/schema/')).status).toBe(308)
+    },
+  )
+
+  test('a node whose database is away is alive and not ready, until it is back', async () => {
+    const { call, testDatabase } = await serve()
+    expect((await call('GET', '/readyz')).status).toBe(200)
+    const admin = connectTo(inject('adminUrl'))
+    ends.push(() => admin.destroy())
+    const name = new URL(testDatabase.url).pathname.slice(1)
+    await admin.raw(`alter database ${name} allow_connections false`)
+    await admin.raw('select pg_terminate_backend(pid) from pg_stat_activity where datname = ?', [
+      name,
+    ])
+
+    expectUnready(await call('GET', '/readyz'), /database cannot be reached/)
+    expect((await call('GET', '/healthz')).status).toBe(200)
+
+    await admin.raw(`alter database ${name} allow_connections true`)
+    expect((await call('GET', '/readyz')).status).toBe(200)
+  })
+
+  test('a line that says nothing any more is a database that is away, and the next one is new', async () => {
+    const { url, drop } = await createDatabase()
+    ends.push(drop)
+    const line = await lineTo(url)
+    const { call } = await serve({ DATABASE_URL: line.url })
+    ends.push(line.close)
+    expect((await call('GET', '/readyz')).status).toBe(200)
+    line.silence()
+    const answer = await Promise.race([call('GET', '/readyz'), sleep(4_000, undefined)])
+    expectUnready(answer!, /database cannot be reached/)
+    await expect
+      .poll(async () => (await call('GET', '/readyz')).status, { timeout: 15_000 })
+      .toBe(200)
+  })
+
+  test('a node all of whose connections are at work is ready', async () => {
+    const { call, database } = await serve({ DATABASE_POOL_SIZE: '1' })
+    const work = await database.db.transaction()
+    ends.push(() => work.rollback())
+    expect((await call('GET', '/readyz')).status).toBe(200)
+  })
+
+  test('a node is not ready while the database is behind it, and is when it is ahead', async () => {
+    const { call, testDatabase } = await serve()
+    const migrations = () => testDatabase.db('knex_migrations')
+    const last = await migrations().orderBy('id', 'desc').first()
+    await migrations().where({ id: last.id }).delete()
+    expectUnready(await call('GET', '/readyz'), /npm run migrate/)
+    await migrations().insert([last, { ...last, id: last.id + 1, name: '9999_of_the_future' }])
+    expect((await call('GET', '/readyz')).status).toBe(200)
+  })
+
+  test('a node that was told to stop finishes what it has begun and is not ready', async () => {
+    const server = await startServer()
+    const ann = await server.person()
+    const { db } = server.testDatabase
+    const feed = await db.transaction()
+    await feed.raw('select from feeds where user_id = ? for update', [ann.id])
+    const body = JSON.stringify({ title: 'Milk' })
+    const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
+    let answers = ''
+    socket.on('data', (data) => {
+      answers += data
+    })
+    const closed = once(socket, 'close')
+    socket.write(
+      `POST /api/tasks/ HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${ann.access}\r\n` +
+        `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    )
+    await expect.poll(() => waitingForLocks(db)).toBe(1)
+
+    const stopped = server.stop()
+    socket.write('GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n')
+    await expect.poll(() => server.logged.some((line) => line.includes('/readyz'))).toBe(true)
+    await feed.rollback()
+    await Promise.all([closed, stopped])
+    expect(answers).toMatch(/^HTTP\/1.1 201 [\s\S]+HTTP\/1.1 503 [\s\S]+This node is stopping/)
+  })
+})
+
+describe('metrics', () => {
+  test.each([
+    ['to everybody in development', {}, undefined, 200],
+    ['to nobody in production', { NODE_ENV: 'production' }, undefined, 404],
+    ['to nobody in production, whatever they send', { NODE_ENV: 'production' }, '', 404],
+    ['to whoever has the token', { METRICS_TOKEN: TOKEN }, TOKEN, 200],
+    ['in production too', { NODE_ENV: 'production', METRICS_TOKEN: TOKEN }, TOKEN, 200],
+    ['not without it', { METRICS_TOKEN: TOKEN }, undefined, 404],
+    ['not for another', { METRICS_TOKEN: TOKEN }, `${TOKEN}A`, 404],
+  ])('are told %s', async (_, environment, token, status) => {
+    const { call } = await serve(environment as Record<string, string>)
+    const headers = { ...(token !== undefined && { authorization: `Bearer ${token}` }) }
+    const reply = await call('GET', '/metrics', undefined, { headers })
+    expect(reply.status).toBe(status)
+    if (status === 200) {
+      expect(reply.headers.get('content-type')).toBe('text/plain; version=0.0.4; charset=utf-8')
+      expect(reply.text).toMatch(/^process_cpu_user_seconds_total \d/m)
+    } else expect(reply.text).not.toContain('tasktide_')
+  })
+
+  test('count requests by operation, method and status', async () => {
+    const server = await serve()
+    const ann = await server.person()
+    await ann.call('GET', '/api/tasks/?search=milk')
+    await ann.call('GET', '/api/tasks/')
+    await ann.call('GET', '/api/tasks/?nonsense=1')
+    await ann.call('GET', '/nowhere/')
+    const requests = 'tasktide_http_request_seconds_count'
+    await expectSamples(server, {
+      [`${requests}{operation="list_tasks",method="GET",status="200"}`]: 2,
+      [`${requests}{operation="list_tasks",method="GET",status="400"}`]: 1,
+      [`${requests}{operation="sign_in",method="POST",status="200"}`]: 1,
+      [`${requests}{operation="none",method="GET",status="404"}`]: 1,
+    })
+  })
+
+  test('say nothing of people, and are as many for two as for one', async () => {
+    const server = await serve()
+    const words: string[] = []
+    const live = async (name: string) => {
+      const person = await server.person(name)
+      const { body } = await person.call('POST', '/api/tasks/', { title: `Milk for ${name}` })
+      await person.call('GET', `/api/tasks/${body.id}/?${name}=1`)
+      await person.call('GET', `/${name}/`)
+      await person.call('PROPFIND', `/${name}/`)
+      await server.call('GET', '/api/tasks/', undefined, { headers: { 'x-request-id': name } })
+      words.push(name, person.id, person.access, person.refresh, body.id)
+      await expectSamples(server, {
+        'tasktide_http_request_seconds_count{operation="none",method="other",status="404"}':
+          words.length / 5,
+      })
+      return series(await metricsOf(server))
+    }
+    const ofOne = await live('annabel')
+    expect(await live('bartholomew')).toEqual(ofOne)
+    const text = await metricsOf(server)
+    expect(words.filter((word) => text.includes(word))).toEqual([])
+  })
+
+  test('have how long changes took from their commit to a device, on each node', async () => {
+    const here = await serve()
+    const there = await serve({ DATABASE_URL: here.testDatabase.url })
+    const ann = await here.person()
+    const frames = await follow(here, ann)
+    await ann.call('POST', '/api/tasks/', { title: 'written here' })
+    await frames.next()
+    await expectSamples(here, {
+      tasktide_commit_to_device_seconds_count: 1,
+      tasktide_sockets_open: 1,
+    })
+
+    await personOn(there, ann)('POST', '/api/tasks/', { title: 'written there' })
+    await frames.next()
+    const counts = { tasktide_commit_to_device_seconds_count: 2, tasktide_frames_sent_total: 2 }
+    await expectSamples(here, counts)
+    await expectSamples(there, { tasktide_commit_to_device_seconds_count: 0 })
+
+    // Of what is only found by looking, nobody knows how old it is.
+    await here.testDatabase.db('tasks').update({ title: 'by an administrator' })
+    await here.app.followers.sweep()
+    await frames.next()
+    await expectSamples(here, { ...counts, tasktide_frames_sent_total: 3 })
+    expect(here.logged.concat(there.logged).filter((line) => line.includes('"level":50'))).toEqual(
+      [],
+    )
+  })
+
+  test('take for that latency the time since the commit, and none for a clock that is ahead', async () => {
+    const metrics = createMetrics()
+    metrics.frame(Date.now() - 700)
+    metrics.frame(Date.now() + 60_000)
+    const bucket = 'tasktide_commit_to_device_seconds_bucket'
+    const told = samples(await metrics.text())
+    expect(told).toMatchObject({
+      [`${bucket}{le="0.0025"}`]: 1,
+      [`${bucket}{le="0.5"}`]: 1,
+      [`${bucket}{le="+Inf"}`]: 2,
+    })
+    expect(told.tasktide_commit_to_device_seconds_sum).toBeGreaterThanOrEqual(0.7)
+  })
+
+  test('count event streams while they are open, and not as requests', async () => {
+    const server = await serve()
+    const ann = await server.person()
+    const leave = new AbortController()
+    const response = await fetch(`${server.url}/replication/tasks/0/pullStream`, {
+      headers: { authorization: `Bearer ${ann.access}` },
+      signal: leave.signal,
+    })
+    await response.body!.getReader().read()
+    await expectSamples(server, { tasktide_event_streams_open: 1 })
+    leave.abort()
+    await expectSamples(server, { tasktide_event_streams_open: 0 })
+    expect(await metricsOf(server)).not.toMatch(/operation="[^"]*stream/i)
+  })
+
+  test('show a pool that is too small', async () => {
+    const server = await serve({ DATABASE_POOL_SIZE: '1' })
+    const ann = await server.person()
+    const work = await server.database.db.transaction()
+    const waiting = ann.call('GET', '/api/tasks/')
+    await expectSamples(server, {
+      tasktide_database_pool_in_use: 1,
+      tasktide_database_pool_idle: 0,
+      tasktide_database_pool_waiting: 1,
+    })
+    await work.rollback()
+    expect((await waiting).status).toBe(200)
+  })
+
+  test('show the queue of jobs: what waits, how long, and what was given up', async () => {
+    const server = await serve()
+    const { db } = server.testDatabase
+    await server.person()
+    await expectSamples(server, { tasktide_jobs_waiting: 1, tasktide_jobs_given_up: 0 })
+    await db.raw(`update graphile_worker._private_jobs set run_at = now() - interval '1 hour'`)
+    const { tasktide_jobs_oldest_seconds: oldest } = samples(await metricsOf(server))
+    expect(oldest).toBeGreaterThanOrEqual(3600)
+    await db.raw('update graphile_worker._private_jobs set attempts = max_attempts')
+    await expectSamples(server, { tasktide_jobs_waiting: 0, tasktide_jobs_given_up: 1 })
+  })
+
+  test('count sockets that are refused', async () => {
+    const server = await serve()
+    const socket = io(server.url, {
+      transports: ['websocket'],
+      reconnection: false,
+      auth: { token: 'nonsense' },
+    })
+    ends.push(() => socket.disconnect())
+    await new Promise((refused) => socket.once('connect_error', refused))
+    await expectSamples(server, { tasktide_sockets_refused_total: 1 })
+  })
+
+  test('leave out what cannot be had, and tell the rest', async () => {
+    const metrics = createMetrics()
+    let answer: () => Promise<number> = async () => 5
+    metrics.gauge('queue', 'Jobs that wait.', () => answer())
+    metrics.gauge('stuck', 'Never known.', () => new Promise(() => {}))
+    expect(samples(await metrics.text())).toMatchObject({ queue: 5 })
+    answer = () => Promise.reject(new Error('the database is away'))
+    const without = samples(await metrics.text())
+    expect(without).toMatchObject({ tasktide_frames_sent_total: 0 })
+    expect(without).not.toHaveProperty('queue')
+    expect(without).not.toHaveProperty('stuck')
+  })
+})
+
+function expectUnready(reply: Reply, detail: RegExp) {
+  expect(reply).toMatchObject({ status: 503, body: { code: 'unavailable' } })
+  expect(reply.body.detail).toMatch(detail)
+  expect(Number(reply.headers.get('retry-after'))).toBeGreaterThan(0)
+}
+
+const metricsOf = async ({ call }: Pick<TestServer, 'call'>) => (await call('GET', '/metrics')).text
+
+/** An answer may be read before its request is counted. */
+async function expectSamples(server: Pick<TestServer, 'call'>, expected: Record<string, number>) {
+  await expect.poll(async () => samples(await metricsOf(server))).toMatchObject(expected)
+}
+
+/** Values by series, labels included. */
+function samples(text: string): Record<string, number> {
+  const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'))
+  return Object.fromEntries(
+    lines.map((line) => {
+      const at = line.lastIndexOf(' ')
+      return [line.slice(0, at), Number(line.slice(at + 1))]
+    }),
+  )
+}
+
+/** The names of our own series: Node's own come and go with what it has open. */
+const series = (text: string) =>
+  Object.keys(samples(text))
+    .filter((name) => name.startsWith('tasktide_'))
+    .sort()
+
+/** A device that takes one frame after the other. */
+async function follow(server: TestServer, person: Person) {
+  const socket = io(server.url, {
+    transports: ['websocket'],
+    reconnection: false,
+    auth: { token: person.access },
+  })
+  ends.push(() => socket.disconnect())
+  let arrived = 0
+  let taken = 0
+  let wake = () => {}
+  socket.on('changes', () => {
+    arrived++
+    wake()
+  })
+  await new Promise((ready) => socket.once('ready', ready))
+  return {
+    async next() {
+      taken++
+      while (arrived < taken)
+        await new Promise<void>((resolve) => {
+          wake = resolve
+        })
+    },
+  }
+}
+
+function personOn(server: TestServer, { access }: Person): TestServer['call'] {
+  return (method, path, body) =>
+    server.call(method, path, body, { headers: { authorization: `Bearer ${access}` } })
+}
+
+/** A line to the database, which can go silent for all who are on it by then. */
+async function lineTo(databaseAddress: string) {
+  const url = new URL(databaseAddress)
+  const port = Number(url.port || 5432)
+  const directory = url.searchParams.get('host')
+  const path = directory?.startsWith('/') ? `${directory}/.s.PGSQL.${port}` : undefined
+  const sockets: Socket[] = []
+  const server = createServer((near) => {
+    const far = path ? connect(path) : connect(port, url.hostname)
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      sockets.push(from)
+      from.on('error', () => {})
+      from.on('close', () => to.destroy())
+      from.pipe(to)
+    }
+  })
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  url.search = ''
+  url.hostname = '127.0.0.1'
+  url.port = String((server.address() as AddressInfo).port)
+  return {
+    url: url.toString(),
+    silence() {
+      for (const socket of sockets) socket.unpipe().pause()
+    },
+    close() {
+      for (const socket of sockets) socket.destroy()
+      server.close()
+    },
+  }
+}
+
+async function waitingForLocks(db: TestServer['testDatabase']['db']): Promise<number> {
+  const { rows } = await db.raw(`select count(*)::int from pg_stat_activity
+    where datname = current_database() and wait_event_type = 'Lock'`)
+  return rows[0].count
+}

@@ -1,0 +1,365 @@
+import { randomUUID } from 'node:crypto'
+import pg from 'pg'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { type Resource, resources, settle } from '../../../protocol/index.ts'
+import type { Database } from '../../../server/database/connect.ts'
+import { postgresLists } from '../../../server/store/lists.ts'
+import { postgresStore } from '../../../server/store/postgres.ts'
+import type { Store, Transaction } from '../../../server/sync/store.ts'
+import { connectTo } from '../../support/cluster.ts'
+import { memoryStore } from '../../support/memory-store.ts'
+import { type Person, startServer, type TestServer } from '../../support/server.ts'
+import {
+  aCategory,
+  addUser,
+  aTask,
+  countUp,
+  deferred,
+  EDITED,
+  increment,
+  live,
+  patch,
+  removal,
+  restoral,
+  storeContract,
+  tombstone,
+} from '../../support/store-contract.ts'
+
+const { tasks, categories, conflicts } = resources
+
+let server: TestServer
+let db: Database
+let otherDb: Database
+beforeAll(async () => {
+  server = await startServer()
+  db = server.testDatabase.db
+  otherDb = connectTo(server.testDatabase.url)
+})
+afterAll(async () => {
+  await otherDb.destroy()
+  await server.stop()
+})
+
+describe('the store in Postgres', () =>
+  storeContract(
+    async () => postgresStore(db),
+    () => addUser(db),
+  ))
+
+describe('the store in memory', () => {
+  const store = memoryStore()
+  storeContract(
+    async () => store,
+    async () => {
+      const user = randomUUID()
+      store.addUser(user)
+      return user
+    },
+  )
+})
+
+describe('a frame, for whoever asks on hearing of a transaction', () => {
+  const category = aCategory()
+  const filed = aTask({ category_id: category.id })
+  const [first, second] = [aTask(), aTask()]
+  const many = Array.from({ length: 101 }, () => live(aTask()))
+
+  const aConflict = () => {
+    const [id, document_id, session_id] = [randomUUID(), randomUUID(), randomUUID()]
+    const [lost, kept] = [
+      { title: 'Milk', completed: true },
+      { title: 'Oat milk', completed: false },
+    ]
+    const fields = { resource: 'tasks', document_id, cause: 'edit', lost, kept, session_id }
+    return settle(conflicts, { id, ...fields, lost_at: EDITED }, undefined, EDITED)
+  }
+
+  /** @param from how far whoever asks has come; up to the transaction if not given */
+  async function scene(from?: number) {
+    const ann = await addUser(db)
+    const node = postgresStore(db)
+    await node.insert(ann, categories, category)
+    await node.insert(ann, tasks, filed)
+    const before = (await node.heads([ann])).get(ann)!
+    let heard: ReturnType<Store['frame']> | undefined
+    const store = postgresStore(db, (user) => {
+      heard = store.frame(user, from ?? before)
+    })
+    return { ann, store, before, heard: () => heard }
+  }
+
+  test.each<[string, (transaction: Transaction) => Promise<void>]>([
+    ['two tasks', (transaction) => transaction.write(tasks, [live(first), tombstone(second)])],
+    [
+      'a task, and what gave way for it',
+      async (transaction) => {
+        await transaction.write(tasks, [live(first)])
+        await transaction.write(conflicts, [live(aConflict())])
+      },
+    ],
+    ['a category', (transaction) => transaction.write(categories, [live(aCategory())])],
+    [
+      'a deleted category, which takes itself off its tasks',
+      (transaction) => transaction.write(categories, [tombstone(category)]),
+    ],
+    ['more than a frame carries', (transaction) => transaction.write(tasks, many)],
+    [
+      'a task twice',
+      async (transaction) => {
+        await transaction.write(tasks, [live(first)])
+        await transaction.write(tasks, [live({ ...first, title: 'Again' })])
+      },
+    ],
+  ])('that wrote %s is what others read', async (_, write) => {
+    const { ann, store, before, heard } = await scene()
+    await store.transaction(ann, write)
+    expect(await heard()).toEqual(await postgresStore(otherDb).frame(ann, before))
+  })
+
+  test('has what came before too, for whoever has missed it', async () => {
+    const { ann, store, heard } = await scene(0)
+    await store.transaction(ann, (transaction) => transaction.write(tasks, [live(first)]))
+    expect(await heard()).toEqual(await postgresStore(otherDb).frame(ann, 0))
+  })
+
+  test('goes no further back than that: what another node writes next is in it', async () => {
+    const { ann, store, before } = await scene()
+    await store.transaction(ann, (transaction) => transaction.write(tasks, [live(first)]))
+    const { seq } = (await postgresStore(otherDb).insert(ann, tasks, second))!
+    expect((await store.frame(ann, before)).seq).toBe(seq)
+  })
+})
+
+describe('two nodes on one database', () => {
+  let nodes: [Store, Store]
+  let ann: string
+  let id: string
+  beforeAll(() => {
+    nodes = [postgresStore(db), postgresStore(otherDb)]
+  })
+
+  async function oneTask(title: string): Promise<void> {
+    ann = await addUser(db)
+    const task = aTask({ title })
+    id = task.id
+    await nodes[0].insert(ann, tasks, task)
+  }
+
+  const titleNow = async () => (await nodes[0].read(ann, tasks, [id])).get(id)!.document.title
+
+  test('lose nothing of transactions that read, change and write', async () => {
+    await oneTask('0')
+    await Promise.all(Array.from({ length: 40 }, (_, i) => countUp(nodes[i % 2]!, ann, id)))
+    expect(await titleNow()).toBe('40')
+  })
+
+  test('lose nothing of edits that name the version they change', async () => {
+    await oneTask('0')
+    await Promise.all(Array.from({ length: 12 }, (_, i) => increment(nodes[i % 2]!, ann, id)))
+    expect(await titleNow()).toBe('12')
+  })
+
+  test('lose nothing of edits of different fields', async () => {
+    await oneTask('Milk')
+    const fields = { title: 'Oat milk', description: 'two', priority: 'high', completed: true }
+    await Promise.all(
+      Object.entries(fields).map(([name, value], i) =>
+        nodes[i % 2]!.edit(ann, tasks, patch(id, { [name]: value })),
+      ),
+    )
+    expect((await nodes[1].read(ann, tasks, [id])).get(id)!.document).toMatchObject(fields)
+  })
+
+  test('let one of two creations of the same id win', async () => {
+    await oneTask('Milk')
+    const same = aTask()
+    const answers = await Promise.all(nodes.map((node) => node.insert(ann, tasks, same)))
+    expect(answers.filter((answer) => answer !== undefined)).toHaveLength(1)
+  })
+
+  test('keep each other out of a transaction', async () => {
+    await oneTask('before')
+    const [started, others] = [deferred(), deferred()]
+    const seen = nodes[0].transaction(ann, async (tx) => {
+      started.resolve()
+      await others.promise
+      return (await tx.read(tasks, [id])).get(id)!.document.title
+    })
+    await started.promise
+    const edit = nodes[1].edit(ann, tasks, patch(id, { title: 'after' }))
+    await vi.waitFor(async () => expect(await lockWaits()).toBe(1), { interval: 5 })
+    others.resolve()
+    expect(await seen).toBe('before')
+    await edit
+    expect(await titleNow()).toBe('after')
+  })
+})
+
+test('no statement is planned for the values it is given, of which nothing may be known yet', async () => {
+  const { rows } = await db.raw('show plan_cache_mode')
+  expect(rows).toEqual([{ plan_cache_mode: 'force_generic_plan' }])
+})
+
+describe('a placeholder', () => {
+  const store = () => postgresStore(db)
+  let ann: string
+  let id: string
+
+  /** What a task leaves that came before its category. */
+  async function placeholder(): Promise<void> {
+    ann = await addUser(db)
+    id = randomUUID()
+    await db('categories').insert({ user_id: ann, ...aCategory({ id }), deleted: true, seq: 0 })
+  }
+
+  async function taskBefore(): Promise<string> {
+    const task = aTask({ category_id: id })
+    await db('tasks').insert({ user_id: ann, ...task })
+    return task.id
+  }
+
+  test('is not there for any reader', async () => {
+    await placeholder()
+    expect(await store().find(ann, categories, id)).toBeUndefined()
+    expect(await store().read(ann, categories, [id])).toEqual(new Map())
+    expect(await store().transaction(ann, (tx) => tx.read(categories, [id]))).toEqual(new Map())
+    expect(await store().changes(ann, categories, 0, 10)).toEqual([])
+  })
+
+  test.each([false, true])('is in no list (of the deleted ones: %s)', async (deleted) => {
+    await placeholder()
+    const lists = postgresLists(db)
+    const listing = { filters: [], words: [], order: [], deleted }
+    expect(await lists.page(ann, categories, listing, 10, 0)).toEqual({ count: 0, results: '[]' })
+    expect(await lists.slice(ann, categories, listing, 10, undefined)).toEqual({
+      documents: [],
+      more: false,
+    })
+  })
+
+  test('cannot be edited', async () => {
+    await placeholder()
+    for (const edit of [patch(id, { name: 'Travel' }), removal(id), restoral(id)])
+      expect(await store().edit(ann, categories, edit)).toBeUndefined()
+  })
+
+  test('is no category for a task that is created or changed', async () => {
+    await placeholder()
+    expect(await store().insert(ann, tasks, aTask({ category_id: id }))).toBeUndefined()
+    const task = aTask()
+    await store().insert(ann, tasks, task)
+    expect(await store().edit(ann, tasks, patch(task.id, { category_id: id }))).toBeUndefined()
+  })
+
+  test.each(['insert', 'transaction'] as const)('is filled by %s', async (way) => {
+    await placeholder()
+    const task = await taskBefore()
+    const category = aCategory({ id, name: 'Travel', color: '#0ea5e9' })
+    if (way === 'insert') await store().insert(ann, categories, category)
+    else await store().transaction(ann, (tx) => tx.write(categories, [live(category)]))
+    const [change] = await store().changes(ann, categories, 0, 10)
+    expect(change).toEqual({ seq: expect.any(Number), ...live(category) })
+    expect(await categoryOf(task)).toBe(id)
+  })
+
+  test('that is filled by a deleted category leaves its tasks without one', async () => {
+    await placeholder()
+    const task = await taskBefore()
+    await store().transaction(ann, (tx) => tx.write(categories, [tombstone(aCategory({ id }))]))
+    const [change] = await store().changes(ann, categories, 0, 10)
+    expect(await categoryOf(task)).toBeNull()
+    expect(await store().changes(ann, tasks, change!.seq, 10)).toHaveLength(1)
+  })
+
+  const categoryOf = async (task: string) =>
+    (await store().read(ann, tasks, [task])).get(task)!.document.category_id
+})
+
+describe('a write', () => {
+  let statements: string[]
+  let ann: Person
+  beforeAll(async () => {
+    ann = await server.person()
+  })
+  afterEach(() => vi.restoreAllMocks())
+
+  test('of many documents in a transaction is one statement, numbers included', async () => {
+    const many = Array.from({ length: 20 }, () => live(aTask()))
+    await postgresStore(db).transaction(ann.id, async (tx) => {
+      listen()
+      await tx.write(tasks, many)
+      await tx.write(tasks, [])
+      expect(statements.filter((text) => !isBeside(text))).toEqual([
+        expect.stringMatching(/^\s*with feed as \(\s*update feeds/),
+      ])
+    })
+  })
+
+  /** The statements that Postgres is sent from now on, by anybody in this process. */
+  function listen(): void {
+    statements = []
+    const { query } = pg.Client.prototype as unknown as { query: (...args: unknown[]) => unknown }
+    vi.spyOn(pg.Client.prototype, 'query').mockImplementation(function (
+      this: pg.Client,
+      ...args: unknown[]
+    ) {
+      const [first] = args as [string | { text: string }]
+      statements.push(typeof first === 'string' ? first : first.text)
+      return query.apply(this, args) as never
+    })
+  }
+
+  const create = async (resource: Resource, body: object): Promise<string> =>
+    (await ann.call('POST', `/api/${resource.name}/`, body)).body.id
+
+  test.each<[string, string, () => Promise<string>, object | undefined, number]>([
+    ['POST', 'task', async () => '/api/tasks/', { title: 'Bread' }, 201],
+    ['POST', 'category', async () => '/api/categories/', { name: 'Travel' }, 201],
+    ['PATCH', 'title', taskPath, { title: 'Oat milk' }, 200],
+    ['PATCH', 'completion', taskPath, { completed: true }, 200],
+    ['PUT', 'task', taskPath, { title: 'Bread', priority: 'high' }, 200],
+    ['DELETE', 'task', taskPath, undefined, 204],
+    ['DELETE', 'category with tasks', categoryPath, undefined, 204],
+    ['PATCH', 'profile', async () => '/api/profile/', { bio: 'Likes ferries.' }, 200],
+  ])(
+    'of one document is one statement and no transaction: %s of a %s',
+    async (method, _what, pathOf, body, status) => {
+      const path = await pathOf()
+      listen()
+      const answer = await ann.call(method, path, body)
+      expect(answer.status).toBe(status)
+      expect(statements.filter((text) => !isBeside(text))).toEqual([
+        expect.stringMatching(/^\s*with feed as \(update feeds/),
+      ])
+    },
+  )
+
+  test('of a task into a category is one statement too', async () => {
+    const category_id = await create(categories, { name: 'Travel' })
+    listen()
+    const answer = await ann.call('POST', '/api/tasks/', { title: 'Ferry', category_id })
+    expect(answer.status).toBe(201)
+    expect(statements.filter((text) => !isBeside(text))).toHaveLength(1)
+  })
+
+  async function taskPath(): Promise<string> {
+    return `/api/tasks/${await create(tasks, { title: 'Milk' })}/`
+  }
+
+  async function categoryPath(): Promise<string> {
+    const category_id = await create(categories, { name: 'Travel' })
+    await create(tasks, { title: 'Ferry', category_id })
+    return `/api/categories/${category_id}/`
+  }
+})
+
+/** Whether a session still lives is asked once a second, and hints go out gathered, after commits. */
+const isBeside = (text: string) => / from "?sessions\b|pg_notify/.test(text)
+
+async function lockWaits(): Promise<number> {
+  const { rows } = await db.raw(
+    `select count(*)::int as waits from pg_stat_activity
+     where datname = current_database() and wait_event_type = 'Lock'`,
+  )
+  return rows[0].waits
+}
