@@ -7,9 +7,10 @@ import {
   shareReplay,
   switchMap,
 } from 'rxjs'
+import { sameIn } from '../protocol/merge.ts'
 import type { Account } from './account.ts'
 import type { Collections } from './local/database.ts'
-import type { Conflict } from './local/resources.ts'
+import { type Conflict, resources } from './local/resources.ts'
 import { isShaped } from './runtime/answers.ts'
 import { readAgain } from './runtime/back-off.ts'
 import { ClientError, signedOut } from './runtime/client-error.ts'
@@ -88,8 +89,9 @@ async function writeAgain(
 ): Promise<void> {
   const collection = collections[resource as 'tasks']
   const { _deleted, updated_at, ...fields } = document
+  const definition = resources[resource as 'tasks']
   const changed = Object.entries(fields).filter(
-    ([name, value]) => JSON.stringify(previous?.[name]) !== JSON.stringify(value),
+    ([name]) => !previous || !sameIn(definition, name, previous, fields),
   )
   const current = await collection.findOne(id).exec()
   if (_deleted) await current?.incrementalRemove()

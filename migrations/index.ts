@@ -11,6 +11,7 @@ import * as deletedAccounts from './0009_deleted_accounts.ts'
 import * as fairReminders from './0010_fair_reminders.ts'
 import * as mailAllowance from './0011_mail_allowance.ts'
 import * as refusedRows from './0012_refused_rows_and_changed_fields.ts'
+import * as references from './0013_references.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
@@ -26,6 +27,7 @@ const migrations: Record<string, Knex.Migration> = {
   '0010_fair_reminders': fairReminders,
   '0011_mail_allowance': mailAllowance,
   '0012_refused_rows_and_changed_fields': refusedRows,
+  '0013_references': references,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {

@@ -45,7 +45,7 @@ export const auditEntry = z.strictObject({
   action,
   account_id: id().describe('To which account.'),
   account: z.string().describe('The username that the account had then.'),
-  details: record('What changed: `{"from": "user", "to": "support"}`.').schema,
+  details: record('What changed: `{"from": "user", "to": "support"}`.', { max: 10_000 }).schema,
   request_id: z.string().nullable().describe('Names the request in the logs of the server.'),
   address: z.string().nullable().describe('The network address that it came from.'),
   created_at: moment,

@@ -6,6 +6,9 @@ import { type DocumentOf, defineResource } from './resource.ts'
  * refused of clients that are not told so. The server writes it; people read it, and put back what
  * they want.
  */
+/** As much as one push may hold. */
+const MAX = 20 * 1024 * 1024
+
 export const conflicts = defineResource({
   name: 'conflicts',
   singular: 'conflict',
@@ -20,17 +23,17 @@ export const conflicts = defineResource({
       'deletion',
       'refused',
     ]),
-    lost: record('The values that lost, by field. Refused ones as they were sent.'),
+    lost: record('The values that lost, by field. Refused ones as they were sent.', { max: MAX }),
     lost_json: nullable(
       text(
-        'Refused values that `lost` cannot hold (of unknown fields, lists, NUL), as JSON text.',
+        'Refused values that `lost` cannot hold (of unknown fields, lists for plain fields, NUL), as JSON text.',
         {
-          max: 20 * 1024 * 1024,
+          max: MAX,
         },
       ),
     ),
-    errors: record('What is wrong with refused values, by field.'),
-    kept: record('What stands in their place.'),
+    errors: record('What is wrong with refused values, by field.', { max: MAX }),
+    kept: record('What stands in their place.', { max: MAX }),
     lost_at: instant('When the losing edit was made.'),
     session_id: nullable(uuid('The session whose push met the conflict.')),
     restored_at: nullable(instant('When the values were put back.')),

@@ -1,19 +1,6 @@
 import * as z from 'zod'
+import { canonical, type Kind, type NullableKind } from './kinds.ts'
 import { isVisible } from './visible-text.ts'
-
-/** What a value means, which decides its column, its filters and its place in an order. */
-export type Kind =
-  | 'text'
-  | 'choice'
-  | 'day'
-  | 'time'
-  | 'instant'
-  | 'flag'
-  | 'whole_number'
-  | 'reference'
-  | 'uuid'
-  | 'record'
-  | 'order_key'
 
 /**
  * One field of a document. The schemas carry no zod defaults on purpose: `.partial()` still applies
@@ -24,12 +11,26 @@ export interface Field<S extends z.ZodType = z.ZodType> {
   readonly schema: S
   readonly nullable: boolean
   readonly description: string
-  /** For a text: the most characters it may have, so that forms can say so before anything is sent. */
+  /**
+   * How much it may hold, so that forms can say so before anything is sent: characters of a text, or of a
+   * record as JSON; elements of a set.
+   */
   readonly max?: number
   /** For a choice: its values in meaning order, lowest first. */
   readonly values?: readonly string[]
-  /** For a reference: the resource that it points into. */
-  readonly references?: string
+  /** For a reference: what it points to. */
+  readonly references?: Reference
+}
+
+/** What a reference points to, and what becomes of what refers to a document that is deleted. */
+export interface Reference {
+  /** The name of the resource, which may be that of the field itself. */
+  readonly to: string
+  /**
+   * `clear`: it refers to nothing from then on. `cascade`: it is deleted too, and comes back when what
+   * it refers to is restored.
+   */
+  readonly on_delete: 'clear' | 'cascade'
 }
 
 /**
@@ -87,7 +88,7 @@ export function instant(description: string) {
       offset: true,
       error: 'Write a moment as ISO 8601 with an offset, such as 2026-11-22T08:30:00Z.',
     })
-    .overwrite(inUtc)
+    .overwrite((value) => canonical({ kind: 'instant' }, value) as string)
     .refine(isInCalendar, 'Years run from 0001 to 9999.')
   return { kind: 'instant', schema, nullable: false, description } satisfies Field
 }
@@ -100,12 +101,24 @@ export function flag(description: string) {
 /** A whole number within limits, which are to be those of a 32-bit integer at most. */
 export function wholeNumber(description: string, { min, max }: { min: number; max: number }) {
   const remedy = `Write a whole number from ${min} to ${max}.`
-  const schema = z.int(remedy).min(min, remedy).max(max, remedy)
+  const schema = z
+    .int(remedy)
+    .min(min, remedy)
+    .max(max, remedy)
+    .overwrite((value) => canonical({ kind: 'whole_number' }, value) as number)
   return { kind: 'whole_number', schema, nullable: false, description } satisfies Field
 }
 
-/** The id of another document of the same person. */
-export function reference(description: string, references: string) {
+/** Any number that is finite in 64 bits. */
+export function number(description: string) {
+  const schema = z
+    .number('Write a number.')
+    .overwrite((value) => canonical({ kind: 'number' }, value) as number)
+  return { kind: 'number', schema, nullable: false, description } satisfies Field
+}
+
+/** The id of another document of the same person, or of one of the same resource. */
+export function reference(description: string, references: Reference) {
   return {
     kind: 'reference',
     schema: id(),
@@ -120,23 +133,71 @@ export function uuid(description: string) {
   return { kind: 'uuid', schema: id(), nullable: false, description } satisfies Field
 }
 
-/** Values of fields, by name. */
-export function record(description: string) {
-  const value = z.union([z.string(), z.number(), z.boolean(), z.null()])
-  const schema = z.record(z.string(), value)
-  return { kind: 'record', schema, nullable: false, description } satisfies Field
+/** Short texts without an order, each once, such as labels. Two edits of a set merge by element. */
+export function set(description: string, { max, maxLength }: { max: number; maxLength: number }) {
+  const schema = z
+    .array(text('', { min: 1, max: maxLength }).schema)
+    .overwrite((elements) => canonical({ kind: 'set' }, elements) as string[])
+    .max(max, `Give at most ${max}.`)
+  return { kind: 'set', schema, nullable: false, description, max } satisfies Field
+}
+
+/** How deep objects and lists may be within each other. */
+const MAX_DEPTH = 16
+
+/** Any JSON under names of its own: as a whole, one value. */
+export function record(description: string, { max }: { max: number }) {
+  const schema = z
+    .unknown()
+    .meta({ type: 'object', additionalProperties: true })
+    .refine(isPlainObject, { error: 'Write an object.', abort: true })
+    .refine(isRecordable, {
+      error: `Nest at most ${MAX_DEPTH} deep, and remove the NUL or broken (unpaired surrogate) characters.`,
+      abort: true,
+    })
+    .refine((value) => JSON.stringify(value).length <= max, {
+      error: `Use at most ${max} characters of JSON.`,
+      abort: true,
+    })
+    .overwrite((value) => canonical({ kind: 'record' }, value)) as z.ZodType<
+    Record<string, unknown>,
+    Record<string, unknown>
+  >
+  return { kind: 'record', schema, nullable: false, description, max } satisfies Field
+}
+
+/** Whether it is JSON that Postgres can hold, and not so deep that reading it would fail. */
+export function isRecordable(value: unknown): boolean {
+  for (let level: unknown[] = [value], depth = 0; level.length > 0; depth++) {
+    if (depth > MAX_DEPTH || !level.every(isStorableLeaf)) return false
+    level = level.flatMap((one) => {
+      if (typeof one !== 'object' || one === null) return []
+      return Array.isArray(one) ? one : [...Object.keys(one), ...Object.values(one)]
+    })
+  }
+  return true
+}
+
+function isStorableLeaf(value: unknown): boolean {
+  if (typeof value === 'string') return isStorable(value)
+  if (typeof value === 'number') return Number.isFinite(value)
+  return typeof value === 'object' || typeof value === 'boolean'
+}
+
+function isPlainObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** A UUID, of any version, in the lower case that Postgres answers with. */
 export function id() {
   return z
     .uuid('Write a UUID, such as 0190a5c2-7a4e-7cc3-98c4-dc0c0c07398f.')
-    .overwrite((value) => value.toLowerCase())
+    .overwrite((value) => canonical({ kind: 'uuid' }, value) as string)
     .refine((value) => !/^(0|f)\1*(-\1+)+$/.test(value), 'Write a UUID of your own making.')
 }
 
 /** The same field, or null. */
-export function nullable<F extends Field>(field: F) {
+export function nullable<F extends Field & { readonly kind: NullableKind }>(field: F) {
   const schema = field.schema.nullable() as z.ZodNullable<F['schema']>
   return { ...(field as Omit<F, 'schema' | 'nullable'>), schema, nullable: true as const }
 }
@@ -149,13 +210,4 @@ export function isStorable(value: string): boolean {
 function isInCalendar(value: string): boolean {
   // What the format check has refused passes through here too, and needs no second complaint.
   return Number.isNaN(Date.parse(value)) || /^(?!0000)\d{4}-/.test(value)
-}
-
-/** Most come in the form that is kept, and need no second look. */
-const IN_UTC = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
-
-function inUtc(value: string): string {
-  if (IN_UTC.test(value)) return value
-  const moment = new Date(value)
-  return Number.isNaN(moment.getTime()) ? value : moment.toISOString()
 }

@@ -1,5 +1,6 @@
 import { categories } from './categories.ts'
 import { conflicts } from './conflicts.ts'
+import type { Reference } from './field.ts'
 import { profile } from './profile.ts'
 import type { Resource } from './resource.ts'
 import { tasks } from './tasks.ts'
@@ -10,8 +11,9 @@ export type { Action, AuditEntry, ManagedAccount } from './administration.ts'
 export * as administration from './administration.ts'
 export type { Category } from './categories.ts'
 export type { Conflict } from './conflicts.ts'
-export { type Field, id, isStorable, type Kind } from './field.ts'
+export { type Field, id, isRecordable, isStorable, type Reference } from './field.ts'
 export { follow } from './follow.ts'
+export { canonicalJson, type Kind, leastValue, sameValue } from './kinds.ts'
 export * from './live.ts'
 export {
   type ChangeTimes,
@@ -22,7 +24,8 @@ export {
   type Merged,
   merge,
   sameFields,
-  sameValue,
+  sameIn,
+  takenKey,
 } from './merge.ts'
 export { orderKeyAt } from './order-key.ts'
 export {
@@ -46,3 +49,33 @@ export const resources = { tasks, categories, profile, conflicts } satisfies Rec
   string,
   Resource
 >
+
+/** A field of one resource that refers to documents of another, or of the same one. */
+export interface Referring {
+  readonly resource: Resource
+  readonly field: string
+  readonly target: Resource
+  readonly onDelete: Reference['on_delete']
+}
+
+/** What documents of a resource refer to. */
+export function referencesOf(resource: Resource): Referring[] {
+  return resource.fieldNames.flatMap((field) => {
+    const { references } = resource.fields[field]!
+    if (!references) return []
+    return [
+      { resource, field, target: resourceNamed(references.to), onDelete: references.on_delete },
+    ]
+  })
+}
+
+/** What refers to documents of a resource. */
+export function referencesTo(target: Resource): Referring[] {
+  return Object.values<Resource>(resources)
+    .flatMap(referencesOf)
+    .filter((reference) => reference.target === target)
+}
+
+export function resourceNamed(name: string): Resource {
+  return resources[name as keyof typeof resources]
+}

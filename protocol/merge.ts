@@ -1,3 +1,4 @@
+import { mergeValues, sameValue } from './kinds.ts'
 import type { Document, Resource } from './resource.ts'
 import { settle } from './settle.ts'
 
@@ -9,7 +10,8 @@ export interface GaveWay {
 
 /**
  * When fields were last changed, by name, in milliseconds: the `updated_at` of the state that the change
- * made. A deletion and a restoration are changes of `_deleted`. What never changed is absent.
+ * made. A deletion and a restoration are changes of `_deleted`; a deletion that came with that of what the
+ * document refers to is one of `takenKey` too. What never changed is absent.
  */
 export type ChangeTimes = Readonly<Record<string, number>>
 
@@ -20,11 +22,14 @@ interface State {
   readonly changed?: ChangeTimes | undefined
 }
 
+/** Under which name it stands when what this field refers to took the document along as it was deleted. */
+export const takenKey = (field: string) => `_deleted.${field}`
+
 /** The change times of the state that follows on another one. */
 export function changeTimes(resource: Resource, before: State, after: State): ChangeTimes {
   const at = Date.parse(after.document.updated_at)
   const names = resource.writable.filter(
-    (name) => !sameValue(before.document[name], after.document[name]),
+    (name) => !sameIn(resource, name, before.document, after.document),
   )
   if (before.deleted !== after.deleted) names.push('_deleted')
   return { ...before.changed, ...Object.fromEntries(names.map((name) => [name, at])) }
@@ -47,10 +52,11 @@ export interface Merged {
 }
 
 /**
- * Three-way merge, field by field. Pure. A field that one side changed takes that side's value. A
- * field that both changed takes the later edit's, and by the order of their JSON where both are of
- * one instant, so that every end decides alike whatever it heard first. A field that was changed and
- * put back has been changed: an edit that comes again, however late, finds that so.
+ * Three-way merge, field by field. Pure. A field that one side changed takes that side's value. What
+ * both changed is merged where its kind knows how (see `kinds.ts`). Else it takes the later edit's value,
+ * and by the order of their JSON where both are of one instant, so that every end decides alike whatever
+ * it heard first. A field that was changed and put back has been changed: an edit that comes again,
+ * however late, finds that so.
  *
  * @param base what `ours` was made from; without it, every difference counts as changed by both
  * @param ours the edit that arrives
@@ -72,8 +78,15 @@ export function merge(
   const theirsLost = { lost: {} as Record<string, unknown>, kept: {} as Record<string, unknown> }
   for (const field of resource.writable) {
     const [a, b] = [ours[field], theirs[field]]
-    if (sameValue(a, b) || (base && sameValue(a, base[field]))) continue
-    const bothChanged = !base || !sameValue(b, base[field]) || isChangedSince(base, field, changed)
+    if (sameIn(resource, field, ours, theirs) || (base && sameIn(resource, field, ours, base)))
+      continue
+    const bothChanged =
+      !base || !sameIn(resource, field, theirs, base) || isChangedSince(base, field, changed)
+    const both = bothChanged && mergeValues(resource.fields[field]!, base?.[field], a, b)
+    if (both) {
+      next[field] = both
+      continue
+    }
     const theirsAt = changedAt(theirs, field, changed)
     if (bothChanged && !isLater(oursAt, a, theirsAt, b)) {
       oursLost.lost[field] = a
@@ -98,11 +111,18 @@ export function changedAt({ updated_at }: Document, field: string, changed: Chan
 
 /** Equal in everything that a person can write. */
 export function sameFields(resource: Resource, a: Document, b: Document): boolean {
-  return resource.writable.every((field) => sameValue(a[field], b[field]))
+  return resource.writable.every((field) => sameIn(resource, field, a, b))
 }
 
-export function sameValue(a: unknown, b: unknown): boolean {
-  return a === b || (typeof a === 'object' && JSON.stringify(a) === JSON.stringify(b))
+/** Equal in one field, or in none of the two: one that is not of the resource. */
+export function sameIn(
+  { fields }: Pick<Resource, 'fields'>,
+  name: string,
+  a: Readonly<Record<string, unknown>>,
+  b: Readonly<Record<string, unknown>>,
+): boolean {
+  const field = fields[name]
+  return field ? sameValue(field, a[name], b[name]) : a[name] === b[name]
 }
 
 function isLater(at: string, value: unknown, otherAt: string, other: unknown): boolean {

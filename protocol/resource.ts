@@ -96,6 +96,7 @@ export function fieldOf(resource: Resource, name: string): Field {
 
 export function defineResource<const F extends Fields>(definition: Definition<F>) {
   const { fields, initial, stamps = {} } = definition
+  for (const [name, field] of Object.entries<Field>(fields)) checkReference(definition, name, field)
   const fieldNames = Object.keys(fields)
   const writable = fieldNames.filter((name) => !(name in stamps))
   const required = writable.filter((name) => !(name in initial) && !isDerived(fields[name]!))
@@ -125,6 +126,14 @@ export function defineResource<const F extends Fields>(definition: Definition<F>
     create: definition.singleton ? create : create.extend({ id: id().optional() }),
     put: create.extend(z.object(readOnly).partial().shape),
   } satisfies Resource
+}
+
+/** @throws where it could not always be kept: what is cleared is null then, and a tree has a root */
+function checkReference({ name }: { name: string }, field: string, of: Field): void {
+  const { references, nullable } = of
+  if (!references || nullable) return
+  if (references.on_delete === 'clear' || references.to === name)
+    throw new Error(`${name}.${field} has to be nullable: it refers to nothing at times.`)
 }
 
 /** An order key that nobody gave is computed from the document: see `orderKeyAt`. */

@@ -1,3 +1,4 @@
+import { canonical } from './kinds.ts'
 import { orderKeyAt } from './order-key.ts'
 import type { Document, Resource } from './resource.ts'
 
@@ -14,6 +15,7 @@ export interface Unsettled {
  * server will store. Pure. Settling twice over the same `previous` changes nothing.
  *
  * - absent fields are their initial values; an unplaced document goes after the older ones;
+ * - each value is in its canonical form (`kinds.ts`);
  * - `created_at` is fixed at creation, by whoever creates, and not ahead of `now`;
  * - `updated_at` is when the edit was made, not ahead of `now`, not before the creation, and later than
  *   before even where the clock is not: so the states of a document are in the order of their
@@ -43,7 +45,10 @@ export function settle(
     else settled[stamp] = earlier((next[stamp] as string | null | undefined) ?? now, now)
   }
   for (const name of resource.fieldNames) {
-    if (resource.fields[name]!.kind !== 'order_key') continue
+    const field = resource.fields[name]!
+    const value = canonical(field, settled[name])
+    if (value !== settled[name]) settled[name] = value
+    if (field.kind !== 'order_key') continue
     if (settled[name] === undefined || (!previous && isUnplaced(next, name)))
       settled[name] = orderKeyAt(settled.created_at, settled.id)
   }

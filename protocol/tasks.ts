@@ -9,7 +9,9 @@ export const tasks = defineResource({
   fields: {
     title: text('What is to be done.', { min: 1, max: 500 }),
     description: text('Anything more to say about it.', { max: 10_000 }),
-    category_id: nullable(reference('The category it belongs to, if any.', 'categories')),
+    category_id: nullable(
+      reference('The category it belongs to, if any.', { to: 'categories', on_delete: 'clear' }),
+    ),
     priority: choice('How much it matters.', ['low', 'medium', 'high']),
     due_date: nullable(day('The day it is due, in the timezone of its owner.')),
     due_time: nullable(time('The time of that day; null is all day.')),

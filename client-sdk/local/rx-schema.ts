@@ -16,8 +16,10 @@ const PROPERTIES: Readonly<Record<Kind, Property>> = {
   instant: INSTANT,
   flag: { type: 'boolean' },
   whole_number: { type: 'integer' },
+  number: { type: 'number' },
   reference: UUID,
   uuid: UUID,
+  set: { type: 'array', items: TEXT },
   record: { type: 'object', additionalProperties: true },
   order_key: { type: 'string', maxLength: 200 },
 }

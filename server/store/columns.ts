@@ -8,8 +8,10 @@ const SQL_TYPES: Record<Exclude<Kind, 'choice'>, string> = {
   instant: 'timestamptz',
   flag: 'boolean',
   whole_number: 'integer',
+  number: 'double precision',
   reference: 'uuid',
   uuid: 'uuid',
+  set: 'text[]',
   record: 'jsonb',
   order_key: 'text',
 }

@@ -6,12 +6,21 @@ import { createTurns } from './turns.ts'
 
 /** Reading lists for people, as opposed to changes for replicas: filters, order, pages. */
 
-export type Operator = 'eq' | 'gt' | 'gte' | 'lt' | 'lte' | 'in' | 'isnull'
+export type Operator =
+  | 'eq'
+  | 'gt'
+  | 'gte'
+  | 'lt'
+  | 'lte'
+  | 'in'
+  | 'contains'
+  | 'overlaps'
+  | 'isnull'
 
 export interface Filter {
   readonly field: string
   readonly operator: Operator
-  /** Parsed: text, a boolean, or for `in` a list of texts. */
+  /** Parsed: text, a number, a boolean, or a list of these for what takes several. */
   readonly value: unknown
 }
 
@@ -32,7 +41,7 @@ export interface Listing {
 
 /** A place between two documents: beside the one with these values of the order's keys, and this id. */
 export interface Bookmark {
-  readonly values: readonly (string | boolean | null)[]
+  readonly values: readonly (string | number | boolean | null)[]
   readonly id: string
   /** Whether to go on before it rather than after it. */
   readonly backward: boolean
@@ -124,7 +133,15 @@ function whereSql(resource: Resource, listing: Listing, values: unknown[]): stri
 const searched = (field: string, word: string) =>
   Buffer.byteLength(word) === word.length ? `t.${field}` : `normalize(t.${field})`
 
-const COMPARISONS = { eq: '=', gt: '>', gte: '>=', lt: '<', lte: '<=' }
+const COMPARISONS = {
+  eq: '=',
+  gt: '>',
+  gte: '>=',
+  lt: '<',
+  lte: '<=',
+  contains: '@>',
+  overlaps: '&&',
+}
 
 function orderSql(resource: Resource, order: readonly OrderKey[], backward: boolean): string {
   return withTie(order)

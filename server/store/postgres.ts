@@ -3,7 +3,10 @@ import type pg from 'pg'
 import {
   type ChangeTimes,
   type Document,
+  leastValue,
   type Resource,
+  referencesOf,
+  referencesTo,
   resources,
   type WireDocument,
 } from '../../protocol/index.ts'
@@ -17,6 +20,7 @@ import {
 } from '../sync/store.ts'
 import { columnsOf } from './columns.ts'
 import {
+  aboveSql,
   changesSql,
   editStatement,
   findSql,
@@ -65,6 +69,7 @@ const PAGES_AT_ONCE = 3
  * @param changed is told of each user whose changes have been committed
  */
 export function postgresStore(db: Database, changed: (user: string) => void = () => {}): Store {
+  const readFrame = frameSql()
   const takeTurn = createTurns()
   const takePage = createTurns({ lanes: PAGES_AT_ONCE })
   /** What has been committed just now, so that whoever asks on hearing of it need not wait for a read. */
@@ -128,7 +133,7 @@ export function postgresStore(db: Database, changed: (user: string) => void = ()
     async frame(user, seq) {
       const changes = latest.get(user)
       if (changes?.prev === seq) return { seq: changes.seq, documents: changes.documents }
-      const [row] = await run<[string, ...(string | null)[]]>(db, frameSql, [user, seq])
+      const [row] = await run<[string, ...(string | null)[]]>(db, readFrame, [user, seq])
       if (!row) return { seq }
       const [head, ...texts] = row
       const documents: Record<string, WireDocument[]> = {}
@@ -160,6 +165,16 @@ export function postgresStore(db: Database, changed: (user: string) => void = ()
 }
 
 function transactionOf(connection: pg.ClientBase, user: string, writes: Write[]): Transaction {
+  async function placehold(resource: Resource, ids: readonly string[]): Promise<void> {
+    if (ids.length === 0) return
+    // What has to refer to something refers to an id that no document has.
+    for (const { field, target } of referencesOf(resource)) {
+      const own = resource.fields[field]!
+      if (!own.nullable) await placehold(target, [leastValue(own) as string])
+    }
+    await runOn(connection, placeholdSql(resource), [user, ids])
+  }
+
   return {
     async read(resource, ids) {
       return byId(await runOn<StoredRow>(connection, readSql(resource), [user, ids]))
@@ -170,9 +185,11 @@ function transactionOf(connection: pg.ClientBase, user: string, writes: Write[])
       return rows.map(stored)
     },
 
-    async placehold(resource, ids) {
-      if (ids.length > 0) await runOn(connection, placeholdSql(resource), [user, ids])
+    async above(resource, field, ids) {
+      return byId(await runOn<StoredRow>(connection, aboveSql(resource, field), [user, ids]))
     },
+
+    placehold,
 
     async write(resource, documents) {
       if (documents.length === 0) return
@@ -195,8 +212,8 @@ function changesOf(writes: readonly Write[]): Changes | undefined {
   const ids = new Set<string>()
   const documents: Record<string, WireDocument[]> = {}
   for (const { resource, written } of writes) {
-    // A deleted category takes itself off its tasks.
-    if (referredTo.has(resource.name)) return undefined
+    // A deletion may have changed what refers to it.
+    if (referencesTo(resource).length > 0) return undefined
     for (const { document, deleted } of written) {
       ids.add(`${resource.name} ${document.id}`)
       documents[resource.name] ??= []
@@ -209,12 +226,6 @@ function changesOf(writes: readonly Write[]): Changes | undefined {
   const fits = count === ids.size && count <= MAX_FRAME_DOCUMENTS
   return fits ? { prev, seq: prev + count, documents } : undefined
 }
-
-const referredTo = new Set(
-  Object.values<Resource>(resources).flatMap(({ fields }) =>
-    Object.values(fields).map(({ references }) => references),
-  ),
-)
 
 const LOCK = 'select from feeds where user_id = ? for update'
 

@@ -31,7 +31,7 @@ export function referringFirst(
     if (met.has(resource)) return
     met.add(resource)
     for (const { references } of Object.values(resource.fields))
-      if (references !== undefined) visit(all[references]!)
+      if (references !== undefined) visit(all[references.to]!)
     ordered.push(resource)
   }
 }

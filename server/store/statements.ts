@@ -1,4 +1,10 @@
-import { type Resource, resources } from '../../protocol/index.ts'
+import {
+  leastValue,
+  type Referring,
+  type Resource,
+  referencesOf,
+  resources,
+} from '../../protocol/index.ts'
 import type { Statement } from '../database/connect.ts'
 import type { Edit } from '../sync/store.ts'
 import { columnsOf, documentSql, sqlType, wireDocumentSql } from './columns.ts'
@@ -34,6 +40,18 @@ export function havingSql(resource: Resource, field: string): Statement {
     order by t.seq`)
 }
 
+/** `$1` user, `$2` ids. */
+export function aboveSql(resource: Resource, field: string): Statement {
+  return named(`
+    with recursive above (id) as (
+      select unnest($2::uuid[])
+      union
+      select t.${field} from above join ${resource.table} t on t.user_id = $1 and t.id = above.id
+    )
+    select t.seq, t.deleted, ${documentSql(resource)}::text, t.taken, t.changed
+    from above join ${resource.table} t on t.user_id = $1 and t.id = above.id and t.seq > 0`)
+}
+
 /** `$1` user, `$2` seq, `$3` limit. */
 export const changesSql = kept(
   (resource) => `
@@ -52,43 +70,42 @@ export const pageSql = kept(
     ) p`,
 )
 
-/** `$1` user, `$2` ids. A placeholder has the least that a document can have. */
+/**
+ * `$1` user, `$2` ids. A placeholder has the least that a document can have, and a number below all of the
+ * feed's: one of its own, for two documents of a table never have the same.
+ */
 export const placeholdSql = kept((resource) => {
   const columns = resource.fieldNames.filter((name) => !resource.fields[name]!.nullable)
+  const least = columns.map((name) => [name, leastValue(resource.fields[name]!)])
+  const typed = columns.map((column) => `, ${column} ${sqlType(resource, column)}`)
   return `
     insert into ${resource.table}
-      (user_id, id, ${columns.join(', ')}, created_at, updated_at, deleted, seq)
-    select $1, id, ${columns.map((name) => leastValue(resource, name)).join(', ')}, now(), now(), true, 0
-    from unnest($2::uuid[]) as id
+      (user_id, id, ${columns.map((column) => `${column}, `).join('')}created_at, updated_at, deleted, seq)
+    select $1, p.id, ${columns.map((column) => `r.${column}, `).join('')}now(), now(), true,
+      least((select min(t.seq) from ${resource.table} t where t.user_id = $1), 1) - p.nth
+    from unnest($2::uuid[]) with ordinality as p (id, nth),
+      json_to_record('${JSON.stringify(Object.fromEntries(least)).replaceAll("'", "''")}')
+        as r (_ text${typed.join('')})
     on conflict (user_id, id) do nothing`
 })
-
-function leastValue(resource: Resource, name: string): string {
-  const { kind, values } = resource.fields[name]!
-  if (kind === 'choice') return `'${values![0]}'`
-  return (
-    { flag: 'false', whole_number: '0', instant: 'now()', record: "'{}'" }[kind as string] ?? "''"
-  )
-}
 
 /** More changes than these at once are for a pull. */
 export const MAX_FRAME_DOCUMENTS = 100
 
 /** `$1` user, `$2` seq. The head, and for each resource the changes between, one more than fit. */
-export const frameSql: Statement = {
-  name: 'tasktide_frame',
-  text: `
-    select f.seq, ${Object.values<Resource>(resources)
-      .map(
-        (resource) => `
+export function frameSql(): Statement {
+  const documents = Object.values<Resource>(resources).map(
+    (resource) => `
       (select '[' || string_agg(p.json, ',') || ']' from (
         select ${wireDocumentSql(resource)}::text as json from ${resource.table} t
         where t.user_id = $1 and t.seq > $2 and t.seq <= f.seq
         order by t.seq limit ${MAX_FRAME_DOCUMENTS + 1}
       ) p)`,
-      )
-      .join(', ')}
-    from feeds f where f.user_id = $1`,
+  )
+  return {
+    name: 'tasktide_frame',
+    text: `select f.seq, ${documents.join(', ')} from feeds f where f.user_id = $1`,
+  }
 }
 
 /** `$1` users. */
@@ -102,14 +119,16 @@ export const insertSql = kept((resource) => {
   const columns = columnsOf(resource)
   const values = columns.map((column, i) => `$${i + 2}::${sqlType(resource, column)}`)
   const updates = columns.slice(1).map((column) => `${column} = excluded.${column}`)
-  const references = columns.flatMap((column, i) => referenceSql(resource, column, `$${i + 2}`))
+  const references = referencesOf(resource).map((one) =>
+    isThereSql(one, values[columns.indexOf(one.field)]!),
+  )
   return `
     ${NEXT}
     insert into ${resource.table} as t (user_id, ${columns.join(', ')}, deleted, seq)
     select $1, ${values.join(', ')}, false, feed.seq from feed
     ${references.length > 0 ? `where ${references.join(' and ')}` : ''}
     on conflict (user_id, id) do update
-      set ${updates.join(', ')}, deleted = false, seq = excluded.seq where t.seq = 0
+      set ${updates.join(', ')}, deleted = false, seq = excluded.seq where t.seq <= 0
     returning t.seq, ${documentSql(resource)}::text`
 })
 
@@ -194,7 +213,9 @@ function editSql(resource: Resource, action: Edit['action'], names: readonly str
       't.user_id = $1 and t.id = $2',
       '($4::bigint[] is null or t.seq = any ($4::bigint[]))',
       applies,
-      ...names.flatMap((name) => referenceSql(resource, name, value(name))),
+      ...referencesOf(resource)
+        .filter(({ field }) => names.includes(field))
+        .map((one) => isThereSql(one, value(one.field))),
     ].join(' and ')}
     returning t.seq, ${documentSql(resource)}::text`
 }
@@ -203,17 +224,10 @@ function stampSql(stamp: string, flag: string, value: string): string {
   return `case when not ${value} then null when t.${flag} then t.${stamp} else $3::timestamptz end`
 }
 
-/** A condition that what `value` refers to is there; none for a column that is no reference. */
-function referenceSql(resource: Resource, column: string, value: string): string[] {
-  const references = resource.fields[column]?.references
-  if (references === undefined) return []
-  const target: Resource = resources[references as keyof typeof resources]
-  const plain = value.replace(/::.*/, '')
-  return [
-    `(${plain}::uuid is null or exists (select from ${target.table} c
-      where c.user_id = $1 and c.id = ${plain}::uuid and not c.deleted))`,
-  ]
-}
+/** A condition that what `value` refers to is there. */
+const isThereSql = ({ target }: Referring, value: string) =>
+  `(${value} is null or exists (select from ${target.table} c
+      where c.user_id = $1 and c.id = ${value} and not c.deleted))`
 
 let keptCount = 0
 

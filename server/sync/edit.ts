@@ -6,7 +6,9 @@
 import {
   type Document,
   type Resource,
-  resources,
+  referencesOf,
+  sameFields,
+  sameIn,
   settle,
   type Unsettled,
 } from '../../protocol/index.ts'
@@ -22,6 +24,8 @@ export type Outcome =
   | { outcome: 'precondition_failed'; stored: Stored }
   /** This field refers to a document that is not there. */
   | { outcome: 'unknown_reference'; field: string }
+  /** By this field the document would come to refer to itself, over others perhaps. */
+  | { outcome: 'cyclic_reference'; field: string }
 
 /** How often a race is run again; each round loses only to a write of the same user in between. */
 const MAX_ROUNDS = 20
@@ -47,8 +51,8 @@ export async function create(
     const stored = (await store.read(user, resource, [document.id])).get(document.id)
     if (stored)
       return { outcome: isReplay(resource, input, stored) ? 'unchanged' : 'conflict', stored }
-    const field = await unknownReference(store, user, resource, input)
-    if (field) return { outcome: 'unknown_reference', field }
+    const wrong = await wrongReference(store, user, resource, document.id, input)
+    if (wrong) return wrong
     await store.transaction(user, async () => {}) // throws where the user is gone
   }
   throw new Error(`${resource.name}: a creation found no quiet moment`)
@@ -65,16 +69,18 @@ export async function edit(
     const encoded = await store.edit(user, resource, edit)
     if (encoded) return { outcome: 'edited', encoded }
     const stored = (await store.read(user, resource, [edit.id])).get(edit.id)
-    const outcome = judgeEdit(edit, stored)
+    const outcome = judgeEdit(resource, edit, stored)
     if (outcome.outcome !== 'applies') return outcome
-    const field = await unknownReference(store, user, resource, edit.fields)
-    if (field) return { outcome: 'unknown_reference', field }
+    const fields = edit.action === 'restore' ? stored!.document : edit.fields
+    const wrong = await wrongReference(store, user, resource, edit.id, fields)
+    if (wrong) return wrong
   }
   throw new Error(`${resource.name}: an edit found no quiet moment`)
 }
 
 /** What becomes of an edit of this stored state. Pure. */
 export function judgeEdit(
+  resource: Resource,
   { action, fields, ifSeq }: Edit,
   stored: Stored | undefined,
 ): Outcome | { outcome: 'applies' } {
@@ -84,7 +90,7 @@ export function judgeEdit(
   const changesSomething =
     action === 'restore'
       ? stored.deleted
-      : Object.entries(fields).some(([name, value]) => stored.document[name] !== value)
+      : Object.keys(fields).some((name) => !sameIn(resource, name, fields, stored.document))
   return changesSomething ? { outcome: 'applies' } : { outcome: 'unchanged', stored }
 }
 
@@ -97,22 +103,27 @@ function isReplay(resource: Resource, input: Unsettled, { document, deleted }: S
     undefined,
     document.created_at,
   )
-  return resource.writable.every((name) => again[name] === document[name])
+  return sameFields(resource, again, document)
 }
 
-async function unknownReference(
+/** The field by which a document with these fields refers to what it cannot refer to, and why. */
+async function wrongReference(
   store: Store,
   user: string,
   resource: Resource,
+  document: string,
   fields: Readonly<Record<string, unknown>>,
-): Promise<string | undefined> {
-  for (const name of resource.fieldNames) {
-    const { references } = resource.fields[name]!
-    const id = fields[name]
-    if (references === undefined || typeof id !== 'string') continue
-    const target = resources[references as keyof typeof resources]
-    const found = (await store.read(user, target, [id])).get(id)
-    if (!found || found.deleted) return name
+): Promise<Outcome | undefined> {
+  for (const { field, target } of referencesOf(resource)) {
+    const id = fields[field]
+    if (typeof id !== 'string') continue
+    const above = await store.transaction(user, (transaction) =>
+      target === resource ? transaction.above(target, field, [id]) : transaction.read(target, [id]),
+    )
+    if (target === resource && (id === document || above.has(document)))
+      return { outcome: 'cyclic_reference', field }
+    const found = above.get(id)
+    if (!found || found.deleted) return { outcome: 'unknown_reference', field }
   }
   return undefined
 }

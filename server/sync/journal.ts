@@ -7,9 +7,10 @@ import {
   type FieldErrors,
   type Resource,
   resources,
-  sameValue,
+  sameIn,
   settle,
 } from '../../protocol/index.ts'
+import { withoutCycles } from './cycles.ts'
 import type { Loss } from './judge.ts'
 import { withReferences } from './references.ts'
 import { readRows, withoutIncomplete } from './rows.ts'
@@ -85,14 +86,30 @@ export async function restoreLoss(
     )
     const [refusal] = reading.refusals
     if (refusal) return { outcome: 'invalid', errors: refusal.errors }
-    const [row] = await withReferences(transaction, resource, reading.rows)
-    const next = { ...current?.document, ...row!.next, id: document_id, updated_at: now }
+    const whole = { ...reading.rows[0]!, next: { ...current?.document, ...reading.rows[0]!.next } }
+    const [row] = await withReferences(transaction, resource, [whole])
+    if (row!.takenBy !== undefined)
+      return {
+        outcome: 'invalid',
+        errors: { [row!.takenBy]: ['It is deleted: restore it first.'] },
+      }
+    const next = { ...row!.next, id: document_id, updated_at: now }
     const document = settle(resource, next, current?.document, now)
     const state = { document, deleted: false }
     const changed = current && changeTimes(resource, current, state)
-    await transaction.write(resource, [{ ...current, ...state, ...(changed && { changed }) }])
+    const write = { ...current, ...state, ...(changed && { changed }) }
+    const judged = { writes: [write], conflicts: [], losses: [] }
+    const { writes, losses } = await withoutCycles(transaction, resource, judged, now)
+    await transaction.write(resource, writes)
+    await keepLosses(transaction, resource, losses, party, now)
     if (current)
-      await keepLosses(transaction, resource, [replaced(conflict, current.document)], party, now)
+      await keepLosses(
+        transaction,
+        resource,
+        [replaced(resource, conflict, current.document)],
+        party,
+        now,
+      )
     const restored = settle(
       conflicts,
       { ...entry.document, restored_at: now, updated_at: now },
@@ -105,9 +122,13 @@ export async function restoreLoss(
 }
 
 /** What stood in the place of the values without being what the entry tells of. */
-function replaced({ document_id, lost, kept }: Conflict, current: Document): Loss {
-  const names = Object.keys(lost).filter(
-    (name) => !sameValue(current[name], lost[name]) && !sameValue(current[name], kept[name]),
+function replaced(
+  resource: Resource,
+  { document_id, lost, kept }: Conflict,
+  current: Document,
+): Loss {
+  const names = Object.keys(lost).filter((name) =>
+    [lost, kept].every((values) => !sameIn(resource, name, current, values)),
   )
   const of = (values: Readonly<Record<string, unknown>>) =>
     Object.fromEntries(names.map((name) => [name, values[name]]))

@@ -12,7 +12,9 @@ import {
   merge,
   type Resource,
   sameFields,
+  sameIn,
   settle,
+  takenKey,
 } from '../../protocol/index.ts'
 
 /** The state of a document, as stored or as a client sends it. */
@@ -37,6 +39,8 @@ export interface Row {
   readonly mark?: number | undefined
   /** It is not quite what the client sent: its sender is to take over what is stored. */
   readonly corrected?: true
+  /** The field that refers to a deleted document, whose deletion takes this one along. */
+  readonly takenBy?: string
 }
 
 /** Values that gave way, to be kept in the conflict journal. */
@@ -84,7 +88,7 @@ export function judge(
       writes.delete(row.id)
       writes.set(row.id, state)
     }
-    if (isAsSent(state, row)) conflicts.delete(row.id)
+    if (isAsSent(resource, state, row)) conflicts.delete(row.id)
     else conflicts.set(row.id, state)
     losses.push(...lost.map((loss) => ({ id: row.id, ...loss })))
   }
@@ -120,7 +124,7 @@ function birthsOf({ document }: State, current: State | undefined, { next, assum
 
 function withChanges(resource: Resource, state: State, current: State | undefined): State {
   if (!current || state === current) return state
-  return { ...state, changed: changeTimes(resource, current, state) }
+  return { ...state, changed: { ...changeTimes(resource, current, state), ...state.changed } }
 }
 
 /** Marks may have been dropped: an edit without one may have been taken all the same. */
@@ -146,6 +150,7 @@ interface Verdict {
 
 function judgeRow(resource: Resource, row: Row, current: State | undefined, now: string): Verdict {
   if (current && isTaken(row, current)) return { state: current }
+  if (row.takenBy !== undefined) return judgeTaken(resource, row, row.takenBy, current, now)
   if (!current || isRecreation(row, current)) {
     const created = settle(resource, { ...row.next, id: row.id }, undefined, now)
     const { updated_at } = current?.document ?? {}
@@ -214,6 +219,41 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
 }
 
 /**
+ * A document under one that has been deleted: it is deleted too, as if it had been there then, and comes
+ * back with what it refers to. What was written into it is in the journal.
+ */
+function judgeTaken(
+  resource: Resource,
+  row: Row,
+  field: string,
+  current: State | undefined,
+  now: string,
+): Verdict {
+  const dated = String(row.next.updated_at ?? '')
+  const base = row.assumed && current && completed(row.assumed, current)
+  const lostAt = current ? editedAt(row, current, base, now) : now
+  const wanted = current
+    ? completed(row.next, current)
+    : settle(resource, { ...row.next, id: row.id }, undefined, now)
+  const lost = current
+    ? changes(resource, base, wanted, current.document)
+    : changes(resource, { ...wanted, ...resource.initial }, wanted, wanted)
+  const losses = [{ cause: 'deletion' as const, ...lost, lostAt, dated }]
+  if (current?.deleted) return { state: current, lost: losses }
+  const document = current
+    ? settle(
+        resource,
+        { ...current.document, [field]: wanted[field], updated_at: lostAt },
+        current.document,
+        now,
+      )
+    : wanted
+  const at = Date.parse(document.updated_at)
+  const changed = { _deleted: at, [takenKey(field)]: at }
+  return { state: { document, deleted: true, changed }, lost: losses }
+}
+
+/**
  * A document made anew over a tombstone. The repetition of the creation that the tombstone ended is
  * not that (its answer was lost, and somebody else has deleted it since): it has the same birth.
  */
@@ -275,16 +315,16 @@ function changes(
   standing: Document,
 ) {
   const from = base ?? standing
-  const names = resource.writable.filter((name) => edited[name] !== from[name])
+  const names = resource.writable.filter((name) => !sameIn(resource, name, edited, from))
   const of = (document: Document) => Object.fromEntries(names.map((name) => [name, document[name]]))
   return { lost: of(edited), kept: of(standing) }
 }
 
 /** Whether the sender holds just what is stored, in all that it sent. */
-function isAsSent({ document, deleted }: State, row: Row): boolean {
+function isAsSent(resource: Resource, { document, deleted }: State, row: Row): boolean {
   return (
     !row.corrected &&
     deleted === row.nextDeleted &&
-    Object.entries(row.next).every(([name, value]) => document[name] === value)
+    Object.keys(row.next).every((name) => sameIn(resource, name, row.next, document))
   )
 }

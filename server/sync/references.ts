@@ -1,11 +1,11 @@
-import { type Resource, resources } from '../../protocol/index.ts'
+import { type Referring, type Resource, referencesOf } from '../../protocol/index.ts'
 import type { Row } from './judge.ts'
 import type { Transaction } from './store.ts'
 
 /**
  * Makes what rows refer to fit: a document may arrive before the one it refers to, for which a
- * placeholder is put; one that refers to a deleted document refers to nothing, as if it had been
- * there when that was deleted.
+ * placeholder is put; one that refers to a deleted document becomes what it would have become if it had
+ * been there when that was deleted.
  */
 export async function withReferences(
   transaction: Transaction,
@@ -13,11 +13,9 @@ export async function withReferences(
   rows: readonly Row[],
 ): Promise<readonly Row[]> {
   let fitting = rows
-  for (const name of resource.fieldNames) {
-    const { references } = resource.fields[name]!
-    if (references === undefined) continue
-    const target: Resource = resources[references as keyof typeof resources]
-    const values = rows.map(({ next }) => next[name])
+  for (const reference of referencesOf(resource)) {
+    const { field, target } = reference
+    const values = rows.map(({ next }) => next[field])
     const ids = [...new Set(values.filter((value) => typeof value === 'string'))]
     if (ids.length === 0) continue
     const found = await transaction.read(target, ids)
@@ -27,10 +25,38 @@ export async function withReferences(
     )
     const isDeleted = (id: unknown) => found.get(id as string)?.deleted === true
     fitting = fitting.map((row) =>
-      isDeleted(row.next[name])
-        ? { ...row, next: { ...row.next, [name]: null }, corrected: true }
-        : row,
+      isDeleted(row.next[field]) ? afterDeletion(reference, row) : row,
     )
   }
   return fitting
+}
+
+function afterDeletion({ field, onDelete }: Referring, row: Row): Row {
+  if (onDelete === 'clear') return { ...row, next: { ...row.next, [field]: null }, corrected: true }
+  // A tombstone may refer to another one.
+  return row.nextDeleted ? row : { ...row, takenBy: field, corrected: true }
+}
+
+/** The fields of a resource that make trees of its documents. */
+export function treesOf(resource: Resource): string[] {
+  return referencesOf(resource)
+    .filter(({ target }) => target === resource)
+    .map(({ field }) => field)
+}
+
+/**
+ * Rows in parts that are written one after the other. Where documents refer to others of their own
+ * resource, one that is deleted or restored may change those that later rows are about.
+ */
+export function partsOf(resource: Resource, rows: readonly Row[]): Row[][] {
+  if (treesOf(resource).length === 0) return [[...rows]]
+  const parts: Row[][] = []
+  let wasDeletion = false
+  for (const row of rows) {
+    const isDeletion = row.nextDeleted || row.assumedDeleted
+    if (parts.length === 0 || (wasDeletion && !isDeletion)) parts.push([])
+    parts.at(-1)!.push(row)
+    wasDeletion = isDeletion
+  }
+  return parts
 }

@@ -4,11 +4,13 @@
  */
 import { v5 as uuidv5 } from 'uuid'
 import {
+  canonicalJson,
   type Document,
-  isStorable,
+  isRecordable,
+  type Kind,
   type Resource,
   resources,
-  sameValue,
+  sameIn,
   settle,
 } from '../../protocol/index.ts'
 import type { Party } from './journal.ts'
@@ -71,7 +73,9 @@ function idOf(user: string, resource: Resource, { id, sent }: Refusal): string {
     user,
     resource.name,
     id,
-    Object.entries(values).sort(([a], [b]) => (a < b ? -1 : 1)),
+    Object.entries(values)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, value]) => [name, isRecordable(value) ? canonicalJson(value) : value]),
   ]
   return uuidv5(JSON.stringify(what), NAMESPACE)
 }
@@ -81,15 +85,19 @@ function fieldsOf(resource: Resource, refusal: Refusal, stored: Document | undef
   const { id, sent, assumed, errors } = refusal
   // Whoever deletes a document lets its values go.
   if (sent._deleted === true) return undefined
-  const isTyped = ([name, value]: [string, unknown]) =>
+  const isIn = (values: Readonly<Record<string, unknown>>, name: string) =>
+    values[name] !== undefined && sameIn(resource, name, sent, values)
+  const isTyped = ([name]: [string, unknown]) =>
     !NOT_TYPED.has(name) &&
     !(name in resource.stamps) &&
-    !isSame(value, assumed?.[name]) &&
-    !isSame(value, stored ? stored[name] : resource.initial[name])
+    !isIn(assumed ?? {}, name) &&
+    !isIn(stored ?? resource.initial, name)
   const typed = Object.entries(sent).filter(isTyped)
   if (typed.length === 0) return undefined
   const isPlain = ([name, value]: [string, unknown]) =>
-    resource.writable.includes(name) && isRecordable(value)
+    resource.writable.includes(name) &&
+    (typeof value !== 'object' || value === null || OF_PARTS.has(resource.fields[name]!.kind)) &&
+    isRecordable(value)
   const lost = Object.fromEntries(typed.filter(isPlain))
   const rest = typed.filter((one) => !isPlain(one))
   return {
@@ -112,13 +120,10 @@ function madeAt(dated: unknown, now: string): string {
   return data !== undefined && data < now ? data : now
 }
 
+/** Kinds whose values are lists or objects. Elsewhere, readers of the journal expect none. */
+const OF_PARTS: ReadonlySet<Kind> = new Set(['set', 'record'])
+
 const NOT_TYPED = new Set(['id', 'created_at', 'updated_at', '_deleted'])
-
-const isSame = (a: unknown, b: unknown) => b !== undefined && sameValue(a, b)
-
-function isRecordable(value: unknown): boolean {
-  return typeof value === 'string' ? isStorable(value) : value === null || typeof value !== 'object'
-}
 
 /** A message may quote what was sent, and be cut within a character. */
 const storable = (text: string) => text.replaceAll(/[\0\ud800-\udfff]/gu, '\ufffd')

@@ -7,9 +7,10 @@ import type {
   Resource,
   WireDocument,
 } from '../../protocol/index.ts'
+import { withoutCycles } from './cycles.ts'
 import { keepLosses, type Party } from './journal.ts'
-import { judge, type State } from './judge.ts'
-import { withReferences } from './references.ts'
+import { judge, type Loss, type State } from './judge.ts'
+import { partsOf, withReferences } from './references.ts'
 import { keepRefusals } from './refusals.ts'
 import { isDocumentId, type Refusal, readRows, withoutIncomplete } from './rows.ts'
 import type { Store, Stored } from './store.ts'
@@ -57,26 +58,34 @@ export async function push(
 ): Promise<Pushed> {
   const reading = readRows(resource, pusher.user, pushed)
   return store.transaction(pusher.user, async (transaction) => {
-    const ids = [...reading.rows, ...reading.refusals].map(({ id }) => id).filter(isDocumentId)
-    const stored = await transaction.read(resource, [...new Set(ids)])
+    const stored = await transaction.read(resource, idsOf([...reading.rows, ...reading.refusals]))
     const { rows, refusals } = withoutIncomplete(resource, reading, (id) => stored.has(id))
-    const judgement = judge(
-      resource,
-      await withReferences(transaction, resource, rows),
-      stored,
-      now,
-    )
-    await transaction.write(resource, judgement.writes)
-    await keepLosses(transaction, resource, judgement.losses, pusher, now)
+    const answers = new Map<string, State>()
+    const losses: Loss[] = []
+    for (const [i, part] of partsOf(resource, rows).entries()) {
+      const before = i === 0 ? stored : await transaction.read(resource, idsOf(part))
+      const fitting = await withReferences(transaction, resource, part)
+      const judged = judge(resource, fitting, before, now)
+      const { writes, conflicts, ...rest } = await withoutCycles(transaction, resource, judged, now)
+      await transaction.write(resource, writes)
+      for (const { id } of part) answers.delete(id)
+      for (const state of conflicts) answers.set(state.document.id, state)
+      losses.push(...rest.losses)
+    }
+    await keepLosses(transaction, resource, losses, pusher, now)
     if (!keepsRejected) await keepRefusals(transaction, resource, refusals, stored, pusher, now)
     return {
       conflicts: [
-        ...judgement.conflicts.map(onTheWire),
+        ...[...answers.values()].map(onTheWire),
         ...refusals.map((refusal) => inPlaceOf(refusal, stored.get(refusal.id))),
       ],
       rejected: refusals.map(({ id, errors }) => ({ id, code: 'invalid', errors })),
     }
   })
+}
+
+function idsOf(rows: readonly { id: string }[]): string[] {
+  return [...new Set(rows.map(({ id }) => id).filter(isDocumentId))]
 }
 
 function inPlaceOf({ sent }: Refusal, stored: Stored | undefined): WireDocument {

@@ -101,13 +101,19 @@ export interface Transaction {
   /** The documents with this value in a field that are not deleted, in the order of their changes. */
   having(resource: Resource, field: string, value: string): Promise<Stored[]>
   /**
+   * These documents, those that they refer to by a field which points into their own resource, those that
+   * these refer to, and so on.
+   */
+  above(resource: Resource, field: string, ids: readonly string[]): Promise<Map<string, Stored>>
+  /**
    * Makes these ids ones that a document may refer to, where there is nothing yet: outside the feed,
    * and seen by no reader until the document itself is written.
    */
   placehold(resource: Resource, ids: readonly string[]): Promise<void>
   /**
    * Inserts or replaces whole settled documents, numbered in the order given, with the marks and the
-   * change times given.
+   * change times given. What refers to those that are deleted, and what was deleted with those that are
+   * restored, changes afterwards.
    */
   write(resource: Resource, documents: readonly Omit<Stored, 'seq'>[]): Promise<void>
 }

@@ -105,6 +105,7 @@ export function steppedStore(store: Store, doorways: Doorways, steps: Steps): St
         return read
       },
       having: alone(transaction.having),
+      above: alone(transaction.above),
       placehold: alone(transaction.placehold),
       write: alone(transaction.write),
     }

@@ -2,10 +2,14 @@ import {
   type ChangeTimes,
   changeTimes,
   type Document,
+  type Referring,
   type Resource,
+  referencesOf,
+  referencesTo,
   resources,
-  sameValue,
+  sameIn,
   settle,
+  takenKey,
   type WireDocument,
 } from '../../protocol/index.ts'
 import { columnsOf } from '../../server/store/columns.ts'
@@ -68,19 +72,19 @@ export function memoryStore(): MemoryStore {
       writeOne(user, (draft) => {
         if (read(draft, resource, [document.id]).size > 0) return undefined
         if (!refersToLive(draft, resource, document)) return undefined
-        return write(draft, resource, [{ document, deleted: false }])
+        return writeFitting(draft, resource, { document, deleted: false })
       }),
 
     edit: (user, resource, edit) =>
       writeOne(user, (draft) => {
         const stored = read(draft, resource, [edit.id]).get(edit.id)
-        if (!stored || !applies(edit, stored)) return undefined
+        if (!stored || !applies(resource, edit, stored)) return undefined
         if (!refersToLive(draft, resource, edit.fields)) return undefined
         const next = { ...stored.document, ...edit.fields, updated_at: edit.now }
         const document = settle(resource, next, stored.document, edit.now)
         const state = { document, deleted: edit.action === 'delete' }
         const changed = changeTimes(resource, stored, state)
-        return write(draft, resource, [{ ...stored, ...state, changed }])
+        return writeFitting(draft, resource, { ...stored, ...state, changed })
       }),
 
     transaction: (user, work) => onDraft(user, (draft) => work(transactionOn(draft))),
@@ -125,6 +129,7 @@ function transactionOn(draft: Feed): Transaction {
       changesAfter(draft, resource, 0).filter(
         ({ document, deleted }) => !deleted && document[field] === value,
       ),
+    above: async (resource, field, ids) => above(draft, resource, field, ids),
     placehold: async (resource, ids) => placehold(rowsOf(draft, resource), ids),
     write: async (resource, documents) => void write(draft, resource, documents),
   }
@@ -155,9 +160,16 @@ function copyOf({ seq, rows }: Feed): Feed {
 
 const rowsOf = (feed: Feed, { name }: Resource) => feed.rows.get(name)!
 
-function applies({ action, fields, ifSeq }: Edit, { seq, deleted, document }: Stored): boolean {
+function applies(
+  resource: Resource,
+  { action, fields, ifSeq }: Edit,
+  { seq, deleted, document }: Stored,
+): boolean {
   if (deleted !== (action === 'restore') || ifSeq?.includes(seq) === false) return false
-  return action !== 'patch' || Object.keys(fields).some((f) => !sameValue(fields[f], document[f]))
+  return (
+    action !== 'patch' ||
+    Object.keys(fields).some((name) => !sameIn(resource, name, fields, document))
+  )
 }
 
 function placehold(rows: Map<string, Row>, ids: readonly string[]): void {
@@ -175,14 +187,35 @@ function changesAfter(feed: Feed, resource: Resource, seq: number): Stored[] {
   return rows.sort((a, b) => a.seq - b.seq).map(storedOf)
 }
 
-/** Refuses all of the documents or none, and answers with the last. */
+/** Writes one document, unless what it refers to does not fit. */
+function writeFitting(feed: Feed, resource: Resource, state: State): Encoded | undefined {
+  try {
+    return write(feed, resource, [state])
+  } catch (error) {
+    if (error instanceof WrongReference) return undefined
+    throw error
+  }
+}
+
+class WrongReference extends Error {
+  override name = 'WrongReference'
+}
+
+/** Throws unless all of the documents fit in the end, and answers with the last. */
 function write(feed: Feed, resource: Resource, states: readonly State[]): Encoded | undefined {
-  for (const { document } of states)
-    if (!refersToKnown(feed, resource, document))
-      throw new Error(`${resource.name}: ${document.id} refers to what is not there`)
+  const before = states.map(({ document }) => rowsOf(feed, resource).get(document.id))
   const rows = states.map((state) => put(feed, resource, state))
   // Only now, as Postgres runs its triggers: the numbers of these changes follow all of those.
-  for (const { document, deleted } of states) if (deleted) clearReferences(feed, resource, document)
+  for (const [i, { document, deleted }] of states.entries()) {
+    const was = before[i]
+    if (was && (was.deleted !== deleted || was.seq === 0))
+      release(feed, resource, document, deleted)
+  }
+  for (const { document } of states) {
+    const row = rowsOf(feed, resource).get(document.id)!
+    if (!fits(feed, resource, storedOf(row)))
+      throw new WrongReference(`${resource.name}: ${document.id} refers to what is not there`)
+  }
   return rows.map(encoded).at(-1)
 }
 
@@ -195,39 +228,112 @@ function put(feed: Feed, resource: Resource, state: State): Row {
   return row
 }
 
-/** What referred to a document that is deleted now refers to nothing, tombstones included. */
-function clearReferences(feed: Feed, target: Resource, { id, updated_at }: Document): void {
-  for (const { resource, field } of references.filter((one) => one.target === target)) {
-    for (const state of changesAfter(feed, resource, 0)) {
-      if (state.document[field] !== id) continue
-      const next = { ...state.document, [field]: null, updated_at }
-      const document = settle(resource, next, state.document, updated_at)
-      const cleared = { ...state, document }
-      put(feed, resource, { ...cleared, changed: changeTimes(resource, state, cleared) })
+/** What becomes of what refers to a document that is deleted or restored. */
+function release(feed: Feed, target: Resource, document: Document, isDeleted: boolean): void {
+  for (const reference of referencesTo(target)) {
+    const { resource, field, onDelete } = reference
+    if (onDelete === 'clear') {
+      if (!isDeleted) continue
+      for (const state of referringTo(feed, reference, document.id))
+        change(feed, resource, state, document, { [field]: null }, state.deleted)
+      continue
     }
+    const isAffected = ({ deleted, changed }: Stored) =>
+      isDeleted ? !deleted : deleted && changed?._deleted === changed?.[takenKey(field)]
+    const affected = affectedBy(feed, reference, document.id, isAffected)
+    for (const state of affected)
+      change(feed, resource, state, document, {}, isDeleted, isDeleted ? field : undefined)
+    for (const { document } of affected) release(feed, resource, document, isDeleted)
+    if (!isDeleted) for (const { document } of affected) takeAgain(feed, resource, document.id)
   }
 }
 
-/** Which field of which resource refers to what. */
-const references = Object.values<Resource>(resources).flatMap((resource) =>
-  resource.fieldNames.flatMap((field) => {
-    const name = resource.fields[field]!.references as keyof typeof resources | undefined
-    return name === undefined ? [] : [{ resource, field, target: resources[name] as Resource }]
-  }),
-)
+/** Those that refer to a document, all levels of a tree at once, in the order of their last changes. */
+function affectedBy(
+  feed: Feed,
+  reference: Referring,
+  id: string,
+  isAffected: (state: Stored) => boolean,
+): Stored[] {
+  const found = new Map<string, Stored>()
+  for (let ids = [id]; ids.length > 0; ) {
+    const next = ids.flatMap((one) => referringTo(feed, reference, one)).filter(isAffected)
+    const fresh = next.filter(({ document }) => document.id !== id && !found.has(document.id))
+    for (const state of fresh) found.set(state.document.id, state)
+    ids = reference.resource === reference.target ? fresh.map(({ document }) => document.id) : []
+  }
+  return [...found.values()].sort((a, b) => a.seq - b.seq)
+}
+
+/** What has come back goes again with what else it refers to, if that is deleted by now. */
+function takeAgain(feed: Feed, resource: Resource, id: string): void {
+  for (const { field, target, onDelete } of referencesOf(resource)) {
+    const state = storedOf(rowsOf(feed, resource).get(id)!)
+    if (onDelete === 'clear' || state.deleted) continue
+    const row = rowsOf(feed, target).get(state.document[field] as string)
+    if (!row?.deleted || row.seq === 0) continue
+    change(feed, resource, state, state.document, {}, true, field)
+    release(feed, resource, state.document, true)
+  }
+}
+
+function change(
+  feed: Feed,
+  resource: Resource,
+  state: Stored,
+  { updated_at }: Document,
+  fields: Fields,
+  deleted: boolean,
+  takenBy?: string,
+): void {
+  const next = { ...state.document, ...fields, updated_at }
+  const after = { ...state, deleted, document: settle(resource, next, state.document, updated_at) }
+  const changed = { ...changeTimes(resource, state, after) }
+  if (takenBy !== undefined) changed[takenKey(takenBy)] = changed._deleted!
+  put(feed, resource, { ...after, changed })
+}
+
+const referringTo = (feed: Feed, { resource, field }: Referring, id: string): Stored[] =>
+  changesAfter(feed, resource, 0).filter(({ document }) => document[field] === id)
+
+function above(
+  feed: Feed,
+  resource: Resource,
+  field: string,
+  ids: readonly string[],
+): Map<string, Stored> {
+  const found = new Map<string, Stored>()
+  for (let next = [...ids]; next.length > 0; ) {
+    const fresh = [...read(feed, resource, next)].filter(([id]) => !found.has(id))
+    for (const [id, stored] of fresh) found.set(id, stored)
+    next = fresh.map(([, { document }]) => document[field]).filter((id) => typeof id === 'string')
+  }
+  return found
+}
 
 /** As a person needs it, who chose from what is there. */
 const refersToLive = (feed: Feed, resource: Resource, fields: Fields) =>
-  targetsOf(feed, resource, fields).every((row) => row?.deleted === false)
+  referencesOf(resource).every(
+    ({ field, target }) =>
+      typeof fields[field] !== 'string' ||
+      rowsOf(feed, target).get(fields[field])?.deleted === false,
+  )
 
-/** As replication needs it, where the document itself may come later. */
-const refersToKnown = (feed: Feed, resource: Resource, fields: Fields) =>
-  targetsOf(feed, resource, fields).every((row) => row && (!row.deleted || row.seq === 0))
-
-const targetsOf = (feed: Feed, resource: Resource, fields: Fields) =>
-  references
-    .filter((one) => one.resource === resource && typeof fields[one.field] === 'string')
-    .map(({ field, target }) => rowsOf(feed, target).get(fields[field] as string))
+/** As every document has to: what it refers to may come later, but nothing refers to itself. */
+function fits(feed: Feed, resource: Resource, { document, deleted }: Stored): boolean {
+  return referencesOf(resource).every(({ field, target, onDelete }) => {
+    const id = document[field]
+    if (typeof id !== 'string') return true
+    const row = rowsOf(feed, target).get(id)
+    if (!row) return false
+    if (onDelete === 'cascade' && deleted) return true
+    if (row.deleted && row.seq > 0) return false
+    return (
+      target !== resource ||
+      !(id === document.id || above(feed, target, field, [id]).has(document.id))
+    )
+  })
+}
 
 const encoded = ({ seq, json }: Row): Encoded => ({ seq, json })
 

@@ -53,7 +53,7 @@ async function pageAtCursor(
   const link = (to: Bookmark) => linkTo(publicUrl, call.request, { cursor: writeCursor(order, to) })
   const beside = (document: Document, direction: Pick<Bookmark, 'backward'>): Bookmark => ({
     id: document.id,
-    values: order.map(({ field }) => document[field] as string | boolean | null),
+    values: order.map(({ field }) => document[field] as Bookmark['values'][number]),
     ...direction,
   })
   // Where all documents of a page are gone, its links lead back to the bookmark it started from, and

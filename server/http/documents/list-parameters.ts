@@ -36,9 +36,11 @@ const OPERATORS: Record<Kind, readonly Operator[]> = {
   time: ['eq', 'in', 'gt', 'gte', 'lt', 'lte'],
   instant: ['eq', 'gt', 'gte', 'lt', 'lte'],
   flag: ['eq'],
-  whole_number: [],
+  whole_number: ['eq', 'in', 'gt', 'gte', 'lt', 'lte'],
+  number: ['eq', 'in', 'gt', 'gte', 'lt', 'lte'],
   reference: ['eq', 'in'],
   uuid: ['eq', 'in'],
+  set: ['contains', 'overlaps'],
   record: [],
   order_key: [],
 }
@@ -50,6 +52,8 @@ const MEANINGS: Record<Operator, string> = {
   lt: 'is before (below) this',
   lte: 'is this or before (below) it',
   in: 'is one of these, separated by commas',
+  contains: 'has all of these, separated by commas',
+  overlaps: 'has any of these, separated by commas',
   isnull: 'is null (true) or is not (false)',
 }
 
@@ -189,25 +193,41 @@ function filtersOf(resource: Resource, name: string): FilterParameter[] {
 function valuesOf(field: Field, operator: Operator): Pick<Parameter, 'schema' | 'json'> {
   if (operator === 'isnull' || field.kind === 'flag')
     return { schema: boolean(), json: { type: 'boolean' } }
+  const value = operandOf(field)
   const one = z
     .string()
-    // An unescaped + in a URL means a space, and no moment has one where an offset begins.
-    .transform((value) => (field.kind === 'instant' ? value.replace(' ', '+') : value))
-    .pipe(plain(field) as z.ZodType<string, string>)
-  const { $schema: _, ...json } = z.toJSONSchema(plain(field), { io: 'input' })
-  if (operator !== 'in') return { schema: one, json }
+    .transform((text) => FROM_TEXT[field.kind]?.(text) ?? text)
+    .pipe(value as z.ZodType<unknown, string>)
+  const { $schema: _, ...json } = z.toJSONSchema(value, { io: 'input' })
+  if (!LISTS.has(operator)) return { schema: one, json }
   return {
     schema: z
       .string()
-      .transform((value) => value.split(','))
+      .transform((text) => text.split(','))
       .pipe(z.array(one).max(MAX_IN, `Give at most ${MAX_IN} values.`)),
     json: { type: 'array', items: json, maxItems: MAX_IN },
   }
 }
 
-/** The schema of a field's values that are not null. */
-function plain(field: Field): z.ZodType {
-  return field.schema instanceof z.ZodNullable ? (field.schema.unwrap() as z.ZodType) : field.schema
+/** Operators that take several values. */
+const LISTS: ReadonlySet<Operator> = new Set(['in', 'contains', 'overlaps'])
+
+/** What a text in a URL stands for, where it is not itself. */
+const FROM_TEXT: Partial<Record<Kind, (text: string) => unknown>> = {
+  // An unescaped + in a URL means a space, and no moment has one where an offset begins.
+  instant: (text) => text.replace(' ', '+'),
+  whole_number: numberIn,
+  number: numberIn,
+}
+
+function numberIn(text: string): unknown {
+  return /^-?\d{1,400}(\.\d{1,400})?(e[-+]?\d{1,3})?$/i.test(text) ? Number(text) : text
+}
+
+/** The schema of what a field is compared with: one value that is not null, one element of a set. */
+function operandOf({ schema }: Field): z.ZodType {
+  const plain = schema instanceof z.ZodNullable ? schema.unwrap() : schema
+  return (plain instanceof z.ZodArray ? plain.element : plain) as z.ZodType
 }
 
 export function wholeNumber(min: number, max: number) {
@@ -244,7 +264,7 @@ function readCursor(
     z.literal(orderText(order)),
     z.union([z.literal(0), z.literal(1)]),
     z.uuid(),
-    ...(values as [z.ZodType<string | boolean | null>]),
+    ...(values as [z.ZodType<Bookmark['values'][number]>]),
   ])
   const result = content.safeParse(jsonOf(text))
   if (!result.success)

@@ -3,9 +3,11 @@ import * as z from 'zod'
 import {
   type Document,
   id,
+  invalid,
   Problem,
+  type Referring,
   type Resource,
-  resources,
+  referencesTo,
   type Unsettled,
 } from '../../../protocol/index.ts'
 import type { Lists } from '../../store/lists.ts'
@@ -46,9 +48,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
   const one = singleton ? collection : `${collection}{id}/`
   const a = /^[aeiou]/.test(singular) ? 'an' : 'a'
   const listing = listParameters(resource)
-  const isReferredTo = Object.values<Resource>(resources).some(({ fields }) =>
-    Object.values(fields).some(({ references }) => references === name),
-  )
+  const referring = referencesTo(resource)
 
   const common = { tag: name, access: 'bearer' } as const
   const document = {
@@ -191,7 +191,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
     method: 'delete',
     path: one,
     summary: `Delete ${a} ${singular}`,
-    description: `It can be restored.${isReferredTo ? ' What refers to it stays, and refers to nothing.' : ''}`,
+    description: `It can be restored.${afterDeletion(referring)}`,
     headers: [ifMatch],
     answers: { 204: { description: 'Deleted.' } },
     problems: ['not_found', 'precondition_failed'],
@@ -272,8 +272,12 @@ function answerOutcome(
         outcome.stored,
       )
     case 'unknown_reference':
-      throw new Problem('invalid', `The body has faults in: ${outcome.field}.`, {
-        errors: { [outcome.field]: ['There is none with this id: create it first, or give null.'] },
+      throw invalid('document', {
+        [outcome.field]: ['There is none with this id: create or restore it first.'],
+      })
+    case 'cyclic_reference':
+      throw invalid('document', {
+        [outcome.field]: ['It would refer to itself, over others perhaps: give another one.'],
       })
   }
 }
@@ -290,6 +294,21 @@ const etagOf = ({ seq }: Pick<Stored, 'seq'>) => ({ ETag: writeEtag(seq) })
 
 function nothingHere({ singular }: Resource): Problem {
   return new Problem('not_found', `You have no ${singular} with this id (ids are UUIDs).`)
+}
+
+/** What the deletion of a document does to others, in words. */
+function afterDeletion(referring: readonly Referring[]): string {
+  const names = (onDelete: Referring['onDelete']) =>
+    [
+      ...new Set(
+        referring.filter((one) => one.onDelete === onDelete).map(({ resource }) => resource.name),
+      ),
+    ].join(' and ')
+  const [cleared, deleted] = [names('clear'), names('cascade')]
+  return [
+    cleared && ` The ${cleared} that refer to it stay, and refer to nothing.`,
+    deleted && ` The ${deleted} that refer to it are deleted with it, and restored with it.`,
+  ].join('')
 }
 
 const titled = (name: string) => name[0]!.toUpperCase() + name.slice(1)

@@ -12,7 +12,7 @@ const kind = (name: string, ...others: string[]): Resource => ({
   fields: Object.fromEntries(
     others.map((other) => [
       `${other}_id`,
-      { ...resources.tasks.fields.category_id, references: other },
+      { ...resources.tasks.fields.category_id, references: { to: other, on_delete: 'clear' } },
     ]),
   ) as never,
 })

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { fieldOf, type Resource, resources } from '../../../protocol/index.ts'
+import { fieldOf, type Resource, referencesOf, resources } from '../../../protocol/index.ts'
 import type { Database } from '../../../server/database/connect.ts'
 import { columnsOf, sqlType } from '../../../server/store/columns.ts'
 import { createDatabase, type TestDatabase } from '../../support/database.ts'
@@ -62,8 +62,30 @@ test.each<[string, Resource, string[]]>([
   ],
   [
     'a reference to something else',
-    withField('category_id', { ...category_id, references: 'profiles' }),
-    ['category_id: no foreign key (user_id, category_id) to profiles (user_id, id)'],
+    withField('category_id', { ...category_id, references: { to: 'tasks', on_delete: 'clear' } }),
+    [
+      'category_id: no deferred foreign key (user_id, category_id) to tasks (user_id, id)',
+      'category_id: no check that what it refers to is live',
+      'category_id: no release when tasks are deleted or restored',
+      'category_id: no release when rows of tasks are removed',
+    ],
+  ],
+  [
+    'a reference that goes with what it refers to',
+    withField('category_id', {
+      ...category_id,
+      references: { to: 'categories', on_delete: 'cascade' },
+    }),
+    [
+      'category_id: no check that what it refers to is live',
+      'category_id: no release when categories are deleted or restored',
+      'category_id: no release when rows of categories are removed',
+    ],
+  ],
+  [
+    'a reference to what cannot be referred to',
+    withField('category_id', { ...category_id, references: { to: 'profile', on_delete: 'clear' } }),
+    ['category_id: profile cannot be referred to'],
   ],
 ])('a definition with %s no longer fits its table', async (_what, changed, expected) => {
   expect(await differences(db, changed)).toEqual(expected)
@@ -92,14 +114,40 @@ test.each<[string, string, string[]]>([
   [
     'no foreign key',
     'alter table tasks drop constraint tasks_category_id',
-    ['category_id: no foreign key (user_id, category_id) to categories (user_id, id)'],
+    ['category_id: no deferred foreign key (user_id, category_id) to categories (user_id, id)'],
+  ],
+  [
+    'a foreign key that is checked too early',
+    `alter table tasks drop constraint tasks_category_id, add foreign key (user_id, category_id)
+       references categories (user_id, id)`,
+    ['category_id: no deferred foreign key (user_id, category_id) to categories (user_id, id)'],
+  ],
+  [
+    'a reference that nothing finds',
+    'drop index tasks_category_id_refers',
+    ['category_id: no index (user_id, category_id)'],
+  ],
+  [
+    'a reference that is not checked',
+    'drop trigger tasks_category_id_live on tasks',
+    ['category_id: no check that what it refers to is live'],
+  ],
+  [
+    'a reference that outlives a deletion',
+    'alter table categories disable trigger tasks_category_id_released',
+    ['category_id: no release when categories are deleted or restored'],
+  ],
+  [
+    'a reference that outlives a row',
+    'drop trigger tasks_category_id_removed on categories',
+    ['category_id: no release when rows of categories are removed'],
   ],
   [
     'a foreign key without the user',
     `alter table tasks drop constraint tasks_category_id;
      create unique index on categories (id);
      alter table tasks add foreign key (category_id) references categories (id)`,
-    ['category_id: no foreign key (user_id, category_id) to categories (user_id, id)'],
+    ['category_id: no deferred foreign key (user_id, category_id) to categories (user_id, id)'],
   ],
   [
     'another key',
@@ -145,6 +193,7 @@ async function differences(sql: Sql, resource: Resource): Promise<string[]> {
       return [`${name}: ${is ?? 'missing'}, expected ${should}`]
     }),
     ...(await keyDifferences(sql, resource)),
+    ...(await referenceDifferences(sql, resource)),
     ...(await feedDifferences(sql, resource)),
   ]
 }
@@ -200,24 +249,56 @@ function collation({ sortable, searchable, ...resource }: Resource, name: string
 
 async function keyDifferences(sql: Sql, resource: Resource): Promise<string[]> {
   const { rows } = await sql.raw(
-    `select contype as type, pg_get_constraintdef(oid) as definition
-     from pg_constraint where conrelid = to_regclass(?)`,
+    `select pg_get_constraintdef(oid) as definition from pg_constraint
+     where conrelid = to_regclass(?) and contype = 'p'`,
     [resource.table],
   )
-  const constraints = rows as { type: string; definition: string }[]
-  const primary = constraints.find(({ type }) => type === 'p')?.definition.toLowerCase()
-  const references = resource.fieldNames.flatMap((name) => {
-    const target = resource.fields[name]!.references
-    if (target === undefined) return []
-    const key = `FOREIGN KEY (user_id, ${name}) REFERENCES ${target}(user_id, id)`
-    return constraints.some(({ definition }) => definition.startsWith(key))
-      ? []
-      : [`${name}: no foreign key (user_id, ${name}) to ${target} (user_id, id)`]
-  })
-  return [
-    ...(primary === 'primary key (user_id, id)' ? [] : [`${primary}, expected (user_id, id)`]),
-    ...references,
-  ]
+  const primary = rows[0]?.definition.toLowerCase()
+  return primary === 'primary key (user_id, id)' ? [] : [`${primary}, expected (user_id, id)`]
+}
+
+/** What `add_reference` makes, for each field that refers to something. */
+async function referenceDifferences(sql: Sql, resource: Resource): Promise<string[]> {
+  const { table } = resource
+  const differences: string[] = []
+  for (const { field, target, onDelete } of referencesOf(resource)) {
+    const { name, singleton, readOnly } = target
+    if (singleton || readOnly) return [`${field}: ${name} cannot be referred to`]
+    const { rows } = await sql.raw(
+      `select pg_get_constraintdef(oid) as definition from pg_constraint
+         where conrelid = to_regclass(:table) and contype = 'f'
+       union all select pg_get_indexdef(indexrelid) from pg_index
+         where indrelid = to_regclass(:table)
+       union all select pg_get_triggerdef(oid) from pg_trigger
+         where tgrelid in (to_regclass(:table), to_regclass(:target)) and tgenabled = 'O'`,
+      { table, target: target.table },
+    )
+    const isThere = (...parts: string[]) =>
+      rows.some(({ definition }: { definition: string }) =>
+        parts.every((part) => definition.includes(part)),
+      )
+    const key = `FOREIGN KEY (user_id, ${field}) REFERENCES ${target.table}(user_id, id) DEFERRABLE INITIALLY DEFERRED`
+    const events = onDelete === 'clear' ? field : `${field}, deleted`
+    const release = `release_references('${table}', '${field}', '${onDelete}')`
+    if (!isThere(key))
+      differences.push(
+        `${field}: no deferred foreign key (user_id, ${field}) to ${target.table} (user_id, id)`,
+      )
+    if (!isThere('CREATE INDEX', `(user_id, ${field})`))
+      differences.push(`${field}: no index (user_id, ${field})`)
+    if (
+      !isThere(
+        `AFTER INSERT OR UPDATE OF ${events} ON public.${table} DEFERRABLE INITIALLY DEFERRED`,
+        `check_reference('${field}', '${target.table}', '${onDelete}')`,
+      )
+    )
+      differences.push(`${field}: no check that what it refers to is live`)
+    if (!isThere(`AFTER UPDATE OF deleted ON public.${target.table}`, release))
+      differences.push(`${field}: no release when ${name} are deleted or restored`)
+    if (!isThere(`AFTER DELETE ON public.${target.table}`, release))
+      differences.push(`${field}: no release when rows of ${name} are removed`)
+  }
+  return differences
 }
 
 async function feedDifferences(sql: Sql, { table }: Resource): Promise<string[]> {
