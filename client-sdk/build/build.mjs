@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { build } from 'esbuild'
-import { readResources, resourcesAsData } from './resources-as-data.mjs'
+import { importTypeScript, readResources, resourcesAsData } from './resources-as-data.mjs'
 
 /**
  * Makes `dist/`: the modules with the protocol bundled in, and their types. The resources go in as
@@ -17,7 +17,8 @@ export async function buildPackage(outdir) {
   try {
     rmSync(outdir, { recursive: true, force: true })
     await writeModules(outdir)
-    writeTypes(outdir, draft, await readResources())
+    const { kindTypes } = await importTypeScript('kind-types')
+    writeTypes(outdir, draft, documentTypes(await readResources(), kindTypes))
   } finally {
     rmSync(draft, { recursive: true, force: true })
   }
@@ -73,13 +74,13 @@ function licenceOf(folder) {
   return `${name} ${version}\n\n${text}`
 }
 
-function writeTypes(outdir, draft, resources) {
+function writeTypes(outdir, draft, types) {
   const tsc = path.join(root, 'node_modules/typescript/bin/tsc')
   const project = path.join(sources, 'tsconfig.json')
   const flags = ['--noEmit', 'false', '--declaration', '--emitDeclarationOnly', '--outDir', draft]
   execFileSync(process.execPath, [tsc, '-p', project, ...flags], { stdio: 'inherit' })
   const declarations = path.join(draft, 'client-sdk')
-  writeFileSync(path.join(declarations, 'local/resources.d.ts'), documentTypes(resources))
+  writeFileSync(path.join(declarations, 'local/resources.d.ts'), types)
   for (const name of reachable(declarations, [...ENTRIES, REACT_NATIVE])) {
     const text = readFileSync(path.join(declarations, `${name}.d.ts`), 'utf8')
     const file = path.join(outdir, `${name}.d.ts`)
@@ -105,20 +106,14 @@ function reachable(folder, names, found = new Set()) {
   return found
 }
 
-const TYPES = {
-  flag: 'boolean',
-  whole_number: 'number',
-  record: 'Record<string, string | number | boolean | null>',
-}
-
 /** @returns the types of the documents, as TypeScript */
-export function documentTypes(resources) {
+function documentTypes(resources, kindTypes) {
   const names = { tasks: 'Task', categories: 'Category', profile: 'Profile', conflicts: 'Conflict' }
   return Object.entries(names)
     .map(([resource, name]) => {
       const { fields } = resources[resource]
       const members = Object.entries(fields).map(([field, { kind, nullable, values }]) => {
-        const type = values?.map((value) => `'${value}'`).join(' | ') ?? TYPES[kind] ?? 'string'
+        const type = values?.map((value) => `'${value}'`).join(' | ') ?? kindTypes[kind]
         return `  ${field}: ${type}${nullable ? ' | null' : ''}\n`
       })
       const stamps = '  created_at: string\n  updated_at: string\n'

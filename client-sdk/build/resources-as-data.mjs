@@ -20,19 +20,24 @@ for (const one of Object.values(resources)) one.fieldNames = Object.keys(one.fie
 
 /** @returns the resources by name, as plain data */
 export async function readResources() {
-  const draft = mkdtempSync(path.join(tmpdir(), 'tasktide-resources-'))
+  const { resources } = await importTypeScript('resources')
+  return mapValues(resources, (resource) => ({
+    ...pick(resource, ['name', 'version', 'revision', 'initial']),
+    ...pick(resource, ['stamps', 'readOnly', 'singleton']),
+    fields: mapValues(pick(resource.fields, resource.fieldNames), (field) =>
+      pick(field, ['kind', 'nullable', 'values', 'max']),
+    ),
+  }))
+}
+
+/** @returns what a module of `local/` exports */
+export async function importTypeScript(name) {
+  const draft = mkdtempSync(path.join(tmpdir(), 'tasktide-module-'))
   try {
-    const entryPoints = [path.join(import.meta.dirname, '../local/resources.ts')]
-    const outfile = path.join(draft, 'resources.mjs')
+    const entryPoints = [path.join(import.meta.dirname, `../local/${name}.ts`)]
+    const outfile = path.join(draft, `${name}.mjs`)
     await build({ entryPoints, bundle: true, format: 'esm', platform: 'node', outfile })
-    const { resources } = await import(pathToFileURL(outfile).href)
-    return mapValues(resources, (resource) => ({
-      ...pick(resource, ['name', 'version', 'revision', 'initial']),
-      ...pick(resource, ['stamps', 'readOnly', 'singleton']),
-      fields: mapValues(pick(resource.fields, resource.fieldNames), (field) =>
-        pick(field, ['kind', 'nullable', 'values', 'max']),
-      ),
-    }))
+    return await import(pathToFileURL(outfile).href)
   } finally {
     rmSync(draft, { recursive: true, force: true })
   }

@@ -9,5 +9,5 @@ export function maxLength(
   field: string,
 ): number | undefined {
   const { fields }: Definition = resources[resource]
-  return fields[field]?.max
+  return fields[field]?.kind === 'text' ? fields[field].max : undefined
 }

@@ -1,0 +1,18 @@
+import type { Kind } from '../../protocol/kinds.ts'
+
+/** What a value of each kind is in TypeScript, for the types that `build.mjs` writes. */
+export const kindTypes: Readonly<Record<Kind, string>> = {
+  text: 'string',
+  choice: 'string',
+  day: 'string',
+  time: 'string',
+  instant: 'string',
+  flag: 'boolean',
+  whole_number: 'number',
+  number: 'number',
+  reference: 'string',
+  uuid: 'string',
+  set: 'string[]',
+  record: 'Record<string, unknown>',
+  order_key: 'string',
+}
