@@ -46,7 +46,8 @@ export function aboveSql(resource: Resource, field: string): Statement {
     with recursive above (id) as (
       select unnest($2::uuid[])
       union
-      select t.${field} from above join ${resource.table} t on t.user_id = $1 and t.id = above.id
+      select (select t.${field} from ${resource.table} t where t.user_id = $1 and t.id = above.id)
+      from above where id is not null
     )
     select t.seq, t.deleted, ${documentSql(resource)}::text, t.taken, t.changed
     from above join ${resource.table} t on t.user_id = $1 and t.id = above.id and t.seq > 0`)
@@ -134,9 +135,11 @@ export const insertSql = kept((resource) => {
 
 /**
  * `$1` user, `$2` documents as a JSON array, `$3` how many. They take their numbers as one range; one
- * row tells after which number it begins.
+ * row tells after which number it begins. Whoever writes so has seen to it that no document refers to
+ * itself (sync/cycles.ts): the trigger need not look again, for each document all the way up.
  */
 export const writeSql = kept((resource) => {
+  const hasTrees = referencesOf(resource).some(({ target }) => target === resource)
   const columns = columnsOf(resource)
   const record = columns.map((column) => `${column} ${sqlType(resource, column)}`)
   const updates = columns.slice(1).map((column) => `${column} = excluded.${column}`)
@@ -152,7 +155,7 @@ export const writeSql = kept((resource) => {
     on conflict (user_id, id) do update
       set ${updates.join(', ')}, deleted = excluded.deleted, seq = excluded.seq, taken = excluded.taken, changed = excluded.changed
     )
-    select before from feed`
+    select before${hasTrees ? `, set_config('tasktide.trees', 'checked', true)` : ''} from feed`
 })
 
 /**

@@ -237,7 +237,7 @@ function judgeTaken(
     : settle(resource, { ...row.next, id: row.id }, undefined, now)
   const lost = current
     ? changes(resource, base, wanted, current.document)
-    : changes(resource, { ...wanted, ...resource.initial }, wanted, wanted)
+    : changes(resource, { ...resource.initial } as Document, wanted, wanted)
   const losses = [{ cause: 'deletion' as const, ...lost, lostAt, dated }]
   if (current?.deleted) return { state: current, lost: losses }
   const document = current

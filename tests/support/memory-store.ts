@@ -230,7 +230,7 @@ function put(feed: Feed, resource: Resource, state: State): Row {
 
 /** What becomes of what refers to a document that is deleted or restored. */
 function release(feed: Feed, target: Resource, document: Document, isDeleted: boolean): void {
-  for (const reference of referencesTo(target)) {
+  for (const reference of inOrder(referencesTo(target))) {
     const { resource, field, onDelete } = reference
     if (onDelete === 'clear') {
       if (!isDeleted) continue
@@ -241,11 +241,19 @@ function release(feed: Feed, target: Resource, document: Document, isDeleted: bo
     const isAffected = ({ deleted, changed }: Stored) =>
       isDeleted ? !deleted : deleted && changed?._deleted === changed?.[takenKey(field)]
     const affected = affectedBy(feed, reference, document.id, isAffected)
-    for (const state of affected)
-      change(feed, resource, state, document, {}, isDeleted, isDeleted ? field : undefined)
-    for (const { document } of affected) release(feed, resource, document, isDeleted)
-    if (!isDeleted) for (const { document } of affected) takeAgain(feed, resource, document.id)
+    const takenBy = isDeleted ? field : undefined
+    const changed = affected.map((state) =>
+      change(feed, resource, state, document, {}, isDeleted, takenBy),
+    )
+    for (const one of changed) release(feed, resource, one, isDeleted)
+    if (!isDeleted) for (const { id } of changed) takeAgain(feed, resource, id)
   }
+}
+
+/** As Postgres fires triggers: by their names. */
+const inOrder = (references: readonly Referring[]) => {
+  const nameOf = ({ resource, field }: Referring) => `${resource.table}_${field}`
+  return references.toSorted((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1))
 }
 
 /** Those that refer to a document, all levels of a tree at once, in the order of their last changes. */
@@ -272,8 +280,7 @@ function takeAgain(feed: Feed, resource: Resource, id: string): void {
     if (onDelete === 'clear' || state.deleted) continue
     const row = rowsOf(feed, target).get(state.document[field] as string)
     if (!row?.deleted || row.seq === 0) continue
-    change(feed, resource, state, state.document, {}, true, field)
-    release(feed, resource, state.document, true)
+    release(feed, resource, change(feed, resource, state, state.document, {}, true, field), true)
   }
 }
 
@@ -285,12 +292,13 @@ function change(
   fields: Fields,
   deleted: boolean,
   takenBy?: string,
-): void {
+): Document {
   const next = { ...state.document, ...fields, updated_at }
   const after = { ...state, deleted, document: settle(resource, next, state.document, updated_at) }
   const changed = { ...changeTimes(resource, state, after) }
   if (takenBy !== undefined) changed[takenKey(takenBy)] = changed._deleted!
   put(feed, resource, { ...after, changed })
+  return after.document
 }
 
 const referringTo = (feed: Feed, { resource, field }: Referring, id: string): Stored[] =>
