@@ -14,7 +14,7 @@ import { type Conflict, resources } from './local/resources.ts'
 import { isShaped } from './runtime/answers.ts'
 import { readAgain } from './runtime/back-off.ts'
 import { ClientError, signedOut } from './runtime/client-error.ts'
-import { REFUSED_ON_THE_WAY, type RejectedEdit } from './sync/rejections.ts'
+import { isSetAside, type RejectedEdit } from './sync/rejections.ts'
 import type { ConflictRow, RejectedRow, Sync } from './sync/sync.ts'
 import type { SyncState } from './sync/sync-status.ts'
 
@@ -73,7 +73,7 @@ function rejectedOf({ rejections, database }: Account): Observable<RejectedRow[]
           await rejections.forget(edit)
         },
         async discard() {
-          if (edit.code === REFUSED_ON_THE_WAY) await takeBack(database.collections, edit)
+          if (isSetAside(edit)) await takeBack(database.collections, edit)
           await rejections.forget(edit)
         },
       })),

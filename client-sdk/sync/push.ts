@@ -5,7 +5,7 @@ import type { Api } from '../runtime/api.ts'
 import { ClientError } from '../runtime/client-error.ts'
 import { elapsed } from '../runtime/environment.ts'
 import { BatchSize } from './batch-size.ts'
-import { type PushedRow, REFUSED_ON_THE_WAY } from './rejections.ts'
+import { type PushedRow, REFUSED_ON_THE_WAY, SERVER_ERROR } from './rejections.ts'
 
 const MOST_ROWS = 200
 const PUSH_RESULT = 'application/vnd.tasktide.push+json'
@@ -14,7 +14,10 @@ const TRY_AGAIN_MS = 10 * 60_000
 /** So many rows refused while none has passed: it is the connection that is at fault. */
 const MOST_SUSPECTS = 5
 
-/** Why a row was not taken: by a code of the server's, or `refused_on_the_way`. */
+/** So often the server has to fail on rows, one push after the other, before one of them is suspected. */
+const MOST_FAILURES = 2
+
+/** Why a row was not taken: by a code of the server's, `refused_on_the_way` or `server_error`. */
 export type Rejection = Omit<RejectedRow, 'code'> & { code: string }
 
 /** What has come of a batch: every row is in `answered`, `setAside` or `rest`. */
@@ -48,14 +51,18 @@ export interface PushOptions {
  * - the server itself: the row is rejected;
  * - something on the way (a firewall that dislikes a text): the row is set aside, to be tried again
  *   later, provided that it was refused twice and that the server has answered in between;
- * - something on the way that lets nothing through (a captive portal): no row is at fault.
+ * - something on the way that lets nothing through (a captive portal): no row is at fault;
+ * - the server fails: when it has done so twice in a row, and answers a push without rows, the row is set
+ *   aside like one that is refused on the way.
  */
 export class Push {
   readonly size: BatchSize
   private readonly options: PushOptions
   /** Rows that were set aside, by id: in which state, and until when. */
-  private readonly aside = new Map<string, { state: string; until: number }>()
+  private readonly aside = new Map<string, { state: string; until: number; code: string }>()
   private timer: ReturnType<typeof setTimeout> | undefined
+  /** How often in a row the server has failed on rows. */
+  private failures = 0
 
   constructor(options: PushOptions) {
     this.options = options
@@ -65,11 +72,15 @@ export class Push {
 
   /** @throws ClientError when no row was answered */
   async send(token: string, rows: readonly PushedRow[]): Promise<Pushed> {
-    const attempt = new Attempt(rows, this.size, (batch) => this.ask(token, batch))
+    const attempt = new Attempt(
+      rows,
+      this.size,
+      (batch) => this.ask(token, batch),
+      () => this.failures >= MOST_FAILURES,
+    )
     const pushed = await attempt.run()
     for (const { newDocumentState } of pushed.answered) this.aside.delete(newDocumentState.id)
-    const asideIds = new Set(pushed.setAside.map(({ id }) => id))
-    this.setAside(rows.filter(({ newDocumentState }) => asideIds.has(newDocumentState.id)))
+    this.setAside(rows, pushed.setAside)
     return pushed
   }
 
@@ -84,26 +95,43 @@ export class Push {
     return this.aside.size
   }
 
+  /** Why those that are set aside are: by the server's fault only where all are. */
+  get asideCode(): string {
+    const codes = [...this.aside.values()].map(({ code }) => code)
+    return codes.every((code) => code === SERVER_ERROR) ? SERVER_ERROR : REFUSED_ON_THE_WAY
+  }
+
   /** Whatever was set aside may be tried again at once, as on another network. */
   forgetAside(): void {
     this.aside.clear()
   }
 
-  private setAside(rows: readonly PushedRow[]): void {
-    if (rows.length === 0) return
+  private setAside(rows: readonly PushedRow[], rejections: readonly Rejection[]): void {
+    if (rejections.length === 0) return
+    const codes = new Map(rejections.map(({ id, code }) => [id, code]))
     const until = elapsed() + TRY_AGAIN_MS
-    for (const { newDocumentState } of rows)
-      this.aside.set(newDocumentState.id, { state: JSON.stringify(newDocumentState), until })
+    for (const { newDocumentState } of rows) {
+      const code = codes.get(newDocumentState.id)
+      const state = JSON.stringify(newDocumentState)
+      if (code !== undefined) this.aside.set(newDocumentState.id, { state, until, code })
+    }
     clearTimeout(this.timer)
     this.timer = setTimeout(() => this.options.due?.(), TRY_AGAIN_MS + 1)
   }
 
-  private ask(token: string, batch: readonly PushedRow[]): Promise<PushAnswer> {
+  private async ask(token: string, batch: readonly PushedRow[]): Promise<PushAnswer> {
     const { api, path, signal } = this.options
     const request = { method: 'POST', token, body: batch, accept: PUSH_RESULT, signal }
-    return this.size.learnFrom(batch.length, () =>
-      api<PushAnswer>(`${path}/push`, { ...request, isAnswer: isPushAnswer }),
-    )
+    try {
+      const answer = await this.size.learnFrom(batch.length, () =>
+        api<PushAnswer>(`${path}/push`, { ...request, isAnswer: isPushAnswer }),
+      )
+      if (batch.length > 0) this.failures = 0
+      return answer
+    } catch (error) {
+      if (batch.length > 0 && isServerError(error)) this.failures++
+      throw error
+    }
   }
 }
 
@@ -130,17 +158,20 @@ class Attempt {
   }
   /** Not answered yet, in their order. */
   private batches: PushedRow[][]
-  /** Refused on the way once, each alone. */
+  /** Refused on the way or failed on once, each alone. */
   private suspects: PushedRow[] = []
   private isFromFront = true
   private isOpen = false
   private readonly size: BatchSize
   private readonly ask: Ask
+  private readonly isFailing: () => boolean
 
-  constructor(rows: readonly PushedRow[], size: BatchSize, ask: Ask) {
+  /** @param isFailing whether the server has failed so often in a row that a row may be why */
+  constructor(rows: readonly PushedRow[], size: BatchSize, ask: Ask, isFailing: () => boolean) {
     this.batches = [[...rows]]
     this.size = size
     this.ask = ask
+    this.isFailing = isFailing
   }
 
   async run(): Promise<Pushed> {
@@ -201,10 +232,11 @@ class Attempt {
   /**
    * By a push without rows, which goes the same way: if that is refused, the rows are not why.
    *
-   * @throws the error, unless it is a refusal by something on the way that lets others pass
+   * @throws the error, unless it may be about a row, and others pass
    */
   private async seeThatOthersPass(error: unknown): Promise<void> {
-    if (!isRefusedOnTheWay(error)) throw error
+    const isFailing = isServerError(error) && (this.isOpen || this.isFailing())
+    if (!isRefusedOnTheWay(error) && !isFailing) throw error
     if (this.isOpen) return
     await this.ask([])
     this.isOpen = true
@@ -216,16 +248,22 @@ class Attempt {
       this.record([row], await this.ask([row]))
     } catch (error) {
       if (isJudgement(error)) this.reject(row, error)
-      else if (isRefusedOnTheWay(error)) this.setAside(row)
+      else if (isRefusedOnTheWay(error)) this.setAside(row, REFUSED_ON_THE_WAY)
+      else if (isServerError(error)) this.setAside(row, SERVER_ERROR)
       else throw error
     }
     this.suspects = this.suspects.filter((one) => one !== row)
   }
 
-  private setAside({ newDocumentState }: PushedRow): void {
-    const errors = { '': ['Something on the way to the server does not let it through.'] }
-    this.pushed.setAside.push({ id: newDocumentState.id, code: REFUSED_ON_THE_WAY, errors })
+  private setAside({ newDocumentState }: PushedRow, code: keyof typeof SET_ASIDE): void {
+    const errors = { '': [SET_ASIDE[code]] }
+    this.pushed.setAside.push({ id: newDocumentState.id, code, errors })
   }
+}
+
+const SET_ASIDE = {
+  [REFUSED_ON_THE_WAY]: 'Something on the way to the server does not let it through.',
+  [SERVER_ERROR]: 'The server fails on it. It is tried again later.',
 }
 
 /** The server's problems that are about the rows. */
@@ -247,6 +285,14 @@ function isRefusedOnTheWay(error: unknown): boolean {
   const { code, status = 0 } = error
   if (code === 'malformed') return true
   return code === 'foreign_answer' && status < 500 && !NOT_ABOUT_CONTENT.includes(status)
+}
+
+/**
+ * Whether the server has failed, or what stands before it has found it dead. One that is not available
+ * says so of all requests.
+ */
+function isServerError(error: unknown): boolean {
+  return error instanceof ClientError && (error.status ?? 0) >= 500 && error.status !== 503
 }
 
 const isNamed = isShaped({ id: 'string' })

@@ -31,6 +31,14 @@ export interface RejectedEdit {
 /** The code of an edit that something between here and the server does not let through. */
 export const REFUSED_ON_THE_WAY = 'refused_on_the_way'
 
+/** The code of an edit on which the server fails, while it takes others. */
+export const SERVER_ERROR = 'server_error'
+
+/** Whether nobody has judged an edit: it is unsent still, in its document, and tried again some time. */
+export function isSetAside({ code }: Pick<RejectedEdit, 'code'>): boolean {
+  return code === REFUSED_ON_THE_WAY || code === SERVER_ERROR
+}
+
 interface Kept {
   rows: Record<string, RejectedEdit>
 }
@@ -65,11 +73,10 @@ export class Rejections {
     })
   }
 
-  /** Forgets edits of these documents that were refused on the way, and have passed now. */
+  /** Forgets edits of these documents that were set aside, and have passed now. */
   async passed(resource: string, ids: readonly string[]): Promise<void> {
     const keys = new Set(ids.map((id) => keyOf({ resource, id })))
-    const isPassed = (edit: RejectedEdit) =>
-      edit.code === REFUSED_ON_THE_WAY && keys.has(keyOf(edit))
+    const isPassed = (edit: RejectedEdit) => isSetAside(edit) && keys.has(keyOf(edit))
     if (!(await this.all()).some(isPassed)) return
     await this.change((rows) => {
       for (const edit of Object.values(rows)) if (isPassed(edit)) delete rows[keyOf(edit)]

@@ -21,12 +21,7 @@ import type { Connection } from '../session/connection.ts'
 import { DocumentStates } from './document-states.ts'
 import { Pull, type Page as Pulled } from './pull.ts'
 import { Push, type Pushed } from './push.ts'
-import {
-  type PushedRow,
-  REFUSED_ON_THE_WAY,
-  type RejectedEdit,
-  type Rejections,
-} from './rejections.ts'
+import { type PushedRow, type RejectedEdit, type Rejections, SERVER_ERROR } from './rejections.ts'
 import type { Progress } from './sync-status.ts'
 import { Turns } from './turns.ts'
 
@@ -277,10 +272,15 @@ export class Replica {
     }, this.abort.signal)
   }
 
-  /** As long as all that is unsent is refused on the way, until some of it may pass. */
+  /** As long as all that is unsent is set aside, until some of it may pass. */
   private async whileAside(count: number): Promise<void> {
-    const message = `Something on the way to the server refuses ${count === 1 ? 'an edit' : `${count} edits`}.`
-    this.stuck$.next(new ClientError(REFUSED_ON_THE_WAY, message))
+    const code = this.pushes.asideCode
+    const edits = count === 1 ? 'an edit' : `${count} edits`
+    const message =
+      code === SERVER_ERROR
+        ? `The server fails on ${edits}.`
+        : `Something on the way to the server refuses ${edits}.`
+    this.stuck$.next(new ClientError(code, message))
     await this.until(this.edited$).finally(() => this.stuck$.next(undefined))
   }
 

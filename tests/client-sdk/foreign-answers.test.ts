@@ -132,6 +132,70 @@ describe('no row is at fault', () => {
   })
 })
 
+describe('a server that fails on one row', () => {
+  const failOn = (text: string, answer: Intrusion) => {
+    network.onRequest = (_path, _method, body) => (body.includes(text) ? answer : 'pass')
+  }
+
+  test.each<[string, Intrusion]>([
+    ['fails', problem('internal')],
+    ['is found dead by a proxy', html(502)],
+  ])('and %s: after the second time that row alone is set aside', async (_what, answer) => {
+    const ann = await server.person()
+    failOn('casino', answer)
+    const push = pushThroughNetwork()
+    const rows = rowsOf(20, { 7: 'A casino', 12: 'Two casinos' })
+    await expect(push.send(ann.access, rows)).rejects.toMatchObject({ status: answer.status })
+    const pushed = await push.send(ann.access, rows)
+    expect(pushed).toMatchObject({ conflicts: [], rejected: [], rest: [] })
+    expect(pushed.answered).toHaveLength(18)
+    expect(pushed.setAside).toMatchObject([{ code: 'server_error' }, { code: 'server_error' }])
+    expect(push.isAside(rows[7]!)).toBe(true)
+  })
+
+  test.each<[string, Intrusion]>([
+    ['fails', problem('internal')],
+    ['is not available', problem('unavailable')],
+  ])('but not one that %s whatever it is asked', async (_what, answer) => {
+    const ann = await server.person()
+    const push = pushThroughNetwork()
+    network.onRequest = () => answer
+    for (let i = 0; i < 4; i++)
+      await expect(push.send(ann.access, rowsOf(20))).rejects.toMatchObject({
+        status: answer.status,
+      })
+    expect(network.seen.length).toBeLessThanOrEqual(8)
+  })
+
+  test('nor one that fails on all rows', async () => {
+    const ann = await server.person()
+    const push = pushThroughNetwork()
+    failOn('id', problem('internal'))
+    for (let i = 0; i < 3; i++)
+      await expect(push.send(ann.access, rowsOf(200))).rejects.toMatchObject({ status: 500 })
+    expect(network.seen.length).toBeLessThan(80)
+  })
+
+  test('the person is told, the edit stays, and goes up when the server is mended', async () => {
+    const ann = await server.person()
+    const phone = await deviceOf(network, ann)
+    failOn('casino', problem('internal'))
+    const poisoned = await phone.tasks.add({ title: 'A casino' })
+    await phone.tasks.add({ title: 'Bread' })
+    const [row] = await until(phone.sync.rejected$, ({ length }) => length === 1)
+    expect(row).toMatchObject({ id: poisoned.id, code: 'server_error' })
+    const { error } = await until(phone.sync.state$, ({ status }) => status === 'error')
+    expect(error).toEqual({ code: 'server_error', message: 'The server fails on an edit.' })
+    expect(await tasksOf(phone)).toMatchObject([{ title: 'A casino' }, { title: 'Bread' }])
+    expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(1)
+    network.onRequest = () => 'pass'
+    phone.sync.wake()
+    await until(phone.sync.status$, (status) => status === 'synced')
+    expect(await firstValueFrom(phone.sync.rejected$)).toEqual([])
+    expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(2)
+  })
+})
+
 describe('the server itself', () => {
   test('judges rows, found by halving', async () => {
     const ann = await server.person()

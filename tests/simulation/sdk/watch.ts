@@ -251,7 +251,10 @@ export class Watch implements Watcher {
     for (const { resource, id, code, document } of rows) {
       this.ledger.knows(document)
       // A firewall may stop a row, which is unsent then and tried again.
-      if (!this.refused.has(`${resource} ${id}`) && code !== 'refused_on_the_way')
+      if (
+        !this.refused.has(`${resource} ${id}`) &&
+        !['refused_on_the_way', 'server_error'].includes(code)
+      )
         this.violated(
           `${tab.name} has set ${resource} ${id} aside as ${code}, which nobody refused`,
         )
