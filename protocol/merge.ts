@@ -63,6 +63,8 @@ export interface Merged {
  * @param oursAt when it was made: UTC instant, not ahead of `now`
  * @param theirs what is stored
  * @param changed when its fields were last changed, as far as that is known
+ * @param mayBeTaken whether `ours` may be an edit that comes again and is no longer known. Then what has
+ *   been changed later is not merged: an element of a set that was taken away since would come back
  */
 export function merge(
   resource: Resource,
@@ -72,6 +74,7 @@ export function merge(
   theirs: Document,
   now: string,
   changed: ChangeTimes = {},
+  mayBeTaken = false,
 ): Merged {
   const next: Document = { ...theirs, updated_at: oursAt }
   const oursLost = { lost: {} as Record<string, unknown>, kept: {} as Record<string, unknown> }
@@ -82,12 +85,13 @@ export function merge(
       continue
     const bothChanged =
       !base || !sameIn(resource, field, theirs, base) || isChangedSince(base, field, changed)
-    const both = bothChanged && mergeValues(resource.fields[field]!, base?.[field], a, b)
+    const theirsAt = changedAt(theirs, field, changed)
+    const isMergeable = bothChanged && !(mayBeTaken && theirsAt > oursAt)
+    const both = isMergeable && mergeValues(resource.fields[field]!, base?.[field], a, b)
     if (both) {
       next[field] = both
       continue
     }
-    const theirsAt = changedAt(theirs, field, changed)
     if (bothChanged && !isLater(oursAt, a, theirsAt, b)) {
       oursLost.lost[field] = a
       oursLost.kept[field] = b

@@ -197,6 +197,7 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
     isChanged('_deleted') && mayBeForgotten(current)
       ? changedLater(resource, now)
       : current.changed,
+    mayBeForgotten(current),
   )
   const before = current.document.updated_at
   const isDeletion = row.nextDeleted && !current.deleted && !isOutdated

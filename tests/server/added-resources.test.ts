@@ -111,7 +111,7 @@ let tasks: Resource
 beforeAll(async () => {
   for (const resource of ADDED) addResource(resource)
   const { startServer } = await import('../support/server.ts')
-  const { memoryStore } = await import('../../server/store/memory.ts')
+  const { memoryStore } = await import('../support/memory-store.ts')
   const { postgresStore } = await import('../../server/store/postgres.ts')
   ;({ push, pull } = await import('../../server/sync/replicate.ts'))
   ;({ addUser } = await import('../support/store-contract.ts'))
@@ -649,8 +649,13 @@ describe('whatever is pushed', () => {
     maxLength: 14,
   })
   const minute = (n: number) => new Date(Date.UTC(2026, 9, 1, 8, n)).toISOString()
-  const feedOf = (store: Store, user: string) =>
-    Promise.all(KINDS().map((one) => pull(store, user, one, { id: '', lwt: 0 }, 1_000)))
+  /** By id: in which order rows of one statement pass on a deletion is Postgres' own affair. */
+  async function storedIn(store: Store, user: string): Promise<Map<string, WireDocument>> {
+    const start = { id: '', lwt: 0 }
+    const pages = await Promise.all(KINDS().map((one) => pull(store, user, one, start, 1_000)))
+    const documents = pages.flatMap((page) => JSON.parse(page.documents) as WireDocument[])
+    return new Map(documents.map((one) => [one.id, one]))
+  }
 
   test('lands or is refused by row, alike in both stores, and nothing refers to what is deleted or to itself', async () => {
     const seen = { tombstones: 0, losses: 0, trees: 0 }
@@ -698,14 +703,9 @@ describe('whatever is pushed', () => {
           ]
           expect(answers[0]!.rejected).toEqual([])
           expect(JSON.stringify(answers[0])).toBe(JSON.stringify(answers[1]))
-          const [mine, theirs] = [await feedOf(inMemory, user), await feedOf(inPostgres, user)]
-          expect(mine).toEqual(theirs)
+          const stored = await storedIn(inPostgres, user)
+          expect(await storedIn(inMemory, user)).toEqual(stored)
           expect(await inMemory.heads([user])).toEqual(await inPostgres.heads([user]))
-          const stored = new Map(
-            theirs
-              .flatMap(({ documents }) => JSON.parse(documents) as WireDocument[])
-              .map((one) => [one.id, one]),
-          )
           checkReferences(stored)
           for (const document of stored.values())
             if (JSON.stringify(known.get(document.id)?.at(-1)) !== JSON.stringify(document))
@@ -717,7 +717,7 @@ describe('whatever is pushed', () => {
         const lost = await pull(inPostgres, user, conflicts, { id: '', lwt: 0 }, 1_000)
         seen.losses += JSON.parse(lost.documents).length
       }),
-      { numRuns: 120, interruptAfterTimeLimit: 40_000 },
+      { numRuns: 80, interruptAfterTimeLimit: 40_000 },
     )
     expect(Object.entries(seen).filter(([, count]) => count === 0)).toEqual([])
   }, 60_000)

@@ -1,18 +1,35 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { record, set } from '../../../protocol/field.ts'
 import {
   changeTimes,
   type Document,
+  type Resource,
   resources,
   sameFields,
+  sameIn,
   settle,
 } from '../../../protocol/index.ts'
+import { defineResource } from '../../../protocol/resource.ts'
 import { type Judgement, judge, type Row, type State } from '../../../server/sync/judge.ts'
 import { readRows } from '../../../server/sync/rows.ts'
 import { justAfter } from '../../support/store-contract.ts'
 
-const { tasks } = resources
+/** With a field of each kind that has parts. */
+const tasks: Resource = defineResource({
+  ...resources.tasks,
+  fields: {
+    ...resources.tasks.fields,
+    labels: set('What it is filed under.', { max: 5, maxLength: 20 }),
+    settings: record('Whatever the app wants to know of it.', { max: 100 }),
+  },
+  initial: { ...resources.tasks.initial, labels: ['old'], settings: {} },
+  example: resources.tasks.example,
+  filterable: [],
+  sortable: [],
+  searchable: [],
+})
 const user = randomUUID()
 const category_id = randomUUID()
 const T = (minute: number) => `2026-11-22T08:${String(minute).padStart(2, '0')}:00.000Z`
@@ -453,6 +470,8 @@ const change = fc.record(
     priority: fc.constantFrom('low', 'medium', 'high'),
     completed: fc.boolean(),
     due_date: fc.constantFrom(null, '2026-12-01', '2026-12-02'),
+    labels: fc.subarray(['old', 'a', 'b', 'c', 'd', 'e'], { maxLength: 4 }),
+    settings: fc.constantFrom({}, { zoom: 1, on: true }, { on: true, zoom: 1 }),
   },
   { requiredKeys: [] },
 )
@@ -558,7 +577,12 @@ describe('merging', () => {
         expect(sameFields(tasks, ab.document, ba.document)).toBe(true)
         for (const side of [a, b])
           for (const name of tasks.writable as (keyof Document)[]) {
-            if (side[name] === base[name]) continue
+            if (sameIn(tasks, name as string, side, base)) continue
+            if (name === 'labels' && ab.losses.every(({ lost }) => !lost.labels)) {
+              const added = (side.labels as string[]).filter((one) => one !== 'old')
+              expect(ab.document.labels).toEqual(expect.arrayContaining(added))
+              continue
+            }
             const kept = [ab.document[name], ...ab.losses.map(({ lost }) => lost[name])]
             expect(kept).toContainEqual(side[name])
           }
