@@ -81,31 +81,50 @@ function rejectedOf({ rejections, database }: Account): Observable<RejectedRow[]
   )
 }
 
-/** What the edit changed, over what there is by now. */
+/** What the edit changed, over what there is by now. One that was set aside is there still. */
 async function writeAgain(
   collections: Collections,
-  { resource, id, document, previous }: RejectedEdit,
+  edit: RejectedEdit,
   corrections: Record<string, unknown>,
 ): Promise<void> {
+  const { resource, id, document } = edit
   const collection = collections[resource as 'tasks']
   const { _deleted, updated_at, ...fields } = document
-  const definition = resources[resource as 'tasks']
-  const changed = Object.entries(fields).filter(
-    ([name]) => !previous || !sameIn(definition, name, previous, fields),
-  )
+  const changed = isSetAside(edit) ? {} : pick(fields, changedBy(edit))
   const current = await collection.findOne(id).exec()
   if (_deleted) await current?.incrementalRemove()
-  else if (current)
-    await current.incrementalPatch({ ...Object.fromEntries(changed), ...corrections })
+  else if (current) await current.incrementalPatch({ ...changed, ...corrections })
   else await collection.insert({ ...fields, ...corrections } as never)
 }
 
-/** An edit that was set aside is still in its document, and would be sent some time. */
-async function takeBack(collections: Collections, { resource, id, previous }: RejectedEdit) {
+/**
+ * An edit that was set aside is still in its document, and would be sent some time. What has been typed
+ * over it since stays.
+ */
+async function takeBack(collections: Collections, edit: RejectedEdit): Promise<void> {
+  const { resource, id, document, previous } = edit
   const current = await collections[resource as 'tasks'].findOne(id).exec()
-  if (!previous || previous._deleted) return void (await current?.incrementalRemove())
-  const { id: _id, _deleted, created_at, updated_at, ...fields } = previous
-  await current?.incrementalPatch(fields)
+  if (!current) return
+  const definition = resources[resource as 'tasks']
+  const isLeft = (now: object) => (name: string) => sameIn(definition, name, { ...now }, document)
+  const isCreation = !previous || previous._deleted
+  if (!isCreation)
+    await current.incrementalModify((now) => ({
+      ...now,
+      ...pick(previous, changedBy(edit).filter(isLeft(now))),
+    }))
+  else if (definition.fieldNames.every(isLeft(current.toJSON()))) await current.incrementalRemove()
+}
+
+/** The names of the fields that an edit has changed. */
+function changedBy({ resource, document, previous }: RejectedEdit): string[] {
+  const definition = resources[resource as 'tasks']
+  const names = definition.fieldNames.filter((name) => name in document)
+  return previous ? names.filter((name) => !sameIn(definition, name, previous, document)) : names
+}
+
+function pick(from: Readonly<Record<string, unknown>>, names: readonly string[]) {
+  return Object.fromEntries(names.map((name) => [name, from[name]]))
 }
 
 function conflictsOf({ database, connection, api }: Account): Observable<ConflictRow[]> {

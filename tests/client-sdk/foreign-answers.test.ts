@@ -262,6 +262,45 @@ describe('an edit that a firewall refuses', () => {
   })
 })
 
+describe('what is typed after an edit was set aside', () => {
+  async function editedSince() {
+    const ann = await server.person()
+    const phone = await deviceOf(network, ann)
+    const task = await phone.tasks.add({ title: 'Ferry' })
+    await phone.sync.awaitInSync()
+    network.onRequest = (_path, _method, body) => (body.includes('casino') ? html(406) : 'pass')
+    await task.incrementalPatch({ title: 'A casino', description: 'Bring the cards' })
+    await phone.tasks.add({ title: 'Train' })
+    const [row] = await until(phone.sync.rejected$, (rows) => rows.length === 1)
+    await task.incrementalPatch({ description: 'And the dice' })
+    return { phone, row: row!, task }
+  }
+
+  test('stays when that is discarded', async () => {
+    const { row, task } = await editedSince()
+    await row.discard()
+    expect(task.getLatest()).toMatchObject({ title: 'Ferry', description: 'And the dice' })
+  })
+
+  test('stays when that is retried with a correction', async () => {
+    const { row, task } = await editedSince()
+    await row.retry({ title: 'A museum' })
+    expect(task.getLatest()).toMatchObject({ title: 'A museum', description: 'And the dice' })
+  })
+
+  test('keeps a new document when that is discarded', async () => {
+    const ann = await server.person()
+    const phone = await deviceOf(network, ann)
+    network.onRequest = (_path, _method, body) => (body.includes('casino') ? html(406) : 'pass')
+    const task = await phone.tasks.add({ title: 'A casino' })
+    await phone.tasks.add({ title: 'Train' })
+    const [row] = await until(phone.sync.rejected$, (rows) => rows.length === 1)
+    await task.incrementalPatch({ title: 'A museum' })
+    await row!.discard()
+    expect(task.getLatest()).toMatchObject({ title: 'A museum', _deleted: false })
+  })
+})
+
 describe('a captive portal', () => {
   const date = { date: YEARS_AGO }
   const dated = (answer: Intrusion): Intrusion => ({ ...answer, headers: date })
