@@ -1,4 +1,4 @@
-import { type Resource, resources } from '../../protocol/index.ts'
+import { type Resource, referencesOf, resources } from '../../protocol/index.ts'
 import type { Database } from '../../server/database/connect.ts'
 import { sqlType } from '../../server/store/columns.ts'
 
@@ -36,4 +36,6 @@ export async function createTable(db: Database, resource: Resource): Promise<voi
     create trigger ${table}_update_stamp before update on ${table}
       for each row when (new.seq = old.seq) execute function stamp_change();
   `)
+  for (const { field, target, onDelete } of referencesOf(resource))
+    await db.raw('select add_reference(?, ?, ?, ?)', [table, field, target.table, onDelete])
 }

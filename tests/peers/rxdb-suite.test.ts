@@ -1,7 +1,6 @@
 import { createRequire } from 'node:module'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import * as z from 'zod'
-import { type Field, text } from '../../protocol/field.ts'
+import { number, text } from '../../protocol/field.ts'
 import { defineResource } from '../../protocol/resource.ts'
 import type { TestServer } from '../support/server.ts'
 import { addResource, createTable } from './added-resource.ts'
@@ -21,7 +20,7 @@ const humans = defineResource({
     passport_id: text('What RxDB knows the person by.', { max: 100 }),
     first_name: text('The first name.', { max: 100 }),
     last_name: text('The last name.', { max: 100 }),
-    age: wholeNumber('In years.'),
+    age: number('In years.'),
   },
   initial: {},
   filterable: [],
@@ -30,11 +29,6 @@ const humans = defineResource({
   ordering: 'created_at',
   example: { passport_id: 'x{ö}1', first_name: 'Ann', last_name: 'Moor', age: 44 },
 })
-
-/** No kind is for numbers; a record's column holds any JSON. */
-function wholeNumber(description: string) {
-  return { kind: 'record', schema: z.int(), nullable: false, description } satisfies Field
-}
 
 const load = createRequire(import.meta.url)
 const { addRxPlugin } = load('rxdb-17')

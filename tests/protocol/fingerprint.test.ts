@@ -19,7 +19,7 @@ const WIRE = {
   'tasks@0': '498699e94dfe',
   accounts: '370ab93aef5f',
   replication: '19c07ef7e9db',
-  'conflicts@0': '39e40bf29376',
+  'conflicts@0': 'd6165be90048',
   problems: '9ab089322588',
 }
 
