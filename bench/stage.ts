@@ -171,7 +171,7 @@ export async function addPerson(
       transaction.write(resources.tasks, documents.slice(from, from + 1_000)),
     )
   const now = () => new Date()
-  const sessions = createSessions(db, createTokens(now, SECRET_KEY), now)
+  const sessions = createSessions(db, createTokens([SECRET_KEY], now), now)
   return { id, access: (await sessions.open(id, 'bench')).access }
 }
 

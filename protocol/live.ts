@@ -16,7 +16,6 @@ const wireDocumentSchema = z.looseObject({
 export const handshakeSchema = z.strictObject({
   token: z.string().describe('The `access` token.'),
 })
-export type Handshake = z.output<typeof handshakeSchema>
 
 export const readySchema = z.strictObject({ seq: seq.describe('How far the feed is.') })
 export type Ready = z.output<typeof readySchema>

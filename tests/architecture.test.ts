@@ -34,7 +34,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'server/accounts': {
     values: `protocol/index.ts server/database/connect.ts server/mail/outbox.ts server/jobs/queue.ts
       jose bcrypt uuid @zxcvbn-ts/language-common node:`,
-    types: 'server/mail/delivery.ts',
+    types: 'server/mail/delivery.ts server/runtime/config.ts',
   },
   'server/reminders': {
     values: 'server/jobs/queue.ts server/mail/delivery.ts server/mail/outbox.ts',

@@ -2,6 +2,7 @@ import { createHash, createHmac, hkdfSync } from 'node:crypto'
 import { v7 as uuidv7 } from 'uuid'
 import { Problem } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
+import type { Secrets } from './secrets.ts'
 
 /** How long a link of each purpose works, in minutes. */
 export const LINK_MINUTES = { confirm_email: 72 * 60, reset_password: 60 } as const
@@ -21,8 +22,8 @@ export interface Link {
  * their ids with a key of this server's, so that whoever sends the mail can make them and the
  * database holds only hashes.
  */
-export function createLinks(secret: string, now: () => Date, previousSecret?: string) {
-  const keys = [secret, ...(previousSecret ? [previousSecret] : [])].map(deriveKey)
+export function createLinks(secrets: Secrets, now: () => Date) {
+  const keys = secrets.map(deriveKey)
 
   return {
     /** Makes a link that is still to be sent. @returns its id */

@@ -1,8 +1,7 @@
-import { createHash, createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
-import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import path from 'node:path'
+import { createHash, createSecretKey, hkdfSync, type KeyObject } from 'node:crypto'
 import { errors, jwtVerify, SignJWT } from 'jose'
 import { Problem } from '../../protocol/index.ts'
+import type { Secrets } from './secrets.ts'
 
 export const ACCESS_SECONDS = 15 * 60
 export const REFRESH_SECONDS = 30 * 24 * 60 * 60
@@ -29,9 +28,9 @@ export interface RefreshClaims extends AccessClaims {
  * without signing anybody out: the former one goes on checking (SECRET_KEY_PREVIOUS) until the last
  * of its tokens has run out.
  */
-export function createTokens(now: () => Date, secret: string, previousSecret?: string) {
-  const current = deriveKey(secret)
-  const keys = new Map([current, ...(previousSecret ? [deriveKey(previousSecret)] : [])])
+export function createTokens(secrets: Secrets, now: () => Date) {
+  const [current, ...former] = secrets.map(deriveKey) as [Key, ...Key[]]
+  const keys = new Map([current, ...former])
   const [currentId, currentKey] = current
 
   return {
@@ -147,33 +146,9 @@ export function accountDeleted(): Problem {
 
 const INVALID_TOKEN = { 'WWW-Authenticate': 'Bearer error="invalid_token"' }
 
-/**
- * The key that development signs with: made once and kept, so that a restart signs nobody out.
- * In production the configuration insists on SECRET_KEY.
- */
-export function keptSecret(dataDir: string): string {
-  const file = path.join(dataDir, 'secret_key')
-  if (!existsSync(file)) {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 })
-    // Written beside and linked: whoever finds the file finds the whole key, also after a crash.
-    const draft = `${file}.${process.pid}`
-    writeFileSync(draft, randomBytes(32).toString('base64url'), { mode: 0o600 })
-    try {
-      linkSync(draft, file)
-    } catch (error) {
-      // Another process was first; its key is the one.
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    } finally {
-      rmSync(draft)
-    }
-  }
-  const secret = readFileSync(file, 'utf8').trim()
-  if (secret.length < 32)
-    throw new Error(`${file} is damaged: delete it, and everybody signs in again.`)
-  return secret
-}
+type Key = [id: string, key: KeyObject]
 
-function deriveKey(secret: string): [id: string, key: KeyObject] {
+function deriveKey(secret: string): Key {
   const bytes = Buffer.from(hkdfSync('sha256', secret, '', 'tasktide tokens', 32))
   const id = createHash('sha256').update(bytes).digest('base64url').slice(0, 8)
   return [id, createSecretKey(bytes)]

@@ -1,17 +1,13 @@
 import express, { type Express } from 'express'
 import { type Resource, resources } from '../../protocol/index.ts'
-import { createAccounts } from '../accounts/accounts.ts'
-import { createAddresses } from '../accounts/addresses.ts'
-import { type Administration, createAdministration } from '../accounts/administration.ts'
+import type { Administration } from '../accounts/administration.ts'
 import { createAudit } from '../accounts/audit.ts'
 import { backgroundBcrypt } from '../accounts/background-bcrypt.ts'
-import { createDeletion } from '../accounts/deletion.ts'
-import { createLinks } from '../accounts/links.ts'
-import { createPasswordChanges } from '../accounts/password-changes.ts'
 import { createPasswords, type Passwords } from '../accounts/passwords.ts'
 import { may } from '../accounts/permissions.ts'
-import { createSessions, type Sessions } from '../accounts/sessions.ts'
-import { createTokens } from '../accounts/tokens.ts'
+import type { Secrets } from '../accounts/secrets.ts'
+import { createAccountServices } from '../accounts/services.ts'
+import type { Sessions } from '../accounts/sessions.ts'
 import type { Database } from '../database/connect.ts'
 import { watchJobs, watchPool } from '../health/gauges.ts'
 import type { Readiness } from '../health/readiness.ts'
@@ -47,8 +43,7 @@ import type { Store } from '../sync/store.ts'
 
 export interface AppDependencies {
   config: Config
-  /** What tokens are signed with. */
-  secret: string
+  secrets: Secrets
   db: Database
   log: Log
   version: string
@@ -75,7 +70,7 @@ export interface App {
 /** The whole HTTP surface, in the order in which a request meets it. */
 export function createApp({
   config,
-  secret,
+  secrets,
   db,
   log,
   version,
@@ -85,11 +80,9 @@ export function createApp({
   passwords = createPasswords({ engine: backgroundBcrypt() }),
 }: AppDependencies): App {
   const publicUrl = config.PUBLIC_URL
-  const tokens = createTokens(now, secret, config.SECRET_KEY_PREVIOUS)
-  const sessions = createSessions(db, tokens, now, hints.ended)
-  const links = createLinks(secret, now, config.SECRET_KEY_PREVIOUS)
-  const accounts = createAccounts(db, passwords, sessions, links, now)
-  const administration = createAdministration({ db, accounts, passwords, sessions, links, now })
+  const { ended } = hints
+  const { accounts, sessions, administration, addresses, passwordChanges, deleteAccount } =
+    createAccountServices({ db, secrets, passwords, now, ended })
   const store = postgresStore(db, hints.changed)
   const followers = createFollowers(store, log)
   const answers = createOpenAnswers(now)
@@ -108,12 +101,7 @@ export function createApp({
       replicationOperations(resource, { store, streams, now }),
     ),
     ...accountOperations(accounts, sessions),
-    ...accountLifeOperations({
-      accounts,
-      addresses: createAddresses({ db, passwords, links, now }),
-      passwordChanges: createPasswordChanges({ db, passwords, sessions, links, now }),
-      deleteAccount: createDeletion({ db, passwords, sessions, links, now }),
-    }),
+    ...accountLifeOperations({ accounts, addresses, passwordChanges, deleteAccount }),
     ...accountSessionOperations(sessions),
     ...accountExportOperations({ accounts, exports: postgresExports(db), answers, store, log }),
     ...administrationOperations({ administration, audit: createAudit(db), publicUrl }),

@@ -10,12 +10,10 @@ import {
   accounts as protocol,
   type Role,
 } from '../../protocol/index.ts'
-import { createAccounts } from '../accounts/accounts.ts'
-import { type Administration, createAdministration } from '../accounts/administration.ts'
-import { createLinks } from '../accounts/links.ts'
+import type { Administration } from '../accounts/administration.ts'
 import { createPasswords } from '../accounts/passwords.ts'
-import { createSessions } from '../accounts/sessions.ts'
-import { createTokens, keptSecret } from '../accounts/tokens.ts'
+import { secretsOf } from '../accounts/secrets.ts'
+import { createAccountServices } from '../accounts/services.ts'
 import { DatabaseUnavailable } from '../database/embedded/embedded-postgres.ts'
 import { migrate, requireCurrentSchema } from '../database/migrate.ts'
 import { openDatabase } from '../database/open.ts'
@@ -168,15 +166,14 @@ async function withAdministration(
     else await requireCurrentSchema(database.db)
     const hints = await openHints(database.target, log)
     try {
-      const { db } = database
-      const now = () => new Date()
-      const secret = config.SECRET_KEY ?? keptSecret(config.DATA_DIR)
-      const passwords = createPasswords()
-      const tokens = createTokens(now, secret)
-      const sessions = createSessions(db, tokens, now, hints.ended)
-      const links = createLinks(secret, now)
-      const accounts = createAccounts(db, passwords, sessions, links, now)
-      await work(createAdministration({ db, accounts, passwords, sessions, links, now }))
+      const { administration } = createAccountServices({
+        db: database.db,
+        secrets: secretsOf(config),
+        passwords: createPasswords(),
+        now: () => new Date(),
+        ended: hints.ended,
+      })
+      await work(administration)
     } finally {
       await hints.close()
     }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
-import { keptSecret } from '../accounts/tokens.ts'
+import { secretsOf } from '../accounts/secrets.ts'
 import { migrate, requireCurrentSchema } from '../database/migrate.ts'
 import { type OpenDatabase, openDatabase } from '../database/open.ts'
 import { createReadiness } from '../health/readiness.ts'
@@ -32,14 +32,14 @@ export async function start(
   const database = await openDatabase(config, log)
   try {
     await prepareSchema(config, database, log)
-    const secret = config.SECRET_KEY ?? keptSecret(config.DATA_DIR)
+    const secrets = secretsOf(config)
     const hints = await openHints(database.target, log)
     const readiness = createReadiness(database.target)
     const app = createApp({
       hints,
       readiness,
       config,
-      secret,
+      secrets,
       db: database.db,
       log,
       version: version(),
@@ -60,7 +60,13 @@ export async function start(
     const { port } = http.address() as AddressInfo
     const { target } = database
     const worker = config.runWorker
-      ? await startJobs({ config, secret, target, log, ...(replaced.now && { now: replaced.now }) })
+      ? await startJobs({
+          config,
+          secrets,
+          target,
+          log,
+          ...(replaced.now && { now: replaced.now }),
+        })
       : undefined
     return {
       url: `http://localhost:${port}`,

@@ -2,7 +2,7 @@ import { accountPurge, PURGE_ACCOUNT } from '../accounts/deletion.ts'
 import { accountReadings } from '../accounts/letters.ts'
 import { createLinks } from '../accounts/links.ts'
 import { resetLinkSender, SEND_RESET_LINK } from '../accounts/password-changes.ts'
-import { keptSecret } from '../accounts/tokens.ts'
+import { type Secrets, secretsOf } from '../accounts/secrets.ts'
 import { type ConnectionTarget, connect } from '../database/connect.ts'
 import { requireCurrentSchema } from '../database/migrate.ts'
 import { openDatabase } from '../database/open.ts'
@@ -22,7 +22,7 @@ import { stopOnSignal } from './stop-on-signal.ts'
 
 interface Dependencies {
   config: Config
-  secret: string
+  secrets: Secrets
   target: ConnectionTarget
   log: Log
   now?: () => Date
@@ -31,7 +31,7 @@ interface Dependencies {
 /** Everything that is done outside of requests, by this process and any others like it. */
 export async function startJobs({
   config,
-  secret,
+  secrets,
   target,
   log,
   now = () => new Date(),
@@ -46,7 +46,7 @@ export async function startJobs({
     log.warn('SMTP_URL is not set: nobody gets any mail, not even for a forgotten password')
   const mailer = createMailer(config)
   const url = config.PUBLIC_URL ?? `http://localhost:${config.PORT}`
-  const links = createLinks(secret, now, config.SECRET_KEY_PREVIOUS)
+  const links = createLinks(secrets, now)
   const readings = {
     ...accountReadings(links, url),
     ...reminderReadings(url, now),
@@ -92,8 +92,8 @@ export async function runWorkerFromEnvironment(): Promise<void> {
       )
     const database = await openDatabase(config, log)
     await requireCurrentSchema(database.db)
-    const secret = config.SECRET_KEY ?? keptSecret(config.DATA_DIR)
-    const worker = await startJobs({ config, secret, target: database.target, log })
+    const secrets = secretsOf(config)
+    const worker = await startJobs({ config, secrets, target: database.target, log })
     stopOnSignal(log, async () => {
       await worker.stop()
       await database.close()

@@ -13,7 +13,7 @@ export async function tokenByMail(
   { id: user, username }: Pick<Person, 'id' | 'username'>,
   purpose: LinkPurpose,
 ): Promise<string> {
-  const links = createLinks(SECRET, clock.now)
+  const links = createLinks([SECRET], clock.now)
   const link = await links.create(db, { user, purpose, email: `${username}@example.com` })
   return (await links.tokenOf(db, link))!
 }

@@ -1,5 +1,4 @@
 import {
-  type OpenAPIObject,
   OpenApiBuilder,
   type OperationObject,
   type ParameterObject,
@@ -20,10 +19,6 @@ interface About {
 export function openApiTexts(operations: readonly Operation[], about: About) {
   const builder = describe(operations, about)
   return { json: builder.getSpecAsJson(), yaml: builder.getSpecAsYaml() }
-}
-
-export function openApiDocument(operations: readonly Operation[], about: About): OpenAPIObject {
-  return describe(operations, about).getSpec()
 }
 
 function describe(operations: readonly Operation[], { version, publicUrl }: About): OpenApiBuilder {

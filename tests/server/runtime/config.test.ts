@@ -4,7 +4,7 @@ import path from 'node:path'
 import { parseEnv } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { configurationDocs } from '../../../scripts/configuration-docs.ts'
-import { keptSecret } from '../../../server/accounts/tokens.ts'
+import { keptSecret } from '../../../server/accounts/secrets.ts'
 import { readConfig } from '../../../server/runtime/config.ts'
 
 const SECRET = 'Vb3kQ9xZt7Lw2Rf5Yh8Jn4Mc6Pd1Sg0A'
