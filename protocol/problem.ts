@@ -50,8 +50,8 @@ export type ProblemBody = z.output<typeof problemSchema>
 interface ProblemExtras {
   errors?: FieldErrors
   current?: Record<string, unknown>
-  /** Extra response headers, such as Retry-After. */
-  headers?: Record<string, string>
+  /** In so many seconds it may be tried again. */
+  retryAfter?: number
   cause?: unknown
 }
 
@@ -62,7 +62,7 @@ export class Problem extends Error {
   readonly code: ProblemCode
   readonly errors: FieldErrors | undefined
   readonly current: Record<string, unknown> | undefined
-  readonly headers: Record<string, string>
+  readonly retryAfter: number | undefined
 
   constructor(code: ProblemCode, detail?: string, extras: ProblemExtras = {}) {
     super(detail ?? `${PROBLEMS[code].title}.`, { cause: extras.cause })
@@ -70,7 +70,7 @@ export class Problem extends Error {
     this.status = PROBLEMS[code].status
     this.errors = extras.errors
     this.current = extras.current
-    this.headers = extras.headers ?? {}
+    this.retryAfter = extras.retryAfter
   }
 
   body(requestId?: string): ProblemBody {

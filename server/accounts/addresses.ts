@@ -105,7 +105,7 @@ const DAY_SECONDS = 24 * 60 * 60
 
 function tooManyAddresses(): Problem {
   return new Problem('too_many_requests', 'That is too many addresses for one day; try tomorrow.', {
-    headers: { 'Retry-After': String(DAY_SECONDS) },
+    retryAfter: DAY_SECONDS,
   })
 }
 

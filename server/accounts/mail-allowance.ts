@@ -44,7 +44,7 @@ export function tooMuchMail(): Problem {
   return new Problem(
     'too_many_requests',
     'This address has been sent several mails within the hour: look there, or try again later.',
-    { headers: { 'Retry-After': '3600' } },
+    { retryAfter: HOUR_MS / 1000 },
   )
 }
 

@@ -82,7 +82,7 @@ function tooMany(waitingEach: number): Problem {
     'too_many_requests',
     'Many people are signing in at the moment; try again soon.',
     {
-      headers: { 'Retry-After': String(Math.max(1, Math.ceil(waitingEach * SECONDS_EACH))) },
+      retryAfter: Math.max(1, Math.ceil(waitingEach * SECONDS_EACH)),
     },
   )
 }

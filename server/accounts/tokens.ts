@@ -103,7 +103,7 @@ export class TokenExpired extends Problem {
   readonly user: string
 
   constructor(user: string) {
-    super('token_not_valid', 'The token has expired.', { headers: INVALID_TOKEN })
+    super('token_not_valid', 'The token has expired.')
     this.user = user
   }
 }
@@ -127,7 +127,7 @@ function explain(error: unknown): string {
 export type Tokens = ReturnType<typeof createTokens>
 
 export function tokenNotValid(detail: string): Problem {
-  return new Problem('token_not_valid', detail, { headers: INVALID_TOKEN })
+  return new Problem('token_not_valid', detail)
 }
 
 /** Said of an account that is not to be had, too: whether it was deleted is told by `Sessions`. */
@@ -138,13 +138,8 @@ export function accountDeleted(): Problem {
   return new Problem(
     'account_deleted',
     'The account is gone: what a device keeps of it may go too.',
-    {
-      headers: INVALID_TOKEN,
-    },
   )
 }
-
-const INVALID_TOKEN = { 'WWW-Authenticate': 'Bearer error="invalid_token"' }
 
 type Key = [id: string, key: KeyObject]
 

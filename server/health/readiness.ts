@@ -56,4 +56,4 @@ export function createReadiness(target: ConnectionTarget) {
 }
 
 const unready = (detail: string, cause?: unknown) =>
-  new Problem('unavailable', detail, { headers: { 'Retry-After': '2' }, cause })
+  new Problem('unavailable', detail, { retryAfter: 2, cause })

@@ -35,7 +35,7 @@ export function attemptLimit(db: Database, perMinute: number): AttemptLimit {
       if (!(refusal instanceof RateLimiterRes)) throw refusal
       const seconds = Math.max(1, Math.ceil(refusal.msBeforeNext / 1000))
       throw new Problem('too_many_requests', `Too many attempts; try again in ${seconds} s.`, {
-        headers: { 'Retry-After': String(seconds) },
+        retryAfter: seconds,
       })
     }
   }

@@ -7,7 +7,7 @@ import type { Log } from '../runtime/log.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import type { AttemptLimit } from './attempt-limit.ts'
 import type { Call, Method, Operation, Parameter } from './operation.ts'
-import { parse, shortened, toProblem } from './problems.ts'
+import { methodNotAllowed, ProblemWithHeaders, parse, shortened, toProblem } from './problems.ts'
 import { send } from './send.ts'
 
 export interface MountDependencies {
@@ -33,9 +33,7 @@ export function mount(
     const allow = allowed(atPath.map(({ method }) => method))
     route.all((req, res) => {
       if (req.method === 'OPTIONS') return send(res, { status: 204, headers: { Allow: allow } })
-      throw new Problem('method_not_allowed', `${req.method} is not allowed here: use ${allow}.`, {
-        headers: { Allow: allow },
-      })
+      throw methodNotAllowed(req, allow)
     })
   }
 }
@@ -173,7 +171,7 @@ const UTF8 = /(;\s*charset=)("?)utf8\2(?=\s*(?:;|$))/i
 function tooLarge(limit: number): Problem {
   // The rest of it is not waited for.
   const headers = { Connection: 'close' }
-  return new Problem('too_large', `The body is larger than ${limit} bytes.`, { headers })
+  return new ProblemWithHeaders(headers, 'too_large', `The body is larger than ${limit} bytes.`)
 }
 
 const hasBody = (req: Request) =>

@@ -1,4 +1,4 @@
-import type { ErrorRequestHandler, RequestHandler } from 'express'
+import type { ErrorRequestHandler, Request, RequestHandler } from 'express'
 import type * as z from 'zod'
 import { type FieldErrors, invalid, Problem } from '../../protocol/index.ts'
 import type { Log } from '../runtime/log.ts'
@@ -59,23 +59,50 @@ export const answerProblems =
     if (res.headersSent) return next(error)
     send(res, {
       status: problem.status,
-      headers: {
-        'Content-Type': 'application/problem+json',
-        ...(problem.status === 401 && { 'WWW-Authenticate': 'Bearer' }),
-        ...problem.headers,
-      },
+      headers: headersOf(problem),
       body: problem.body(res.locals.requestId),
     })
   }
+
+/** A problem that is answered with headers of its own. */
+export class ProblemWithHeaders extends Problem {
+  readonly headers: Readonly<Record<string, string>>
+
+  constructor(
+    headers: Readonly<Record<string, string>>,
+    ...problem: ConstructorParameters<typeof Problem>
+  ) {
+    super(...problem)
+    this.headers = headers
+  }
+}
+
+/** What HTTP has a header for. */
+export function headersOf(problem: Problem): Record<string, string> {
+  const { code, status, retryAfter } = problem
+  const isTokenRefused = code === 'token_not_valid' || code === 'account_deleted'
+  return {
+    'Content-Type': 'application/problem+json',
+    ...(status === 401 && {
+      'WWW-Authenticate': isTokenRefused ? 'Bearer error="invalid_token"' : 'Bearer',
+    }),
+    ...(retryAfter && { 'Retry-After': String(retryAfter) }),
+    ...(problem instanceof ProblemWithHeaders && problem.headers),
+  }
+}
+
+/** @param allowed the methods that the path has, as in `Allow` */
+export function methodNotAllowed({ method }: Request, allowed: string): Problem {
+  const detail = `${method} is not allowed here: use ${allowed}.`
+  return new ProblemWithHeaders({ Allow: allowed }, 'method_not_allowed', detail)
+}
 
 /** What is not meant for the caller stays inside: an unknown error says nothing but its status. */
 export function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error
   // Whether it was deleted is told to whoever renews: this alone makes no device wipe.
   if (error instanceof UnknownUser)
-    return new Problem('token_not_valid', 'The account is not here; sign in again.', {
-      headers: { 'WWW-Authenticate': 'Bearer error="invalid_token"' },
-    })
+    return new Problem('token_not_valid', 'The account is not here; sign in again.')
   const { status, type, code } = (error ?? {}) as { status?: number; type?: string; code?: string }
   if (type !== undefined && BODY_FAULTS[type]) return BODY_FAULTS[type]()
   if (status === 412) return new Problem('precondition_failed')
@@ -83,12 +110,12 @@ export function toProblem(error: unknown): Problem {
     return new Problem('malformed', 'The request cannot be read; check its path and its encoding.')
   if (code === '57014')
     return new Problem('unavailable', 'This took too long; ask for less, or try again.', {
-      headers: { 'Retry-After': '2' },
+      retryAfter: 2,
       cause: error,
     })
   if (isDatabaseAway(error, code))
     return new Problem('unavailable', 'The database cannot be reached at the moment; try again.', {
-      headers: { 'Retry-After': '2' },
+      retryAfter: 2,
       cause: error,
     })
   return new Problem('internal', undefined, { cause: error })

@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import { Problem } from '../../protocol/index.ts'
 import { limitReading } from './lingering.ts'
 import type { Answer } from './operation.ts'
+import { headersOf } from './problems.ts'
 
 /** Connections that have their answer: what still arrives there is discarded. */
 const answered = new WeakSet<Duplex>()
@@ -35,14 +36,14 @@ export const unreadableTarget = () =>
 export const tooManyAtOnce = () =>
   answer(
     new Problem('too_many_requests', 'Wait for answers before sending more on one connection.', {
-      headers: { 'Retry-After': '1' },
+      retryAfter: 1,
     }),
   )
 
 function answer(problem: Problem): Answer {
   return {
     status: problem.status,
-    headers: { 'Content-Type': 'application/problem+json', ...problem.headers },
+    headers: headersOf(problem),
     body: problem.body(),
   }
 }

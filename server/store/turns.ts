@@ -34,6 +34,6 @@ export function createTurns({ lanes = 1 } = {}) {
 
 function tooMany(): Problem {
   return new Problem('too_many_requests', 'Too many requests of yours are waiting; try again.', {
-    headers: { 'Retry-After': '1' },
+    retryAfter: 1,
   })
 }

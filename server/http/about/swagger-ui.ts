@@ -2,6 +2,7 @@ import express, { type Router } from 'express'
 import helmet from 'helmet'
 import absolutePath from 'swagger-ui-dist/absolute-path.js'
 import { Problem } from '../../../protocol/index.ts'
+import { methodNotAllowed } from '../problems.ts'
 
 const PATH = '/api/docs'
 
@@ -23,9 +24,8 @@ export function swaggerUi(): Router {
       res.sendFile(file, { root: absolutePath(), maxAge: '1h', acceptRanges: false })
     })
   router.all([PATH, `${PATH}/*file`], (req) => {
-    const allow = 'GET, HEAD'
     if (['GET', 'HEAD'].includes(req.method)) throw new Problem('not_found')
-    throw new Problem('method_not_allowed', `Use ${allow}.`, { headers: { Allow: allow } })
+    throw methodNotAllowed(req, 'GET, HEAD')
   })
   return router
 }

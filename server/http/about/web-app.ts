@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import express, { type Request, type Router } from 'express'
 import helmet from 'helmet'
 import { Problem } from '../../../protocol/index.ts'
+import { methodNotAllowed } from '../problems.ts'
 
 interface File {
   /** The forms that a browser may take it in, by encoding. */
@@ -31,8 +32,7 @@ export function webApp(publicUrl?: string, folder = builtFolder()): Router {
     // A file of another release is only missing here: a cache on the way must not remember that.
     if (!file && HASHED.test(req.path)) res.set('Cache-Control', 'no-store')
     if (!file) return next()
-    if (!['GET', 'HEAD'].includes(req.method))
-      throw new Problem('method_not_allowed', `Use ${ALLOW}.`, { headers: { Allow: ALLOW } })
+    if (!['GET', 'HEAD'].includes(req.method)) throw methodNotAllowed(req, ALLOW)
     guard(req, res, (error) => {
       if (error) return next(error)
       const encoding = ['br', 'gzip'].find((one) => file.forms.has(one) && accepts(req, one))

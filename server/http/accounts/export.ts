@@ -214,7 +214,7 @@ async function* inPieces(text: AsyncIterable<string>): AsyncGenerator<string> {
 
 function tooMany(): Problem {
   return new Problem('too_many_requests', 'Many people take theirs along just now; try again.', {
-    headers: { 'Retry-After': String(RETRY_SECONDS) },
+    retryAfter: RETRY_SECONDS,
   })
 }
 

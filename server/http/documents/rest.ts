@@ -15,6 +15,7 @@ import { create, edit, type Outcome } from '../../sync/edit.ts'
 import type { Edit, Store, Stored } from '../../sync/store.ts'
 import { exampleDocument, listExample } from '../examples.ts'
 import { type Answer, type Call, type Header, type Operation, operation } from '../operation.ts'
+import { ProblemWithHeaders } from '../problems.ts'
 import { readEtags, writeEtag } from './etags.ts'
 import { answerList } from './list-answer.ts'
 import { listParameters } from './list-parameters.ts'
@@ -287,7 +288,7 @@ function current(
   detail: string,
   stored: Stored,
 ): Problem {
-  return new Problem(code, detail, { current: stored.document, headers: etagOf(stored) })
+  return new ProblemWithHeaders(etagOf(stored), code, detail, { current: stored.document })
 }
 
 const etagOf = ({ seq }: Pick<Stored, 'seq'>) => ({ ETag: writeEtag(seq) })
