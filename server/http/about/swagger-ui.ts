@@ -1,34 +1,45 @@
-import express, { type Router } from 'express'
+import express, { type RequestHandler, type Router } from 'express'
 import helmet from 'helmet'
-import absolutePath from 'swagger-ui-dist/absolute-path.js'
+import swaggerUiExpress from 'swagger-ui-express'
 import { Problem } from '../../../protocol/index.ts'
 import { methodNotAllowed } from '../problems.ts'
 
 const PATH = '/api/docs'
 
-/**
- * Swagger UI, from files of our own: nothing is fetched from anywhere else. Links are absolute, so
- * that the page works with and without the last slash.
- */
+/** Swagger UI, from files of our own: nothing is fetched from anywhere else. */
 export function swaggerUi(): Router {
   const router = express.Router()
   router.use(PATH, helmet.contentSecurityPolicy({ useDefaults: false, directives: CSP }))
-  router.get(PATH, (_req, res) => {
-    res.type('html').send(PAGE)
+  router.use(PATH, (req, _res, next) => {
+    if (!['GET', 'HEAD'].includes(req.method)) throw methodNotAllowed(req, 'GET, HEAD')
+    // Other files of the package, which describe the package.
+    if (['/package.json', '/index.html'].includes(req.path)) throw new Problem('not_found')
+    next()
   })
-  router.get(`${PATH}/start.js`, (_req, res) => {
-    res.type('js').send(START)
+  router.get(PATH, (req, res, next) => {
+    // The page names its files relative to the folder.
+    if (req.path === PATH) res.redirect(308, `${PATH}/`)
+    else page(req, res, next)
   })
-  for (const file of ['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png'])
-    router.get(`${PATH}/${file}`, (_req, res) => {
-      res.sendFile(file, { root: absolutePath(), maxAge: '1h', acceptRanges: false })
-    })
-  router.all([PATH, `${PATH}/*file`], (req) => {
-    if (['GET', 'HEAD'].includes(req.method)) throw new Problem('not_found')
-    throw methodNotAllowed(req, 'GET, HEAD')
+  router.use(PATH, ...swaggerUiExpress.serveWithOptions({ maxAge: '1h', acceptRanges: false }))
+  router.use(PATH, () => {
+    throw new Problem('not_found')
   })
   return router
 }
+
+const page: RequestHandler = swaggerUiExpress.setup(undefined, {
+  customSiteTitle: 'Tasktide API',
+  customCss: '.swagger-ui .topbar { display: none }',
+  swaggerUrl: '/api/schema/',
+  swaggerOptions: {
+    displayRequestDuration: true,
+    docExpansion: 'list',
+    persistAuthorization: true,
+    tryItOutEnabled: true,
+    validatorUrl: null,
+  },
+})
 
 /** Swagger UI writes style attributes; its pictures are data. */
 const CSP = {
@@ -41,32 +52,3 @@ const CSP = {
   formAction: ["'self'"],
   frameAncestors: ["'none'"],
 }
-
-const PAGE = `<!doctype html>
-<html lang="en">
-  <head>
-    <meta charset="utf-8">
-    <meta name="viewport" content="width=device-width, initial-scale=1">
-    <title>Tasktide API</title>
-    <link rel="stylesheet" href="${PATH}/swagger-ui.css">
-    <link rel="icon" type="image/png" href="${PATH}/favicon-32x32.png">
-  </head>
-  <body>
-    <div id="swagger-ui"></div>
-    <script src="${PATH}/swagger-ui-bundle.js"></script>
-    <script src="${PATH}/start.js"></script>
-  </body>
-</html>
-`
-
-const START = `window.ui = SwaggerUIBundle({
-  url: '/api/schema/',
-  dom_id: '#swagger-ui',
-  deepLinking: true,
-  displayRequestDuration: true,
-  docExpansion: 'list',
-  persistAuthorization: true,
-  tryItOutEnabled: true,
-  validatorUrl: null,
-})
-`

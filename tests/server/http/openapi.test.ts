@@ -331,7 +331,8 @@ describe('the server answers as described', () => {
 })
 
 describe('Swagger UI', () => {
-  test.each(['/api/docs', '/api/docs/'])('is at %s, with all that it needs', async (path) => {
+  test('is at /api/docs/, with all that it needs', async () => {
+    const path = '/api/docs/'
     const page = await server.call('GET', path)
     expect(page.status).toBe(200)
     expect(page.headers.get('content-type')).toMatch(/^text\/html/)
@@ -344,10 +345,18 @@ describe('Swagger UI', () => {
       const reply = await server.call('GET', url.pathname)
       expect(reply.status, asset).toBe(200)
       expect(reply.headers.get('content-type'), asset).toMatch(/javascript|css|image/)
-      if (asset.endsWith('start.js')) start = reply.text
+      if (asset.endsWith('swagger-ui-init.js')) start = reply.text
     }
-    const described = /\burl: '([^']+)'/.exec(start)?.[1]
+    const described = /"swaggerUrl": "([^"]+)"/.exec(start)?.[1]
     expect((await server.call('GET', described!)).body).toEqual(api.document)
+  })
+
+  test('is found without the last slash, too', async () => {
+    const { status, headers } = await server.call('GET', '/api/docs')
+    expect({ status, location: headers.get('location') }).toEqual({
+      status: 308,
+      location: '/api/docs/',
+    })
   })
 
   test('loads nothing from anywhere else', async () => {
