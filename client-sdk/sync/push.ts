@@ -16,6 +16,8 @@ const MOST_SUSPECTS = 5
 
 /** So often the server has to fail on rows, one push after the other, before one of them is suspected. */
 const MOST_FAILURES = 2
+/** So often the connection has to break while rows are sent, and only then: lines break by chance too. */
+const MOST_CUTS = 3
 
 /** Why a row was not taken: by a code of the server's, `refused_on_the_way` or `server_error`. */
 export type Rejection = Omit<RejectedRow, 'code'> & { code: string }
@@ -51,6 +53,8 @@ export interface PushOptions {
  * - the server itself: the row is rejected;
  * - something on the way (a firewall that dislikes a text): the row is set aside, to be tried again
  *   later, provided that it was refused twice and that the server has answered in between;
+ * - something on the way that cuts the connection: the same, when it has done so three times in a row and
+ *   let a push without rows pass after each;
  * - something on the way that lets nothing through (a captive portal): no row is at fault;
  * - the server fails: when it has done so twice in a row, and answers a push without rows, the row is set
  *   aside like one that is refused on the way.
@@ -63,6 +67,8 @@ export class Push {
   private timer: ReturnType<typeof setTimeout> | undefined
   /** How often in a row the server has failed on rows. */
   private failures = 0
+  /** How often in a row the connection has broken while rows were sent. */
+  private cuts = 0
 
   constructor(options: PushOptions) {
     this.options = options
@@ -77,6 +83,7 @@ export class Push {
       this.size,
       (batch) => this.ask(token, batch),
       () => this.failures >= MOST_FAILURES,
+      () => ++this.cuts >= MOST_CUTS,
     )
     const pushed = await attempt.run()
     for (const { newDocumentState } of pushed.answered) this.aside.delete(newDocumentState.id)
@@ -126,7 +133,10 @@ export class Push {
       const answer = await this.size.learnFrom(batch.length, () =>
         api<PushAnswer>(`${path}/push`, { ...request, isAnswer: isPushAnswer }),
       )
-      if (batch.length > 0) this.failures = 0
+      if (batch.length > 0) {
+        this.failures = 0
+        this.cuts = 0
+      }
       return answer
     } catch (error) {
       if (batch.length > 0 && isServerError(error)) this.failures++
@@ -165,13 +175,24 @@ class Attempt {
   private readonly size: BatchSize
   private readonly ask: Ask
   private readonly isFailing: () => boolean
+  private readonly isCutAgain: () => boolean
 
-  /** @param isFailing whether the server has failed so often in a row that a row may be why */
-  constructor(rows: readonly PushedRow[], size: BatchSize, ask: Ask, isFailing: () => boolean) {
+  /**
+   * @param isFailing whether the server has failed so often in a row that a row may be why
+   * @param isCutAgain told of a break while rows were sent: whether a row may be why
+   */
+  constructor(
+    rows: readonly PushedRow[],
+    size: BatchSize,
+    ask: Ask,
+    isFailing: () => boolean,
+    isCutAgain: () => boolean,
+  ) {
     this.batches = [[...rows]]
     this.size = size
     this.ask = ask
     this.isFailing = isFailing
+    this.isCutAgain = isCutAgain
   }
 
   async run(): Promise<Pushed> {
@@ -236,9 +257,10 @@ class Attempt {
    */
   private async seeThatOthersPass(error: unknown): Promise<void> {
     const isFailing = isServerError(error) && (this.isOpen || this.isFailing())
-    if (!isRefusedOnTheWay(error) && !isFailing) throw error
-    if (this.isOpen) return
-    await this.ask([])
+    const isCut = isCutOff(error)
+    if (!isRefusedOnTheWay(error) && !isFailing && !isCut) throw error
+    if (!this.isOpen || isCut) await this.ask([])
+    if (isCut && !this.isOpen && !this.isCutAgain()) throw error
     this.isOpen = true
   }
 
@@ -248,7 +270,7 @@ class Attempt {
       this.record([row], await this.ask([row]))
     } catch (error) {
       if (isJudgement(error)) this.reject(row, error)
-      else if (isRefusedOnTheWay(error)) this.setAside(row, REFUSED_ON_THE_WAY)
+      else if (isRefusedOnTheWay(error) || isCutOff(error)) this.setAside(row, REFUSED_ON_THE_WAY)
       else if (isServerError(error)) this.setAside(row, SERVER_ERROR)
       else throw error
     }
@@ -285,6 +307,11 @@ function isRefusedOnTheWay(error: unknown): boolean {
   const { code, status = 0 } = error
   if (code === 'malformed') return true
   return code === 'foreign_answer' && status < 500 && !NOT_ABOUT_CONTENT.includes(status)
+}
+
+/** Whether there was no answer, though nobody waited long for one. */
+function isCutOff(error: unknown): boolean {
+  return error instanceof ClientError && error.code === 'unreachable' && !error.isSlow
 }
 
 /**

@@ -211,6 +211,30 @@ describe('the server itself', () => {
   })
 })
 
+describe('a connection that is cut', () => {
+  test('three times in a row while a row is sent, and never else, sets the row aside', async () => {
+    const ann = await server.person()
+    const push = pushThroughNetwork()
+    network.onRequest = (_path, _method, body) => (body.includes('casino') ? 'lose' : 'pass')
+    const rows = rowsOf(20, { 7: 'A casino' })
+    for (let i = 0; i < 2; i++)
+      await expect(push.send(ann.access, rows)).rejects.toMatchObject({ code: 'unreachable' })
+    const pushed = await push.send(ann.access, rows)
+    expect(pushed.answered).toHaveLength(19)
+    const { id } = rows[7]!.newDocumentState
+    expect(pushed.setAside).toMatchObject([{ id, code: 'refused_on_the_way' }])
+  })
+
+  test('whatever is sent sets nothing aside', async () => {
+    const ann = await server.person()
+    const push = pushThroughNetwork()
+    network.onRequest = () => 'lose'
+    for (let i = 0; i < 6; i++)
+      await expect(push.send(ann.access, rowsOf(20))).rejects.toMatchObject({ code: 'unreachable' })
+    expect(network.seen).toHaveLength(12)
+  })
+})
+
 describe('an edit that a firewall refuses', () => {
   async function refusedEdit() {
     const ann = await server.person()
