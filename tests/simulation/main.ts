@@ -48,6 +48,9 @@ async function runAll(): Promise<boolean> {
   return holds
 }
 
+/** After so many seeds it says how far it is. */
+const PROGRESS = 250
+
 /** Runs until the first seed that breaks a promise, and tells its history. */
 async function run(
   devices: 'models' | 'sdk',
@@ -70,6 +73,9 @@ async function run(
       ...(openSdk && { openSdk }),
     })
     for (const [what, times] of these) seen.set(what, (seen.get(what) ?? 0) + times)
+    const done = seed - first + 1
+    if (done % PROGRESS === 0 && done < count)
+      console.error(`${devices} on ${store}: ${done} seeds`)
     if ((violations.length > 0 && !options['keep-going']) || options.history)
       console.log(history.join('\n'))
     if (violations.length === 0) continue

@@ -297,8 +297,12 @@ export class Watch implements Watcher {
     return this.held(user, resource.name)
       .filter((state) => {
         if (this.ledger.seqOf(user, resource, state) !== undefined) return false
-        // A row that was refused, and that the server knows nothing of.
-        return !state.deleted || this.ledger.isKnown(user, resource, state.document.id)
+        if (!state.deleted) return true
+        // A row that was refused becomes a tombstone where the server has nothing, or has not told of it.
+        const { id } = state.document
+        const isRefused = this.refused.has(`${resource.name} ${id}`)
+        const isTold = this.told.has(`${user} ${resource.name} ${id}`)
+        return this.ledger.isKnown(user, resource, id) && (isTold || !isRefused)
       })
       .map(({ document }) => `${user} ${resource.name} ${document.id}`)
   }
