@@ -4,11 +4,11 @@ import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { brotliCompress, constants, gzip } from 'node:zlib'
-import { build } from 'esbuild'
+import { build, context } from 'esbuild'
 import { resourcesAsData } from '../client-sdk/build/resources-as-data.mjs'
 
-const here = import.meta.dirname
-const root = path.join(here, '..')
+const root = path.dirname(import.meta.dirname)
+const inWeb = (file) => path.join(import.meta.dirname, file)
 
 /** Where the server looks for it. */
 export const OUTDIR = path.join(root, 'dist/web')
@@ -26,16 +26,56 @@ export async function ensureWebApp(outdir = OUTDIR) {
 }
 
 /**
- * Makes the files that the server serves, each beside its compressed forms. Those with a hash come
- * first and the page last, so that somebody who reads meanwhile finds whatever the page names.
+ * Makes the files that the server serves, each beside its compressed forms.
  *
  * @param {string} outdir
  * @param {{quick?: boolean}} options quick: neither minified nor compressed, for development
  */
 export async function buildWebApp(outdir = OUTDIR, { quick = false } = {}) {
-  const files = new Map([...readIcons(), ...(await bundleApp(quick))])
+  const { outputFiles } = await build(appBundle(quick))
+  await writeWebApp(outputFiles, outdir, quick)
+}
+
+/**
+ * Builds it quickly, now and after every change.
+ *
+ * @param {() => void} built called after each build
+ * @returns what `dispose` ends
+ */
+export async function watchWebApp(built, outdir = OUTDIR) {
+  const bundle = appBundle(true)
+  const written = {
+    name: 'written',
+    setup(build) {
+      // What is not imported, and belongs to it.
+      const watchFiles = ['sw.ts', 'index.html', 'manifest.webmanifest'].map(inWeb)
+      const watchDirs = [inWeb('icons')]
+      build.onResolve({ filter: /main\.tsx$/ }, ({ path: file }) => ({
+        path: file,
+        watchFiles,
+        watchDirs,
+      }))
+      build.onEnd(async ({ errors, outputFiles }) => {
+        if (errors.length > 0) return // esbuild has said which
+        await writeWebApp(outputFiles, outdir, true)
+        built()
+      })
+    },
+  }
+  const watch = await context({ ...bundle, plugins: [...bundle.plugins, written] })
+  await watch.watch()
+  return watch
+}
+
+/**
+ * Files with a hash come first and the page last, so that somebody who reads meanwhile finds whatever
+ * the page names.
+ */
+async function writeWebApp(outputFiles, outdir, quick) {
+  const bundled = outputFiles.map(({ path: file, contents }) => [path.basename(file), contents])
+  const files = new Map([...readIcons(), ...bundled])
   const names = [...files.keys()]
-  const page = (file) => Buffer.from(withHashes(readFileSync(path.join(here, file), 'utf8'), names))
+  const page = (file) => Buffer.from(withHashes(readFileSync(inWeb(file), 'utf8'), names))
   const [manifest, index] = [page('manifest.webmanifest'), page('index.html')]
   const version = hashOf(Buffer.concat([manifest, index]))
   files.set('sw.js', await bundleWorker(names, version, quick))
@@ -58,25 +98,22 @@ async function removeOthers(outdir, written) {
       await rm(path.join(outdir, name), { force: true })
 }
 
-async function bundleApp(quick) {
-  const { outputFiles } = await build({
-    entryPoints: { app: path.join(here, 'main.tsx') },
-    ...settings(quick),
-    entryNames: '[name]-[hash]',
-    assetNames: '[name]-[hash]',
-    loader: { '.svg': 'file' },
-    jsx: 'automatic',
-    jsxImportSource: 'preact',
-    // The hooks of the SDK need no more of React than Preact's hooks.
-    alias: { react: 'preact/hooks' },
-    plugins: [resourcesAsData],
-  })
-  return outputFiles.map(({ path: file, contents }) => [path.basename(file), contents])
-}
+const appBundle = (quick) => ({
+  entryPoints: { app: inWeb('main.tsx') },
+  ...settings(quick),
+  entryNames: '[name]-[hash]',
+  assetNames: '[name]-[hash]',
+  loader: { '.svg': 'file' },
+  jsx: 'automatic',
+  jsxImportSource: 'preact',
+  // The hooks of the SDK need no more of React than Preact's hooks.
+  alias: { react: 'preact/hooks' },
+  plugins: [resourcesAsData],
+})
 
 async function bundleWorker(names, version, quick) {
   const { outputFiles } = await build({
-    entryPoints: { sw: path.join(here, 'sw.ts') },
+    entryPoints: { sw: inWeb('sw.ts') },
     ...settings(quick),
     define: {
       SHELL: JSON.stringify(['/', '/manifest.webmanifest', ...names.map((name) => `/${name}`)]),
@@ -97,8 +134,8 @@ const settings = (quick) => ({
 })
 
 function readIcons() {
-  return readdirSync(path.join(here, 'icons')).map((file) => {
-    const bytes = readFileSync(path.join(here, 'icons', file))
+  return readdirSync(inWeb('icons')).map((file) => {
+    const bytes = readFileSync(path.join(inWeb('icons'), file))
     const { name, ext } = path.parse(file)
     return [`${name}-${hashOf(bytes)}${ext}`, bytes]
   })

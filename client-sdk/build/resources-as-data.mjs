@@ -11,33 +11,50 @@ import { build } from 'esbuild'
 export const resourcesAsData = {
   name: 'resources as data',
   setup(build) {
-    build.onLoad({ filter: /client-sdk[\\/]local[\\/]resources\.ts$/ }, async () => ({
-      contents: `export const resources = ${JSON.stringify(await readResources())}
+    build.onLoad({ filter: /client-sdk[\\/]local[\\/]resources\.ts$/ }, async () => {
+      const { resources, watchFiles } = await loadResources()
+      return {
+        contents: `export const resources = ${JSON.stringify(resources)}
 for (const one of Object.values(resources)) one.fieldNames = Object.keys(one.fields)`,
-    }))
+        watchFiles,
+      }
+    })
   },
 }
 
 /** @returns the resources by name, as plain data */
-export async function readResources() {
-  const { resources } = await importTypeScript('resources')
-  return mapValues(resources, (resource) => ({
+export const readResources = async () => (await loadResources()).resources
+
+/** @returns what a module of `local/` exports */
+export const importTypeScript = async (name) => (await load(name)).exports
+
+/** @returns them, and the files that define them */
+async function loadResources() {
+  const { exports, watchFiles } = await load('resources')
+  const resources = mapValues(exports.resources, (resource) => ({
     ...pick(resource, ['name', 'version', 'revision', 'initial']),
     ...pick(resource, ['stamps', 'readOnly', 'singleton']),
     fields: mapValues(pick(resource.fields, resource.fieldNames), (field) =>
       pick(field, ['kind', 'nullable', 'values', 'max']),
     ),
   }))
+  return { resources, watchFiles }
 }
 
-/** @returns what a module of `local/` exports */
-export async function importTypeScript(name) {
+/** @returns what a module of `local/` exports, and the files that it is made of */
+async function load(name) {
   const draft = mkdtempSync(path.join(tmpdir(), 'tasktide-module-'))
   try {
     const entryPoints = [path.join(import.meta.dirname, `../local/${name}.ts`)]
     const outfile = path.join(draft, `${name}.mjs`)
-    await build({ entryPoints, bundle: true, format: 'esm', platform: 'node', outfile })
-    return await import(pathToFileURL(outfile).href)
+    const options = { bundle: true, format: 'esm', platform: 'node', metafile: true }
+    const { metafile } = await build({ entryPoints, outfile, ...options })
+    return {
+      exports: await import(pathToFileURL(outfile).href),
+      watchFiles: Object.keys(metafile.inputs)
+        .filter((file) => !file.includes('node_modules'))
+        .map((file) => path.resolve(file)),
+    }
   } finally {
     rmSync(draft, { recursive: true, force: true })
   }

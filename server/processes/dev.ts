@@ -8,6 +8,9 @@ if (process.env.DATABASE_URL || process.env.NODE_ENV === 'production') {
   process.exit(1)
 }
 
+// What started it has died, in whatever way.
+process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'))
+
 /** `npm run dev`: the server with two people in it who have something to do, and an admin. */
 await runFromEnvironment(async (server: Server) => {
   const names = await demonstrate(server)
