@@ -1,7 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { constants, setPriority } from 'node:os'
-import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+
+/** Plain JavaScript, so that Node runs it as it is, from the sources and where they are built. */
+const CHILD = fileURLToPath(new URL('./bcrypt-child.mjs', import.meta.url))
 
 /** What hashes passwords: bcrypt itself, or something that has it done elsewhere. */
 export interface PasswordEngine {
@@ -52,8 +54,7 @@ export function backgroundBcrypt(): PasswordEngine & { readonly pid: number | un
   }
 
   function start(): ChildProcess {
-    const started = spawn(process.execPath, ['-e', WORKER], {
-      cwd: path.dirname(fileURLToPath(import.meta.url)), // from where it finds bcrypt
+    const started = spawn(process.execPath, [CHILD], {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       env: {},
     })
@@ -77,15 +78,3 @@ interface Answer {
   error?: string
   value?: unknown
 }
-
-/** Signals to the group are for the server, which may still have people signing in to finish. */
-const WORKER = `
-  const bcrypt = require('bcrypt')
-  process.on('SIGINT', () => {}).on('SIGTERM', () => {}).on('disconnect', () => process.exit())
-  process.on('message', ({ id, work, values }) => {
-    bcrypt[work](...values).then(
-      (value) => process.send({ id, value }),
-      (error) => process.send({ id, error: error.message }),
-    )
-  })
-`
