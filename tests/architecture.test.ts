@@ -33,7 +33,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'server/mail/letters': { values: '' },
   'server/accounts': {
     values: `protocol/index.ts server/database/connect.ts server/mail/outbox.ts server/jobs/queue.ts
-      jose bcrypt uuid @zxcvbn-ts/language-common node:`,
+      jose bcrypt bowser uuid @zxcvbn-ts/language-common node:`,
     types: 'server/mail/delivery.ts server/runtime/config.ts',
   },
   'server/reminders': {

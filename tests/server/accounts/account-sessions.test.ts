@@ -118,7 +118,7 @@ describe('the list of sessions', () => {
         current: false,
       },
       expect.objectContaining({ id: laptop.id, device: 'Firefox on Linux', current: true }),
-      expect.objectContaining({ device: 'Node.js', current: false }),
+      expect.objectContaining({ device: 'node', current: false }),
     ])
   })
 
@@ -152,7 +152,7 @@ describe('the list of sessions', () => {
     ],
     [
       'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36 Edg/142.0.0.0',
-      'Edge on Windows',
+      'Microsoft Edge on Windows',
     ],
     [
       'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.6 Safari/605.1.15',
@@ -168,17 +168,17 @@ describe('the list of sessions', () => {
     ],
     [
       'Mozilla/5.0 (Linux; Android 15; SM-S921B) AppleWebKit/537.36 (KHTML, like Gecko) SamsungBrowser/28.0 Chrome/130.0.0.0 Mobile Safari/537.36',
-      'Samsung Internet on Android',
+      'Samsung Internet for Android on Android',
     ],
     [
       'Mozilla/5.0 (X11; CrOS x86_64 16000.0.0) Chrome/142.0.0.0 Safari/537.36',
-      'Chrome on ChromeOS',
+      'Chrome on Chrome OS',
     ],
     ['Tasktide SDK/1.2 (iPad)', 'Tasktide SDK on iPad'],
     ['curl/8.5.0', 'curl'],
-    ['node', 'Node.js'],
+    ['node', 'node'],
     ['Mozilla/5.0 (X11; Linux x86_64) HeadlessChrome/143.0.0.0 Safari/537.36', 'Chrome on Linux'],
-    ['Mozilla/5.0 (X11; Linux x86_64) Konqueror/6', 'Browser on Linux'],
+    ['Mozilla/5.0 (X11; Linux x86_64) Konqueror/6', 'Mozilla on Linux'],
     ['acme-sync/2.1 (+https://acme.example)', 'acme-sync'],
     ['', 'Unknown device'],
     ['(;;)', 'Unknown device'],
