@@ -117,7 +117,7 @@ async function prepareSchema(config: Config, database: OpenDatabase, log: Log): 
 
 /** package.json stands two folders up from here, and three from the built file. */
 function version(): string {
-  for (const up of ['../../package.json', '../../package.json']) {
+  for (const up of ['../../package.json', '../../../package.json']) {
     try {
       return (JSON.parse(readFileSync(new URL(up, import.meta.url), 'utf8')) as { version: string })
         .version

@@ -95,6 +95,8 @@ describe('the image', () => {
       await web.says('listens at')
       expect(await healthcheck()).toBe(0)
       expect((await call('GET', '/readyz')).status).toBe(200)
+      const { version } = JSON.parse(await readFile(path.join(root, 'package.json'), 'utf8'))
+      expect((await call('GET', '/healthz')).body).toEqual({ status: 'ok', version })
       expect((await call('GET', '/')).text).toContain('<title>Tasktide')
       const ann = { username: 'ann', password: 'a ferry to Lisbon' }
       const account = { ...ann, email: 'ann@example.com' }
