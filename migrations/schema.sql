@@ -188,7 +188,7 @@ create table tasks (
   taken bigint[] not null default '{}'::bigint[],
   changed jsonb not null default '{}'::jsonb,
   constraint tasks_pkey PRIMARY KEY (user_id, id),
-  constraint tasks_category_id FOREIGN KEY (user_id, category_id) REFERENCES categories(user_id, id) ON DELETE SET NULL (category_id),
+  constraint tasks_category_id FOREIGN KEY (user_id, category_id) REFERENCES categories(user_id, id) DEFERRABLE INITIALLY DEFERRED,
   constraint tasks_user_id_fkey FOREIGN KEY (user_id) REFERENCES feeds(user_id) ON DELETE CASCADE
 );
 
@@ -239,7 +239,7 @@ CREATE INDEX reminders_user_due ON public.reminders USING btree (user_id, due_at
 
 CREATE INDEX sessions_user ON public.sessions USING btree (user_id);
 
-CREATE INDEX tasks_category ON public.tasks USING btree (user_id, category_id) WHERE (category_id IS NOT NULL);
+CREATE INDEX tasks_category_id_refers ON public.tasks USING btree (user_id, category_id) WHERE (category_id IS NOT NULL);
 
 CREATE INDEX tasks_due ON public.tasks USING btree (user_id, due_date, id) WHERE (NOT deleted);
 
@@ -272,27 +272,95 @@ create view reminder_moments as
      JOIN profiles p ON p.user_id = t.user_id
   WHERE NOT t.completed AND NOT t.deleted;
 
-CREATE OR REPLACE FUNCTION public.empty_category()
+CREATE OR REPLACE FUNCTION public.add_reference(referring text, field text, target text, on_delete text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+    begin
+      if on_delete not in ('clear', 'cascade') then
+        raise exception 'on_delete is clear or cascade, not %', on_delete;
+      end if;
+      execute format(
+        'create index if not exists %I on %I (user_id, %I) where %I is not null',
+        referring || '_' || field || '_refers', referring, field, field);
+      execute format(
+        'alter table %I add constraint %I foreign key (user_id, %I) references %I (user_id, id)
+         deferrable initially deferred',
+        referring, referring || '_' || field, field, target);
+      execute format(
+        case on_delete
+          when 'clear' then
+            'create constraint trigger %I after insert or update of %I on %I
+             deferrable initially deferred for each row when (new.%I is not null)
+             execute function check_reference(%L, %L, %L)'
+          else
+            'create constraint trigger %I after insert or update of %I, deleted on %I
+             deferrable initially deferred for each row when (new.%I is not null and not new.deleted)
+             execute function check_reference(%L, %L, %L)'
+        end,
+        referring || '_' || field || '_live', field, referring, field, field, target, on_delete);
+      execute format(
+        'create trigger %I after update of deleted on %I
+         for each row when (new.seq > 0 and (new.deleted <> old.deleted or old.seq <= 0))
+         execute function release_references(%L, %L, %L)',
+        referring || '_' || field || '_released', target, referring, field, on_delete);
+      execute format(
+        'create trigger %I after delete on %I
+         for each row execute function release_references(%L, %L, %L)',
+        referring || '_' || field || '_removed', target, referring, field, on_delete);
+    end $function$;
+
+CREATE OR REPLACE FUNCTION public.check_reference()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
     declare
-      affected bigint;
-      first    bigint;
+      field     constant text := tg_argv[0];
+      target    constant text := tg_argv[1];
+      on_delete constant text := tg_argv[2];
+      id        constant uuid := row_to_json(new) ->> field;
+      live      constant text := format('%s %s %s', target, new.user_id, id);
+      is_wrong  boolean;
     begin
-      select count(*) into affected from tasks where user_id = new.user_id and category_id = new.id;
-      if affected = 0 then return null; end if;
-      update feeds set seq = seq + affected where user_id = new.user_id
-        returning seq - affected into first;
-      update tasks t
-        set category_id = null, updated_at = greatest(t.updated_at + interval '1 millisecond', new.updated_at),
-            seq = first + numbered.nth, changed = t.changed || jsonb_build_object('category_id', (extract(epoch from
-          greatest(t.updated_at + interval '1 millisecond', new.updated_at)) * 1000)::bigint)
-        from (
-          select id, row_number() over (order by seq) as nth from tasks
-          where user_id = new.user_id and category_id = new.id
-        ) numbered
-        where t.user_id = new.user_id and t.id = numbered.id;
+      -- Many documents that refer to one ask once: its state is that of the end for all of them. To plan
+      -- the question takes far longer than to answer it.
+      if current_setting('tasktide.live', true) is distinct from live then
+        execute format('select true from %I where user_id = $1 and id = $2 and deleted and seq > 0', target)
+          into is_wrong using new.user_id, id;
+        if is_wrong is null then perform set_config('tasktide.live', live, true); end if;
+      end if;
+      if is_wrong then
+        -- Unless it has been released since.
+        execute format(
+          'select true from %I where user_id = $1 and id = $2 and %I = $3 %s',
+          tg_table_name, field, case on_delete when 'cascade' then 'and not deleted' end)
+          into is_wrong using new.user_id, new.id, id;
+      end if;
+      if is_wrong then
+        raise foreign_key_violation using
+          message = format('%s: what it refers to is deleted', field), table = tg_table_name,
+          constraint = tg_table_name || '_' || field;
+      end if;
+      -- The store has looked for circles where it writes many documents at once (statements.ts).
+      if tg_table_name = target and current_setting('tasktide.trees', true) is distinct from 'checked'
+        and (tg_op = 'INSERT' or row_to_json(old) ->> field is distinct from id::text)
+      then
+        execute format(
+          'with recursive above (id) as (
+             select $3
+             union
+             select (select t.%I from %I t where t.user_id = $1 and t.id = above.id)
+             from above where id is not null
+           )
+           select true from above where id = $2',
+          field, target)
+          into is_wrong using new.user_id, new.id, id;
+        if is_wrong then
+          raise foreign_key_violation using
+            message = format('%s: it would refer to itself', field), table = tg_table_name,
+            constraint = tg_table_name || '_' || field;
+        end if;
+      end if;
       return null;
     end $function$;
 
@@ -386,19 +454,97 @@ AS $function$
       return null;
     end $function$;
 
-CREATE OR REPLACE FUNCTION public.refuse_deleted_category()
+CREATE OR REPLACE FUNCTION public.release_references()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
+    declare
+      referring constant text := tg_argv[0];
+      field     constant text := tg_argv[1];
+      on_delete constant text := tg_argv[2];
+      target    record;
+      change    text;
+      whose     text;
+      affected  uuid[];
+      first     bigint;
+      other     text[];
     begin
-      if exists (
-        select from categories
-        where user_id = new.user_id and id = new.category_id and deleted and seq > 0
-      ) then
-        raise foreign_key_violation
-          using message = 'the category is deleted', constraint = 'tasks_category_id', table = 'tasks';
+      if tg_op = 'DELETE' then target := old; else target := new; end if;
+      if on_delete = 'cascade' and tg_op = 'DELETE' then
+        execute format('delete from %I where user_id = $1 and %I = $2', referring, field)
+          using target.user_id, target.id;
+        return null;
       end if;
-      return new;
+      if on_delete = 'clear' then
+        if not target.deleted and tg_op = 'UPDATE' then return null; end if;
+        whose := 'true';
+        change := format('%I = null, changed = t.changed || jsonb_build_object(%L, now.ms)', field, field);
+      -- Under the name of the field stands when it took the document: so long as that was the last
+      -- time that the document was deleted, it comes back with what it refers to.
+      elsif target.deleted then
+        whose := 'not t.deleted';
+        change := format(
+          'deleted = true, changed = t.changed || jsonb_build_object(''_deleted'', now.ms, %L, now.ms)',
+          '_deleted.' || field);
+      else
+        whose := format('t.deleted and t.changed -> ''_deleted'' = t.changed -> %L', '_deleted.' || field);
+        change := 'deleted = false, changed = t.changed || jsonb_build_object(''_deleted'', now.ms)';
+      end if;
+
+      -- All levels of a tree at once: one trigger within another, it could be too deep for the stack.
+      execute case when on_delete = 'cascade' and referring = tg_table_name then format(
+        'with recursive below (id, seq) as (
+           select t.id, t.seq from %1$I t where t.user_id = $1 and t.%2$I = $2 and %3$s
+           union
+           select t.id, t.seq from below cross join lateral (
+             select * from %1$I t where t.user_id = $1 and t.%2$I = below.id and %3$s offset 0
+           ) t
+         )
+         select array_agg(id order by seq) from below where id <> $2',
+        referring, field, whose)
+      else format(
+        'select array_agg(id order by seq) from %I t where t.user_id = $1 and t.%I = $2 and %s',
+        referring, field, whose)
+      end into affected using target.user_id, target.id;
+      if affected is null then return null; end if;
+
+      update feeds set seq = seq + cardinality(affected) where user_id = target.user_id
+        returning seq - cardinality(affected) into first;
+      execute format(
+        'update %I t set %s, updated_at = now.at, seq = coalesce($3 + now.nth, t.seq)
+         from (
+           select one.id, one.nth, now.at, (extract(epoch from now.at) * 1000)::bigint as ms
+           from unnest($2) with ordinality as one (id, nth)
+           join %I was on was.user_id = $1 and was.id = one.id
+           cross join lateral (select greatest(was.updated_at + interval ''1 millisecond'', $4) as at) now
+         ) now
+         where t.user_id = $1 and t.id = now.id',
+        referring, change, referring)
+        using target.user_id, affected, first, target.updated_at;
+
+      -- What has come back goes again with what else it refers to, if that is deleted by now.
+      if on_delete = 'cascade' and not target.deleted then
+        for other in
+          select string_to_array(encode(tgargs, 'escape'), '\000') from pg_trigger
+          where tgrelid = referring::regclass and tgfoid = 'check_reference'::regproc
+          order by tgname
+        loop
+          continue when other[3] <> 'cascade';
+          execute format(
+            'update %1$I t set deleted = true, updated_at = t.updated_at + interval ''1 millisecond'',
+               changed = t.changed || jsonb_build_object(''_deleted'', ms, %2$L, ms)
+             from (
+               select was.id,
+                 (extract(epoch from was.updated_at + interval ''1 millisecond'') * 1000)::bigint as ms
+               from %1$I was join %3$I d on d.user_id = $1 and d.id = was.%4$I and d.deleted and d.seq > 0
+               where was.user_id = $1 and was.id = any ($2) and not was.deleted
+             ) now
+             where t.user_id = $1 and t.id = now.id',
+            referring, '_deleted.' || other[1], other[2], other[1])
+            using target.user_id, affected;
+        end loop;
+      end if;
+      return null;
     end $function$;
 
 CREATE OR REPLACE FUNCTION public.stamp_change()
@@ -415,11 +561,13 @@ AS $function$
 
 CREATE TRIGGER audit_log_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON audit_log FOR EACH STATEMENT EXECUTE FUNCTION keep_audit_log();
 
-CREATE TRIGGER categories_deleted AFTER UPDATE OF deleted ON categories FOR EACH ROW WHEN (new.deleted AND new.seq > 0 AND (NOT old.deleted OR old.seq = 0)) EXECUTE FUNCTION empty_category();
-
 CREATE TRIGGER categories_insert_stamp BEFORE INSERT ON categories FOR EACH ROW WHEN (new.seq IS NULL) EXECUTE FUNCTION stamp_change();
 
 CREATE TRIGGER categories_update_stamp BEFORE UPDATE ON categories FOR EACH ROW WHEN (new.seq = old.seq) EXECUTE FUNCTION stamp_change();
+
+CREATE TRIGGER tasks_category_id_released AFTER UPDATE OF deleted ON categories FOR EACH ROW WHEN (new.seq > 0 AND (new.deleted <> old.deleted OR old.seq <= 0)) EXECUTE FUNCTION release_references('tasks', 'category_id', 'clear');
+
+CREATE TRIGGER tasks_category_id_removed AFTER DELETE ON categories FOR EACH ROW EXECUTE FUNCTION release_references('tasks', 'category_id', 'clear');
 
 CREATE TRIGGER conflicts_insert_stamp BEFORE INSERT ON conflicts FOR EACH ROW WHEN (new.seq IS NULL) EXECUTE FUNCTION stamp_change();
 
@@ -435,7 +583,7 @@ CREATE TRIGGER profiles_update_digest AFTER UPDATE ON profiles FOR EACH ROW WHEN
 
 CREATE TRIGGER profiles_update_stamp BEFORE UPDATE ON profiles FOR EACH ROW WHEN (new.seq = old.seq) EXECUTE FUNCTION stamp_change();
 
-CREATE TRIGGER tasks_category_live BEFORE INSERT OR UPDATE OF category_id ON tasks FOR EACH ROW WHEN (new.category_id IS NOT NULL) EXECUTE FUNCTION refuse_deleted_category();
+CREATE CONSTRAINT TRIGGER tasks_category_id_live AFTER INSERT OR UPDATE OF category_id ON tasks DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (new.category_id IS NOT NULL) EXECUTE FUNCTION check_reference('category_id', 'categories', 'clear');
 
 CREATE TRIGGER tasks_insert_reminder AFTER INSERT ON tasks FOR EACH ROW WHEN ((new.remind_at IS NOT NULL OR new.due_date IS NOT NULL) AND NOT new.completed AND NOT new.deleted) EXECUTE FUNCTION plan_reminder();
 
