@@ -166,26 +166,32 @@ export function record(description: string, { max }: { max: number }) {
   return { kind: 'record', schema, nullable: false, description, max } satisfies Field
 }
 
-/** Whether it is JSON that Postgres can hold, and not so deep that reading it would fail. */
+/** Whether it is JSON that Postgres can hold, and not deeper than a record may be. */
 export function isRecordable(value: unknown): boolean {
-  for (let level: unknown[] = [value], depth = 0; level.length > 0; depth++) {
-    if (depth > MAX_DEPTH || !level.every(isStorableLeaf)) return false
-    level = level.flatMap((one) => {
-      if (typeof one !== 'object' || one === null) return []
-      return Array.isArray(one) ? one : [...Object.keys(one), ...Object.values(one)]
-    })
-  }
-  return true
+  return !isDeeperThan(MAX_DEPTH, value) && isStorableJson(value)
 }
 
-function isStorableLeaf(value: unknown): boolean {
+/** Whether objects and lists are so deep within each other. Some that JSON can say, no recursion gets through. */
+export function isDeeperThan(max: number, value: unknown): boolean {
+  let level = [value].filter(hasParts)
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > max) return true
+    level = level.flatMap((one) => Object.values(one).filter(hasParts))
+  }
+  return false
+}
+
+function isStorableJson(value: unknown): boolean {
   if (typeof value === 'string') return isStorable(value)
   if (typeof value === 'number') return Number.isFinite(value)
-  return typeof value === 'object' || typeof value === 'boolean'
+  if (!hasParts(value)) return value === null || typeof value === 'boolean'
+  return Object.entries(value).every(([key, one]) => isStorable(key) && isStorableJson(one))
 }
 
+const hasParts = (value: unknown): value is object => typeof value === 'object' && value !== null
+
 function isPlainObject(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+  return hasParts(value) && !Array.isArray(value)
 }
 
 /** A UUID, of any version, in the lower case that Postgres answers with. */

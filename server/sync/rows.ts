@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import {
   type FieldErrors,
   id as idSchema,
+  isDeeperThan,
   type PushRow,
   type Resource,
 } from '../../protocol/index.ts'
@@ -23,6 +24,10 @@ export interface Reading {
 
 type Fields = Record<string, unknown>
 
+/** What is deeper could not be written down again, so of such a row nothing is kept but its id. */
+const MAX_DEPTH = 100
+const isTooDeep = (fields: unknown) => isDeeperThan(MAX_DEPTH, fields)
+
 /** A message may list every unknown name of a row. */
 const MAX_MESSAGE = 300
 
@@ -31,6 +36,11 @@ export function readRows(resource: Resource, user: string, pushed: readonly Push
   const rows: Row[] = []
   const refusals: Refusal[] = []
   for (const { newDocumentState: sent, assumedMasterState: assumed } of pushed) {
+    if (isTooDeep(sent) || isTooDeep(assumed)) {
+      const errors = { '': [`Nest objects and lists at most ${MAX_DEPTH} deep.`] }
+      refusals.push({ id: sent.id, sent: { id: sent.id }, assumed: undefined, errors })
+      continue
+    }
     const read = readRow(resource, user, sent, assumed ?? undefined)
     if ('errors' in read)
       refusals.push({ id: sent.id, sent, assumed: assumed ?? undefined, errors: read.errors })

@@ -349,6 +349,30 @@ describe('push', () => {
     expect(await everything(ann)).toEqual([])
   })
 
+  test.each(['title', 'mood'])(
+    'a row whose %s is too deep to be read stops no other',
+    async (name) => {
+      const deep = `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`
+      for (const accept of [RESULT, '*/*']) {
+        const ann = await server.person()
+        const [good, bad] = [aTask(), aTask()]
+        const rows = JSON.stringify([
+          { newDocumentState: good },
+          { newDocumentState: { ...bad, [name]: 0 } },
+        ])
+        const headers = { accept, 'content-type': 'application/json' }
+        const raw = rows.replace(`"${name}":0`, `"${name}":${deep}`)
+        const { status, body } = await ann.call('POST', '/replication/tasks/0/push', undefined, {
+          raw,
+          headers,
+        })
+        expect(status).toBe(200)
+        expect(body.conflicts ?? body).toEqual([{ id: bad.id, _deleted: true }])
+        expect(await everything(ann)).toEqual([good])
+      }
+    },
+  )
+
   test('takes a thousand rows of five kilobytes', async () => {
     const ann = await server.person()
     const rows = Array.from({ length: 1000 }, () => ({
