@@ -212,7 +212,7 @@ describe('what is wrong with the environment', () => {
   )
   test.each(each)('is named, and the value is not repeated: %s=%j', (name, value) => {
     const [first, ...faults] = faultsOf({ [name]: value }).split('\n')
-    expect(first).toBe('The environment is not usable.')
+    expect(first).toBe('Invalid configuration. Correct these environment variables:')
     expect(faults.length).toBeGreaterThan(0)
     for (const fault of faults) expect(fault).toMatch(new RegExp(`^  ${name}(\\.\\d+)?: \\S`))
     if (value.length > 2) expect(faults.join('\n')).not.toContain(value)
