@@ -248,7 +248,8 @@ describe('what is wrong with the environment', () => {
     ['verify', 'disable', true],
   ])('is DATABASE_TLS=%s beside sslmode=%s: %j', (DATABASE_TLS, sslmode, wrong) => {
     const env = { DATABASE_TLS, DATABASE_URL: `postgres://db/tasks?x=1&sslmode=${sslmode}` }
-    if (wrong) expect(faultsOf(env)).toMatch(/\n {2}DATABASE_TLS: the sslmode in DATABASE_URL/)
+    if (wrong)
+      expect(faultsOf(env)).toMatch(/\n {2}DATABASE_TLS: contradicts the sslmode in DATABASE_URL/)
     else expect(readConfig(env)).toMatchObject(env)
   })
 
@@ -310,6 +311,6 @@ test.each([
   const compose = readFileSync('compose.yaml', 'utf8')
   const SECRET_KEY = /SECRET_KEY:-([^}]+)/.exec(compose)![1]!
   const env = { NODE_ENV: 'production', SECRET_KEY, PUBLIC_URL }
-  if (refused) expect(faultsOf(env)).toMatch(/SECRET_KEY: it stands in compose\.yaml/)
+  if (refused) expect(faultsOf(env)).toMatch(/SECRET_KEY: this key is published in compose\.yaml/)
   else expect(readConfig(env).SECRET_KEY).toBe(SECRET_KEY)
 })
