@@ -1,16 +1,16 @@
 import * as z from 'zod'
 import { profile } from './profile.ts'
 
-/** What the account endpoints take and give. Accounts never replicate, so they are no resource. */
+/** Schemas of the account endpoints. Accounts are not a resource, because they never replicate. */
 
 const PASSWORD_MIN_CHARACTERS = 8
 /** bcrypt reads no further, so a longer password would be cut silently. */
 const PASSWORD_MAX_BYTES = 72
 
-/** Longer texts are not even normalised, which for some takes time that grows with the square. */
+/** Longer texts are rejected before normalization, whose time can grow quadratically. */
 const MAX_UNREAD = 1_000
 
-/** Nothing that cannot be seen: two names that look the same would be two people. */
+/** No invisible characters: two names that look the same must not be two users. */
 const USERNAME =
   /^(?!\p{Default_Ignorable_Code_Point})[\p{L}\p{N}](?:(?!\p{Default_Ignorable_Code_Point})[\p{L}\p{M}\p{N}._+-])*$/u
 
@@ -21,7 +21,7 @@ export const username = z
   .overwrite((value) => value.normalize('NFKC'))
   .min(1, 'Choose a username.')
   .max(150, 'Use at most 150 characters.')
-  .regex(USERNAME, 'Use letters, digits and . _ + - only, a letter or digit first.')
+  .regex(USERNAME, 'Use only letters, digits and . _ + -, and begin with a letter or a digit.')
 
 /**
  * The addresses that mail reaches without SMTPUTF8 (RFC 5321, without quotes and literals), under a domain
@@ -31,7 +31,7 @@ const EMAIL =
   /^(?=[^@]{1,64}@)[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+(?:[A-Za-z]{2,63}|[Xx][Nn]--[A-Za-z0-9-]{0,58}[A-Za-z0-9])$/
 
 export const email = z
-  .email({ pattern: EMAIL, error: 'Write an email address, such as ann@example.com.' })
+  .email({ pattern: EMAIL, error: 'Use an email address such as ann@example.com.' })
   .max(254, 'Use at most 254 characters.')
 
 /** Normalised (NFKC, as RFC 8265 asks), so that the same keys give the same bytes on every device. */
@@ -42,7 +42,7 @@ export const password = z
   .refine((value) => [...value].length >= PASSWORD_MIN_CHARACTERS, 'Use at least 8 characters.')
   .refine(
     (value) => new TextEncoder().encode(value).length <= PASSWORD_MAX_BYTES,
-    'Use at most 72 bytes: fewer characters if they are not plain Latin letters.',
+    'Use at most 72 bytes. Characters other than basic Latin letters take more than one byte.',
   )
   .refine((value) => !value.includes('\0'), 'Remove the NUL character.')
   .meta({ minLength: PASSWORD_MIN_CHARACTERS, maxLength: PASSWORD_MAX_BYTES, format: 'password' })
@@ -53,13 +53,13 @@ export const registration = z.strictObject({
   password,
   timezone: profile.fields.timezone.schema
     .optional()
-    .describe('That of the profile: the IANA timezone of whoever registers; UTC unless given.'),
+    .describe('The initial IANA timezone of the profile. Default: UTC.'),
   locale: profile.fields.locale.schema
     .optional()
-    .describe('That of the profile: the language of messages; English unless given.'),
+    .describe('The initial language of the profile. Default: English.'),
 })
 
-/** What somebody may do besides using their own account. */
+/** Grants permissions beyond the user's own account. */
 export const role = z.enum(['user', 'support', 'admin'])
 export type Role = z.output<typeof role>
 
@@ -68,20 +68,17 @@ export const account = z.strictObject({
   username: z.string(),
   email: z.string(),
   email_verified_at: z.iso.datetime().nullable().describe('When the address was confirmed.'),
-  pending_email: z
-    .string()
-    .nullable()
-    .describe('The address that takes its place once it is confirmed.'),
+  pending_email: z.string().nullable().describe('The new address, until it is confirmed.'),
   role,
   created_at: z.iso.datetime(),
 })
 export type Account = z.output<typeof account>
 
-/** One that is compared, not chosen. */
+/** An existing password, which is compared and need not follow the rules for new ones. */
 const knownPassword = z
   .string()
   .min(1)
-  .max(MAX_UNREAD, { error: 'No password is as long.', abort: true })
+  .max(MAX_UNREAD, { error: 'Too long.', abort: true })
   .overwrite((value) => value.normalize('NFKC'))
 
 export const credentials = z.strictObject({
@@ -92,15 +89,15 @@ export const credentials = z.strictObject({
 const token = z.string().min(1).max(4_096)
 
 export const tokenPair = z.strictObject({
-  access: token.describe('Goes into `Authorization: Bearer …`; good for 15 minutes.'),
-  refresh: token.describe('Buys the next pair, once; good for 30 days.'),
+  access: token.describe('For the header `Authorization: Bearer …`. Expires after 15 minutes.'),
+  refresh: token.describe('Can be exchanged once for new tokens. Expires after 30 days.'),
 })
 export type TokenPair = z.output<typeof tokenPair>
 
 export const refreshRequest = z.strictObject({ refresh: token })
 export const verifyRequest = z.strictObject({ token })
 
-const linkToken = z.string().min(1).max(200).describe('As it stands in the link that was mailed.')
+const linkToken = z.string().min(1).max(200).describe('The token from the mailed link.')
 
 export const confirmEmailRequest = z.strictObject({ token: linkToken })
 export const changeEmailRequest = z.strictObject({ email, password: knownPassword })
@@ -114,11 +111,11 @@ export const deleteAccountRequest = z.strictObject({ password: knownPassword })
 
 export const signedInDevice = z.strictObject({
   id: z.uuid(),
-  user_agent: z.string().describe('What the device said of itself when it signed in.'),
-  device: z.string().describe('The same for people: `Firefox on Linux`.'),
+  user_agent: z.string().describe('The User-Agent header of the sign-in.'),
+  device: z.string().describe('The user agent in words: `Firefox on Linux`.'),
   created_at: z.iso.datetime(),
-  last_seen_at: z.iso.datetime().describe('To the minute or so.'),
-  current: z.boolean().describe('Whether it is the one that asks.'),
+  last_seen_at: z.iso.datetime().describe('Accurate to about a minute.'),
+  current: z.boolean().describe('Whether it is the session of this request.'),
 })
 export type SignedInDevice = z.output<typeof signedInDevice>
 

@@ -2,7 +2,7 @@ import * as z from 'zod'
 import { account, role } from './accounts.ts'
 import { id, record, text } from './field.ts'
 
-/** What the administration endpoints take and give: accounts, and never what is in them. */
+/** Schemas of the administration endpoints: accounts, never their documents. */
 
 const moment = z.iso.datetime()
 
@@ -12,16 +12,14 @@ export const managedAccount = z.strictObject({
   email: z.string(),
   email_verified_at: moment.nullable().describe('When the address was confirmed.'),
   role,
-  is_active: z.boolean().describe('Whether its owner may sign in.'),
+  is_active: z.boolean().describe('Whether the user can sign in.'),
   created_at: moment,
-  deleted_at: moment.nullable().describe('When its owner deleted it: it is being erased.'),
-  last_seen_at: moment
-    .nullable()
-    .describe('When a device that may be signed in was last heard of.'),
+  deleted_at: moment.nullable().describe('When the user deleted it. Its data is being erased.'),
+  last_seen_at: moment.nullable().describe('The last request of a signed-in device.'),
 })
 export type ManagedAccount = z.output<typeof managedAccount>
 
-export const accountSearch = text('How a username or an email address begins.', {
+export const accountSearch = text('The beginning of a username or an email address.', {
   max: 254,
 }).schema.transform((value) => value.normalize('NFKC'))
 
@@ -40,14 +38,14 @@ export type Action = z.output<typeof action>
 
 export const auditEntry = z.strictObject({
   id: id(),
-  actor_id: id().nullable().describe('Who did it; null for the command line of the server.'),
-  actor: z.string().describe('The username that the actor had then.'),
+  actor_id: id().nullable().describe('The acting account; null for the command line.'),
+  actor: z.string().describe('The username of the actor at that time.'),
   action,
-  account_id: id().describe('To which account.'),
-  account: z.string().describe('The username that the account had then.'),
-  details: record('What changed: `{"from": "user", "to": "support"}`.', { max: 10_000 }).schema,
-  request_id: z.string().nullable().describe('Names the request in the logs of the server.'),
-  address: z.string().nullable().describe('The network address that it came from.'),
+  account_id: id().describe('The affected account.'),
+  account: z.string().describe('The username of the account at that time.'),
+  details: record('The change: `{"from": "user", "to": "support"}`.', { max: 10_000 }).schema,
+  request_id: z.string().nullable().describe('The id of the request in the server logs.'),
+  address: z.string().nullable().describe('The IP address of the request.'),
   created_at: moment,
 })
 export type AuditEntry = z.output<typeof auditEntry>

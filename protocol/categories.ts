@@ -8,9 +8,9 @@ export const categories = defineResource({
   singular: 'category',
   version: 0,
   fields: {
-    name: text('What it is called.', { min: 1, max: 100 }),
-    color: color('The colour that marks it.'),
-    position: orderKey("Its place in the owner's own order, as a fractional index."),
+    name: text('The name.', { min: 1, max: 100 }),
+    color: color('The colour.'),
+    position: orderKey("The position in the user's own order, as a fractional index."),
   },
   initial: { color: '#64748b' },
   filterable: ['name', 'created_at', 'updated_at'],
@@ -25,7 +25,7 @@ export type Category = DocumentOf<typeof categories>
 function color(description: string) {
   const schema = z
     .string()
-    .regex(/^#[0-9a-fA-F]{6}$/, 'Write a colour as # and six hexadecimal digits, such as #0ea5e9.')
+    .regex(/^#[0-9a-fA-F]{6}$/, 'Use # and six hexadecimal digits, such as #0ea5e9.')
     .overwrite((value) => value.toLowerCase())
   return { kind: 'text', schema, nullable: false, description } satisfies Field
 }

@@ -2,9 +2,9 @@ import { choice, instant, nullable, record, text, uuid } from './field.ts'
 import { type DocumentOf, defineResource } from './resource.ts'
 
 /**
- * The conflict journal: values that gave way when two devices changed the same thing, and what was
- * refused of clients that are not told so. The server writes it; people read it, and put back what
- * they want.
+ * The conflict journal: values that lost when two devices changed the same field, and rejected values
+ * of clients that do not ask for rejections. Only the server writes it. Users read entries and restore
+ * them.
  */
 /** As much as one push may hold. */
 const MAX = 20 * 1024 * 1024
@@ -16,27 +16,27 @@ export const conflicts = defineResource({
   revision: 1,
   readOnly: true,
   fields: {
-    resource: text('The kind of document, such as tasks.', { max: 100 }),
-    document_id: uuid('The document.'),
-    cause: choice('What the values gave way to: another edit, a deletion, or a refusal.', [
+    resource: text('The resource of the document, such as tasks.', { max: 100 }),
+    document_id: uuid('The id of the document.'),
+    cause: choice('Why the values were lost: another edit, a deletion, or a rejection.', [
       'edit',
       'deletion',
       'refused',
     ]),
-    lost: record('The values that lost, by field. Refused ones as they were sent.', { max: MAX }),
+    lost: record('The lost values by field. Rejected values are kept as sent.', { max: MAX }),
     lost_json: nullable(
       text(
-        'Refused values that `lost` cannot hold (of unknown fields, lists for plain fields, NUL), as JSON text.',
+        'Rejected values that `lost` cannot hold (unknown fields, lists for plain fields, NUL), as JSON text.',
         {
           max: MAX,
         },
       ),
     ),
-    errors: record('What is wrong with refused values, by field.', { max: MAX }),
-    kept: record('What stands in their place.', { max: MAX }),
+    errors: record('Messages about rejected values, by field.', { max: MAX }),
+    kept: record('The values that replaced them.', { max: MAX }),
     lost_at: instant('When the losing edit was made.'),
-    session_id: nullable(uuid('The session whose push met the conflict.')),
-    restored_at: nullable(instant('When the values were put back.')),
+    session_id: nullable(uuid('The session whose push caused the conflict.')),
+    restored_at: nullable(instant('When the values were restored.')),
   },
   initial: { lost_json: null, errors: {}, session_id: null, restored_at: null },
   filterable: ['resource', 'document_id', 'cause', 'restored_at', 'created_at'],

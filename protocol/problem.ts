@@ -1,49 +1,49 @@
-/** Every way a request can be refused, as RFC 9457 problem details. Programs switch on `code`. */
+/** All error responses, as RFC 9457 problem details. Programs switch on `code`. */
 import * as z from 'zod'
 
 export const PROBLEMS = {
-  invalid: { status: 400, title: 'The request is not valid' },
-  malformed: { status: 400, title: 'The request cannot be read' },
-  link_not_valid: { status: 400, title: 'The link has been used, or is too old' },
-  unauthenticated: { status: 401, title: 'Authentication is required' },
-  token_not_valid: { status: 401, title: 'The token is not valid' },
-  credentials_not_valid: { status: 401, title: 'No account with these credentials' },
-  account_deleted: { status: 401, title: 'The account has been deleted' },
-  forbidden: { status: 403, title: 'This is not allowed to you' },
-  not_found: { status: 404, title: 'There is nothing here' },
-  method_not_allowed: { status: 405, title: 'The method is not allowed here' },
-  timed_out: { status: 408, title: 'The request took too long to arrive' },
-  conflict: { status: 409, title: 'The document exists with other content' },
-  precondition_failed: { status: 412, title: 'The document has changed since it was read' },
-  too_large: { status: 413, title: 'The request is too large' },
-  unsupported_media_type: { status: 415, title: 'The media type is not supported' },
-  outdated_client: { status: 426, title: 'This version of the resource is no longer spoken' },
+  invalid: { status: 400, title: 'Invalid request' },
+  malformed: { status: 400, title: 'Malformed request' },
+  link_not_valid: { status: 400, title: 'Link used or expired' },
+  unauthenticated: { status: 401, title: 'Authentication required' },
+  token_not_valid: { status: 401, title: 'Invalid token' },
+  credentials_not_valid: { status: 401, title: 'Wrong username or password' },
+  account_deleted: { status: 401, title: 'Account deleted' },
+  forbidden: { status: 403, title: 'Permission denied' },
+  not_found: { status: 404, title: 'Not found' },
+  method_not_allowed: { status: 405, title: 'Method not allowed' },
+  timed_out: { status: 408, title: 'Request timeout' },
+  conflict: { status: 409, title: 'Conflict with an existing document' },
+  precondition_failed: { status: 412, title: 'Document changed since it was read' },
+  too_large: { status: 413, title: 'Request too large' },
+  unsupported_media_type: { status: 415, title: 'Unsupported media type' },
+  outdated_client: { status: 426, title: 'Client version no longer supported' },
   too_many_requests: { status: 429, title: 'Too many requests' },
-  headers_too_large: { status: 431, title: 'The headers are too large' },
-  internal: { status: 500, title: 'The server failed' },
-  unavailable: { status: 503, title: 'The service is not available at the moment' },
+  headers_too_large: { status: 431, title: 'Headers too large' },
+  internal: { status: 500, title: 'Internal server error' },
+  unavailable: { status: 503, title: 'Service unavailable' },
 } as const
 
 export type ProblemCode = keyof typeof PROBLEMS
 
-/** Messages by field; a fault of the whole body stands under the empty name. */
+/** Messages by field. A problem of the whole body is under the empty name. */
 export type FieldErrors = Record<string, string[]>
 
 export const problemSchema = z.looseObject({
-  type: z.string().describe('Names the kind of problem; `code` says the same in one word.'),
+  type: z.string().describe('A URI for the kind of problem; `code` is its short form.'),
   title: z.string(),
   status: z.int(),
   code: z.enum(Object.keys(PROBLEMS) as [ProblemCode, ...ProblemCode[]]),
-  detail: z.string().describe('What is wrong, and what to do about it.'),
+  detail: z.string().describe('What is wrong and what to do about it.'),
   errors: z
     .record(z.string(), z.array(z.string()))
     .optional()
-    .describe('What is wrong with each field or parameter.'),
+    .describe('Messages by field or parameter.'),
   current: z
     .record(z.string(), z.unknown())
     .optional()
-    .describe('The document as it is now, when the request was made for another state of it.'),
-  request_id: z.string().optional().describe('Names this request in the logs of the server.'),
+    .describe('The current document, if the request was made for another version of it.'),
+  request_id: z.string().optional().describe('The id of this request in the server logs.'),
 })
 export type ProblemBody = z.output<typeof problemSchema>
 
@@ -55,7 +55,7 @@ interface ProblemExtras {
   cause?: unknown
 }
 
-/** A refusal that its receiver is meant to understand. Thrown where it is known, answered in one place. */
+/** An error meant for the client. Thrown where it is detected, converted to a response in one place. */
 export class Problem extends Error {
   override name = 'Problem'
   readonly status: number
@@ -87,10 +87,12 @@ export class Problem extends Error {
   }
 }
 
-/** What was sent (`body`, `query`) is refused, with what is wrong with each field. */
+/** An invalid `body` or `query`, with messages by field. */
 export function invalid(what: string, errors: FieldErrors): Problem {
   const names = Object.keys(errors).filter((name) => name !== '')
   const detail =
-    names.length === 0 ? errors['']!.join(' ') : `The ${what} has faults in: ${names.join(', ')}.`
+    names.length === 0
+      ? errors['']!.join(' ')
+      : `Invalid ${what}: correct ${names.join(', ')}. See \`errors\`.`
   return new Problem('invalid', detail, { errors })
 }

@@ -11,24 +11,24 @@ export const profile = defineResource({
   version: 0,
   revision: 1,
   fields: {
-    display_name: text('The name that others see.', { max: 150 }),
-    bio: text('A few words about oneself.', { max: 2_000 }),
-    timezone: timezone('The IANA timezone that days and times are meant in.'),
+    display_name: text('The displayed name.', { max: 150 }),
+    bio: text('A short biography.', { max: 2_000 }),
+    timezone: timezone('The IANA timezone of all dates and times.'),
     locale: locale('The language of messages, as a BCP 47 tag.'),
-    email_notifications: flag('Whether emails are welcome.'),
+    email_notifications: flag('Whether to send reminders and digests by mail.'),
     remind_minutes_before: nullable(
       wholeNumber(
-        'How many minutes before its due time to remind of a task that has no `remind_at`; null is not at all.',
+        'Minutes between a reminder and the due time, for tasks without `remind_at`; null means no reminder.',
         { min: 0, max: FOUR_WEEKS },
       ),
     ),
     remind_all_day_at: nullable(
       time(
-        'When to remind, on its due day, of a task with neither due time nor `remind_at`; null is not at all.',
+        'The time of reminders on the due date, for tasks without due time and `remind_at`; null means no reminder.',
       ),
     ),
     digest_at: nullable(
-      time('When to send, each day, an email of what is due and overdue; null is never.'),
+      time('The time of the daily mail with due and overdue tasks; null means no mail.'),
     ),
   },
   initial: {
@@ -37,7 +37,7 @@ export const profile = defineResource({
     timezone: 'UTC',
     locale: 'en',
     email_notifications: true,
-    // Nobody gets mail that they have not asked for.
+    // No unsolicited mail.
     remind_minutes_before: null,
     remind_all_day_at: null,
     digest_at: null,
@@ -59,18 +59,18 @@ export const profile = defineResource({
 export type Profile = DocumentOf<typeof profile>
 
 function timezone(description: string) {
-  const remedy = 'Write an IANA timezone, such as Europe/Lisbon or UTC.'
+  const remedy = 'Use an IANA timezone such as Europe/Lisbon or UTC.'
   const schema = z
     .string()
     .max(64, { error: remedy, abort: true })
-    // Offsets such as +02:00 are no timezones (they know no summer time), though engines take them.
+    // Some engines accept offsets such as +02:00, which are not timezones: they have no summer time.
     .regex(/^[A-Za-z]/, remedy)
     .refine((value) => isKnown(() => new Intl.DateTimeFormat('en', { timeZone: value })), remedy)
   return { kind: 'text', schema, nullable: false, description } satisfies Field
 }
 
 function locale(description: string) {
-  const remedy = 'Write a BCP 47 language tag, such as en or pt-BR.'
+  const remedy = 'Use a BCP 47 language tag such as en or pt-BR.'
   const schema = z
     .string()
     .max(35, { error: remedy, abort: true })

@@ -25,7 +25,7 @@ export function createReadiness(target: ConnectionTarget) {
         asked = undefined
       })
       const behind = await withinTime(LIMIT_MS, asked).catch((cause) => {
-        throw unready('The database cannot be reached at the moment; try again.', cause)
+        throw unready('The database is unreachable; try again later.', cause)
       })
       if (behind.length > 0)
         throw unready('The database is behind this release: `npm run migrate` is to be run.')

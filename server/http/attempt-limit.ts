@@ -34,9 +34,11 @@ export function attemptLimit(db: Database, perMinute: number): AttemptLimit {
     } catch (refusal) {
       if (!(refusal instanceof RateLimiterRes)) throw refusal
       const seconds = Math.max(1, Math.ceil(refusal.msBeforeNext / 1000))
-      throw new Problem('too_many_requests', `Too many attempts; try again in ${seconds} s.`, {
-        retryAfter: seconds,
-      })
+      throw new Problem(
+        'too_many_requests',
+        `Too many requests; try again in ${seconds} seconds.`,
+        { retryAfter: seconds },
+      )
     }
   }
 }

@@ -18,7 +18,7 @@ export interface MountDependencies {
   maxBodyBytes: number
 }
 
-/** Gives every operation its route, and every other method on its path a 405. */
+/** Adds a route for every operation; other methods on its path get a 405. */
 export function mount(
   app: Express,
   operations: readonly Operation[],
@@ -38,7 +38,7 @@ export function mount(
   }
 }
 
-/** An endpoint, in the order in which it checks: who, how often, what in; then what out. */
+/** Checks in this order: authentication, rate limit, query, body. */
 function handlerOf(
   operation: Operation,
   { sessions, limit, metrics, log, maxBodyBytes }: MountDependencies,
@@ -53,11 +53,11 @@ function handlerOf(
     res.locals.operation = operation.id
     let caller: Pick<Call, 'user' | 'session' | 'expires'> = NOBODY
     if (operation.access === 'bearer') {
-      // What is somebody's own is for no shared cache, and for their own only after asking (ETag).
+      // Private data: no shared cache, and a private cache has to revalidate (ETag).
       res.setHeader('Cache-Control', 'private, no-cache')
       caller = permitted(await sessions.authenticate(bearerToken(req)), res)
     }
-    // Accounts cost nothing: who has many is still one address.
+    // Accounts are free to create, so the address counts too.
     if (countsByAddress) await limit(operation.id, req.ip)
     if (operation.limit === 'account') await limit('account', caller.user)
     res.locals.user = caller.user || undefined
@@ -84,7 +84,7 @@ function handlerOf(
   }
 
   /**
-   * The only place where permissions are checked, but for `/metrics`, which has a token of its own.
+   * The only permission check, except for `/metrics`, which also accepts a token of its own.
    *
    * @throws Problem `forbidden`
    */
@@ -95,34 +95,34 @@ function handlerOf(
     log.warn({ request_id: res.locals.requestId, operation: id, user, role }, 'not permitted')
     throw new Problem(
       'forbidden',
-      `This takes the permission ${permission}, which your role (${role}) has not.`,
+      `This requires the permission ${permission}, which your role (${role}) lacks.`,
     )
   }
 }
 
 const NOBODY = { user: '', session: '', expires: 0 }
 
-/** @throws Problem `unauthenticated` when there is none */
+/** @throws Problem `unauthenticated` without a token */
 function bearerToken(req: Request): string {
   const token = /^Bearer +([\w.~+/=-]+)$/i.exec(req.headers.authorization ?? '')?.[1]
   if (token !== undefined) return token
   throw new Problem(
     'unauthenticated',
-    'Send Authorization: Bearer <token>, with the bare access token: no quotes, and Bearer once.',
+    'Send the header Authorization: Bearer <access token>, without quotes.',
   )
 }
 
-/** Reads the parameters that are there: of a list's fifty, most requests have three. */
+/** Parses only the given parameters: a list has about fifty, most requests use three. */
 function queryReader(parameters: readonly Parameter[]) {
   const schemas = new Map(parameters.map(({ name, schema }) => [name, schema]))
-  const unknown = `Unknown. Known are: ${[...schemas.keys()].join(', ') || 'none'}.`
+  const unknown = `Unknown parameter. Use one of: ${[...schemas.keys()].join(', ') || 'none'}.`
   return (given: Request['query']): Record<string, unknown> => {
     const query: Record<string, unknown> = {}
     const errors: FieldErrors = Object.create(null)
     for (const [name, value] of Object.entries(given)) {
       const schema = schemas.get(name)
-      // Given twice, it could mean either value.
-      if (schema && typeof value !== 'string') errors[name] = ['Give it once.']
+      // A repeated parameter is ambiguous.
+      if (schema && typeof value !== 'string') errors[name] = ['Use it only once.']
       const result = schema?.safeParse(value)
       if (result?.success) query[name] = result.data
       else
@@ -142,16 +142,18 @@ function bodyReader(limit: number): BodyReader {
     type: types,
     strict: false,
     verify(_req, _res, bytes) {
-      // Decoding would put U+FFFD in the place of what cannot be read.
+      // Decoding would silently replace invalid bytes by U+FFFD.
       if (!isUtf8(bytes)) throw new Error('not UTF-8')
     },
   })
   return async (req, res) => {
     if (!hasBody(req))
-      throw new Problem('invalid', 'Send a JSON body.', { errors: { '': ['It is missing.'] } })
+      throw new Problem('invalid', 'The body is missing; send JSON.', {
+        errors: { '': ['Required.'] },
+      })
     if (!req.is(types))
       throw new Problem('unsupported_media_type', 'Send JSON, with Content-Type: application/json.')
-    // A name that many clients use, and no registry knows.
+    // An unregistered alias that many clients send.
     req.headers['content-type'] = req.headers['content-type']!.replace(UTF8, '$1utf-8')
     if (Number(req.headers['content-length'] ?? 0) > limit) throw tooLarge(limit)
     await new Promise<void>((resolve, reject) => {
@@ -169,9 +171,9 @@ function bodyReader(limit: number): BodyReader {
 const UTF8 = /(;\s*charset=)("?)utf8\2(?=\s*(?:;|$))/i
 
 function tooLarge(limit: number): Problem {
-  // The rest of it is not waited for.
+  // Do not wait for the rest of the body.
   const headers = { Connection: 'close' }
-  return new ProblemWithHeaders(headers, 'too_large', `The body is larger than ${limit} bytes.`)
+  return new ProblemWithHeaders(headers, 'too_large', `The body exceeds ${limit} bytes; send less.`)
 }
 
 const hasBody = (req: Request) =>

@@ -5,8 +5,8 @@ import type { ProblemCode } from '../../protocol/index.ts'
 import type { Permission } from '../accounts/permissions.ts'
 
 /**
- * One thing that the API does, described once: the route, its checks, its place in the OpenAPI
- * document and the tests that walk that document all come from this value.
+ * One operation of the API. Its route, its checks, its entry in the OpenAPI document and the tests
+ * that walk that document are derived from this value.
  */
 export interface Operation {
   readonly id: string
@@ -16,24 +16,24 @@ export interface Operation {
   readonly tag: string
   readonly summary: string
   readonly description?: string
-  /** Who may call: whoever holds an access token; anybody, so many times a minute; or anybody. */
+  /** Who may call: with an access token; without one, at a limited rate; or without one and unlimited. */
   readonly access: 'bearer' | 'limited' | 'open'
-  /** What the caller's role has to include, with `bearer`. None: the call is about what is their own. */
+  /** The required permission, with `bearer`. Without one, the operation covers the caller's own data. */
   readonly permission?: Permission
   /**
-   * `account`, with `bearer`: so many times a minute for an account, all such operations together.
-   * `refusals`, with `limited`: only attempts that are refused count, because a token cannot be guessed
-   * and many devices share an address.
+   * `account`, with `bearer`: one rate limit per account for all such operations together.
+   * `refusals`, with `limited`: only failed requests count, because a token cannot be guessed and many
+   * devices share an address.
    */
   readonly limit?: 'account' | 'refusals'
   readonly query?: readonly Parameter[]
   readonly headers?: readonly Header[]
   readonly body?: Body
-  /** How large the body may be, where that is not the usual. */
+  /** The maximum size of the body, if it differs from the default. */
   readonly maxBodyBytes?: number
-  /** What it answers when all is well, by status. */
+  /** Successful responses, by status. */
   readonly answers: Readonly<Record<number, AnswerDescription>>
-  /** How it may refuse, beyond what every operation of its form may. */
+  /** Possible problems, in addition to those of every operation of its form. */
   readonly problems: readonly ProblemCode[]
   readonly handle: (call: Call) => Promise<Answer>
 }
@@ -43,11 +43,11 @@ export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete'
 export interface Parameter {
   readonly name: string
   readonly description: string
-  /** Parses the text that stands in the URL. */
+  /** Parses the text from the URL. */
   readonly schema: z.ZodType
-  /** Its JSON Schema, where the text form of `schema` would say less. */
+  /** Its JSON Schema, if the one of `schema` is less precise. */
   readonly json?: object
-  /** Whether an empty value means something else than none. */
+  /** Whether an empty value differs from a missing one. */
   readonly mayBeEmpty?: boolean
 }
 
@@ -57,7 +57,7 @@ export interface Header {
 }
 
 interface Body {
-  /** How the schema is called in the document. */
+  /** The name of the schema in the OpenAPI document. */
   readonly name: string
   readonly schema: z.ZodType
   readonly examples: Readonly<Record<string, unknown>>
@@ -69,20 +69,20 @@ export interface AnswerDescription {
   readonly schema?: z.ZodType
   readonly example?: unknown
   readonly headers?: readonly ('ETag' | 'Location')[]
-  /** When the schema is given in another form too: its media types, JSON first. */
+  /** The media types, JSON first, if there is more than one. */
   readonly mediaTypes?: readonly string[]
-  /** What is answered instead to those who ask for these media types. */
+  /** The response for clients that accept these media types. */
   readonly onRequest?: Readonly<
     Record<string, Pick<AnswerDescription, 'name' | 'schema' | 'example'>>
   >
 }
 
-/** A request after its checks. */
+/** A validated request. */
 export interface Call<B = never> {
-  /** Whose request it is. Empty for an operation that anybody may call. */
+  /** The caller's id. Empty for an operation without authentication. */
   readonly user: string
   readonly session: string
-  /** When its token runs out: seconds since 1970. */
+  /** When the token expires, in seconds since 1970. */
   readonly expires: number
   readonly params: Readonly<Record<string, string>>
   readonly query: Readonly<Record<string, unknown>>
@@ -93,13 +93,13 @@ export interface Call<B = never> {
 export interface Answer {
   readonly status: number
   readonly headers?: Readonly<Record<string, string>>
-  /** JSON text as it is sent, or a value to be written as such. */
+  /** JSON text, or a value to serialize. */
   readonly body?: string | object
-  /** Writes the body itself, over time, once the headers are out. Not called for HEAD. */
+  /** Streams the body after the headers are sent. Not called for HEAD. */
   readonly stream?: (response: ServerResponse) => void
 }
 
-/** Ties the type of the body that `handle` sees to the schema that checks it. */
+/** Derives the type of the body in `handle` from its schema. */
 export function operation<S extends z.ZodType = z.ZodNever>(
   description: Omit<Operation, 'handle' | 'body'> & {
     body?: Body & { schema: S }

@@ -5,7 +5,7 @@ import type { Log } from '../runtime/log.ts'
 import { UnknownUser } from '../sync/store.ts'
 import { send } from './send.ts'
 
-/** Parses what came from outside, or refuses it with what is wrong with each field. */
+/** Parses input. @throws Problem `invalid`, with messages by field */
 export function parse<S extends z.ZodType>(schema: S, input: unknown, what: string): z.output<S> {
   const result = schema.safeParse(input, { reportInput: true })
   if (result.success) return result.data
@@ -13,7 +13,7 @@ export function parse<S extends z.ZodType>(schema: S, input: unknown, what: stri
   throw invalid(what, errors)
 }
 
-/** Of a body made of nothing but unknown names, these are enough to see. */
+/** Limits the size of the response to a body of unknown names. */
 const MAX_UNKNOWN = 20
 
 function fieldErrors(error: z.ZodError, known: readonly string[]): FieldErrors {
@@ -24,15 +24,15 @@ function fieldErrors(error: z.ZodError, known: readonly string[]): FieldErrors {
   for (const issue of error.issues) {
     if (issue.code === 'unrecognized_keys')
       for (const key of issue.keys.slice(0, MAX_UNKNOWN))
-        add(shortened(key), `Unknown. Known are: ${known.join(', ')}.`)
+        add(shortened(key), `Unknown name. Use one of: ${known.join(', ')}.`)
     else if (issue.code === 'invalid_type' && issue.input === undefined && issue.path.length > 0)
-      add(issue.path.join('.'), 'Required: it is missing.')
+      add(issue.path.join('.'), 'Required.')
     else add(issue.path.join('.'), issue.message)
   }
   return { ...errors }
 }
 
-/** A name from outside, repeated only as far as it helps. */
+/** A client's name for something, shortened for messages. */
 export const shortened = (name: string) => (name.length > 60 ? `${name.slice(0, 60)}…` : name)
 
 function knownKeys(schema: z.ZodType): string[] {
@@ -42,11 +42,11 @@ function knownKeys(schema: z.ZodType): string[] {
 export const notFound: RequestHandler = (req) => {
   throw new Problem(
     'not_found',
-    `Nothing is at ${shortened(req.path)}. The API's description is at /api/docs/.`,
+    `No such path: ${shortened(req.path)}. See /api/docs/ for the API.`,
   )
 }
 
-/** The only place where an error becomes a response; the last handler of the app. */
+/** The only place that converts errors to responses. Must be the last handler of the app. */
 export const answerProblems =
   (log: Log): ErrorRequestHandler =>
   (error, req, res, next) => {
@@ -64,7 +64,7 @@ export const answerProblems =
     })
   }
 
-/** A problem that is answered with headers of its own. */
+/** A problem with response headers of its own. */
 export class ProblemWithHeaders extends Problem {
   readonly headers: Readonly<Record<string, string>>
 
@@ -77,7 +77,7 @@ export class ProblemWithHeaders extends Problem {
   }
 }
 
-/** What HTTP has a header for. */
+/** The response headers of a problem. */
 export function headersOf(problem: Problem): Record<string, string> {
   const { code, status, retryAfter } = problem
   const isTokenRefused = code === 'token_not_valid' || code === 'account_deleted'
@@ -91,45 +91,54 @@ export function headersOf(problem: Problem): Record<string, string> {
   }
 }
 
-/** @param allowed the methods that the path has, as in `Allow` */
+/** @param allowed the methods of the path, as in the `Allow` header */
 export function methodNotAllowed({ method }: Request, allowed: string): Problem {
-  const detail = `${method} is not allowed here: use ${allowed}.`
+  const detail = `${method} is not supported here; use ${allowed}.`
   return new ProblemWithHeaders({ Allow: allowed }, 'method_not_allowed', detail)
 }
 
-/** What is not meant for the caller stays inside: an unknown error says nothing but its status. */
+/** Hides internal details: an unknown error shows only its status. */
 export function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error
-  // Whether it was deleted is told to whoever renews: this alone makes no device wipe.
+  // Not `account_deleted`: devices delete their data only when a token refresh says so.
   if (error instanceof UnknownUser)
-    return new Problem('token_not_valid', 'The account is not here; sign in again.')
+    return new Problem('token_not_valid', 'The account does not exist; sign in again.')
   const { status, type, code } = (error ?? {}) as { status?: number; type?: string; code?: string }
   if (type !== undefined && BODY_FAULTS[type]) return BODY_FAULTS[type]()
   if (status === 412) return new Problem('precondition_failed')
   if (status !== undefined && status >= 400 && status < 500)
-    return new Problem('malformed', 'The request cannot be read; check its path and its encoding.')
+    return new Problem(
+      'malformed',
+      'The request cannot be parsed; check its path and its encoding.',
+    )
   if (code === '57014')
-    return new Problem('unavailable', 'This took too long; ask for less, or try again.', {
+    return new Problem('unavailable', 'The query took too long; request less data, or try again.', {
       retryAfter: 2,
       cause: error,
     })
   if (isDatabaseAway(error, code))
-    return new Problem('unavailable', 'The database cannot be reached at the moment; try again.', {
+    return new Problem('unavailable', 'The database is unreachable; try again later.', {
       retryAfter: 2,
       cause: error,
     })
   return new Problem('internal', undefined, { cause: error })
 }
 
-/** What body-parser calls the ways in which a body cannot be read. */
+/** By the error type of body-parser. */
 const BODY_FAULTS: Record<string, () => Problem> = {
-  'entity.parse.failed': () => new Problem('malformed', 'The body is not valid JSON.'),
-  'entity.verify.failed': () => new Problem('malformed', 'The body is not valid UTF-8.'),
-  'entity.too.large': () => new Problem('too_large', 'The body is larger than this server takes.'),
-  'request.size.invalid': () => new Problem('malformed', 'The body has not the length announced.'),
-  'request.aborted': () => new Problem('malformed', 'The request was cut off.'),
+  'entity.parse.failed': () =>
+    new Problem('malformed', 'The body is not valid JSON; correct its syntax.'),
+  'entity.verify.failed': () =>
+    new Problem('malformed', 'The body is not valid UTF-8; encode it as UTF-8.'),
+  'entity.too.large': () =>
+    new Problem('too_large', 'The body exceeds the limit of this server; send less.'),
+  'request.size.invalid': () => new Problem('malformed', 'The body does not match Content-Length.'),
+  'request.aborted': () => new Problem('malformed', 'The request was interrupted; send it again.'),
   'encoding.unsupported': () =>
-    new Problem('unsupported_media_type', 'Send the body plain, or with gzip, deflate or br.'),
+    new Problem(
+      'unsupported_media_type',
+      'Send the body uncompressed, or with gzip, deflate or br.',
+    ),
   'charset.unsupported': () => new Problem('unsupported_media_type', 'Send JSON in UTF-8.'),
 }
 

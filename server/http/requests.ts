@@ -56,7 +56,10 @@ export function beginRequests(
       })
     })
     if (req.httpVersion === '1.1' && !HOST.test(req.headers.host ?? ''))
-      throw new Problem('malformed', 'The request has no Host header that names a host.')
+      throw new Problem(
+        'malformed',
+        'The Host header is missing or invalid; send the name of the host.',
+      )
     next()
   }
 }

@@ -30,14 +30,20 @@ export function answerUnreadable(error: NodeJS.ErrnoException, socket: Duplex): 
 
 /** For a request that is HTTP, but whose target cannot be read as a path. */
 export const unreadableTarget = () =>
-  answer(new Problem('malformed', 'The target of the request is not a path.'))
+  answer(
+    new Problem('malformed', 'The request target is not a path; send one such as /api/tasks/.'),
+  )
 
 /** For a connection that sends request after request without waiting for answers. */
 export const tooManyAtOnce = () =>
   answer(
-    new Problem('too_many_requests', 'Wait for answers before sending more on one connection.', {
-      retryAfter: 1,
-    }),
+    new Problem(
+      'too_many_requests',
+      'Too many requests on one connection; wait for responses before sending more.',
+      {
+        retryAfter: 1,
+      },
+    ),
   )
 
 function answer(problem: Problem): Answer {
@@ -50,8 +56,8 @@ function answer(problem: Problem): Answer {
 
 function problemOf(code: string | undefined): Problem {
   if (code === 'HPE_HEADER_OVERFLOW')
-    return new Problem('headers_too_large', 'The headers are larger than 16 kB.')
+    return new Problem('headers_too_large', 'The headers exceed 16 kB; send fewer.')
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT')
-    return new Problem('timed_out', 'The request did not come to its end in time.')
-  return new Problem('malformed', 'This is not an HTTP request that can be read.')
+    return new Problem('timed_out', 'The request did not arrive in time; send it again.')
+  return new Problem('malformed', 'This is not a valid HTTP request.')
 }

@@ -19,7 +19,10 @@ const origins = list.refine(
 const secret = z
   .string()
   .min(32, 'expected at least 32 characters; generate one with: openssl rand -base64 32')
-  .refine((value) => new Set(value).size >= 12, 'expected a random value; generate one with: openssl rand -base64 32')
+  .refine(
+    (value) => new Set(value).size >= 12,
+    'expected a random value; generate one with: openssl rand -base64 32',
+  )
 
 /** A boolean, as written in environment variables. */
 const flag = z
@@ -43,9 +46,7 @@ export const environment = z.object({
   NODE_ENV: z
     .enum(['development', 'production', 'test'])
     .default('development')
-    .describe(
-      '`development`, `test` or `production`, which requires `SECRET_KEY` and logs JSON.',
-    ),
+    .describe('`development`, `test` or `production`, which requires `SECRET_KEY` and logs JSON.'),
   PORT: z.coerce.number().int().min(0).max(65_535).default(3000).describe('The port to listen on.'),
   HOST: z.string().optional().describe('The address to listen on. Default: all addresses.'),
   PUBLIC_URL: z
@@ -61,7 +62,9 @@ export const environment = z.object({
     ),
   TRUST_PROXY: trustProxy
     .default(0)
-    .describe('The number of proxies in front of the server, or their addresses: `10.0.0.0/8, loopback`.'),
+    .describe(
+      'The number of proxies in front of the server, or their addresses: `10.0.0.0/8, loopback`.',
+    ),
   DATABASE_URL: z
     .string()
     .refine(isDatabaseUrl, 'expected postgres://user:password@host/database')
@@ -105,7 +108,9 @@ export const environment = z.object({
     ),
   SECRET_KEY_PREVIOUS: secret
     .optional()
-    .describe('The previous key. Keep it for 30 days, until all tokens signed with it have expired.'),
+    .describe(
+      'The previous key. Keep it for 30 days, until all tokens signed with it have expired.',
+    ),
   CORS_ORIGINS: origins
     .optional()
     .describe(
@@ -150,7 +155,9 @@ export const environment = z.object({
     .min(1)
     .max(50)
     .default(5)
-    .describe('Concurrent connections to the SMTP server, 1 to 50. It also limits concurrent mails.'),
+    .describe(
+      'Concurrent connections to the SMTP server, 1 to 50. It also limits concurrent mails.',
+    ),
   RUN_WORKER: flag
     .optional()
     .describe(
@@ -223,9 +230,7 @@ function faultsTogether(data: z.output<typeof environment>): string[] {
   const faults: string[] = []
   const sslmode = /[?&]sslmode=([^&]*)/.exec(data.DATABASE_URL ?? '')?.[1]
   if (data.DATABASE_TLS && sslmode && CONTRADICTIONS[data.DATABASE_TLS].test(sslmode))
-    faults.push(
-      'DATABASE_TLS: contradicts the sslmode in DATABASE_URL; remove one of them',
-    )
+    faults.push('DATABASE_TLS: contradicts the sslmode in DATABASE_URL; remove one of them')
   if (data.NODE_ENV === 'production' && data.SECRET_KEY === undefined)
     faults.push('SECRET_KEY: required in production; generate one with: openssl rand -base64 32')
   const isPublic = !/^https?:\/\/(localhost|127\.0\.0\.1)\b/.test(data.PUBLIC_URL ?? '')

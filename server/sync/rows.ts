@@ -123,7 +123,7 @@ export function withoutIncomplete(
       complete.push(row)
       continue
     }
-    const errors = Object.fromEntries(missing.map((name) => [name, ['Required: it is missing.']]))
+    const errors = Object.fromEntries(missing.map((name) => [name, ['Required.']]))
     const { id, next, assumed } = row
     incomplete.push({ id, sent: { id, ...next }, assumed, errors })
   }

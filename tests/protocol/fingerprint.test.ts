@@ -14,13 +14,13 @@ import {
 
 /** What is on the wire, by resource and version. */
 const WIRE = {
-  'categories@0': 'f7fcd349d3d0',
-  'profile@0': 'e5f0fb726143',
-  'tasks@0': '498699e94dfe',
-  accounts: '370ab93aef5f',
+  'categories@0': 'ed0e3bcc795e',
+  'profile@0': '234967ef7b9f',
+  'tasks@0': 'b34bd012a56b',
+  accounts: '784ed8d8fa18',
   replication: '19c07ef7e9db',
-  'conflicts@0': 'd6165be90048',
-  problems: '9ab089322588',
+  'conflicts@0': 'a3f57ca2c179',
+  problems: 'f959b421baba',
 }
 
 /** What devices keep, by resource, version and revision. */

@@ -10,7 +10,7 @@ export interface AboutDependencies {
   publicUrl: string | undefined
 }
 
-/** What the server says of itself: its health, and the description of its API. */
+/** Health checks and API descriptions. */
 export function aboutOperations(
   { readiness, version, publicUrl }: AboutDependencies,
   others: readonly Operation[],
@@ -20,12 +20,12 @@ export function aboutOperations(
     ...common,
     id: 'get_health',
     path: '/healthz',
-    summary: 'Ask whether the process is alive',
+    summary: 'Check liveness',
     description:
-      'Nothing else is asked: a server is not to be restarted because its database is away.',
+      'Only checks that the process is alive: a lost database must not restart the server.',
     answers: {
       200: {
-        description: 'It is.',
+        description: 'Alive.',
         name: 'Health',
         schema: z.strictObject({ status: z.literal('ok'), version: z.string() }),
         example: { status: 'ok', version },
@@ -40,12 +40,12 @@ export function aboutOperations(
     ...common,
     id: 'get_readiness',
     path: '/readyz',
-    summary: 'Ask whether the server can serve',
+    summary: 'Check readiness',
     description:
-      'It cannot while its database is away or behind this release, nor once it has been told to stop.',
+      'Not ready while the database is unreachable or not migrated to this release, and while the server is stopping.',
     answers: {
       200: {
-        description: 'It can.',
+        description: 'Ready.',
         name: 'Readiness',
         schema: z.strictObject({ status: z.literal('ready') }),
         example: { status: 'ready' },
@@ -62,11 +62,11 @@ export function aboutOperations(
       ...common,
       id: 'get_schema',
       path: '/api/schema/',
-      summary: 'Read this description',
-      description: 'OpenAPI 3.1, as JSON or (with Accept: application/yaml) as YAML.',
+      summary: 'Get the OpenAPI document',
+      description: 'OpenAPI 3.1 as JSON, or as YAML with `Accept: application/yaml`.',
     },
     {
-      description: 'The description of the API.',
+      description: 'The OpenAPI document.',
       name: 'OpenApi',
       schema: z.looseObject({ openapi: z.string(), info: z.looseObject({ title: z.string() }) }),
       example: { openapi: '3.1.0', info: { title: 'Tasktide', version } },
@@ -79,12 +79,12 @@ export function aboutOperations(
       ...common,
       id: 'get_live_schema',
       path: '/api/asyncapi/',
-      summary: 'Read the description of the live events',
+      summary: 'Get the AsyncAPI document',
       description:
-        'The events of Socket.IO. AsyncAPI 3.0, as JSON or (with Accept: application/yaml) as YAML.',
+        'The Socket.IO events. AsyncAPI 3.0 as JSON, or as YAML with `Accept: application/yaml`.',
     },
     {
-      description: 'The description of the live events.',
+      description: 'The AsyncAPI document.',
       name: 'AsyncApi',
       schema: z.looseObject({ asyncapi: z.string(), info: z.looseObject({ title: z.string() }) }),
       example: { asyncapi: '3.0.0', info: { title: 'Tasktide, live', version } },
@@ -98,7 +98,7 @@ export function aboutOperations(
 
 const NOT_KEPT = { 'Cache-Control': 'no-store' }
 
-/** A document that is there in two forms. */
+/** A document served as JSON and as YAML. */
 function describing(
   about: Omit<Operation, 'access' | 'answers' | 'problems' | 'handle'> & { access: 'open' },
   answer: AnswerDescription,

@@ -19,7 +19,7 @@ interface About {
   publicUrl: string | undefined
 }
 
-/** The description of the live events in both its forms, made from the schemas of the protocol. */
+/** The AsyncAPI document as JSON and YAML, generated from the schemas of the protocol. */
 export function asyncApiTexts(about: About) {
   const document = describe(about)
   return {
@@ -42,7 +42,7 @@ function describe({ version, publicUrl }: About): object {
     channels: {
       live: {
         address: '/',
-        description: 'The main namespace of Socket.IO: everything of one person.',
+        description: 'The main Socket.IO namespace: all changes of one user.',
         servers: [{ $ref: '#/servers/live' }],
         messages: Object.fromEntries(
           Object.keys(messages).map((name) => [name, { $ref: `#/components/messages/${name}` }]),
@@ -53,18 +53,18 @@ function describe({ version, publicUrl }: About): object {
     operations: {
       connect: {
         action: 'receive',
-        summary: 'Hear of the changes from now on',
+        summary: 'Connect and receive changes',
         ...onChannel('connect'),
         reply: onChannel('ready', 'connect_error'),
       },
       send_changes: {
         action: 'send',
-        summary: 'Tell what has changed',
+        summary: 'Send changes',
         ...onChannel('changes'),
       },
       renew: {
         action: 'receive',
-        summary: 'Go on with another access token',
+        summary: 'Renew the access token',
         ...onChannel('renew'),
         reply: onChannel('renewed'),
       },
@@ -75,7 +75,7 @@ function describe({ version, publicUrl }: About): object {
           type: 'apiKey',
           in: 'password',
           description:
-            'The `access` token of `POST /api/token/`, as `token` of Socket.IO’s `auth`: it travels in the first packet, not in the URL and not in a header. It is good for 15 minutes.',
+            'The `access` token of `POST /api/token/`, sent as `token` in Socket.IO’s `auth`: in the first packet, not in the URL or a header. It expires after 15 minutes.',
         },
       },
       messages: Object.fromEntries(
@@ -96,16 +96,16 @@ function describe({ version, publicUrl }: About): object {
   }
 }
 
-const INTRODUCTION = `What happens to a person's documents, as it happens, over Socket.IO: the websocket transport only, protocol 5 (socket.io-client 4).
+const INTRODUCTION = `Changes of a user's documents in real time, over Socket.IO: WebSocket transport only, protocol 5 (socket.io-client 4).
 
 1. Connect with \`auth: {token}\`.
-2. On \`ready\`, pull what is missing (\`GET /api/schema/\` describes how).
-3. Apply each \`changes\` that begins where the client is; at any other, pull.
-4. \`renew\` the token before it runs out.
+2. On \`ready\`, pull the missing changes (see \`GET /api/schema/\`).
+3. Apply each \`changes\` event whose \`prev\` is the client's position; otherwise pull.
+4. \`renew\` the token before it expires.
 
-The server cuts the socket when its token runs out, when its session ends (log out, a stolen token, a deactivated account), and when it stops; no event comes after. Refresh the token, connect again, and pull from \`ready\`.
+The server disconnects the socket when the token expires, when the session ends (logout, a stolen token, a deactivated account), and when the server stops. No event follows. Refresh the token, reconnect, and pull on \`ready\`.
 
-The payload of a message is the first argument of the event that has its name. What a client does not know (an event, a resource, a field), it leaves alone.`
+The payload of a message is the first argument of the event of that name. Clients must ignore unknown events, resources and fields.`
 
 interface Message {
   title: string
@@ -119,7 +119,7 @@ const replicas = Object.values<Resource>(resources).map(
   (resource) => [resource, resource.document.extend({ _deleted: z.boolean() })] as const,
 )
 
-/** The frame as it stands in the protocol, with each resource's documents told to the field. */
+/** The frame of the protocol, with a schema for the documents of each resource. */
 const changes = frameSchema.extend({
   documents: z
     .strictObject(
@@ -134,9 +134,9 @@ const changes = frameSchema.extend({
 const events = {
   ready: {
     title: 'Ready',
-    summary: 'The first event: from here on nothing is left out.',
+    summary: 'The first event. Every later change follows.',
     description:
-      'The feed is at `seq`. A client that has not come so far pulls; one that has, has everything.',
+      'The feed is at `seq`. A client behind `seq` pulls; one that is at `seq` is up to date.',
     schema: readySchema,
     examples: { usual: { seq: 12 } },
   },
@@ -144,7 +144,7 @@ const events = {
     title: 'Changes',
     summary: 'The changes of all resources after `prev` up to `seq`, each document once.',
     description:
-      'A client that has come to `seq` already leaves the frame alone. One that has everything up to `prev` applies the documents, tombstones (`_deleted`) included, and has everything up to `seq`. Any other client pulls, and so does one that gets a frame without `documents`: there were too many changes, or it read too slowly. A resource that is not in `documents` has no changes.',
+      'A client that is already at `seq` ignores the frame. A client that has everything up to `prev` applies the documents, tombstones (`_deleted`) included, and is then at `seq`. Any other client pulls. A frame without `documents` also means “pull”: there were too many changes, or the client reads too slowly. A resource that is not in `documents` has no changes.',
     schema: changes,
     examples: {
       usual: { prev: 12, seq: 13, documents: { tasks: [replicaExample(resources.tasks)] } },
@@ -153,9 +153,8 @@ const events = {
   },
   renew: {
     title: 'Renew',
-    summary: 'Another access token of the same session, sent before the current one runs out.',
-    description:
-      'Emit it with an acknowledgement. The socket and its place in the feed stay as they are.',
+    summary: 'A new access token of the same session, sent before the current one expires.',
+    description: 'Emit it with an acknowledgement. The socket keeps its position in the feed.',
     schema: handshakeSchema.shape.token,
     examples: { usual: 'eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.…' },
   },
@@ -166,15 +165,15 @@ const messages: Readonly<Record<string, Message>> = {
     title: 'Connect',
     summary: 'The handshake: Socket.IO’s `auth`.',
     description:
-      'Answered with `ready`, or refused with `connect_error`. The connection is closed when it does not come within 10 seconds.',
+      'The server responds with `ready` or `connect_error`. It closes a connection without a handshake after 10 seconds.',
     schema: handshakeSchema,
     examples: { usual: { token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.…' } },
   },
   connect_error: {
     title: 'Connect error',
-    summary: 'The handshake is refused.',
+    summary: 'The handshake failed.',
     description:
-      '`data` is a problem, as in every refusal over HTTP. 401: refresh the token, and connect again. 503: wait, and connect again. Socket.IO’s clients do not try again by themselves.',
+      '`data` is a problem, as in HTTP responses. 401: refresh the token and reconnect. 503: wait and reconnect. Socket.IO clients do not reconnect by themselves after this.',
     schema: z.strictObject({
       message: problemSchema.shape.code.describe('The problem’s code.'),
       data: problemSchema,
@@ -185,8 +184,7 @@ const messages: Readonly<Record<string, Message>> = {
   renewed: {
     title: 'Renewed',
     summary: 'The acknowledgement of `renew`.',
-    description:
-      'With `ok: false` the socket goes on with the token that it has, until that runs out.',
+    description: 'With `ok: false` the socket keeps its current token until that expires.',
     schema: renewalResultSchema,
     examples: {
       usual: { ok: true, expires_at: '2026-11-22T08:45:00.000Z' },
@@ -195,20 +193,20 @@ const messages: Readonly<Record<string, Message>> = {
   },
 }
 
-/** What a client without a library of Socket.IO's puts in the URL. */
+/** The query of a client that does not use a Socket.IO library. */
 const HANDSHAKE_QUERY = {
   type: 'object',
   properties: { EIO: { const: '4' }, transport: { const: 'websocket' } },
   required: ['EIO', 'transport'],
 }
 
-/** Without a public URL the server is where this document came from. */
+/** Without a public URL, the server is the host that served this document. */
 function serverAt(publicUrl: string | undefined): object {
   const { host, protocol } = new URL(publicUrl ?? 'http://localhost:3000')
   return {
     host: publicUrl ? host : '{host}',
     ...(!publicUrl && {
-      variables: { host: { default: host, description: 'Where this document came from.' } },
+      variables: { host: { default: host, description: 'The host that served this document.' } },
     }),
     pathname: '/socket.io/',
     protocol: protocol === 'https:' ? 'wss' : 'ws',
@@ -232,7 +230,7 @@ function refusalExample(): object {
   return new Problem('token_not_valid', 'The token has expired.').body()
 }
 
-/** Draft 07 is AsyncAPI's own. Formats say what zod's long patterns spell out. */
+/** AsyncAPI uses draft 07. A format replaces zod's long pattern. */
 function jsonSchema(schema: z.ZodType): object {
   const { $schema: _, ...json } = z.toJSONSchema(schema, {
     target: 'draft-7',

@@ -6,15 +6,15 @@ import { type Operation, operation } from '../operation.ts'
 
 interface Dependencies {
   metrics: Pick<Metrics, 'text' | 'contentType'>
-  /** Whether this access token's owner may. @throws Problem when it is none */
+  /** Whether the user of this access token has permission. @throws Problem if the token is invalid */
   mayRead(token: string): Promise<boolean>
-  /** Who has it may read. */
+  /** The METRICS_TOKEN. */
   token: string | undefined
-  /** Whether everybody may while there is none. */
+  /** Whether no token is needed while METRICS_TOKEN is unset. */
   openWithoutToken: boolean
 }
 
-/** What Prometheus reads. To whoever may not, there is nothing here. */
+/** Metrics for Prometheus. 404 without permission. */
 export function metricsOperation({
   metrics,
   mayRead,
@@ -27,9 +27,9 @@ export function metricsOperation({
     method: 'get',
     path: '/metrics',
     access: 'open',
-    summary: 'Read how this node is doing',
+    summary: 'Get the metrics of this node',
     description:
-      'For Prometheus. Takes `Authorization: Bearer` with the METRICS_TOKEN of the server, or with the access token of somebody in the role support or admin. Without a METRICS_TOKEN in its configuration, production answers no one else.',
+      'In the Prometheus format. Requires `Authorization: Bearer` with the METRICS_TOKEN of the server, or with the access token of a user with the role support or admin. In development without a METRICS_TOKEN, no token is required.',
     answers: {
       200: {
         description: 'The metrics of this process.',

@@ -15,7 +15,7 @@ interface About {
   publicUrl: string | undefined
 }
 
-/** The API's description in both its forms, made from the operations that the server serves. */
+/** The OpenAPI document as JSON and YAML, generated from the operations. */
 export function openApiTexts(operations: readonly Operation[], about: About) {
   const builder = describe(operations, about)
   return { json: builder.getSpecAsJson(), yaml: builder.getSpecAsYaml() }
@@ -36,10 +36,10 @@ function describe(operations: readonly Operation[], { version, publicUrl }: Abou
       scheme: 'bearer',
       bearerFormat: 'JWT',
       description:
-        'The `access` token that POST /api/token/ answers with: alone, without quotes or `Bearer`. It is good for 15 minutes.',
+        'The `access` token of POST /api/token/, without quotes and without `Bearer`. It expires after 15 minutes.',
     })
     .addSchema('Problem', jsonSchema(problemSchema, 'output'))
-  // A newcomer reads from the top, and begins with an account.
+  // Readers start at the top, and need an account first.
   const tags = new Set(['account', ...operations.map(({ tag }) => tag)])
   for (const name of tags) builder.addTag({ name })
   const paths = new Set(operations.map(({ path }) => path))
@@ -55,13 +55,13 @@ function describe(operations: readonly Operation[], { version, publicUrl }: Abou
   return builder
 }
 
-const INTRODUCTION = `Tasks that a person owns, with their categories and a profile.
+const INTRODUCTION = `Tasks, categories and a profile per user, with accounts and sync.
 
-1. \`POST /api/register/\` makes an account, \`POST /api/token/\` signs in.
+1. Register with \`POST /api/register/\` and sign in with \`POST /api/token/\`.
 2. Press **Authorize** and paste the \`access\` token.
-3. Everything else is yours to try.
+3. Try any operation.
 
-Every refusal is an RFC 9457 problem with a \`code\` for programs and a \`detail\` for people. Paths work with and without the last slash.`
+Every error is an RFC 9457 problem with a \`code\` for programs and a \`detail\` for people. Paths work with and without a trailing slash.`
 
 function describeOne(builder: OpenApiBuilder, operation: Operation): OperationObject {
   const { body } = operation
@@ -98,7 +98,7 @@ function describeOne(builder: OpenApiBuilder, operation: Operation): OperationOb
 }
 
 function descriptionOf({ description, permission }: Operation): { description?: string } {
-  const who = permission && `For the roles ${rolesWith(permission).join(' and ')} only.`
+  const who = permission && `Requires the role ${rolesWith(permission).join(' or ')}.`
   const text = [description, who].filter((part) => part !== undefined).join(' ')
   return text === '' ? {} : { description: text }
 }
@@ -176,10 +176,10 @@ const ANSWER_HEADERS = {
     schema: { type: 'string' },
     example: '"12"',
   },
-  Location: { description: 'Where it is.', schema: { type: 'string' } },
+  Location: { description: 'The URL of the document.', schema: { type: 'string' } },
 } as const
 
-/** Every way in which the operation may refuse, by status. */
+/** All problems of the operation, by status. */
 function refusalsOf(operation: Operation): Record<string, ResponseObject> {
   const codes = new Set<ProblemCode>([
     ...operation.problems,
@@ -203,7 +203,10 @@ function refusalsOf(operation: Operation): Record<string, ResponseObject> {
         description: codesOfStatus.map((code) => PROBLEMS[code].title).join('. '),
         ...(status === '429' && {
           headers: {
-            'Retry-After': { description: 'Seconds to wait.', schema: { type: 'integer' } },
+            'Retry-After': {
+              description: 'Seconds to wait before the next request.',
+              schema: { type: 'integer' },
+            },
           },
         }),
         content: {
@@ -224,7 +227,7 @@ function exampleProblem(code: ProblemCode, { answers, body }: Operation): object
   const current = answers[200]?.example as Record<string, unknown> | undefined
   const isOfVersion = code === 'conflict' || code === 'precondition_failed'
   return new Problem(code, undefined, {
-    ...(code === 'invalid' && { errors: { [field]: ['What is wrong with it, and the remedy.'] } }),
+    ...(code === 'invalid' && { errors: { [field]: ['What is wrong and how to correct it.'] } }),
     ...(isOfVersion && current && { current }),
   }).body('a3c1b5d0-6f0e-4c11-9d5c-2f8f5f0f7a10')
 }
@@ -235,7 +238,7 @@ function groupByStatus(groups: Record<number, ProblemCode[]>, code: ProblemCode)
   return groups
 }
 
-/** A named schema stands once among the components and is referred to everywhere. */
+/** Adds a named schema to the components. @returns a reference to it */
 function component(
   builder: OpenApiBuilder,
   name: string,
@@ -251,7 +254,7 @@ function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): SchemaObject {
   return tidy(json as SchemaObject)
 }
 
-/** Formats say what zod's long patterns spell out. */
+/** A format replaces zod's long pattern. */
 function tidy<T>(json: T): T {
   return JSON.parse(JSON.stringify(json), (_key, value) => {
     if (value?.format && value.pattern) delete value.pattern

@@ -17,7 +17,7 @@ const LINK_TOKEN = 'q0Jm5xJtYb2m3nZkS8wq0c7vE1hRrT4uL9dXfGyAa6I'
 const PASSWORD = 'a ferry to Lisbon'
 const NEXT_PASSWORD = 'an early train to Porto'
 
-/** An account after it was made: its address, its password, its end. */
+/** Operations on an existing account: address, password, deletion. */
 export function accountLifeOperations({
   accounts,
   addresses,
@@ -25,7 +25,7 @@ export function accountLifeOperations({
   deleteAccount,
 }: Dependencies): Operation[] {
   const signedIn = { tag: 'account', access: 'bearer' } as const
-  // A token that somebody found is to be no way to guess the password, nor to flood a mailbox.
+  // With a stolen token, nobody can guess the password or flood a mailbox.
   const guarded = { ...signedIn, method: 'post', limit: 'account' } as const
   const byLink = { tag: 'account', method: 'post', access: 'limited' } as const
   return [
@@ -34,7 +34,7 @@ export function accountLifeOperations({
       id: 'read_account',
       method: 'get',
       path: '/api/account/',
-      summary: 'Read the account',
+      summary: 'Get your account',
       answers: {
         200: {
           description: 'The account.',
@@ -52,7 +52,7 @@ export function accountLifeOperations({
       path: '/api/account/confirm-email/',
       summary: 'Confirm an email address',
       description:
-        'With the token that was mailed there: to the address of a new account, or to one that is to take the place of the former. A token works once, for three days.',
+        'With the token from the mailed link: for a new account, or for a changed address. A token can be used once, within three days.',
       body: {
         name: 'ConfirmEmail',
         schema: protocol.confirmEmailRequest,
@@ -69,10 +69,9 @@ export function accountLifeOperations({
       ...guarded,
       id: 'resend_confirmation',
       path: '/api/account/resend-confirmation/',
-      summary: 'Get the mail that confirms an address once more',
-      description:
-        'Sent to each address of the account that waits to be confirmed, three times an hour at most.',
-      answers: { 202: { description: 'It is on its way, if there is anything to confirm.' } },
+      summary: 'Resend the confirmation mail',
+      description: 'Sent to each unconfirmed address of the account, up to three times per hour.',
+      answers: { 202: { description: 'Queued, if an address is unconfirmed.' } },
       problems: ['too_many_requests'],
       async handle({ user }) {
         await addresses.resend(user)
@@ -85,13 +84,13 @@ export function accountLifeOperations({
       path: '/api/account/change-email/',
       summary: 'Change the email address',
       description:
-        'It changes when the new address is confirmed by the link that is mailed there; the old one is told. Until then the new one is `pending_email`.',
+        'Mails a link to the new address and a notice to the old one. The address changes when the link is used. Until then the new address is in `pending_email`.',
       body: {
         name: 'ChangeEmail',
         schema: protocol.changeEmailRequest,
         examples: { usual: { email: 'maria@example.org', password: PASSWORD } },
       },
-      answers: { 202: { description: 'The link is on its way to the new address.' } },
+      answers: { 202: { description: 'The mail to the new address is queued.' } },
       problems: ['invalid', 'too_many_requests'],
       async handle({ user, body: { email, password } }) {
         await addresses.change(user, email, password)
@@ -103,7 +102,7 @@ export function accountLifeOperations({
       id: 'change_password',
       path: '/api/account/change-password/',
       summary: 'Change the password',
-      description: 'All other sessions end, and the address of the account is told.',
+      description: 'Ends all other sessions and notifies the account by mail.',
       body: {
         name: 'ChangePassword',
         schema: protocol.changePasswordRequest,
@@ -120,15 +119,15 @@ export function accountLifeOperations({
       ...byLink,
       id: 'forgot_password',
       path: '/api/account/forgot-password/',
-      summary: 'Get a link that sets another password',
+      summary: 'Request a password reset',
       description:
-        'The answer is the same for every address. A link is mailed if an account has the address, three times an hour at most.',
+        'Mails a link if an account has this address, up to three times per hour. The response is the same for every address.',
       body: {
         name: 'ForgotPassword',
         schema: protocol.forgotPasswordRequest,
         examples: { usual: { email: 'maria@example.com' } },
       },
-      answers: { 202: { description: 'If an account has this address, a link is on its way.' } },
+      answers: { 202: { description: 'A mail is queued if an account has this address.' } },
       problems: ['invalid'],
       async handle({ body }) {
         await passwordChanges.forgot(body.email)
@@ -139,9 +138,9 @@ export function accountLifeOperations({
       ...byLink,
       id: 'reset_password',
       path: '/api/account/reset-password/',
-      summary: 'Set another password by the link that was mailed',
+      summary: 'Reset the password',
       description:
-        'All sessions end. It signs nobody in: that takes the new password. A token works once, for an hour.',
+        'With the token from the mailed link, which can be used once, within an hour. Ends all sessions and does not sign in.',
       body: {
         name: 'ResetPassword',
         schema: protocol.resetPasswordRequest,
@@ -158,15 +157,15 @@ export function accountLifeOperations({
       ...guarded,
       id: 'delete_account',
       path: '/api/account/delete/',
-      summary: 'Delete the account',
+      summary: 'Delete your account',
       description:
-        'At once nobody can sign in, and every token is refused with `account_deleted`, at which devices forget what they keep. Everything in it is erased soon after, for good.',
+        'Takes effect at once: sign-in fails, and tokens are rejected with `account_deleted`, on which devices delete their local data. All data is permanently erased soon after.',
       body: {
         name: 'DeleteAccount',
         schema: protocol.deleteAccountRequest,
         examples: { usual: { password: PASSWORD } },
       },
-      answers: { 202: { description: 'Deleted, and being erased.' } },
+      answers: { 202: { description: 'Deleted. The data is being erased.' } },
       problems: ['invalid', 'too_many_requests'],
       async handle({ user, body }) {
         await deleteAccount(user, body.password)

@@ -16,7 +16,7 @@ export const EXAMPLE_ACCOUNT: Account = {
   created_at: '2026-11-22T08:30:00.000Z',
 }
 
-/** Registering and signing in. */
+/** Registration and sign-in. */
 export function accountOperations(accounts: Accounts, sessions: Sessions): Operation[] {
   const common = { tag: 'account', method: 'post', access: 'limited' } as const
   const byToken = { ...common, limit: 'refusals' } as const
@@ -30,8 +30,8 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       ...common,
       id: 'register',
       path: '/api/register/',
-      summary: 'Make an account',
-      description: 'The profile is made with it.',
+      summary: 'Register an account',
+      description: 'Also creates the profile.',
       body: {
         name: 'Registration',
         schema: protocol.registration,
@@ -41,7 +41,7 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       },
       answers: {
         201: {
-          description: 'The account. Now get a token.',
+          description: 'The account. Sign in to get a token.',
           name: 'Account',
           schema: protocol.account,
           example: EXAMPLE_ACCOUNT,
@@ -55,7 +55,7 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       id: 'sign_in',
       path: '/api/token/',
       summary: 'Sign in',
-      description: 'Takes a username or an email address, and starts a session for this device.',
+      description: 'With a username or an email address. Starts a session for this device.',
       body: {
         name: 'Credentials',
         schema: protocol.credentials,
@@ -73,15 +73,15 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       ...byToken,
       id: 'refresh_token',
       path: '/api/token/refresh/',
-      summary: 'Get the next pair of tokens',
+      summary: 'Refresh the tokens',
       description:
-        'Each refresh token is for one use, but the last one used may be used again if its answer was lost. An older one ends the session.',
+        'A refresh token can be used once. The most recently used one can be used again, in case its response was lost. An older one ends the session.',
       body: {
         name: 'RefreshRequest',
         schema: protocol.refreshRequest,
         examples: { usual: { refresh: TOKEN } },
       },
-      answers: { 200: { description: 'The next tokens of the session.', ...pair } },
+      answers: { 200: { description: 'The new tokens of the session.', ...pair } },
       problems: ['invalid', 'token_not_valid', 'account_deleted'],
       handle: async ({ body }) => ({
         status: 200,
@@ -93,15 +93,20 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       ...byToken,
       id: 'verify_token',
       path: '/api/token/verify/',
-      summary: 'Ask whether a token is good',
-      description: 'Takes an access or a refresh token.',
+      summary: 'Verify a token',
+      description: 'Accepts an access or a refresh token.',
       body: {
         name: 'VerifyRequest',
         schema: protocol.verifyRequest,
         examples: { usual: { token: TOKEN } },
       },
       answers: {
-        200: { description: 'It is.', name: 'Empty', schema: z.strictObject({}), example: {} },
+        200: {
+          description: 'The token is valid.',
+          name: 'Empty',
+          schema: z.strictObject({}),
+          example: {},
+        },
       },
       problems: ['invalid', 'token_not_valid', 'account_deleted'],
       handle: async ({ body }) => {
@@ -113,8 +118,8 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       ...byToken,
       id: 'log_out',
       path: '/api/logout/',
-      summary: 'End the session of a device',
-      description: 'Neither of its tokens is good for anything from then on.',
+      summary: 'Log out',
+      description: 'Ends the session and invalidates both of its tokens.',
       body: {
         name: 'LogoutRequest',
         schema: protocol.refreshRequest,

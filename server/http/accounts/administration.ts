@@ -19,7 +19,7 @@ import { type Call, type Operation, operation } from '../operation.ts'
 interface Dependencies {
   administration: Administration
   audit: Audit
-  /** The address that clients know the server by, for links. Empty: the one they called. */
+  /** The public URL, for links. Without it, the host of the request is used. */
   publicUrl: string | undefined
 }
 
@@ -50,7 +50,7 @@ const AUDIT_EXAMPLE: AuditEntry = {
   created_at: '2026-11-22T08:32:00.000Z',
 }
 
-/** What may be done to the accounts of others, each with a permission. Their tasks are not among it. */
+/** Operations on other users' accounts, each with a permission. None of them reads documents. */
 export function administrationOperations({
   administration,
   audit,
@@ -65,18 +65,19 @@ export function administrationOperations({
       method: 'get',
       path: '/api/admin/accounts/',
       summary: 'List accounts',
-      description: 'The newest first.',
+      description: 'Sorted by creation, the newest first.',
       query: [
         ...numberedPages,
         {
           name: 'search',
-          description: 'Only where the username or the email address begins so, in either case.',
+          description:
+            'Filters by the beginning of the username or the email address, ignoring case.',
           schema: protocol.accountSearch,
         },
-        { name: 'role', description: 'Only those with this role.', schema: accounts.role },
+        { name: 'role', description: 'Filters by role.', schema: accounts.role },
         {
           name: 'is_active',
-          description: 'Only those that may (true) or may not (false) sign in.',
+          description: 'Filters active (true) or deactivated (false) accounts.',
           schema: boolean(),
           json: { type: 'boolean' },
         },
@@ -94,7 +95,7 @@ export function administrationOperations({
       permission: 'accounts.read',
       method: 'get',
       path: '/api/admin/accounts/{id}/',
-      summary: 'Read an account',
+      summary: 'Get an account',
       answers: {
         200: {
           description: 'The account.',
@@ -113,22 +114,22 @@ export function administrationOperations({
     deed('deactivate_account', 'deactivate', 'accounts.deactivate', {
       summary: 'Deactivate an account',
       description:
-        'All its sessions end at once and nobody can sign in; nothing of it is lost. Its owner is told by mail. Nobody deactivates themselves.',
+        'Ends all its sessions and prevents sign-in. No data is lost. Notifies the user by mail. You cannot deactivate yourself.',
       act: administration.deactivate,
     }),
     deed('reactivate_account', 'reactivate', 'accounts.deactivate', {
       summary: 'Reactivate an account',
-      description: 'Its owner can sign in again.',
+      description: 'The user can sign in again.',
       act: administration.reactivate,
     }),
     deed('end_sessions_of_account', 'end-sessions', 'accounts.end_sessions', {
       summary: 'End all sessions of an account',
-      description: 'All its devices are signed out; they may sign in again.',
+      description: 'Signs out all its devices. They can sign in again.',
       act: administration.endSessions,
     }),
     deed('resend_confirmation_of_account', 'resend-confirmation', 'accounts.resend_confirmation', {
-      summary: 'Send the mail again that asks to confirm the address',
-      description: 'Three times an hour at most, those that the owner asks for included.',
+      summary: 'Resend the confirmation mail of an account',
+      description: 'Up to three times per hour, including those requested by the user.',
       problems: ['too_many_requests'],
       act: administration.resendConfirmation,
     }),
@@ -140,13 +141,13 @@ export function administrationOperations({
       path: '/api/admin/accounts/{id}/role/',
       summary: 'Change the role of an account',
       description:
-        'In force everywhere within a second. Nobody changes their own, so there is always an admin left.',
+        'Takes effect on every node within a second. You cannot change your own role, so at least one admin is left.',
       body: {
         name: 'RoleChange',
         schema: protocol.roleChange,
         examples: { usual: { role: 'support' } },
       },
-      answers: { 204: { description: 'That is its role now.' } },
+      answers: { 204: { description: 'Changed.' } },
       problems: ['not_found'],
       async handle(call: Call<{ role: Role }>) {
         await administration.changeRole(actorOf(call), accountId(call.params), call.body.role)
@@ -159,13 +160,14 @@ export function administrationOperations({
       permission: 'audit.read',
       method: 'get',
       path: '/api/admin/audit/',
-      summary: 'Read what was done to accounts by others than their owners',
-      description: 'The newest first. Entries are never changed.',
+      summary: 'List audit log entries',
+      description:
+        'Administrative actions on accounts, the newest first. Entries cannot be changed.',
       query: [
         ...numberedPages,
-        { name: 'account_id', description: 'Only what was done to this account.', schema: id() },
-        { name: 'actor_id', description: 'Only what this account did.', schema: id() },
-        { name: 'action', description: 'Only this.', schema: protocol.action },
+        { name: 'account_id', description: 'Filters by the affected account.', schema: id() },
+        { name: 'actor_id', description: 'Filters by the acting account.', schema: id() },
+        { name: 'action', description: 'Filters by action.', schema: protocol.action },
       ],
       answers: { 200: pageOf('AuditEntryList', protocol.auditEntry, AUDIT_EXAMPLE) },
       problems: ['not_found'],
@@ -176,7 +178,7 @@ export function administrationOperations({
     }),
   ]
 
-  /** Something that is done to an account, and answered with nothing. */
+  /** An action on an account, with an empty response. */
   function deed(
     id: string,
     name: string,
@@ -196,7 +198,7 @@ export function administrationOperations({
       permission,
       method: 'post',
       path: `/api/admin/accounts/{id}/${name}/`,
-      answers: { 204: { description: 'Done, or so already.' } },
+      answers: { 204: { description: 'Done. It may have been so before.' } },
       problems: ['not_found', ...problems],
       async handle(call) {
         await act(actorOf(call), accountId(call.params))
@@ -222,7 +224,7 @@ export function administrationOperations({
   }
 }
 
-/** Who calls, for the audit log. */
+/** The caller, for the audit log. */
 function actorOf({ user, request }: Pick<Call, 'user' | 'request'>): Actor {
   const { ip } = request
   return { user, request_id: request.res!.locals.requestId, ...(ip && { address: ip }) }
@@ -241,9 +243,9 @@ function pageOf(name: string, schema: z.ZodType, example: object) {
     description: 'A page.',
     name,
     schema: z.strictObject({
-      count: z.int().describe('How many there are on all pages.'),
-      next: z.string().nullable().describe('Where the next page is.'),
-      previous: z.string().nullable().describe('Where the previous page is.'),
+      count: z.int().describe('The number of results on all pages.'),
+      next: z.string().nullable().describe('The URL of the next page.'),
+      previous: z.string().nullable().describe('The URL of the previous page.'),
       results: z.array(schema),
     }),
     example: { count: 1, next: null, previous: null, results: [example] },

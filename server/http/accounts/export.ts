@@ -34,13 +34,13 @@ interface Dependencies {
 
 const KINDS = Object.values<Resource>(resources)
 
-/** How many people may be taking theirs along at a time, on this node. */
+/** Users with concurrent exports on this node. */
 const MAX_PEOPLE = 20
 const RETRY_SECONDS = 30
-/** In letters. */
+/** In characters. */
 const PIECE = 64 * 1024
 
-/** Everything that a person has, to be taken along. Written while it is read, so it may be much. */
+/** Exports of all data of a user. Streamed, so their size does not matter. */
 export function accountExportOperations(dependencies: Dependencies): Operation[] {
   const { accounts, store } = dependencies
   const common = {
@@ -55,12 +55,12 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
       ...common,
       id: 'export_account',
       path: '/api/account/export/',
-      summary: 'Take everything along, as JSON',
+      summary: 'Export all data (JSON)',
       description:
-        'The trash is in it, marked `deleted`. Like all exports it is cut off when the session ends or the token runs out, and has no end then.',
+        'Includes the trash, marked `deleted`. Like every export, it is cut off when the session ends or the token expires; the JSON is then incomplete.',
       answers: {
         200: {
-          description: 'The account, and all documents of every kind.',
+          description: 'The account and all documents.',
           name: 'AccountExport',
           schema: z.strictObject({ account: protocol.account, ...ofKinds(schemaOf) }),
           example: { account: EXAMPLE_ACCOUNT, ...ofKinds(exampleOf) },
@@ -75,9 +75,9 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
       ...common,
       id: 'export_tasks_csv',
       path: '/api/account/export/tasks.csv',
-      summary: 'Take the tasks along, as CSV',
+      summary: 'Export tasks (CSV)',
       description:
-        'As RFC 4180 has it, in UTF-8 behind a byte order mark, with the names of the columns in the first line. The trash is in it, marked `deleted`. What a spreadsheet would take for a formula has an apostrophe before it: a `=`, `+`, `-` or `@`, full-width or not, at the beginning of a text or behind a semicolon, a tab or a line break (and spaces) in it; and a tab or carriage return at the beginning.',
+        'RFC 4180, in UTF-8 with a byte order mark and a header line. Includes the trash, marked `deleted`. Text that a spreadsheet would evaluate as a formula gets an apostrophe in front: a `=`, `+`, `-` or `@`, full-width or not, at the beginning of the text or after a semicolon, a tab or a line break (and spaces) in it; also a tab or carriage return at the beginning.',
       answers: {
         200: {
           description: 'The tasks.',
@@ -93,9 +93,9 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
       ...common,
       id: 'export_tasks_icalendar',
       path: '/api/account/export/tasks.ics',
-      summary: 'Take the tasks along, as iCalendar',
+      summary: 'Export tasks (iCalendar)',
       description:
-        'To-dos (VTODO) as RFC 5545 has them, with an alarm at `remind_at` unless they are completed; the trash is left out. Due times are those of the timezone of the profile.',
+        'VTODO components of RFC 5545, with an alarm at `remind_at` unless the task is completed. Excludes the trash. Due times are in the timezone of the profile.',
       answers: {
         200: {
           description: 'The tasks.',
@@ -132,7 +132,7 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
     }
   }
 
-  /** As fast as it is read on the other side, and no longer than somebody is there who may. */
+  /** Writes as fast as the client reads, until the session or the token ends. */
   async function write(call: Call, response: ServerResponse, text: AsyncIterable<string>) {
     const { user } = call
     open.set(response, user)
@@ -146,10 +146,10 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
         if (!response.destroyed) await pipeline(Readable.from(inPieces(text)), response)
       })
     } catch (error) {
-      // The status is out: whoever reads sees that it was cut off by its having no end.
+      // The status is already sent: the client sees the missing end of the body.
       response.destroy()
       if ((error as { code?: string }).code !== 'ERR_STREAM_PREMATURE_CLOSE')
-        dependencies.log.warn({ error, user }, 'an export was cut off')
+        dependencies.log.warn({ error, user }, 'an export was interrupted')
     }
   }
 
@@ -164,7 +164,7 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
           separator = ','
         }
       }
-      // An account that is being erased may have lost even what everybody has.
+      // The profile of an account that is being erased may be deleted already.
       if (resource.singleton) yield separator ? '' : 'null'
       else yield ']'
     }
@@ -199,7 +199,7 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
   }
 }
 
-/** Pieces of a text that are worth a write each. Between them others have their turn. */
+/** Joins parts to chunks for one write each, and yields to other requests in between. */
 async function* inPieces(text: AsyncIterable<string>): AsyncGenerator<string> {
   let piece = ''
   for await (const part of text) {
@@ -213,7 +213,7 @@ async function* inPieces(text: AsyncIterable<string>): AsyncGenerator<string> {
 }
 
 function tooMany(): Problem {
-  return new Problem('too_many_requests', 'Many people take theirs along just now; try again.', {
+  return new Problem('too_many_requests', 'Too many exports are running; try again.', {
     retryAfter: RETRY_SECONDS,
   })
 }
@@ -236,7 +236,7 @@ function jsonOf({ singleton }: Resource, { json, deleted }: ExportedDocument): s
   return singleton ? json : `${json.slice(0, -1)},"deleted":${deleted}}`
 }
 
-/** As documents have them, with the name of the category in the place of its id. */
+/** The fields of a task, with the name of the category instead of its id. */
 const COLUMNS = [
   'id',
   'title',

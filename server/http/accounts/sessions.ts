@@ -5,7 +5,7 @@ import { type Operation, operation } from '../operation.ts'
 
 const SESSION_ID = id()
 
-/** The devices on which somebody is signed in. */
+/** The sessions of an account, one per signed-in device. */
 export function accountSessionOperations(sessions: Sessions): Operation[] {
   const common = { tag: 'account', access: 'bearer' } as const
   return [
@@ -14,8 +14,8 @@ export function accountSessionOperations(sessions: Sessions): Operation[] {
       id: 'list_sessions',
       method: 'get',
       path: '/api/account/sessions/',
-      summary: 'List the devices that are signed in',
-      description: 'The one used last comes first. Of very many, the first 200.',
+      summary: 'List your sessions',
+      description: 'One per signed-in device, the most recently used first, 200 at most.',
       answers: {
         200: {
           description: 'The sessions.',
@@ -47,14 +47,18 @@ export function accountSessionOperations(sessions: Sessions): Operation[] {
       id: 'end_session',
       method: 'delete',
       path: '/api/account/sessions/{id}/',
-      summary: 'Sign a device out',
-      description: 'Its sockets and streams are cut, and its tokens are good for nothing any more.',
+      summary: 'Revoke a session',
+      description:
+        'Signs the device out: closes its sockets and streams and invalidates its tokens.',
       answers: { 204: { description: 'Signed out.' } },
       problems: ['not_found'],
       async handle({ user, params }) {
         const parsed = SESSION_ID.safeParse(params.id)
         if (!parsed.success || !(await sessions.endOne(user, parsed.data)))
-          throw new Problem('not_found', 'You have no session with this id.')
+          throw new Problem(
+            'not_found',
+            'You have no session with this id; list your sessions for the ids.',
+          )
         return { status: 204 }
       },
     }),
@@ -63,11 +67,11 @@ export function accountSessionOperations(sessions: Sessions): Operation[] {
       id: 'end_sessions',
       method: 'delete',
       path: '/api/account/sessions/',
-      summary: 'Sign all other devices out',
+      summary: 'Revoke all other sessions',
       query: [
         {
           name: 'current',
-          description: 'Whether to sign this one out, too.',
+          description: 'Whether to revoke the current session too.',
           schema: boolean(),
           json: { type: 'boolean' },
         },

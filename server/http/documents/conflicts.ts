@@ -8,7 +8,7 @@ import { writeEtag } from './etags.ts'
 const conflicts: Resource = resources.conflicts
 const ENTRY_ID = id()
 
-/** What REST does with the conflict journal, beyond listing and reading it. */
+/** The operations on the conflict journal besides list and get. */
 export function conflictOperations({ store, now }: { store: Store; now: () => Date }): Operation[] {
   return [
     operation({
@@ -17,12 +17,12 @@ export function conflictOperations({ store, now }: { store: Store; now: () => Da
       access: 'bearer',
       method: 'post',
       path: '/api/conflicts/{id}/restore/',
-      summary: 'Put the values that lost back',
+      summary: 'Restore a conflict',
       description:
-        'Writes them into their document, which is undeleted if need be. What stood there is in this entry or, if it came later, in a new one. A second time changes nothing. Refused values mostly do not fit: then `errors` says why, and the entry stays as it is.',
+        'Writes the lost values into their document, and restores the document if it is deleted. The replaced values are in this entry, or in a new one if they are newer. A second call changes nothing. If the values are not valid, as rejected values usually are, the response is 400 with `errors`, and the entry does not change.',
       answers: {
         200: {
-          description: 'The entry, with the time at which it was restored.',
+          description: 'The entry, with `restored_at`.',
           name: 'Conflict',
           schema: conflicts.document,
           example: exampleDocument(conflicts),
@@ -36,7 +36,10 @@ export function conflictOperations({ store, now }: { store: Store; now: () => Da
           ? await restoreLoss(store, { user, session }, parsed.data, now().toISOString())
           : { outcome: 'not_found' as const }
         if (restoral.outcome === 'not_found')
-          throw new Problem('not_found', 'You have no conflict with this id.')
+          throw new Problem(
+            'not_found',
+            'You have no conflict with this id; list your conflicts for the ids.',
+          )
         if (restoral.outcome === 'invalid') throw invalid('lost document', restoral.errors)
         const { seq, document } = restoral.entry
         return { status: 200, headers: { ETag: writeEtag(seq) }, body: document }

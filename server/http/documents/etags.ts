@@ -1,18 +1,17 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { Problem } from '../../../protocol/index.ts'
 
-/** The ETag of a document is the number of its last change. */
+/** The ETag of a document is the `seq` of its last change. */
 export const writeEtag = (seq: number) => `"${seq}"`
 
 const LIST = /^(?:W\/)?"[^"]*"(?:\s*,\s*(?:W\/)?"[^"]*")*$/
-/** A tag of ours, perhaps with the suffix that a compressing proxy (Caddy, Apache, Jetty) gave it. */
+/** One of our tags, optionally with the suffix of a compressing proxy (Caddy, Apache, Jetty). */
 const OURS = /^(\d{1,15})(?:--?(?:gzip|br|zstd|deflate))?$/
 
 /**
- * The versions that a conditional request names; undefined without the header. A proxy that compresses
- * marks the tags it passes on as weak (`W/`) or gives them a suffix (`"5-gzip"`), and clients send them
- * back like that: the tag names the version of the document, not its encoding, so all forms are
- * understood.
+ * The versions in a conditional request; undefined without the header. A compressing proxy marks tags
+ * as weak (`W/`) or adds a suffix (`"5-gzip"`), and clients send them back like that. A tag identifies
+ * the version of the document, not its encoding, so all forms are accepted.
  *
  * @throws Problem `invalid` when the header is not a list of entity tags
  */
@@ -26,12 +25,12 @@ export function readEtags(
   if (!LIST.test(value))
     throw new Problem(
       'invalid',
-      `The header ${name} is not a list of entity tags such as "12", "15".`,
+      `Invalid ${name} header; send a list of entity tags such as "12", "15".`,
       {
-        errors: { [name]: ['Send an ETag as it was received, quotes included, or *.'] },
+        errors: { [name]: ['Send an ETag exactly as received, with its quotes, or *.'] },
       },
     )
   const tags = Array.from(value.matchAll(/"([^"]*)"/g), ([, tag]) => OURS.exec(tag!)?.[1])
-  // A tag that is not one of ours is simply a version that no document has.
+  // A foreign tag matches no version.
   return tags.map((seq) => (seq === undefined ? -1 : Number(seq)))
 }

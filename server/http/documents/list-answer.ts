@@ -13,7 +13,7 @@ interface ListCall {
   request: ListRequest
 }
 
-/** A page of a list, with links that keep all the other parameters. */
+/** A page of a list. Its links keep all other parameters. */
 export function answerList(list: ListCall): Promise<Answer> {
   const { at } = list.request
   return 'page' in at ? numberedPage(list, at) : pageAtCursor(list, at.bookmark)
@@ -30,7 +30,7 @@ async function numberedPage(
   return { status: 200, body }
 }
 
-/** What leads on from a numbered page. @throws Problem `not_found`: it is past the last one */
+/** The links of a numbered page. @throws Problem `not_found` after the last page */
 export function pageLinks(
   publicUrl: string | undefined,
   request: Request,
@@ -38,7 +38,7 @@ export function pageLinks(
 ): { next: string | null; previous: string | null } {
   const pages = Math.max(1, Math.ceil(count / size))
   if (page > pages)
-    throw new Problem('not_found', `There is no page ${page}: the last one is ${pages}.`)
+    throw new Problem('not_found', `Page ${page} does not exist; the last page is ${pages}.`)
   const link = (to: number) => linkTo(publicUrl, request, { page: String(to) })
   return { next: page < pages ? link(page + 1) : null, previous: page > 1 ? link(page - 1) : null }
 }
@@ -56,8 +56,8 @@ async function pageAtCursor(
     values: order.map(({ field }) => document[field] as Bookmark['values'][number]),
     ...direction,
   })
-  // Where all documents of a page are gone, its links lead back to the bookmark it started from, and
-  // an id before (or after) all others takes in what lies right there.
+  // If all documents of a page were deleted, its links point to the bookmark it started from, with an id
+  // before (or after) all others, to include documents at that position.
   const last = documents.at(-1)
   const next = last
     ? beside(last, { backward: false })
@@ -66,7 +66,7 @@ async function pageAtCursor(
   const previous = first
     ? beside(first, { backward: true })
     : bookmark && { ...bookmark, id: MAX, backward: true }
-  // Whoever came backward came from what is next; whoever came forward, from what is previous.
+  // Paging backward, there is always a next page; paging forward, always a previous one.
   const body = {
     count: null,
     next: next && (backward || more) ? link(next) : null,

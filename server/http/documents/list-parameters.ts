@@ -3,7 +3,7 @@ import { type Field, fieldOf, invalid, type Kind, type Resource } from '../../..
 import type { Bookmark, Filter, Listing, Operator, OrderKey } from '../../store/lists.ts'
 import type { Parameter } from '../operation.ts'
 
-/** What the URL of a list may say, and what it means. */
+/** The query parameters of a list and their parser. */
 export interface ListParameters {
   readonly parameters: readonly Parameter[]
   read(query: Readonly<Record<string, unknown>>): ListRequest
@@ -11,14 +11,14 @@ export interface ListParameters {
 
 export interface ListRequest extends Listing {
   readonly size: number
-  /** A numbered page, or paging by cursor: from a bookmark or, with none, from the start. */
+  /** A numbered page, or a cursor: from a bookmark, or from the start without one. */
   readonly at: NumberedPage | { readonly bookmark: Bookmark | undefined }
 }
 
 export interface NumberedPage {
   readonly page: number
   readonly size: number
-  /** How many come before it. */
+  /** The number of results before this page. */
   readonly offset: number
 }
 
@@ -28,7 +28,7 @@ const MAX_PAGE = 1_000_000
 const MAX_IN = 200
 const MAX_WORDS = 10
 
-/** Which comparisons make sense for which kind of value; those of null are for what may be null. */
+/** The operators by kind. `isnull` is added for nullable fields. */
 const OPERATORS: Record<Kind, readonly Operator[]> = {
   text: ['eq', 'in'],
   choice: ['eq', 'in', 'gt', 'gte', 'lt', 'lte'],
@@ -46,15 +46,15 @@ const OPERATORS: Record<Kind, readonly Operator[]> = {
 }
 
 const MEANINGS: Record<Operator, string> = {
-  eq: 'is this',
-  gt: 'is after (above) this',
-  gte: 'is this or after (above) it',
-  lt: 'is before (below) this',
-  lte: 'is this or before (below) it',
-  in: 'is one of these, separated by commas',
-  contains: 'has all of these, separated by commas',
-  overlaps: 'has any of these, separated by commas',
-  isnull: 'is null (true) or is not (false)',
+  eq: 'equals this value',
+  gt: 'is greater than (after) this value',
+  gte: 'is greater than (after) or equal to this value',
+  lt: 'is less than (before) this value',
+  lte: 'is less than (before) or equal to this value',
+  in: 'is one of these values, separated by commas',
+  contains: 'contains all of these values, separated by commas',
+  overlaps: 'contains any of these values, separated by commas',
+  isnull: 'is null (true) or not null (false)',
 }
 
 export function listParameters(resource: Resource): ListParameters {
@@ -78,7 +78,7 @@ export function listParameters(resource: Resource): ListParameters {
           ? page
           : { bookmark: readCursor(resource, order, query.cursor as string) }
       if (query.cursor !== undefined && query.page !== undefined)
-        throw invalid('query', { page: ['Give either page or cursor, not both.'] })
+        throw invalid('query', { page: ['Use either page or cursor, not both.'] })
       return {
         filters: Object.entries(query).flatMap(([name, value]) => {
           const filter = filterByName.get(name)
@@ -96,19 +96,19 @@ export function listParameters(resource: Resource): ListParameters {
 
 const page: Parameter = {
   name: 'page',
-  description: 'Which page: the first is 1, and the default.',
+  description: 'The page number, from 1. Default: 1.',
   schema: wholeNumber(1, MAX_PAGE),
   json: { type: 'integer', minimum: 1, maximum: MAX_PAGE },
 }
 
 const pageSize: Parameter = {
   name: 'page_size',
-  description: `How many documents a page has; ${DEFAULT_PAGE_SIZE} if not given.`,
+  description: `The number of documents per page. Default: ${DEFAULT_PAGE_SIZE}.`,
   schema: wholeNumber(1, MAX_PAGE_SIZE),
   json: { type: 'integer', minimum: 1, maximum: MAX_PAGE_SIZE },
 }
 
-/** Of lists that have numbered pages alone. */
+/** For lists without cursor pages. */
 export const numberedPages: readonly Parameter[] = [page, pageSize]
 
 export function readNumberedPage(query: Readonly<Record<string, unknown>>): NumberedPage {
@@ -120,14 +120,14 @@ export function readNumberedPage(query: Readonly<Record<string, unknown>>): Numb
 const cursor: Parameter = {
   name: 'cursor',
   description:
-    'Pages that stay right while documents come and go: start with an empty cursor (in Swagger UI: tick *Send empty value*), then follow `next`. Such a list is not counted.',
+    'Pagination that stays correct while documents are created and deleted: start with an empty cursor (in Swagger UI: tick *Send empty value*), then follow `next`. `count` is null.',
   schema: z.string().max(8_000),
   mayBeEmpty: true,
 }
 
 const deleted: Parameter = {
   name: 'deleted',
-  description: 'The deleted documents instead of the others; any of them can be restored.',
+  description: 'Lists deleted documents instead of the others. They can be restored.',
   schema: boolean(),
   json: { type: 'boolean' },
 }
@@ -135,12 +135,12 @@ const deleted: Parameter = {
 function search(resource: Resource): Parameter {
   return {
     name: 'search',
-    description: `Every one of these words is in ${resource.searchable.join(' or ')}, in either case.`,
+    description: `Documents that contain all of these words in ${resource.searchable.join(' or ')}, ignoring case.`,
     schema: z
       .string()
       .max(500)
       .refine((value) => !value.includes('\0'), 'Remove the NUL character.')
-      .refine((value) => !/[\ud800-\udfff]/u.test(value), 'Remove the broken characters.')
+      .refine((value) => !/[\ud800-\udfff]/u.test(value), 'Remove the invalid characters.')
       .transform((value) => value.split(/\s+/).filter((word) => word !== ''))
       .refine((words) => words.length <= MAX_WORDS, `Use at most ${MAX_WORDS} words.`),
     json: { type: 'string', maxLength: 500 },
@@ -152,13 +152,13 @@ function ordering(resource: Resource): Parameter {
   const key = `[-+]?(${known.join('|')})`
   return {
     name: 'ordering',
-    description: `Sort by these, separated by commas, each with - in front for descending: ${known.join(', ')}. Nulls come last, ties go by id. Default: ${resource.ordering}.`,
+    description: `The sort fields, separated by commas, with - in front for descending: ${known.join(', ')}. Nulls come last, ties are sorted by id. Default: ${resource.ordering}.`,
     schema: z.string().transform((value, ctx) => {
       const order = readOrder(value)
       const unknown = order.filter(({ field }) => !known.includes(field))
       const names = new Set(order.map(({ field }) => field))
-      if (unknown.length > 0) ctx.addIssue(`Sort by any of: ${known.join(', ')}.`)
-      else if (names.size < order.length) ctx.addIssue('Name each field once.')
+      if (unknown.length > 0) ctx.addIssue(`Unknown field. Sort by one of: ${known.join(', ')}.`)
+      else if (names.size < order.length) ctx.addIssue('Use each field only once.')
       return order
     }),
     json: { type: 'string', pattern: `^${key}(,${key})*$` },
@@ -184,7 +184,7 @@ function filtersOf(resource: Resource, name: string): FilterParameter[] {
     operator,
     parameter: {
       name: operator === 'eq' ? name : `${name}__${operator}`,
-      description: `Only where ${name} ${MEANINGS[operator]}.`,
+      description: `Documents whose ${name} ${MEANINGS[operator]}.`,
       ...valuesOf(field, operator),
     },
   }))
@@ -204,7 +204,7 @@ function valuesOf(field: Field, operator: Operator): Pick<Parameter, 'schema' | 
     schema: z
       .string()
       .transform((text) => text.split(','))
-      .pipe(z.array(one).max(MAX_IN, `Give at most ${MAX_IN} values.`)),
+      .pipe(z.array(one).max(MAX_IN, `Use at most ${MAX_IN} values.`)),
     json: { type: 'array', items: json, maxItems: MAX_IN },
   }
 }
@@ -231,7 +231,7 @@ function operandOf({ schema }: Field): z.ZodType {
 }
 
 export function wholeNumber(min: number, max: number) {
-  const remedy = `Give a whole number from ${min} to ${max}.`
+  const remedy = `Use a whole number from ${min} to ${max}.`
   return z
     .string()
     .regex(/^\d{1,16}$/, remedy)
@@ -243,11 +243,11 @@ export function boolean() {
   return z
     .string()
     .toLowerCase()
-    .pipe(z.enum(['true', 'false', '1', '0'], 'Write true or false.'))
+    .pipe(z.enum(['true', 'false', '1', '0'], 'Use true or false.'))
     .transform((value) => value === 'true' || value === '1')
 }
 
-/** A bookmark as text for a URL. It names its order, so that it cannot be used in another. */
+/** A bookmark as text for a URL. It contains its sort order, so it cannot be used with another. */
 export function writeCursor(order: readonly OrderKey[], bookmark: Bookmark): string {
   const content = [orderText(order), bookmark.backward ? 1 : 0, bookmark.id, ...bookmark.values]
   return Buffer.from(JSON.stringify(content)).toString('base64url')
@@ -269,7 +269,9 @@ function readCursor(
   const result = content.safeParse(jsonOf(text))
   if (!result.success)
     throw invalid('query', {
-      cursor: ['Not a cursor of this list and ordering: start again with an empty one.'],
+      cursor: [
+        'This cursor does not belong to this list and ordering. Start again with an empty cursor.',
+      ],
     })
   const [, backward, id, ...rest] = result.data as [string, number, string, ...Bookmark['values']]
   return { id, values: rest, backward: backward === 1 }

@@ -24,24 +24,24 @@ export interface RestDependencies {
   store: Store
   lists: Lists
   now: () => Date
-  /** The address that clients know the server by, for links. Empty: the one they called. */
+  /** The public URL, for links. Without it, the host of the request is used. */
   publicUrl: string | undefined
 }
 
 const ifMatch: Header = {
   name: 'If-Match',
-  description: 'Only if the document is still at this version, as told by its ETag.',
+  description: 'Only change the document if it still has this ETag.',
 }
 const ifNoneMatch: Header = {
   name: 'If-None-Match',
-  description: 'Answer 304, without a body, if the document is still at this version.',
+  description: 'Respond 304 without a body if the document still has this ETag.',
 }
 
 type Fields = Record<string, unknown>
 
 const DOCUMENT_ID = id()
 
-/** The REST face of a resource: the same operations for every resource, made from its definition. */
+/** The REST operations of a resource, derived from its definition. */
 export function restOperations(resource: Resource, dependencies: RestDependencies): Operation[] {
   const { store, lists, now, publicUrl } = dependencies
   const { name, singular, singleton } = resource
@@ -65,8 +65,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
     method: 'get',
     path: collection,
     summary: `List ${name}`,
-    description:
-      'Filters combine: a document must pass them all. Unknown parameters are refused, not ignored.',
+    description: 'A document must match all filters. Unknown parameters are an error.',
     query: listing.parameters,
     answers: {
       200: {
@@ -76,9 +75,9 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
           count: z
             .int()
             .nullable()
-            .describe('How many there are on all pages; null with a cursor.'),
-          next: z.string().nullable().describe('Where the next page is.'),
-          previous: z.string().nullable().describe('Where the previous page is.'),
+            .describe('The number of results on all pages; null with a cursor.'),
+          next: z.string().nullable().describe('The URL of the next page.'),
+          previous: z.string().nullable().describe('The URL of the previous page.'),
           results: z.array(resource.document),
         }),
         example: listExample(resource),
@@ -96,14 +95,14 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
     path: collection,
     summary: `Create ${a} ${singular}`,
     description:
-      'You may choose the id (a UUID, best of version 7). Creating the same again then changes nothing and answers 200, so a request whose answer was lost can simply be repeated.',
+      'You may choose the id (a UUID, preferably version 7). Creating the same document again responds with 200 and changes nothing, so you can retry a request whose response was lost.',
     body: {
       name: `${titled(singular)}Create`,
       schema: resource.create,
       examples: { usual: resource.example },
     },
     answers: {
-      200: { description: 'It was there already, with this same content.', ...withEtag },
+      200: { description: 'It already exists with the same content.', ...withEtag },
       201: { description: 'Created.', ...document, headers: ['ETag', 'Location'] },
     },
     problems: ['invalid', 'conflict'],
@@ -121,11 +120,11 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
     id: `get_${singular}`,
     method: 'get',
     path: one,
-    summary: `Read ${singleton ? 'your' : a} ${singular}`,
+    summary: `Get ${singleton ? 'your' : a} ${singular}`,
     headers: [ifNoneMatch],
     answers: {
       200: { description: 'The document.', ...withEtag },
-      304: { description: 'It is still at the version named.', headers: ['ETag'] },
+      304: { description: 'Not modified.', headers: ['ETag'] },
     },
     problems: ['not_found'],
     async handle(call) {
@@ -143,15 +142,15 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
     id: `put_${singular}`,
     method: 'put',
     path: one,
-    summary: `Write the whole of ${singleton ? 'your' : a} ${singular}`,
-    description: `What is required must be there${resource.required.length > 0 ? ` (${resource.required.join(', ')})` : ''}; what is left out stays as it is. A document that was read may be sent back as it came: the fields that the server keeps are not taken from it.`,
+    summary: `Replace ${singleton ? 'your' : a} ${singular}`,
+    description: `Required fields must be present${resource.required.length > 0 ? ` (${resource.required.join(', ')})` : ''}; omitted fields keep their values. You may send back a document as you received it: read-only fields are ignored.`,
     headers: [ifMatch],
     body: {
       name: `${titled(singular)}Put`,
       schema: resource.put,
       examples: { usual: resource.example },
     },
-    answers: { 200: { description: 'The document as it is now.', ...withEtag } },
+    answers: { 200: { description: 'The updated document.', ...withEtag } },
     problems: ['invalid', 'not_found', 'precondition_failed'],
     handle(call: Call<Fields>) {
       const fields = Object.fromEntries(
@@ -161,8 +160,8 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
       )
       const given = call.body.id
       if (given !== undefined && given !== target(call))
-        throw new Problem('invalid', 'The id in the body is not the one in the path.', {
-          errors: { id: ['Leave it out, or give the id that is in the path.'] },
+        throw new Problem('invalid', 'The id in the body differs from the id in the path.', {
+          errors: { id: ['Omit it, or use the id in the path.'] },
         })
       return change(call, 'patch', fields)
     },
@@ -173,15 +172,15 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
     id: `patch_${singular}`,
     method: 'patch',
     path: one,
-    summary: `Change some fields of ${singleton ? 'your' : a} ${singular}`,
-    description: 'Touches only the fields that it names.',
+    summary: `Update ${singleton ? 'your' : a} ${singular}`,
+    description: 'Changes only the given fields.',
     headers: [ifMatch],
     body: {
       name: `${titled(singular)}Patch`,
       schema: resource.patch,
       examples: { usual: firstOf(resource.example) },
     },
-    answers: { 200: { description: 'The document as it is now.', ...withEtag } },
+    answers: { 200: { description: 'The updated document.', ...withEtag } },
     problems: ['invalid', 'not_found', 'precondition_failed'],
     handle: (call: Call<Fields>) => change(call, 'patch', call.body),
   })
@@ -204,10 +203,10 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
     id: `restore_${singular}`,
     method: 'post',
     path: `${one}restore/`,
-    summary: `Bring a deleted ${singular} back`,
-    description: 'A document that is not deleted stays as it is.',
+    summary: `Restore a deleted ${singular}`,
+    description: 'Does nothing if the document is not deleted.',
     headers: [ifMatch],
-    answers: { 200: { description: 'The document as it is now.', ...withEtag } },
+    answers: { 200: { description: 'The updated document.', ...withEtag } },
     problems: ['not_found', 'precondition_failed'],
     handle: (call) => change(call, 'restore', {}),
   })
@@ -259,26 +258,26 @@ function answerOutcome(
       throw outcome.stored.deleted
         ? new Problem(
             'conflict',
-            `A ${resource.singular} with this id is deleted: restore it, or take another id.`,
+            `A deleted ${resource.singular} has this id; restore it, or use another id.`,
           )
         : current(
             'conflict',
-            `Another ${resource.singular} has this id: change that one, or take another id.`,
+            `Another ${resource.singular} has this id; update it, or use another id.`,
             outcome.stored,
           )
     case 'precondition_failed':
       throw current(
         'precondition_failed',
-        'The document has changed since that version; `current` is what it is now.',
+        'The document has changed since that version. Merge your change into `current`, and retry with its ETag.',
         outcome.stored,
       )
     case 'unknown_reference':
       throw invalid('document', {
-        [outcome.field]: ['There is none with this id: create or restore it first.'],
+        [outcome.field]: ['No document has this id. Create or restore it first, or use null.'],
       })
     case 'cyclic_reference':
       throw invalid('document', {
-        [outcome.field]: ['It would refer to itself, over others perhaps: give another one.'],
+        [outcome.field]: ['The reference would form a cycle. Use another id.'],
       })
   }
 }
@@ -294,7 +293,7 @@ function current(
 const etagOf = ({ seq }: Pick<Stored, 'seq'>) => ({ ETag: writeEtag(seq) })
 
 function nothingHere({ singular }: Resource): Problem {
-  return new Problem('not_found', `You have no ${singular} with this id (ids are UUIDs).`)
+  return new Problem('not_found', `You have no ${singular} with this id; check the id, a UUID.`)
 }
 
 /** What the deletion of a document does to others, in words. */
@@ -307,8 +306,8 @@ function afterDeletion(referring: readonly Referring[]): string {
     ].join(' and ')
   const [cleared, deleted] = [names('clear'), names('cascade')]
   return [
-    cleared && ` The ${cleared} that refer to it stay, and refer to nothing.`,
-    deleted && ` The ${deleted} that refer to it are deleted with it, and restored with it.`,
+    cleared && ` References from ${cleared} to it are set to null.`,
+    deleted && ` Its ${deleted} are deleted and restored with it.`,
   ].join('')
 }
 

@@ -603,7 +603,7 @@ describe('a large export', () => {
       await server.testDatabase.db.raw('alter table conflicts_away rename to conflicts')
     }
     const lines = server.logged.filter(
-      (line) => line.includes('an export was cut off') && line.includes(ann.id),
+      (line) => line.includes('an export was interrupted') && line.includes(ann.id),
     )
     expect(lines).toHaveLength(1)
   })

@@ -254,7 +254,7 @@ describe('PUT', () => {
     const { person, path, text } = await make(name)
     expect(await person.call('PUT', path, body)).toMatchObject({
       status: 400,
-      body: { code: 'invalid', errors: { [required]: ['Required: it is missing.'] } },
+      body: { code: 'invalid', errors: { [required]: ['Required.'] } },
     })
     expect((await person.call('GET', path)).text).toBe(text)
   })

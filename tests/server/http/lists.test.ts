@@ -98,7 +98,7 @@ describe('numbered pages', () => {
       const ann = await server.person()
       const reply = await ann.call('GET', query({ page_size }))
       expect(reply).toMatchObject({ status: 400, body: { code: 'invalid' } })
-      expect(reply.body.errors.page_size).toContain('Give a whole number from 1 to 200.')
+      expect(reply.body.errors.page_size).toContain('Use a whole number from 1 to 200.')
     },
   )
 
@@ -371,7 +371,9 @@ describe('filters', () => {
     expect(reply.status).toBe(400)
     expect(reply.body.detail).toContain(name)
     const [message] = Object.entries(reply.body.errors as object).find(([key]) => key === name)![1]
-    expect(message).toMatch(/^Unknown\. Known are: search, ordering, page, .*due_date__gte/)
+    expect(message).toMatch(
+      /^Unknown parameter\. Use one of: search, ordering, page, .*due_date__gte/,
+    )
   })
 
   test.each(['page=1&page=1', 'priority=low&priority=high', 'cursor=&cursor='])(
@@ -379,7 +381,7 @@ describe('filters', () => {
     async (twice) => {
       const reply = await ann.call('GET', `/api/tasks/?${twice}`)
       expect(reply.status).toBe(400)
-      expect(reply.body.errors).toEqual({ [twice.split('=')[0]!]: ['Give it once.'] })
+      expect(reply.body.errors).toEqual({ [twice.split('=')[0]!]: ['Use it only once.'] })
     },
   )
 })
@@ -786,7 +788,7 @@ describe('paging by cursor', () => {
       async (ordering) => {
         const reply = await ann.call('GET', query({ cursor: good, ...(ordering && { ordering }) }))
         expect(reply.status).toBe(400)
-        expect(reply.body.errors.cursor[0]).toContain('start again')
+        expect(reply.body.errors.cursor[0]).toContain('Start again')
         const own = { ordering: 'title,due_date', cursor: good }
         expect(titles(await ann.call('GET', query(own)))).toEqual(['t02', 't03'])
       },
@@ -796,7 +798,7 @@ describe('paging by cursor', () => {
       const cursor = which && good
       const reply = await ann.call('GET', query({ ordering: 'title,due_date', cursor, page: '1' }))
       expect(reply.status).toBe(400)
-      expect(reply.body.errors).toEqual({ page: ['Give either page or cursor, not both.'] })
+      expect(reply.body.errors).toEqual({ page: ['Use either page or cursor, not both.'] })
     })
 
     function changed(values: unknown[], at: number, value: unknown): unknown[] {
