@@ -184,7 +184,7 @@ async function withWorkers<T>(count: number, port: number, work: () => Promise<T
 
 async function isReady({ stdout }: ChildProcess): Promise<void> {
   let text = ''
-  while (!text.includes('waits for jobs')) text += (await once(stdout!, 'data'))[0]
+  while (!text.includes('waiting for jobs')) text += (await once(stdout!, 'data'))[0]
   stdout!.resume()
 }
 

@@ -6,19 +6,19 @@ import { fileURLToPath } from 'node:url'
 export const root = fileURLToPath(new URL('..', import.meta.url))
 export const production = process.env.NODE_ENV === 'production'
 
-/** Makes a fresh clone, or one after `git pull`, runnable: needs nothing but node itself. */
+/** Installs dependencies in a fresh clone or after `git pull`. Needs only Node. */
 export function ensureInstalled(folder = root) {
   requireNode(20, 19)
   if (isUpToDate(folder)) return
-  console.error('Installing dependencies (npm ci)')
-  // Left alone, npm would heed an `omit` in somebody's npmrc; in production it leaves out dev itself.
+  console.error('Installing dependencies (npm ci). This takes about half a minute.')
+  // Overrides an `omit` in the user's npmrc. In production npm omits dev dependencies itself.
   const include = production ? '' : ' --include=dev --include=optional'
   const { status } = spawnSync(`npm ci${include}`, {
     cwd: folder,
     stdio: 'inherit',
     shell: true,
   })
-  if (status !== 0) fail('npm ci did not succeed: see above.')
+  if (status !== 0) fail('npm ci failed: see above.')
 }
 
 export function fail(message) {
@@ -33,14 +33,14 @@ function requireNode(major, minor) {
 }
 
 /**
- * Whether what is installed is what the lock file names. What somebody deployed, or linked from
- * elsewhere, is theirs: it is never installed over.
+ * Whether the installed packages match the lock file. Never reinstalls in production, or over a
+ * symlinked node_modules.
  */
 function isUpToDate(folder) {
   const modules = join(folder, 'node_modules')
   const isThere = existsSync(join(modules, '.package-lock.json'))
   if (existsSync(modules) && (production || lstatSync(modules).isSymbolicLink())) return true
-  if (!isThere) return false // absent, or an install that was cut off
+  if (!isThere) return false // missing, or an interrupted install
   const wanted = packagesIn(join(folder, 'package-lock.json'))
   const installed = packagesIn(join(modules, '.package-lock.json'))
   return Object.entries(wanted).every(

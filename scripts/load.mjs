@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { fail, production } from './install.mjs'
 
-/** A process of the server: its source in development, what was built of it in production. */
+/** Loads an entry point of the server: the source in development, the build in production. */
 export async function load(file) {
   if (!production) {
     const { register } = await import('tsx/esm/api')
@@ -10,6 +10,8 @@ export async function load(file) {
   }
   const built = new URL(`../dist/server/processes/${file}.js`, import.meta.url)
   if (!existsSync(built))
-    fail('There is no dist: run `npm ci --include=dev && npm run build` first (or unset NODE_ENV).')
+    fail(
+      'The server is not built: run `npm ci --include=dev && npm run build` first (or unset NODE_ENV).',
+    )
   return import(built.href)
 }

@@ -1,4 +1,4 @@
-/** npm passes SIGTERM on to a shell, which dies of it alone and would leave what it started behind. */
+/** npm sends SIGTERM to a shell, which dies without its children: stop when the parent is gone. */
 export function stopWithParent() {
   if (!process.env.npm_lifecycle_event) return
   const parent = process.ppid

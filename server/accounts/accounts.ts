@@ -22,12 +22,12 @@ export interface Registration {
   username: string
   email: string
   password: string
-  /** What the profile begins with. */
+  /** Initial values of the profile. */
   timezone?: string | undefined
   locale?: string | undefined
 }
 
-/** The people who use the service: who they are and how they show it. */
+/** Registration, sign-in and account data. */
 export function createAccounts(
   db: Database,
   passwords: Passwords,
@@ -37,10 +37,10 @@ export function createAccounts(
 ) {
   return {
     /**
-     * Makes an account and its profile, and leaves a mail that asks to confirm the address, together.
+     * Creates an account and its profile, and queues the confirmation mail, in one transaction.
      *
-     * @param alongside what else is to happen with it, or not at all
-     * @throws Problem `invalid` naming the field: a name or address in use, a common password
+     * @param alongside more work for the same transaction
+     * @throws Problem `invalid` with the field: a name or address in use, a common password
      */
     async register(
       { username, email, password, ...begin }: Registration,
@@ -67,7 +67,7 @@ export function createAccounts(
         await db.transaction(async (trx) => {
           await trx('users').insert({ id, username, email, password_hash, created_at })
           await trx(resources.profile.table).insert({ user_id: id, ...profile })
-          // Without it the account works, and its owner asks for the mail later.
+          // The account works without it, and the user can request the mail later.
           if (await mayMail(trx, email, now())) {
             const link = await links.create(trx, { user: id, purpose: 'confirm_email', email })
             await post(trx, [confirmationOf(id, email, link)], now())
@@ -75,15 +75,15 @@ export function createAccounts(
           await alongside?.(trx, account)
         })
       } catch (error) {
-        // Somebody took the name in the meantime.
+        // Another request took the name in the meantime.
         throw (isUniqueViolation(error) && (await takenNames(username, email))) || error
       }
       return account
     },
 
     /**
-     * Signs in on a device. An unknown name and a wrong password are told in the same words, after
-     * the same time.
+     * Signs in on a device. An unknown name and a wrong password get the same response after the same
+     * time.
      *
      * @param name the username or the email address
      * @throws Problem `credentials_not_valid`
@@ -123,8 +123,9 @@ export function createAccounts(
       )
     const errors: FieldErrors = {}
     for (const { same_name, same_email } of users) {
-      if (same_name) errors.username = ['Choose another: this one is taken.']
-      if (same_email) errors.email = ['There is an account with this address: sign in.']
+      if (same_name) errors.username = ['This username is taken; choose another.']
+      if (same_email)
+        errors.email = ['An account has this address; sign in, or use another address.']
     }
     return users.length > 0 ? invalid('body', errors) : undefined
   }

@@ -16,12 +16,12 @@ interface Dependencies {
   now: () => Date
 }
 
-/** The email addresses of accounts: each is confirmed by whoever can read what is sent there. */
+/** Confirming and changing email addresses. */
 export function createAddresses({ db, passwords, links, now }: Dependencies) {
   return {
     /**
-     * Confirms the address that the link was sent to: of a new account, or one that takes the place
-     * of the former, which is told.
+     * Confirms the address that the link was sent to: that of a new account, or a changed one. Notifies
+     * the former address.
      *
      * @throws Problem `link_not_valid`
      */
@@ -35,7 +35,7 @@ export function createAddresses({ db, passwords, links, now }: Dependencies) {
           await links.take(trx, link)
           await trx('users').where({ id: user }).update({ email, email_verified_at: now() })
           if (owner.email === email) return
-          // What was sent to the former address proves nothing any more.
+          // Links that were sent to the former address are no longer valid.
           await links.end(trx, user, 'confirm_email')
           await links.end(trx, user, 'reset_password')
           if (!(await mayTell(trx, owner, now()))) return
@@ -47,12 +47,12 @@ export function createAddresses({ db, passwords, links, now }: Dependencies) {
         if (!isUniqueViolation(error)) throw error
         throw new Problem(
           'link_not_valid',
-          'Another account has taken this address in the meantime, so yours keeps the one it has.',
+          'Another account uses this address by now. Your address does not change; choose another.',
         )
       }
     },
 
-    /** Sends another mail to each address that waits to be confirmed. */
+    /** Resends the mail to each unconfirmed address. */
     async resend(user: string): Promise<void> {
       await db.transaction(async (trx) => {
         const owner = await lockOwner(trx, user)
@@ -64,15 +64,17 @@ export function createAddresses({ db, passwords, links, now }: Dependencies) {
     },
 
     /**
-     * Begins to change the address: it changes once the new one is confirmed. The old one is told.
+     * Starts a change of the address, which takes effect when the new one is confirmed. Notifies the
+     * current address.
      *
-     * @throws Problem `invalid` naming the field: the password, or an address in use
+     * @throws Problem `invalid` with the field: the password, or an address in use
      */
     async change(user: string, email: string, password: string): Promise<void> {
       const known = await ownerBy(db, passwords, user, password)
       const taken = await db('users').whereRaw('lower(email) = lower(?)', [email]).first('id')
-      if (taken?.id === user) throw invalid('body', { email: ['This is your address already.'] })
-      if (taken) throw invalid('body', { email: ['Choose another: an account has this address.'] })
+      if (taken?.id === user) throw invalid('body', { email: ['This is already your address.'] })
+      if (taken)
+        throw invalid('body', { email: ['Another account has this address; choose another.'] })
       await db.transaction(async (trx) => {
         const owner = await lockOwnerBy(trx, known)
         if ((await links.addressesOf(trx, user, lastDay())) >= ADDRESSES_A_DAY)
@@ -99,12 +101,12 @@ export function createAddresses({ db, passwords, links, now }: Dependencies) {
   }
 }
 
-/** Each is a stranger's, as far as anybody knows. */
+/** Limits mail to addresses that may belong to strangers. */
 const ADDRESSES_A_DAY = 5
 const DAY_SECONDS = 24 * 60 * 60
 
 function tooManyAddresses(): Problem {
-  return new Problem('too_many_requests', 'That is too many addresses for one day; try tomorrow.', {
+  return new Problem('too_many_requests', 'Too many address changes today; try again tomorrow.', {
     retryAfter: DAY_SECONDS,
   })
 }

@@ -11,7 +11,7 @@ import { may, type Permission } from './permissions.ts'
 import type { Sessions } from './sessions.ts'
 
 export interface AccountFilter {
-  /** How the username or the address begins. */
+  /** The beginning of the username or the address. */
   search?: string
   role?: Role
   is_active?: boolean
@@ -40,7 +40,7 @@ interface Dependencies {
   now: () => Date
 }
 
-/** What is done to accounts by others than their owners, and written down. */
+/** Administrative actions on accounts, with an audit entry for each. */
 export function createAdministration({
   db,
   accounts,
@@ -53,7 +53,7 @@ export function createAdministration({
     /** A page of accounts, the newest first. */
     list(filter: AccountFilter, limit: number, offset: number) {
       return db.transaction(async (trx) => {
-        // Nearly all accounts, or nearly none: each value is to have a plan of its own.
+        // A filter may match nearly all accounts or nearly none, so a generic plan does not fit.
         await trx.raw('set local plan_cache_mode = force_custom_plan')
         const found = () => matching(trx('users'), filter)
         const [counted] = await found().count<{ count: string }[]>()
@@ -75,7 +75,7 @@ export function createAdministration({
       return row && inJson(row)
     },
 
-    /** Makes an account that has a role from the start. */
+    /** Creates an account with a role. */
     create(actor: Actor, registration: Registration, role: Role): Promise<Account> {
       return accounts.register(registration, async (trx, account) => {
         await trx('users').where({ id: account.id }).update({ role })
@@ -84,10 +84,11 @@ export function createAdministration({
       })
     },
 
-    /** Ends all sessions, and lets nobody sign in. Nothing of the account is lost. */
+    /** Ends all sessions and prevents sign-in. No data is lost. */
     async deactivate(actor: Actor, id: string): Promise<void> {
       await act(actor, id, 'accounts.deactivate', async (trx, account) => {
-        if (id === actor.user) throw new Problem('invalid', 'Nobody deactivates themselves.')
+        if (id === actor.user)
+          throw new Problem('invalid', 'You cannot deactivate your own account; ask another admin.')
         if (!account.is_active) return undefined
         await trx('users').where({ id }).update({ is_active: false })
         const ended = await sessions.endAll(trx, id)
@@ -105,7 +106,8 @@ export function createAdministration({
 
     async changeRole(actor: Actor, id: string, role: Role): Promise<void> {
       await act(actor, id, 'accounts.change_role', async (trx, account) => {
-        if (id === actor.user) throw new Problem('invalid', 'Nobody changes their own role.')
+        if (id === actor.user)
+          throw new Problem('invalid', 'You cannot change your own role; ask another admin.')
         if (account.role === role) return undefined
         await trx('users').where({ id }).update({ role })
         return { action: 'change_role', details: { from: account.role, to: role } }
@@ -119,12 +121,13 @@ export function createAdministration({
       })
     },
 
-    /** Sends another mail that asks to confirm the address. */
+    /** Resends the confirmation mail. */
     async resendConfirmation(actor: Actor, id: string): Promise<void> {
       await act(actor, id, 'accounts.resend_confirmation', async (trx, account) => {
-        if (!account.is_active) throw new Problem('invalid', 'The account is deactivated.')
+        if (!account.is_active)
+          throw new Problem('invalid', 'The account is deactivated; reactivate it first.')
         if (account.email_verified_at)
-          throw new Problem('invalid', 'The address is confirmed already.')
+          throw new Problem('invalid', 'The address is already confirmed.')
         const { email } = account
         if (!(await mayMail(trx, email, now()))) throw tooMuchMail()
         const link = await links.create(trx, { user: id, purpose: 'confirm_email', email })
@@ -132,7 +135,7 @@ export function createAdministration({
       })
     },
 
-    /** For emergencies, so from the command line only. Ends all sessions. */
+    /** For emergencies, from the command line only. Ends all sessions. */
     async resetPassword(account: ManagedAccount, password: string): Promise<void> {
       const weak = weakness(password, account)
       if (weak) throw new Problem('invalid', weak)
@@ -141,7 +144,7 @@ export function createAdministration({
       await act({}, id, undefined, async (trx) => {
         await trx('users').where({ id }).update({ password_hash })
         await links.end(trx, id, 'reset_password')
-        // Whoever had taken the account over may have begun to move it to an address of theirs.
+        // An attacker may have started to change the address to their own.
         await links.end(trx, id, 'confirm_email', { except: account.email })
         const ended = await sessions.endAll(trx, id)
         return { action: 'reset_password', ended, mail: { letter: 'password_changed' } }
@@ -151,7 +154,7 @@ export function createAdministration({
 
   function matching(query: Query, { search, role, is_active }: AccountFilter): Query {
     if (search !== undefined) {
-      // Ranges, which an index serves in any collation of the database.
+      // Ranges can use the index in any collation of the database.
       const begins = (column: string) =>
         `lower(${column}) collate "C" between lower(:search) and lower(:search) || chr(1114111)`
       query.whereRaw(`(${begins('username')} or ${begins('email')})`, { search })
@@ -176,12 +179,12 @@ export function createAdministration({
   }
 
   /**
-   * Does something to an account and writes it down, together. The actor's own row is held as well:
-   * who loses the permission in the same moment does not act any more. So there is always an active
-   * admin left, the one who acted last; only the command line can go without.
+   * Performs an action on an account and writes its audit entry, in one transaction. Also locks the
+   * actor's row, so an actor who loses the permission at the same time cannot act any more. This keeps
+   * at least one active admin: the one who acted last. Only the command line can remove the last one.
    *
-   * @param permission undefined where only the command line comes
-   * @throws Problem `not_found`; `forbidden` when the actor may not, as of now
+   * @param permission undefined for the command line
+   * @throws Problem `not_found`; `forbidden` if the actor has lost the permission
    */
   async function act(
     actor: Actor,
@@ -192,16 +195,17 @@ export function createAdministration({
     const deed = await db.transaction(async (trx) => {
       const rows: Row[] = await trx('users')
         .whereIn('id', [id, ...(actor.user ? [actor.user] : [])])
-        .orderBy('id') // whoever acts on each other at once takes the locks in one order
+        .orderBy('id') // two admins who act on each other take the locks in the same order
         .forNoKeyUpdate()
         .select('id', 'username', 'email', 'email_verified_at', 'role', 'is_active', 'deleted_at')
       const by = rows.find((row) => row.id === actor.user)
       if (actor.user && !(by?.is_active && permission && may(by.role, permission)))
-        throw new Problem('forbidden', 'You may not do this any more.')
+        throw new Problem('forbidden', 'You no longer have the permission for this.')
       const account = rows.find((row) => row.id === id)
-      if (!account) throw new Problem('not_found', 'There is no account with this id.')
+      if (!account)
+        throw new Problem('not_found', 'No account has this id; list the accounts for their ids.')
       if (account.deleted_at)
-        throw new Problem('invalid', 'Its owner has deleted the account: it is being erased.')
+        throw new Problem('invalid', 'The user has deleted this account; its data is being erased.')
       const done = await work(trx, account)
       if (!done) return undefined
       const { action, details } = done
@@ -232,7 +236,7 @@ interface Notice {
 }
 
 interface DoneDeed extends Deed {
-  /** The sessions that it ended. */
+  /** The ids of the ended sessions. */
   ended?: string[]
   mail?: Notice | Mail
 }

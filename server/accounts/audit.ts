@@ -2,18 +2,18 @@ import { v7 as uuidv7 } from 'uuid'
 import type { Action, AuditEntry } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 
-/** Who does something to an account. */
+/** The actor of an audit entry. */
 export interface Actor {
-  /** Whose request it is; undefined for the command line. */
+  /** The id of the caller; undefined for the command line. */
   readonly user?: string
   readonly request_id?: string
   readonly address?: string
 }
 
-/** No username has a space in it. */
+/** Cannot be a username, because it contains a space. */
 const COMMAND_LINE = 'command line'
 
-/** What is done to an account. */
+/** An action on an account. */
 export interface Deed {
   action: Action
   details?: AuditEntry['details']
@@ -26,7 +26,7 @@ interface RecordedDeed extends Deed {
   account: { id: string; username: string }
 }
 
-/** Writes down what was done, in the transaction that does it. */
+/** Writes an audit entry, in the transaction of its action. */
 export async function record(
   trx: Database,
   { actor, by = COMMAND_LINE, action, account, details = {} }: RecordedDeed,
@@ -52,10 +52,10 @@ export interface AuditFilter {
   action?: Action
 }
 
-/** What was done to accounts by others than their owners. */
+/** The audit log. */
 export function createAudit(db: Database) {
   return {
-    /** A page of it, the newest first. */
+    /** A page of entries, the newest first. */
     async list(filter: AuditFilter, limit: number, offset: number) {
       const found = () => db('audit_log').where(filter)
       const [counted] = await found().count<{ count: string }[]>()

@@ -2,21 +2,21 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { constants, setPriority } from 'node:os'
 import { fileURLToPath } from 'node:url'
 
-/** Plain JavaScript, so that Node runs it as it is, from the sources and where they are built. */
+/** Plain JavaScript, so Node runs it both from the sources and from the build. */
 const CHILD = fileURLToPath(new URL('./bcrypt-child.mjs', import.meta.url))
 
-/** What hashes passwords: bcrypt itself, or something that has it done elsewhere. */
+/** Hashes passwords: bcrypt itself, or a process that runs it. */
 export interface PasswordEngine {
   hash(password: string, cost: number): Promise<string>
   compare(password: string, hash: string): Promise<boolean>
 }
 
 /**
- * bcrypt in a process of its own, at the lowest priority. On a thread of the server it has the same
- * right to a core as whoever answers requests, and a quarter of a second at a time: on two cores that
- * trebles the slowest hundredth of reads. Here it takes what they leave.
+ * bcrypt in a separate process, at the lowest priority. On a thread of the server it competes with
+ * requests for a core, a quarter of a second at a time: on two cores that triples the 99th percentile
+ * of reads. Here it uses only idle time.
  *
- * The process starts with the first password and ends with the server, however that ends.
+ * The process starts with the first password and ends with the server, even if that is killed.
  */
 export function backgroundBcrypt(): PasswordEngine & { readonly pid: number | undefined } {
   const waiting = new Map<number, (answer: Answer) => void>()
@@ -35,7 +35,7 @@ export function backgroundBcrypt(): PasswordEngine & { readonly pid: number | un
     const id = ++last
     child ??= start()
     const asked = child
-    asked.channel?.ref() // while an answer is awaited, and no longer
+    asked.channel?.ref() // only while a result is pending
     return new Promise<T>((resolve, reject) => {
       waiting.set(id, ({ error, value }) => {
         if (error === undefined) resolve(value as T)
@@ -58,17 +58,17 @@ export function backgroundBcrypt(): PasswordEngine & { readonly pid: number | un
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       env: {},
     })
-    started.unref() // it keeps nobody alive who has nothing to hash
+    started.unref() // does not keep the server alive
     started.on('message', (message) => answer(message as Answer & { id: number }))
     const end = () => {
       if (child === started) child = undefined
-      for (const id of waiting.keys()) answer({ id, error: 'the process that hashes has ended' })
+      for (const id of waiting.keys()) answer({ id, error: 'the hashing process has exited' })
     }
     started.once('exit', end).once('error', end)
     try {
       if (started.pid) setPriority(started.pid, constants.priority.PRIORITY_LOW)
     } catch {
-      // Not every system lets us; then it hashes at the usual priority.
+      // Not allowed on every system; it then runs at normal priority.
     }
     return started
   }

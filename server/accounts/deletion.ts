@@ -17,9 +17,9 @@ interface Dependencies {
   now: () => Date
 }
 
-/** The end of an account: at once for whoever would use it, by and by for what is in it. */
+/** Deletes an account: it is unusable at once, and a job erases its data. */
 export function createDeletion({ db, passwords, sessions, links, now }: Dependencies) {
-  /** @throws Problem `invalid` naming the field when the password is another's */
+  /** @throws Problem `invalid` with the field if the password is wrong */
   return async function deleteAccount(user: string, password: string): Promise<void> {
     const known = await ownerBy(db, passwords, user, password)
     const ended = await db.transaction(async (trx) => {
@@ -46,32 +46,32 @@ export function createDeletion({ db, passwords, sessions, links, now }: Dependen
 
 export type DeleteAccount = ReturnType<typeof createDeletion>
 
-/** The pause between looks whether the last mail has gone out: doubled each time, up to an hour. */
+/** The delay between checks that the last mail was sent: doubled each time, up to an hour. */
 const PAUSE_MS = 500
 const MAX_PAUSE_MS = 60 * 60 * 1000
 
 /**
- * The job that erases an account that was deleted. It may be cut off anywhere, and begins again with
- * what is left. The name and the address are free when it has ended.
+ * The job that erases a deleted account. It can be interrupted at any point and continues with the
+ * rest. Afterwards the username and the address can be used again.
  *
- * @param purgeDocuments deletes the documents of a person, however many they are
+ * @param purgeDocuments deletes all documents of a user
  */
 export function accountPurge(db: Database, purgeDocuments: (user: string) => Promise<void>) {
   return async ({ user, looks = 0 }: { user: string; looks?: number }): Promise<void> => {
-    // Who is there and was not deleted keeps everything, whatever left this job.
+    // Never erase an account that is not deleted, whatever queued this job.
     if (await db('users').where({ id: user, deleted_at: null }).first('id')) return
     await deleteMails(user)
     await purgeDocuments(user)
-    // Takes along whatever else is the person's, written meanwhile or of a kind that is few.
+    // Cascades to everything else of the user.
     await db('users').where({ id: user }).delete()
-    // The farewell is the last to go, once it is sent, or is so old that it is forgotten.
+    // The last mail is deleted when it has been sent or has expired.
     if (!(await db('mails').where({ user_id: user }).first('id'))) return
     const pause = Math.min(MAX_PAUSE_MS, PAUSE_MS * 2 ** looks)
     const runAt = new Date(Date.now() + pause)
     await addJob(db, PURGE_ACCOUNT, { user, looks: looks + 1 }, { runAt })
   }
 
-  /** All but the farewell that is still to be sent. One that is being sent is not waited for. */
+  /** Deletes all mails except an unsent last one. Does not wait for a mail that is being sent. */
   async function deleteMails(user: string): Promise<void> {
     await db.raw(
       `delete from mails where id in (

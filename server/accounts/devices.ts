@@ -2,7 +2,7 @@ import bowser from 'bowser'
 
 const MAX_CHARACTERS = 40
 
-/** A device in a few words, from what it says of itself: `Firefox on Linux`. */
+/** A short description of a user agent: `Firefox on Linux`. */
 export function deviceOf(userAgent: string): string {
   // bowser takes no empty one; what tells anything stands at the beginning.
   const { browser, os, platform } = bowser.parse(userAgent.slice(0, 500) || '-')

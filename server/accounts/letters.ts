@@ -2,7 +2,7 @@ import type { Readings } from '../mail/delivery.ts'
 import type { Mail } from '../mail/outbox.ts'
 import { LINK_MINUTES, type LinkPurpose, type Links } from './links.ts'
 
-/** The mail that asks to confirm an address. */
+/** The confirmation mail of an address. */
 export function confirmationOf(user: string, email: string, link: string): Mail {
   return {
     cause: `confirm_email ${link}`,
@@ -22,16 +22,16 @@ type AccountLetter =
   | 'account_deactivated'
 
 /**
- * What the letters about accounts say.
+ * The template data of mails about accounts.
  *
- * @param url where the web app is
+ * @param url the URL of the web app
  */
 export function accountReadings(links: Links, url: string): Pick<Readings, AccountLetter> {
   return {
     async confirm_email(trx, { data }) {
       const token = await links.tokenOf(trx, data.link!)
       const hours = LINK_MINUTES.confirm_email / 60
-      // The token stands behind the #, which browsers send to nobody.
+      // Browsers do not send the fragment of a URL to servers.
       return token ? { url: `${url}/#confirm_email=${token}`, hours } : undefined
     },
     async reset_password(trx, { data }) {

@@ -4,7 +4,7 @@ import { Problem } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 import type { Secrets } from './secrets.ts'
 
-/** How long a link of each purpose works, in minutes. */
+/** The lifetime of a link by purpose, in minutes. */
 export const LINK_MINUTES = { confirm_email: 72 * 60, reset_password: 60 } as const
 
 export type LinkPurpose = keyof typeof LINK_MINUTES
@@ -18,15 +18,15 @@ export interface Link {
 }
 
 /**
- * Links that prove an address: each for one purpose, once, for a time. Their tokens are made from
- * their ids with a key of this server's, so that whoever sends the mail can make them and the
- * database holds only hashes.
+ * Links that prove an address: single-use, for one purpose, with an expiry. Tokens are derived from the
+ * id with the server's key, so the process that sends the mail can derive them, and the database stores
+ * only hashes.
  */
 export function createLinks(secrets: Secrets, now: () => Date) {
   const keys = secrets.map(deriveKey)
 
   return {
-    /** Makes a link that is still to be sent. @returns its id */
+    /** Creates a link for a mail. @returns its id */
     async create(
       trx: Database,
       { user, purpose, email }: { user: string; purpose: LinkPurpose; email: string },
@@ -46,9 +46,9 @@ export function createLinks(secrets: Secrets, now: () => Date) {
     },
 
     /**
-     * What goes into the mail; undefined when the link would not be taken any more.
+     * The token for the mail; undefined if the link is no longer valid.
      *
-     * @throws when none of the keys here made it: another process has the one, and may send the mail
+     * @throws if it was made with an unknown key: another process may have that key and send the mail
      */
     async tokenOf(trx: Database, id: string): Promise<string | undefined> {
       const link = await good(trx).where({ id }).first<{ token_hash: Buffer } | undefined>()
@@ -56,11 +56,13 @@ export function createLinks(secrets: Secrets, now: () => Date) {
       // The key may have been changed since.
       const token = keys.map((key) => tokenFor(key, id)).find(matches(link.token_hash))
       if (!token)
-        throw new Error('A link was made with another SECRET_KEY: give all processes the same.')
+        throw new Error(
+          'A link was made with another SECRET_KEY: use the same key in all processes.',
+        )
       return token
     },
 
-    /** The link of a token, still to be used. @throws Problem `link_not_valid` */
+    /** The unused link of a token. @throws Problem `link_not_valid` */
     async find(trx: Database, purpose: LinkPurpose, token: string): Promise<Link> {
       const link = await good(trx)
         .where({ purpose, token_hash: hashOf(token) })
@@ -70,8 +72,8 @@ export function createLinks(secrets: Secrets, now: () => Date) {
     },
 
     /**
-     * Uses a link up, and with it the others of its purpose to the same address. Take it with the
-     * user's row locked: of two who use it at once the second then finds it used.
+     * Marks a link as used, and all others of its purpose to the same address. Lock the user's row
+     * first, so that only one of two concurrent requests can use it.
      *
      * @throws Problem `link_not_valid`
      */
@@ -82,7 +84,7 @@ export function createLinks(secrets: Secrets, now: () => Date) {
       await good(trx).where({ purpose, user_id: user, email }).update({ used_at })
     },
 
-    /** The address that takes the place of this one once it is confirmed. */
+    /** The new address, until it is confirmed. */
     async pendingEmail(trx: Database, user: string, email: string): Promise<string | null> {
       const link = await good(trx)
         .where({ user_id: user, purpose: 'confirm_email' })
@@ -92,7 +94,7 @@ export function createLinks(secrets: Secrets, now: () => Date) {
       return link?.email ?? null
     },
 
-    /** How many addresses links that confirm one have gone to since then, for this person. */
+    /** The number of addresses that confirmation links of this user were sent to since then. */
     async addressesOf(trx: Database, user: string, since: Date): Promise<number> {
       const [sent] = await trx('account_links')
         .where({ user_id: user, purpose: 'confirm_email' })
@@ -101,7 +103,7 @@ export function createLinks(secrets: Secrets, now: () => Date) {
       return Number(sent!.count)
     },
 
-    /** Ends the links of a person that were sent and not used, save those to one address. */
+    /** Invalidates the unused links of a user, except those to one address. */
     async end(
       trx: Database,
       user: string,

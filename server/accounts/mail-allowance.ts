@@ -2,13 +2,13 @@ import { createHash } from 'node:crypto'
 import { Problem } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 
-/** More mail than this is sent to no address within the hour, whoever asks: it is for its owner. */
+/** The limit per address and hour, whoever requests the mail: protects the owner of the mailbox. */
 const MAILS_AN_HOUR = 3
 const HOUR_MS = 60 * 60 * 1000
 
 /**
- * Whether this address may be sent another mail that anybody can ask for, which then counts. Spellings
- * of one mailbox count together, and requests that come at once one after the other.
+ * Whether another mail that anybody can request may be sent to this address, and counts it. Spellings
+ * of one mailbox count together. Concurrent requests are serialized.
  */
 export async function mayMail(trx: Database, address: string, now: Date): Promise<boolean> {
   const address_hash = createHash('sha256').update(mailboxOf(address)).digest()
@@ -22,15 +22,15 @@ export async function mayMail(trx: Database, address: string, now: Date): Promis
   return true
 }
 
-/** As most mail servers see it: in one letter case, and without what stands behind a plus. */
+/** Normalized like most mail servers do: lower case, without the part after a plus. */
 function mailboxOf(address: string): string {
   const [, name = '', host = ''] = /^([^@+]*)[^@]*@(.*)$/.exec(address.toLowerCase()) ?? []
   return `${name}@${host}`
 }
 
 /**
- * Whether an address may be told what happens to its account. One that nobody has confirmed may be a
- * stranger's, to whom it is mail like any other.
+ * Whether an address may be notified about its account. An unconfirmed address may be a stranger's, so
+ * the limit applies to it.
  */
 export async function mayTell(
   trx: Database,
@@ -43,7 +43,7 @@ export async function mayTell(
 export function tooMuchMail(): Problem {
   return new Problem(
     'too_many_requests',
-    'This address has been sent several mails within the hour: look there, or try again later.',
+    'Several mails were sent to this address within the last hour; check the mailbox, or try again later.',
     { retryAfter: HOUR_MS / 1000 },
   )
 }

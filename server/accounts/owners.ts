@@ -3,7 +3,7 @@ import type { Database } from '../database/connect.ts'
 import type { Passwords } from './passwords.ts'
 import { sessionEnded } from './tokens.ts'
 
-/** Whoever an account belongs to, as far as that is shown by a password or by mail. */
+/** The owner of an account, proved by a password or by mail. */
 export interface Owner {
   id: string
   username: string
@@ -15,11 +15,10 @@ export interface Owner {
 const COLUMNS = ['id', 'username', 'email', 'email_verified_at', 'password_hash'] as const
 
 /**
- * The owner, by the password that goes with the session: a token alone, which somebody may have
- * found, changes nothing of an account.
+ * The owner, proved by session and password: a stolen token alone cannot change an account.
  *
- * @param field where the password stands in the body
- * @throws Problem `invalid` naming the field when it is another's
+ * @param field the field of the password in the body
+ * @throws Problem `invalid` with the field if the password is wrong
  */
 export async function ownerBy(
   db: Database,
@@ -35,14 +34,14 @@ export async function ownerBy(
 }
 
 /**
- * The owner once more, and nobody else changes the account until the end of the transaction. All that
- * changes an account begins with this, so none of it waits for another in a circle.
+ * Reads the owner and locks the account until the end of the transaction. Every change of an account
+ * takes this lock first, so there are no deadlocks.
  */
 export function lockOwner(trx: Database, id: string): Promise<Owner | undefined> {
   return there(trx).where({ id }).forNoKeyUpdate().first<Owner | undefined>(COLUMNS)
 }
 
-/** As `lockOwner`, for whom `ownerBy` has found. @throws Problem when the password has changed since */
+/** Like `lockOwner`, after `ownerBy`. @throws Problem if the password has changed since */
 export async function lockOwnerBy(trx: Database, known: Owner, field = 'password'): Promise<Owner> {
   const owner = await lockOwner(trx, known.id)
   if (!owner) throw sessionEnded()
@@ -50,7 +49,6 @@ export async function lockOwnerBy(trx: Database, known: Owner, field = 'password
   return owner
 }
 
-const wrongPassword = (field: string) =>
-  invalid('body', { [field]: ['This is not your password.'] })
+const wrongPassword = (field: string) => invalid('body', { [field]: ['Wrong password.'] })
 
 const there = (db: Database) => db('users').where({ is_active: true })

@@ -19,13 +19,13 @@ interface Dependencies {
   now: () => Date
 }
 
-/** How passwords change: by who knows the former one, or by who reads the account's mail. */
+/** Changes a password with the current one, or with a mailed link. */
 export function createPasswordChanges({ db, passwords, sessions, links, now }: Dependencies) {
   return {
     /**
-     * Changes the password, and ends all sessions but this one.
+     * Changes the password and ends all other sessions.
      *
-     * @throws Problem `invalid` naming the field
+     * @throws Problem `invalid` with the field
      */
     async change(
       { user, session }: { user: string; session: string },
@@ -43,19 +43,18 @@ export function createPasswordChanges({ db, passwords, sessions, links, now }: D
     },
 
     /**
-     * Has a link sent to the address, if an account has it. Whether one has is left for a worker to
-     * find out, so that neither the answer nor its time tells.
+     * Mails a link to the address if an account has it. A worker looks up the account, so neither the
+     * response nor its time reveals whether there is one.
      */
     async forgot(email: string): Promise<void> {
       await addJob(db, SEND_RESET_LINK, { id: uuidv7(), email }, { priority: SOON })
     },
 
     /**
-     * Sets another password by the link that was sent, and ends all sessions. It signs nobody in. As
-     * it shows that the address is the owner's, the address is confirmed with it.
+     * Sets a new password with a mailed link and ends all sessions, without signing in. The link proves
+     * the address, so this also confirms it.
      *
-     * @throws Problem `link_not_valid`; `invalid` when the password is too weak, and then the link is
-     *   still good
+     * @throws Problem `link_not_valid`; `invalid` if the password is too weak (the link stays valid)
      */
     async reset(token: string, next: string): Promise<void> {
       const link = await links.find(db, 'reset_password', token)
@@ -64,7 +63,7 @@ export function createPasswordChanges({ db, passwords, sessions, links, now }: D
       const password_hash = await passwords.hash(next)
       const ended = await db.transaction(async (trx) => {
         const owner = await lockOwner(trx, link.user_id)
-        // It proves the address that it was sent to, and no other.
+        // The link proves only the address that it was sent to.
         if (owner?.email !== link.email) throw new Problem('link_not_valid')
         await links.take(trx, link)
         const email_verified_at = owner.email_verified_at ?? now()
@@ -74,7 +73,7 @@ export function createPasswordChanges({ db, passwords, sessions, links, now }: D
     },
   }
 
-  /** @returns the sessions that it ended, to be announced */
+  /** @returns the ids of the ended sessions, for `announceEnd` */
   async function replace(
     trx: Database,
     owner: Owner,
@@ -85,7 +84,7 @@ export function createPasswordChanges({ db, passwords, sessions, links, now }: D
     await trx('users').where({ id: user }).update(changes)
     const ended = await sessions.endAll(trx, user, except)
     await links.end(trx, user, 'reset_password')
-    // Whoever knew the former password may have begun to move the account to an address of theirs.
+    // An attacker with the old password may have started to change the address to their own.
     await links.end(trx, user, 'confirm_email', { except: email })
     if (!(await mayTell(trx, { ...owner, ...changes }, now()))) return ended
     const cause = `password_changed ${uuidv7()}`
@@ -97,8 +96,8 @@ export function createPasswordChanges({ db, passwords, sessions, links, now }: D
 export type PasswordChanges = ReturnType<typeof createPasswordChanges>
 
 /**
- * The job that `forgot` leaves. Twice is once: its id is that of the mail. To an address that has been
- * sent a few of late it sends no more, and says so to nobody.
+ * The job that `forgot` queues. Idempotent, because the mail has the id of the job. Over the limit of the
+ * address it silently sends nothing.
  */
 export function resetLinkSender({ db, links, now }: Pick<Dependencies, 'db' | 'links' | 'now'>) {
   return async ({ id, email }: { id: string; email: string }): Promise<void> => {

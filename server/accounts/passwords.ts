@@ -9,9 +9,9 @@ const WAITING_PER_LANE = 8
 const SECONDS_EACH = 0.3
 
 /**
- * Hashing takes a quarter of a second of one core; sixteen at once would keep everybody waiting. So
- * there is one lane for each spare core with a short queue before it, and who does not fit is told
- * when to come back.
+ * A hash takes a quarter of a second of one core, so many at once would block all requests. Therefore
+ * there is one lane per spare core with a short queue. When the queue is full, the client gets a 429
+ * with Retry-After.
  *
  * @param engine does the hashing: by default bcrypt on this process's threads
  */
@@ -23,20 +23,20 @@ export function createPasswords({
 } = {}) {
   let running = 0
   const waiting: (() => void)[] = []
-  // Compared when there is no such user, so that the answer takes as long as for a wrong password.
+  // Compared for unknown users, so that the response takes as long as for a wrong password.
   const nobody = bcrypt.hashSync('nobody has this password', cost)
 
   return {
-    /** @throws Problem `too_many_requests` when too many are waiting */
+    /** @throws Problem `too_many_requests` if the queue is full */
     hash: (password: string): Promise<string> => inLane(() => engine.hash(password, cost)),
 
     /**
-     * Whether the password is the one of this hash; false, after as long a time, without a hash.
+     * Whether the password has this hash. Without a hash it is false, after the same time.
      *
-     * @throws Problem `too_many_requests` when too many are waiting
+     * @throws Problem `too_many_requests` if the queue is full
      */
     async matches(password: string, hash: string | undefined): Promise<boolean> {
-      // bcrypt would take a right password with anything behind its 72 bytes.
+      // bcrypt ignores everything after 72 bytes.
       const canBe = hash !== undefined && Buffer.byteLength(password) <= 72
       return inLane(async () => (await engine.compare(password, hash ?? nobody)) && canBe)
     },
@@ -59,15 +59,15 @@ export function createPasswords({
 
 export type Passwords = ReturnType<typeof createPasswords>
 
-/** Why this password is too easy to guess for this account, if it is. */
+/** Why the password is too weak for this account; undefined if it is not. */
 export function weakness(
   password: string,
   { username, email }: { username: string; email: string },
 ): string | undefined {
   const folded = password.toLowerCase()
   const known = [username, email, email.split('@')[0]!].map((part) => part.toLowerCase())
-  if (known.includes(folded)) return 'Choose one that is not your name or address.'
-  if (commonPasswords().has(folded)) return 'Choose another: this one is among the most common.'
+  if (known.includes(folded)) return 'Do not use your username or address as the password.'
+  if (commonPasswords().has(folded)) return 'This password is too common; choose another.'
   return undefined
 }
 
@@ -80,7 +80,7 @@ function commonPasswords(): Set<string> {
 function tooMany(waitingEach: number): Problem {
   return new Problem(
     'too_many_requests',
-    'Many people are signing in at the moment; try again soon.',
+    'Too many sign-ins at the moment; try again in a few seconds.',
     {
       retryAfter: Math.max(1, Math.ceil(waitingEach * SECONDS_EACH)),
     },

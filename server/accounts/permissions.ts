@@ -1,8 +1,8 @@
 import type { Role } from '../../protocol/index.ts'
 
 /**
- * What each role may do beyond using an account of its own. The whole table: what does not stand
- * here is allowed to nobody. Nothing in it reaches what people have written.
+ * The permissions of each role beyond the user's own account. Everything else is denied. No permission
+ * covers documents.
  */
 const PERMISSIONS = {
   user: [],
@@ -21,14 +21,14 @@ const PERMISSIONS = {
 export type Permission = (typeof PERMISSIONS)[Role][number]
 
 export function may(role: Role, permission: Permission): boolean {
-  // A later release may have given somebody a role that is not known here.
+  // A later release may have introduced roles that are unknown here.
   const permissions: readonly Permission[] = Object.hasOwn(PERMISSIONS, role)
     ? PERMISSIONS[role]
     : []
   return permissions.includes(permission)
 }
 
-/** Those who may. */
+/** The roles with this permission. */
 export function rolesWith(permission: Permission): Role[] {
   return (Object.keys(PERMISSIONS) as Role[]).filter((role) => may(role, permission))
 }

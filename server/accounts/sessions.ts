@@ -16,9 +16,9 @@ const BELIEF_MS = 1_000
 const MAX_BELIEFS = 50_000
 const MAX_CLAIMS = 20_000
 const MAX_USER_AGENT = 300
-/** How exactly it is known when a device was last heard of. */
+/** The accuracy of `last_seen_at`. */
 const SEEN_MS = 60_000
-/** A script that signs in every minute has thousands. */
+/** A script that signs in every minute has thousands of sessions. */
 const MAX_LISTED = 200
 
 const IS_LIVE = {
@@ -42,7 +42,7 @@ const IS_DELETED = {
   text: 'select 1 from deleted_accounts where user_id = $1',
 }
 
-/** Somebody who is signed in. */
+/** A signed-in user. */
 export interface Caller extends AccessClaims {
   role: Role
 }
@@ -59,7 +59,7 @@ interface Listed {
   last_seen_at: Date
 }
 
-/** The signed-in devices, and the tokens that they hold. */
+/** Sessions of signed-in devices, and their tokens. */
 export function createSessions(
   db: Database,
   tokens: Tokens,
@@ -76,15 +76,15 @@ export function createSessions(
     /**
      * Starts a session on a device.
      *
-     * @param passwordHash of the password that was shown: comparing takes a while, and who changes it
-     *   meanwhile means to end all sessions, this one too
-     * @throws Problem `credentials_not_valid` when that is not the user's hash any more
+     * @param passwordHash the hash that was compared. If the password changes during the comparison, no
+     *   session may start
+     * @throws Problem `credentials_not_valid` if the user has another hash by now
      */
     async open(user: string, userAgent: string, passwordHash?: string): Promise<TokenPair> {
       const id = uuidv7()
       const moment = now()
       await db('sessions').where({ user_id: user }).andWhere('expires_at', '<', moment).delete()
-      // Locks the user's row: whoever ends all sessions has changed that row first.
+      // Locks the user's row: ending all sessions changes that row first.
       const { rowCount } = await db.raw(OPEN, {
         id,
         user,
@@ -98,10 +98,10 @@ export function createSessions(
     },
 
     /**
-     * Whose access token this is.
+     * The caller with this access token.
      *
      * @throws Problem `token_not_valid`: forged, expired, or its session has ended;
-     *   `account_deleted`: its owner has deleted the account
+     *   `account_deleted`: the user has deleted the account
      */
     async authenticate(token: string): Promise<Caller> {
       let known = claims.get(token)
@@ -116,9 +116,9 @@ export function createSessions(
     },
 
     /**
-     * Renews a session. The token of the generation before the current one may be used again,
-     * because the answer with its successor may have been lost: it buys that same successor. An
-     * older one has been renewed twice, so somebody else holds a copy: the session ends.
+     * Refreshes the tokens of a session. The token of the previous generation can be used again, because
+     * the response may have been lost: it returns the same successor. An older token means that somebody
+     * else has a copy, so it ends the session.
      *
      * @throws Problem `token_not_valid`, `account_deleted`
      */
@@ -142,19 +142,19 @@ export function createSessions(
     },
 
     /**
-     * Whether this token, of either kind, would be taken now.
+     * Checks a token of either kind.
      *
      * @throws Problem `token_not_valid`, `account_deleted`
      */
     async verify(token: string): Promise<void> {
       const { session, user, generation } = await checked(tokens.checkAny(token))
       const found = await live(session).first<Row | undefined>('generation')
-      // An access token has no generation; of refresh tokens the last two are taken.
+      // An access token has no generation; the last two refresh tokens are valid.
       if (!found || (generation ?? found.generation) < found.generation - 1)
         throw await hasEnded(user)
     },
 
-    /** Those that a person has, the one used last first. Those that have ended are not among them. */
+    /** The active sessions of a user, the most recently used first. */
     async list(user: string, current: string): Promise<SignedInDevice[]> {
       const rows = await db('sessions')
         .where({ user_id: user, revoked_at: null })
@@ -175,7 +175,7 @@ export function createSessions(
       }))
     },
 
-    /** Ends one of a person's sessions. @returns whether there was one of this id to end */
+    /** Ends one of a user's sessions. @returns whether there was one with this id */
     async endOne(user: string, id: string): Promise<boolean> {
       const rows = await db('sessions')
         .where({ id, user_id: user, revoked_at: null })
@@ -187,13 +187,13 @@ export function createSessions(
       return true
     },
 
-    /** Those of the sessions that are still good, whatever was believed of them. */
+    /** The active ones of these sessions, without the cache. */
     async stillLive(ids: readonly string[]): Promise<Set<string>> {
       const rows = await run<[string]>(db, ARE_LIVE, [ids, now()])
       return new Set(rows.map(([id]) => id))
     },
 
-    /** Ends all sessions of a person, or all but one. */
+    /** Ends all sessions of a user, or all but one. */
     async signOut(user: string, except?: string): Promise<void> {
       announceEnd(await endAll(db, user, except))
     },
@@ -201,12 +201,12 @@ export function createSessions(
     endAll,
     announceEnd,
 
-    /** Has a person's role looked up anew on this node; others believe the old one for a second. */
+    /** Clears the cached role of a user on this node. Other nodes use the old one for up to a second. */
     reconsider(user: string): void {
       for (const [session, belief] of beliefs) if (belief.user === user) beliefs.delete(session)
     },
 
-    /** Ends the session of this refresh token; ending it again is no fault. */
+    /** Ends the session of this refresh token. Idempotent. */
     async close(refresh: string): Promise<void> {
       const { session, user } = await checked(tokens.checkRefresh(refresh))
       if (await isDeleted(user)) throw accountDeleted()
@@ -232,7 +232,7 @@ export function createSessions(
   }
 
   /**
-   * Ends the sessions of a person, or all but one, as part of the caller's transaction.
+   * Ends the sessions of a user, or all but one, in the caller's transaction.
    *
    * @returns their ids, for `announceEnd` once that is committed
    */
@@ -245,7 +245,7 @@ export function createSessions(
     return rows.map(({ id }) => id)
   }
 
-  /** Cuts what is still open of sessions that have ended, on every node. */
+  /** Closes open connections of ended sessions, on every node. */
   function announceEnd(sessions: readonly string[]): void {
     for (const session of sessions) forget(session)
   }
@@ -261,8 +261,8 @@ export function createSessions(
   }
 
   /**
-   * The role of whoever's session it is; undefined once it has ended. Asked of the database once a
-   * second for each session in use, however many requests it makes.
+   * The role of the session's user; undefined if the session has ended. Cached for a second, so the
+   * database gets at most one query per second and session.
    */
   function roleIn({ user, session }: AccessClaims): Promise<Role | undefined> {
     const moment = performance.now()
@@ -282,13 +282,13 @@ export function createSessions(
     if (row?.[1])
       db('sessions')
         .where({ id: session })
-        .andWhere('last_seen_at', '<', lately) // and not meanwhile by another node
+        .andWhere('last_seen_at', '<', lately) // unless another node has just done it
         .update({ last_seen_at: moment })
-        .catch(() => {}) // nobody waits for it, and the next look does it
+        .catch(() => {}) // not essential; the next lookup does it
     return row?.[0]
   }
 
-  /** A token that is refused may be of a deleted account, which is more than that. */
+  /** Turns `token_not_valid` into `account_deleted` if the account was deleted. */
   async function checked<T>(check: Promise<T>): Promise<T> {
     try {
       return await check
@@ -303,8 +303,8 @@ export function createSessions(
   }
 
   /**
-   * Devices wipe at this, what they have not sent included. So it takes a deed of the owner's: that
-   * this database does not know somebody may be an operator's slip.
+   * Devices delete all their data on this, unsent edits included. So it requires a record of the
+   * deletion: a missing user may be an operator's mistake.
    */
   async function isDeleted(user: string): Promise<boolean> {
     return (await run(db, IS_DELETED, [user])).length > 0
@@ -313,7 +313,7 @@ export function createSessions(
 
 export type Sessions = ReturnType<typeof createSessions>
 
-export const NO_SUCH_ACCOUNT = 'No active account has this name and password.'
+export const NO_SUCH_ACCOUNT = 'No active account has this username and password; check both.'
 
 const OPEN = `
   insert into sessions (id, user_id, user_agent, created_at, last_seen_at, expires_at)

@@ -9,7 +9,7 @@ export const REFRESH_SECONDS = 30 * 24 * 60 * 60
 const ALGORITHM = 'HS256'
 const ISSUER = 'tasktide'
 const AUDIENCE = 'tasktide'
-/** The `typ` of each use (RFC 8725 3.11), so that no token passes for another. */
+/** The `typ` of each kind of token (RFC 8725, 3.11), so that one cannot be used as the other. */
 const TYPES = { access: 'at+jwt', refresh: 'refresh+jwt' } as const
 
 export interface AccessClaims {
@@ -24,9 +24,8 @@ export interface RefreshClaims extends AccessClaims {
 }
 
 /**
- * Signs and checks tokens. A token names the key it was signed with, so that the key can be changed
- * without signing anybody out: the former one goes on checking (SECRET_KEY_PREVIOUS) until the last
- * of its tokens has run out.
+ * Signs and verifies tokens. A token names its key, so the key can be rotated without signing anybody
+ * out: the previous key (SECRET_KEY_PREVIOUS) verifies until the last of its tokens has expired.
  */
 export function createTokens(secrets: Secrets, now: () => Date) {
   const [current, ...former] = secrets.map(deriveKey) as [Key, ...Key[]]
@@ -98,12 +97,12 @@ export function createTokens(secrets: Secrets, now: () => Date) {
   }
 }
 
-/** A token of ours whose time is over. */
+/** A token of this server that has expired. */
 export class TokenExpired extends Problem {
   readonly user: string
 
   constructor(user: string) {
-    super('token_not_valid', 'The token has expired.')
+    super('token_not_valid', 'The token has expired; refresh it, or sign in again.')
     this.user = user
   }
 }
@@ -118,10 +117,10 @@ class WrongType extends Error {
 
 function explain(error: unknown): string {
   if (error instanceof WrongType && error.type === TYPES.refresh)
-    return 'This is a refresh token; the access token is wanted here.'
+    return 'This is a refresh token; send the access token.'
   if (error instanceof WrongType && error.type === TYPES.access)
-    return 'This is an access token; the refresh token is wanted here.'
-  return 'The token is not valid here.'
+    return 'This is an access token; send the refresh token.'
+  return 'The token is not valid for this server; sign in again.'
 }
 
 export type Tokens = ReturnType<typeof createTokens>
@@ -130,14 +129,14 @@ export function tokenNotValid(detail: string): Problem {
   return new Problem('token_not_valid', detail)
 }
 
-/** Said of an account that is not to be had, too: whether it was deleted is told by `Sessions`. */
+/** Also for a missing account; `Sessions` reports a deleted one. */
 export const sessionEnded = () => tokenNotValid('The session has ended; sign in again.')
 
-/** What tells a device that there is nothing more to come back to. */
+/** Tells a device to delete its local data of this account. */
 export function accountDeleted(): Problem {
   return new Problem(
     'account_deleted',
-    'The account is gone: what a device keeps of it may go too.',
+    'The account has been deleted; delete its data on this device.',
   )
 }
 

@@ -72,5 +72,5 @@ export async function pendingMigrations(db: Database): Promise<string[]> {
 /** @throws Error that says what to do */
 export async function requireCurrentSchema(db: Database): Promise<void> {
   if ((await pendingMigrations(db)).length > 0)
-    throw new Error('The database is behind this release: run `npm run migrate` first.')
+    throw new Error('The database schema is outdated: run `npm run migrate` first.')
 }

@@ -3,14 +3,14 @@ import { type ConnectionTarget, connect, type Database } from '../database/conne
 import { pendingMigrations } from '../database/migrate.ts'
 import { withinTime } from '../runtime/time-limit.ts'
 
-/** Load balancers ask every few seconds, and wait about as long. */
+/** Load balancers probe every few seconds, with a similar timeout. */
 const LIMIT_MS = 2_000
 
 export type Readiness = ReturnType<typeof createReadiness>
 
 /**
- * Whether this node can serve. It asks the database on a connection of its own: a pool in which all
- * are busy is no reason to be sent nothing any more. However many ask at once, one question is asked.
+ * Whether this node can serve. It has a database connection of its own, because a busy pool must not
+ * make the node unready. Concurrent checks share one query.
  */
 export function createReadiness(target: ConnectionTarget) {
   let db = open()
@@ -18,9 +18,9 @@ export function createReadiness(target: ConnectionTarget) {
   let asked: Promise<string[]> | undefined
 
   return {
-    /** @throws Problem `unavailable` that says why it cannot */
+    /** @throws Problem `unavailable` with the reason */
     async check(): Promise<void> {
-      if (draining) throw unready('This node is stopping; others will serve.')
+      if (draining) throw unready('This node is stopping; use another one.')
       asked ??= pending().finally(() => {
         asked = undefined
       })
@@ -28,11 +28,11 @@ export function createReadiness(target: ConnectionTarget) {
         throw unready('The database is unreachable; try again later.', cause)
       })
       if (behind.length > 0)
-        throw unready('The database is behind this release: `npm run migrate` is to be run.')
+        throw unready('The database schema is outdated; run `npm run migrate`.')
     },
-    /** Asks the database something on the same connection, behind no request. */
+    /** Queries the database on the same connection, independent of requests. */
     ask: <T>(question: (db: Database) => Promise<T>): Promise<T> => question(db),
-    /** From now on it cannot: what it has begun it still finishes. */
+    /** Unready from now on; running requests finish. */
     drain() {
       draining = true
     },
@@ -43,7 +43,7 @@ export function createReadiness(target: ConnectionTarget) {
     try {
       return await pendingMigrations(db)
     } catch (error) {
-      // The line may be dead without knowing: the next question has a new one.
+      // The connection may be dead unnoticed, so the next check opens a new one.
       void db.destroy().catch(() => {})
       db = open()
       throw error

@@ -149,7 +149,7 @@ function bodyReader(limit: number): BodyReader {
   return async (req, res) => {
     if (!hasBody(req))
       throw new Problem('invalid', 'The body is missing; send JSON.', {
-        errors: { '': ['Required.'] },
+        errors: { '': ['The body is missing.'] },
       })
     if (!req.is(types))
       throw new Problem('unsupported_media_type', 'Send JSON, with Content-Type: application/json.')

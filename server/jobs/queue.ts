@@ -1,20 +1,19 @@
 import type { Database } from '../database/connect.ts'
 
 interface JobOptions {
-  /** There is one job of a key: another takes its place. */
+  /** Unique: a job with the same key replaces this one. */
   key?: string
-  /** Not before this; now unless given. */
+  /** The earliest start. Default: now. */
   runAt?: Date
-  /** Of those that wait, the lowest number is done first. 0 unless given. */
+  /** Lower numbers run first. Default: 0. */
   priority?: number
 }
 
-/** Of what somebody waits for, while the rest would come unasked. */
+/** Priority for mail that a user is waiting for. */
 export const SOON = -1
 
 /**
- * Leaves a job to a worker, as part of the caller's transaction: there is no job without what caused
- * it. A job that fails is tried again, later and later, for some three days.
+ * Queues a job in the caller's transaction. A failed job is retried with back-off, for about three days.
  */
 export async function addJob(
   trx: Database,
@@ -29,7 +28,7 @@ export async function addJob(
   )
 }
 
-/** How the queue stands: what waits though it could be done, for how long, and what was given up. */
+/** The number of due jobs, the age of the oldest one, and the number of jobs that were given up. */
 export async function queueState(db: Database) {
   const { rows } = await db.raw(
     `select
@@ -43,5 +42,5 @@ export async function queueState(db: Database) {
   return rows[0] as { waiting: number; oldest_seconds: number; given_up: number }
 }
 
-/** The pause grows to six hours within the first ten. */
+/** The delay grows to six hours within the first ten attempts. */
 export const MAX_ATTEMPTS = 20

@@ -4,11 +4,11 @@ import pg from 'pg'
 import { type ConnectionTarget, clientOptions } from '../database/connect.ts'
 import type { Log } from '../runtime/log.ts'
 
-/** The advisory locks of workers: any number will do, as long as every release uses the same. */
+/** The advisory locks of workers. Every release must use the same number. */
 const LOCK_SPACE = 7_265_002
 const LOOK_MS = 2_000
 const RETRY_MS = 1_000
-/** No worker is without its lock for as long as this, once it takes jobs. */
+/** A working worker is never without its lock for longer than this. */
 const GRACE = '3 seconds'
 
 const FREE_JOBS_OF_THE_DEAD = `
@@ -22,9 +22,9 @@ const FREE_JOBS_OF_THE_DEAD = `
   having count(*) > 0`
 
 /**
- * graphile-worker frees the jobs of a worker that was killed only after four hours. Here each worker
- * holds a lock in the database under its name, on a connection of its own: the lock ends with the
- * process, however that ends, and the other workers free what it had taken.
+ * graphile-worker releases the jobs of a killed worker only after four hours. Here each worker holds an
+ * advisory lock (a lease) on a connection of its own. It ends with the process, and the other workers
+ * then release its jobs.
  */
 export function keepSignOfLife(target: ConnectionTarget, pool: pg.Pool, log: Log) {
   const events = new EventEmitter() as WorkerEvents
@@ -49,7 +49,7 @@ export function keepSignOfLife(target: ConnectionTarget, pool: pg.Pool, log: Log
   async function hold(): Promise<void> {
     if (ended) return
     const next = new pg.Client(clientOptions(target))
-    next.on('error', (error) => log.warn({ error }, 'the connection for a sign of life was lost'))
+    next.on('error', (error) => log.warn({ error }, 'the connection of the worker lease was lost'))
     try {
       await next.connect()
       await next.query('select pg_advisory_lock_shared($1, hashtext($2))', [LOCK_SPACE, name])
@@ -67,7 +67,7 @@ export function keepSignOfLife(target: ConnectionTarget, pool: pg.Pool, log: Log
     try {
       await pool.query(FREE_JOBS_OF_THE_DEAD)
     } catch (error) {
-      if (!ended) log.warn({ error }, 'the jobs of dead workers could not be freed')
+      if (!ended) log.warn({ error }, 'the jobs of dead workers could not be released')
     }
   }
 }

@@ -4,12 +4,12 @@ import { type ConnectionTarget, clientOptions, openPool } from '../database/conn
 import type { Log } from '../runtime/log.ts'
 import { keepSignOfLife } from './sign-of-life.ts'
 
-/** What a job does. What it throws is logged, and the job tried again later. */
+/** The work of a job. If it throws, the error is logged and the job is retried. */
 export type Task = (payload: never) => Promise<void>
 
 export interface Job {
   readonly task: Task
-  /** When to do it unasked, as in a crontab. */
+  /** A crontab schedule. */
   readonly schedule?: string
 }
 
@@ -21,7 +21,7 @@ interface WorkerOptions {
 }
 
 export interface Worker {
-  /** Takes no more jobs, and lets those that run come to their end. */
+  /** Takes no more jobs, and waits for the running ones. */
   stop(): Promise<void>
 }
 
@@ -29,18 +29,18 @@ const POLL_MS = 1_000
 const RETRY_MS = 500
 const MAX_RETRY_MS = 30_000
 /**
- * Jobs are taken and completed several at a time: fewer trips to the database for each. What a worker
- * has taken and cannot begin soon, because its others are slow, it gives back.
+ * Jobs are taken and completed in batches, which saves round trips. A worker returns jobs that it has
+ * taken and cannot start soon.
  */
 const IN_BATCHES = { completeJobBatchDelay: 20 }
 const TTL_MS = 5_000
-/** Beside the connections that jobs take for themselves: listening, taking, completing. */
+/** For listening, taking and completing. Jobs use other connections. */
 const CONNECTIONS = 4
 
 /**
- * Runs jobs, beside any number of other workers. A job is taken by one of them at a time; those of a
- * worker that was killed go to the next within seconds, so each task has to bear being run twice.
- * When the database goes away, it begins again once that is back.
+ * Runs jobs, next to any number of other workers. One worker takes a job at a time. The jobs of a killed
+ * worker go to another within seconds, so each task must be idempotent. After a loss of the database,
+ * the worker restarts by itself.
  */
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const { log } = options
@@ -59,41 +59,41 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     for (;;) {
       await runner.ended
       if (stopping.signal.aborted) return
-      log.warn('the worker has ended, and begins again')
+      log.warn('the worker has stopped and restarts')
       await beginAgain()
     }
   }
 
   async function beginAgain(): Promise<void> {
     for (let wait = RETRY_MS; !stopping.signal.aborted; wait = Math.min(MAX_RETRY_MS, 2 * wait)) {
-      // Spread, so that the workers do not come back together.
+      // Jitter, so that the workers do not restart together.
       const pause = wait * (0.5 + Math.random() / 2)
       await sleep(pause, undefined, { signal: stopping.signal }).catch(() => {})
       if (stopping.signal.aborted) return
       try {
         runner = await startRunner(options)
-        // Asked to stop meanwhile, which reached the one before.
+        // `stop` was called meanwhile and has stopped only the previous runner.
         if (stopping.signal.aborted) await runner.stop()
         return
       } catch (error) {
-        log.warn({ error }, 'the worker cannot begin yet')
+        log.warn({ error }, 'the worker cannot start yet')
       }
     }
   }
 }
 
 /**
- * A run of graphile-worker. It shuts itself down when it cannot record what it has done, and may wait
- * for minutes with that: it is left alone then, and counts as dead, so that others take what it holds.
+ * A run of graphile-worker. When it cannot record results, it shuts itself down, which can take minutes.
+ * It then counts as dead, so that others take its jobs.
  */
 async function startRunner({ target, jobs, concurrency, log }: WorkerOptions) {
   const pool = openPool({ ...clientOptions(target), max: CONNECTIONS }, (error) =>
-    log.warn({ error }, 'a connection of the worker was lost'),
+    log.warn({ error }, 'a database connection of the worker was lost'),
   )
   const life = keepSignOfLife(target, pool, log)
   const close = async () => {
     await life.end()
-    void pool.end() // waits for what is lent out; nothing more is
+    void pool.end() // waits for busy connections; there are no new ones
   }
   try {
     const runner = await run({
@@ -109,24 +109,24 @@ async function startRunner({ target, jobs, concurrency, log }: WorkerOptions) {
       ),
       parsedCronItems: parseCronItems(
         Object.entries(jobs).flatMap(([name, { schedule }]) =>
-          // One at a time: whoever comes late finds nothing left to do.
+          // One at a time: a late run finds nothing to do.
           schedule ? [{ task: name, match: schedule, options: { jobKey: name } }] : [],
         ),
       ),
     })
     const finished = runner.promise.catch((error) =>
-      log.warn({ error }, 'the worker did not end well'),
+      log.warn({ error }, 'the worker stopped with an error'),
     )
     const isLost = new Promise((lost) => life.events.once('pool:gracefulShutdown', lost))
     let isAskedTo = false
     return {
-      /** Resolves when it runs no more, for whatever reason. */
+      /** Resolves when it has stopped, for whatever reason. */
       ended: Promise.race([isLost.then(() => (isAskedTo ? finished : undefined)), finished]).then(
         close,
       ),
       async stop() {
         isAskedTo = true
-        await runner.stop().catch(() => {}) // it had stopped already
+        await runner.stop().catch(() => {}) // already stopped
         await this.ended
       },
     }
@@ -144,7 +144,7 @@ function logged(name: string, task: Task, log: Log) {
       log.debug({ job: name, ms: Math.round(performance.now() - begun) }, 'job done')
     } catch (error) {
       log.warn({ job: name, error }, 'job failed')
-      // What it says is kept in the database, where no text of a person's belongs.
+      // graphile-worker stores the message, which must not contain user data.
       throw new Error((error as Error).name)
     }
   }
@@ -152,7 +152,7 @@ function logged(name: string, task: Task, log: Log) {
 
 function loggerTo(log: Log): Logger {
   return new Logger(() => (level, message) => {
-    // Jobs have connections of their own, which it cannot know.
+    // Irrelevant: jobs use other connections.
     if (message.includes('maxPoolSize')) return
     if (level === 'error' || level === 'warning') log.warn({ worker: message }, 'worker')
   })

@@ -18,10 +18,10 @@ export interface WaitingMail {
 }
 
 /**
- * What a letter says as things are when it is sent, and `to` what address where that may have changed;
- * undefined when it is not wanted any more.
+ * Reads the template data when a mail is sent, and the current address as `to` if it may have changed;
+ * undefined if the mail is no longer wanted.
  *
- * @param trx the transaction in which the mail is held
+ * @param trx the transaction that locks the mail
  */
 export type Reading<K extends LetterName> = (
   trx: Database,
@@ -39,11 +39,11 @@ interface Dependencies {
 }
 
 /**
- * Sends one mail, once. Its row is locked while it is sent, and marked in the same transaction, so
- * however many workers have its job, one sends it. Only when this process dies between the SMTP
- * server's answer and the commit does it go out again, under the same Message-ID.
+ * Sends one mail, once. The row is locked while it is sent, and marked in the same transaction, so only
+ * one of several workers sends it. Only a crash between the SMTP server's response and the commit sends
+ * it again, with the same Message-ID.
  *
- * @throws what kept it from being sent for now: its job is tried again
+ * @throws a temporary failure: the job is retried
  */
 export function mailDelivery({ db, mailer, readings, log, now }: Dependencies) {
   return async ({ id }: { id: string }): Promise<void> => {
@@ -69,7 +69,7 @@ export function mailDelivery({ db, mailer, readings, log, now }: Dependencies) {
       return 'sent'
     } catch (error) {
       if (!(error instanceof MailRefused)) throw error
-      log.warn({ mail: id, letter, error: error.cause }, 'a mail was refused for good')
+      log.warn({ mail: id, letter, error: error.cause }, 'a mail was permanently rejected')
       return 'refused'
     }
   }
@@ -77,5 +77,5 @@ export function mailDelivery({ db, mailer, readings, log, now }: Dependencies) {
 
 const KEPT_DAYS = 30
 
-/** Mail that was written before this is forgotten, and its cause with it. */
+/** Mails created before this are deleted, with their causes. */
 export const keptSince = (now: Date) => new Date(now.getTime() - KEPT_DAYS * 24 * 60 * 60 * 1000)

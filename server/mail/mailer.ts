@@ -2,7 +2,7 @@ import { createTransport } from 'nodemailer'
 import type { Config } from '../runtime/config.ts'
 
 export interface Message {
-  /** Names it for good: a second copy has the same, so that a mailbox may drop it. */
+  /** For the Message-ID. A second copy has the same, so a mailbox may drop it. */
   id: string
   to: string
   subject: string
@@ -12,17 +12,17 @@ export interface Message {
 }
 
 export interface Mailer {
-  /** Resolves once the next server has taken it. @throws MailRefused, or what went wrong for now */
+  /** Resolves when the SMTP server has accepted it. @throws MailRefused, or a temporary failure */
   send(message: Message): Promise<void>
   close(): void
 }
 
-/** The message will never be taken: there is no such mailbox, for example. */
+/** A permanent rejection: there is no such mailbox, for example. */
 export class MailRefused extends Error {
   override name = 'MailRefused'
 }
 
-/** Over SMTP where the configuration names a server; printed in development; waiting in production. */
+/** Sends by SMTP if configured. Otherwise development prints mail, and production keeps it queued. */
 export function createMailer(
   config: Pick<Config, SmtpSettings | 'isProduction'>,
   print: (text: string) => void = (text) => void process.stdout.write(text),
@@ -57,7 +57,7 @@ function smtpMailer({
     connectionTimeout: TIMEOUT_MS,
     greetingTimeout: TIMEOUT_MS,
     socketTimeout: TIMEOUT_MS,
-    // Nothing is ever read from a file or an address that a text names.
+    // Text in a message never names a file or a URL to read.
     disableFileAccess: true,
     disableUrlAccess: true,
   })
@@ -67,7 +67,7 @@ function smtpMailer({
         await transport.sendMail({
           messageId: `<${id}@${domain}>`,
           from: { name: 'Tasktide', address: from },
-          // An object, so that no comma or bracket makes several addresses of it.
+          // An object, so that a comma or bracket cannot add addresses.
           to: { name: '', address: to },
           subject,
           text,
@@ -83,22 +83,21 @@ function smtpMailer({
 }
 
 /**
- * The name for EHLO, which has to be one of DNS (RFC 5321, 4.1.1.1): that of a container is none, and some
- * servers refuse mail for it.
+ * The name for EHLO must be a DNS name (RFC 5321, 4.1.1.1). The host name of a container is none, and
+ * some servers then reject mail.
  */
 function greetingName(publicUrl: string | undefined, mailDomain: string): string {
   const host = publicUrl ? new URL(publicUrl).hostname : ''
   return /\.[a-z][a-z0-9-]*$/i.test(host) ? host : mailDomain
 }
 
-/** What is wrong for good: the mailbox (5.1), its state (5.2), or the form of the message (5.6). */
+/** Permanent failures: the mailbox (5.1), its state (5.2), or the form of the message (5.6). */
 const FOR_GOOD = /^5\d\d[ -]5\.[126]\.\d+/
 const WITHOUT_ENHANCED_CODE = [550, 551, 553]
 
 /**
- * Whether trying again is in vain. By the enhanced code (RFC 3463) where there is one: what is about
- * us, such as a quota that is full (5.4, 5.7), or the sender, may pass or be mended, so it is waited
- * for.
+ * Whether a retry is pointless, by the enhanced status code (RFC 3463) if there is one. Failures on our
+ * side, such as a full quota (5.4, 5.7) or a rejected sender, can be fixed, so they are retried.
  */
 function isRefusal(error: unknown): boolean {
   const { command, response = '', responseCode = 0 } = error as SmtpError

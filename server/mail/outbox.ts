@@ -6,20 +6,20 @@ import type { LetterName } from './letters/letter.ts'
 export const SEND_MAIL = 'send_mail'
 
 export interface Mail {
-  /** What it is sent for. A mail of the same cause is written once. */
+  /** Deduplicates: there is one mail per cause. */
   cause: string
   user: string
   /** The address. */
   to: string
   letter: LetterName
-  /** What the letter needs to be written when it is sent: ids, and nothing secret. */
+  /** For the template data, which is read when the mail is sent: ids, no secrets. */
   data?: Record<string, unknown>
 }
 
 /**
- * Leaves mails to the worker, as part of the caller's transaction: what caused them and they stand or
- * fall together. Language and timezone are those of the person's profile now. Letters about accounts
- * go before reminders and digests, of which there may be many.
+ * Queues mails in the caller's transaction: they are sent only if it commits. Language and timezone are
+ * read from the profile now. Mails about accounts have priority over reminders and digests, of which
+ * there may be many.
  */
 export async function post(trx: Database, mails: readonly Mail[], now: Date): Promise<void> {
   await trx.raw(POST, [

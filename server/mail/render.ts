@@ -1,6 +1,6 @@
 import type { Letter } from './letters/letter.ts'
 
-/** The two forms of a letter. Whatever people have typed stands in it as text, never as markup. */
+/** Renders a message as text and HTML. User input is escaped. */
 export function render(letter: Letter & { language: string }): {
   subject: string
   text: string

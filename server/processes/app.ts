@@ -56,7 +56,7 @@ export interface AppDependencies {
 
 export interface App {
   express: Express
-  /** Everything it can do, as the OpenAPI document describes it. */
+  /** All operations, as in the OpenAPI document. */
   operations: readonly Operation[]
   store: Store
   administration: Administration
@@ -67,7 +67,7 @@ export interface App {
   metrics: Metrics
 }
 
-/** The whole HTTP surface, in the order in which a request meets it. */
+/** The HTTP server. Handlers are in the order in which they see a request. */
 export function createApp({
   config,
   secrets,

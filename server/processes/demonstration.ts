@@ -32,9 +32,9 @@ const PEOPLE: Person[] = [
 ]
 
 /**
- * Makes two people with categories and tasks, and an admin, where they are not there yet.
+ * Creates demo data if it does not exist yet: two users with categories and tasks, and an admin.
  *
- * @returns how those sign in who were made
+ * @returns the credentials of the users that it created
  */
 export async function demonstrate({
   app: { administration, store },

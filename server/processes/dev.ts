@@ -3,7 +3,7 @@ import { runFromEnvironment, type Server } from './web.ts'
 
 if (process.env.DATABASE_URL || process.env.NODE_ENV === 'production') {
   process.stderr.write(
-    'npm run dev makes people whose password is known: unset DATABASE_URL and NODE_ENV.\n',
+    'npm run dev creates users with a public password. Unset DATABASE_URL and NODE_ENV to use it.\n',
   )
   process.exit(1)
 }
@@ -11,7 +11,7 @@ if (process.env.DATABASE_URL || process.env.NODE_ENV === 'production') {
 // What started it has died, in whatever way.
 process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'))
 
-/** `npm run dev`: the server with two people in it who have something to do, and an admin. */
+/** `npm run dev`: the server with demo data. */
 await runFromEnvironment(async (server: Server) => {
   const names = await demonstrate(server)
   for (const { username, password } of names)

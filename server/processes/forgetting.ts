@@ -3,11 +3,11 @@ import { forgetAllowances } from '../accounts/mail-allowance.ts'
 import type { Database } from '../database/connect.ts'
 import { keptSince } from '../mail/delivery.ts'
 
-/** So long devices that come back are told that their account was deleted: longer than any token lasts. */
+/** How long devices get `account_deleted`: longer than the lifetime of any token. */
 const DELETED_DAYS = 90
 const DAY_MS = 24 * 60 * 60 * 1000
 
-/** Forgets what is kept for a time only. */
+/** Deletes expired data. */
 export async function forgetOld(db: Database, now: Date): Promise<void> {
   const since = keptSince(now)
   await db('mails').where('created_at', '<', since).delete()
@@ -16,7 +16,7 @@ export async function forgetOld(db: Database, now: Date): Promise<void> {
   await db('deleted_accounts')
     .where('deleted_at', '<', new Date(now.getTime() - DELETED_DAYS * DAY_MS))
     .delete()
-  // What an account's owner was promised is not forgotten, however often it has failed.
+  // The erasure of an account was promised to its owner, so that job is never deleted.
   await db.raw(
     `select graphile_worker.complete_jobs(array_agg(id)) from graphile_worker.jobs
      where attempts >= max_attempts and updated_at < ? and task_identifier <> ?`,

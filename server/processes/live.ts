@@ -4,9 +4,9 @@ import { createSockets } from '../realtime/sockets.ts'
 import type { Log } from '../runtime/log.ts'
 import type { App } from './app.ts'
 
-/** How long a session that ended on another node may go on here when its hint was lost. */
+/** If a hint is lost: how long a session that ended on another node can continue here. */
 const SESSIONS_MS = 1_000
-/** How late a change may be heard of when its hint was lost. */
+/** If a hint is lost: the maximum delay of a change. */
 const HEADS_MS = 3_000
 
 interface Dependencies {
@@ -16,7 +16,7 @@ interface Dependencies {
   now: () => Date
 }
 
-/** Puts sockets, streams and hints together. Call it once the app is on the HTTP server. */
+/** Connects sockets, streams and hints. Call it after the app is attached to the HTTP server. */
 export function startRealtime(http: HttpServer, { app, hints, log, now }: Dependencies) {
   const { sessions, followers, answers, streams, metrics } = app
   const sockets = createSockets(http, { sessions, followers, log, metrics, now })
@@ -47,7 +47,7 @@ export function startRealtime(http: HttpServer, { app, hints, log, now }: Depend
       const live = await sessions.stillLive(open)
       for (const session of open) if (!live.has(session)) end(session)
     } catch (error) {
-      log.warn({ error }, 'sessions could not be looked up')
+      log.warn({ error }, 'sessions could not be checked')
     }
   }
 }

@@ -7,7 +7,7 @@ import { orExplain } from './start-fault.ts'
 /** `npm run migrate`. */
 export async function migrateFromEnvironment(): Promise<void> {
   await orExplain(async () => {
-    // A release step that only migrates signs nothing, so it may run without the key.
+    // Migrating signs no tokens, so it does not need the key.
     const config = readConfig({ SECRET_KEY: UNUSED_SECRET, ...withoutBlanks(process.env) })
     const log = createLog(config.LOG_LEVEL, { readable: !config.isProduction })
     const database = await openDatabase(config, log)

@@ -22,7 +22,7 @@ import { readConfig } from '../runtime/config.ts'
 import { createLog } from '../runtime/log.ts'
 import { orExplain } from './start-fault.ts'
 
-const USAGE = `Accounts from the command line: for the first admin, and for emergencies.
+const USAGE = `Manages accounts: for the first admin, and for emergencies.
 
   npm run user -- create <username> <email> [--role user|support|admin] [--generate]
   npm run user -- promote <username> user|support|admin
@@ -31,14 +31,15 @@ const USAGE = `Accounts from the command line: for the first admin, and for emer
   npm run user -- reset-password <username> [--generate]
   npm run user -- list [--search <beginning>] [--role <role>]
 
-A username may be an email address too. A password is asked for, or read from standard input where
-that is no terminal; --generate makes one and prints it, once. It is never an argument, which other
-users of the machine could read. Everything that is done stands in the audit log.
+Instead of a username you can give an email address. On a terminal the command prompts for the
+password, otherwise it reads it from standard input; --generate generates one and prints it once. A
+password is never an argument, because other users of the machine could read it. Every change is
+written to the audit log.
 
-It takes the settings of the server: DATABASE_URL, SECRET_KEY, DATA_DIR.
+Uses the configuration of the server: DATABASE_URL, SECRET_KEY, DATA_DIR.
 `
 
-/** The exit code of a command that is none; what cannot be done ends with 1. */
+/** The exit code of an invalid command line. Other failures exit with 1. */
 const USAGE_FAULT = 2
 
 const LISTED = 200
@@ -66,7 +67,7 @@ const COMMANDS: Record<string, Command> = {
       const { password, said } = await choosePassword(generate)
       const registration = readAs(protocol.registration, { username, email, password })
       await administration.create({}, registration, known.role)
-      return `Made ${registration.username}, ${known.role}. The address is asked to be confirmed.${said}`
+      return `Created ${registration.username} with the role ${known.role}. A confirmation mail is queued.${said}`
     },
   },
   promote: {
@@ -76,7 +77,7 @@ const COMMANDS: Record<string, Command> = {
       const to = readRole(role!)
       const { id, username } = await find(administration, name!)
       await administration.changeRole({}, id, to)
-      return `${username} has the role ${to} now.${await warning(administration)}`
+      return `${username} now has the role ${to}.${await warning(administration)}`
     },
   },
   deactivate: {
@@ -85,7 +86,7 @@ const COMMANDS: Record<string, Command> = {
     async run(administration, { words: [name] }) {
       const { id, username } = await find(administration, name!)
       await administration.deactivate({}, id)
-      return `${username} is signed out everywhere and cannot sign in.${await warning(administration)}`
+      return `Deactivated ${username}: signed out everywhere, cannot sign in.${await warning(administration)}`
     },
   },
   reactivate: {
@@ -94,7 +95,7 @@ const COMMANDS: Record<string, Command> = {
     async run(administration, { words: [name] }) {
       const { id, username } = await find(administration, name!)
       await administration.reactivate({}, id)
-      return `${username} can sign in again.`
+      return `Reactivated ${username}.`
     },
   },
   'reset-password': {
@@ -104,7 +105,7 @@ const COMMANDS: Record<string, Command> = {
       const account = await find(administration, name!)
       const { password, said } = await choosePassword(generate)
       await administration.resetPassword(account, readAs(protocol.password, password))
-      return `${account.username} is signed out everywhere and has a new password.${said}`
+      return `Reset the password of ${account.username}, who is signed out everywhere.${said}`
     },
   },
   list: {
@@ -114,7 +115,7 @@ const COMMANDS: Record<string, Command> = {
       const filter = { ...(role && { role: readRole(role) }), ...(search && { search }) }
       const { count, results } = await administration.list(filter, LISTED, 0)
       const more = count - results.length
-      return `${table(results)}${more > 0 ? `\n… and ${more} more: narrow it with --search.` : ''}`
+      return `${table(results)}${more > 0 ? `\n… and ${more} more. Use --search to narrow the list.` : ''}`
     },
   },
 }
@@ -124,7 +125,7 @@ export async function runUserCommand(args: string[]): Promise<void> {
   const [name = '', ...rest] = args
   if (['', 'help', '--help', '-h'].includes(name)) return end(USAGE, name === '' ? USAGE_FAULT : 0)
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name]! : undefined
-  if (!command) return end(`There is no command ${name}.\n\n${USAGE}`, USAGE_FAULT)
+  if (!command) return end(`Unknown command: ${name}\n\n${USAGE}`, USAGE_FAULT)
   const given = readGiven(command, rest)
   if (typeof given === 'string') return end(`${name}: ${given}\n\n${USAGE}`, USAGE_FAULT)
   await orExplain(() =>
@@ -132,7 +133,7 @@ export async function runUserCommand(args: string[]): Promise<void> {
   )
 }
 
-/** What is asked for is an answer on standard output; what is wrong, on standard error. */
+/** Prints the result to standard output, errors to standard error. */
 async function runOne(
   command: Command,
   administration: Administration,
@@ -153,12 +154,12 @@ async function withAdministration(
   work: (administration: Administration) => Promise<void>,
 ): Promise<void> {
   const config = readConfig()
-  // Standard output is for the answer.
+  // Standard output is for the result.
   const log = createLog('warn', { readable: false, to: process.stderr })
   const database = await openDatabase(config, log).catch((error) => {
     if (!(error instanceof DatabaseUnavailable)) throw error
     throw new Error(
-      `${error.message}\nA server that runs on the embedded database has it to itself: stop the server, run this, and start it again.`,
+      `${error.message}\nThe running server has exclusive access to the embedded database: stop the server, run this command, and start the server again.`,
     )
   })
   try {
@@ -182,7 +183,7 @@ async function withAdministration(
   }
 }
 
-/** @returns what is wrong with the arguments, if they are not those of the command */
+/** @returns a message if the arguments are invalid */
 function readGiven({ takes, options }: Command, args: string[]): Given | string {
   try {
     const { values, positionals: words } = parseArgs({
@@ -195,19 +196,21 @@ function readGiven({ takes, options }: Command, args: string[]): Given | string 
       },
     })
     const strange = Object.keys(values).filter((name) => !options.includes(name as never))
-    if (strange.length > 0) return `it has no option --${strange[0]}.`
+    if (strange.length > 0) return `unknown option --${strange[0]}.`
     if (words.length !== takes.length)
-      return takes.length === 0 ? 'it takes no argument.' : `it takes ${takes.join(' and ')}.`
+      return takes.length === 0
+        ? 'no arguments expected.'
+        : `expected arguments: ${takes.join(', ')}.`
     return { words, ...values }
   } catch (error) {
-    return (error as Error).message // an option that nothing has
+    return (error as Error).message // an option of no command
   }
 }
 
 function readRole(text: string): Role {
   const role = protocol.role.safeParse(text)
   if (role.success) return role.data
-  throw new Error(`There is no role ${text}: it is one of ${protocol.role.options.join(', ')}.`)
+  throw new Error(`Unknown role ${text}. Use one of: ${protocol.role.options.join(', ')}.`)
 }
 
 function readAs<S extends z.ZodType>(schema: S, input: unknown): z.output<S> {
@@ -220,16 +223,16 @@ function readAs<S extends z.ZodType>(schema: S, input: unknown): z.output<S> {
 async function find(administration: Administration, name: string): Promise<ManagedAccount> {
   const account = await administration.named(name)
   if (account) return account
-  throw new Error(`There is no account ${name}: npm run user -- list shows them.`)
+  throw new Error(`No account ${name}. List accounts with: npm run user -- list`)
 }
 
 async function warning(administration: Administration): Promise<string> {
   const { count } = await administration.list({ role: 'admin', is_active: true }, 1, 0)
   if (count > 0) return ''
-  return '\nThere is no active admin now: npm run user -- promote <username> admin makes one.'
+  return '\nWarning: there is no active admin any more. Use: npm run user -- promote <username> admin'
 }
 
-/** @returns the password, and what is to be said of it */
+/** @returns the password, and a line to print it if it was generated */
 async function choosePassword(generate = false): Promise<{ password: string; said: string }> {
   if (!generate) return { password: await askPassword(), said: '' }
   const password = randomBytes(18).toString('base64url')
@@ -240,14 +243,14 @@ async function askPassword(): Promise<string> {
   if (process.stdin.isTTY) {
     const password = await askUnseen('Password: ')
     if (password === (await askUnseen('Again: '))) return password
-    throw new Error('These were two different ones: nothing has changed.')
+    throw new Error('The passwords do not match. Nothing was changed.')
   }
   const [first = ''] = (await text(process.stdin)).split(/\r?\n/)
   if (first !== '') return first
-  throw new Error('No password came on standard input: pipe one in, or use --generate.')
+  throw new Error('No password on standard input: pipe one in, or use --generate.')
 }
 
-/** Asks on the terminal, which shows nothing of what is typed. */
+/** Prompts on the terminal without showing the input. */
 async function askUnseen(question: string): Promise<string> {
   process.stderr.write(question)
   const unseen = new Writable({ write: (_chunk, _encoding, done) => done() })
@@ -256,7 +259,7 @@ async function askUnseen(question: string): Promise<string> {
     return await new Promise((answer, cancel) => {
       lines.once('line', answer)
       for (const way of ['SIGINT', 'close'] as const)
-        lines.once(way, () => cancel(new Error('Cancelled: nothing has changed.')))
+        lines.once(way, () => cancel(new Error('Cancelled. Nothing was changed.')))
     })
   } finally {
     lines.close()

@@ -15,7 +15,7 @@ import { stopOnSignal } from './stop-on-signal.ts'
 import { startJobs } from './worker.ts'
 
 export interface Server {
-  /** Where it listens. */
+  /** The URL of the server. */
   url: string
   app: App
   database: OpenDatabase
@@ -23,7 +23,7 @@ export interface Server {
   stop(): Promise<void>
 }
 
-/** Puts the parts together and starts them. */
+/** Builds and starts a web node. */
 export async function start(
   config: Config,
   log: Log,
@@ -88,7 +88,7 @@ export async function start(
   }
 }
 
-/** Starts as the environment says, and runs until a signal. */
+/** Starts with the configuration of the environment, and runs until a signal. */
 export async function runFromEnvironment(
   afterStart?: (server: Server) => Promise<void>,
 ): Promise<void> {
@@ -98,11 +98,11 @@ export async function runFromEnvironment(
     const server = await start(config, log)
     stopOnSignal(log, server.stop)
     void server.database.lost?.then(() => {
-      log.fatal('the embedded Postgres has ended, and with it this server: start it again')
+      log.fatal('the embedded Postgres has exited, so this server stops: start it again')
       process.exit(1)
     })
     await afterStart?.(server)
-    log.info(`Tasktide ${version()} listens at ${server.url} (its API: ${server.url}/api/docs/)`)
+    log.info(`Tasktide ${version()} listens on ${server.url} (API: ${server.url}/api/docs/)`)
   })
 }
 
@@ -115,7 +115,7 @@ async function prepareSchema(config: Config, database: OpenDatabase, log: Log): 
   await requireCurrentSchema(database.db)
 }
 
-/** package.json stands two folders up from here, and three from the built file. */
+/** package.json is two folders up from here, and three from the built file. */
 function version(): string {
   for (const up of ['../../package.json', '../../../package.json']) {
     try {

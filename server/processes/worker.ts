@@ -28,7 +28,7 @@ interface Dependencies {
   now?: () => Date
 }
 
-/** Everything that is done outside of requests, by this process and any others like it. */
+/** Runs all background jobs, next to any number of other workers. */
 export async function startJobs({
   config,
   secrets,
@@ -36,14 +36,14 @@ export async function startJobs({
   log,
   now = () => new Date(),
 }: Dependencies): Promise<Worker> {
-  // Connections of its own: a slow SMTP server keeps no request waiting.
+  // Separate connections, so that a slow SMTP server does not block requests.
   const db = connect({
     ...target,
     poolSize: config.SMTP_CONNECTIONS + config.WORKER_CONCURRENCY,
     statementTimeoutMs: config.DATABASE_STATEMENT_TIMEOUT_MS,
   })
   if (config.isProduction && !config.SMTP_URL)
-    log.warn('SMTP_URL is not set: nobody gets any mail, not even for a forgotten password')
+    log.warn('SMTP_URL is not set: no mail is sent, not even for password resets')
   const mailer = createMailer(config)
   const url = config.PUBLIC_URL ?? `http://localhost:${config.PORT}`
   const links = createLinks(secrets, now)
@@ -52,7 +52,7 @@ export async function startJobs({
     ...reminderReadings(url, now),
   }
   const workers = [
-    // Mail has a worker of its own: a mail server that hangs keeps no other job waiting.
+    // A separate worker for mail, so that a hanging SMTP server does not block other jobs.
     await startWorker({
       target,
       concurrency: config.SMTP_CONNECTIONS,
@@ -81,14 +81,14 @@ export async function startJobs({
   }
 }
 
-/** The worker process: jobs and nothing else, until a signal. */
+/** The worker process: runs jobs until a signal. */
 export async function runWorkerFromEnvironment(): Promise<void> {
   await orExplain(async () => {
     const config = readConfig()
     const log = createLog(config.LOG_LEVEL, { readable: !config.isProduction })
     if (config.DATABASE_URL === undefined)
       throw new Error(
-        'Set DATABASE_URL: the embedded database belongs to the server alone, which runs the jobs itself.',
+        'Set DATABASE_URL. With the embedded database, no worker is needed: the server runs the jobs itself.',
       )
     const database = await openDatabase(config, log)
     await requireCurrentSchema(database.db)
@@ -98,6 +98,6 @@ export async function runWorkerFromEnvironment(): Promise<void> {
       await worker.stop()
       await database.close()
     })
-    log.info('the worker waits for jobs')
+    log.info('the worker is waiting for jobs')
   })
 }

@@ -8,15 +8,15 @@ export const SEND_DIGESTS = 'send_digests'
 
 interface Due {
   user_id: string
-  /** The day that it is for the person. */
+  /** The current date in the user's timezone. */
   day: string
-  /** Where it goes to; null when there is none today, or not yet. */
+  /** The address; null if there is no digest today, or not yet. */
   email: string | null
 }
 
 /**
- * Posts the digests whose time has come, one for each person and day, and sets the next ones. One
- * that is late by days is today's, or none where today's time is still to come.
+ * Queues due digests, one per user and day, and schedules the next ones. A digest that is late by days
+ * becomes today's, or none if today's time is still to come.
  */
 export function dueDigests(db: Database, now: () => Date) {
   return async (): Promise<void> => {

@@ -20,10 +20,10 @@ interface Reminder extends Task {
 }
 
 /**
- * What reminders and digests say, read when they are sent. One is not wanted any more when its task
- * is done, deleted or to be reminded of at another moment, or its reader is not to be reached.
+ * The template data of reminders and digests, read when they are sent. A reminder is dropped if its task
+ * was completed or deleted, or its time has changed, or the user gets no mail.
  *
- * @param url where the web app is
+ * @param url the URL of the web app
  */
 export function reminderReadings(
   url: string,
@@ -52,7 +52,7 @@ export function reminderReadings(
     async digest(trx, { user_id, data }) {
       const day = data.day!
       const reader = await readerOf(trx, user_id, now())
-      // A day that is over needs none.
+      // No digest for a past day.
       if (reader?.day !== day) return undefined
       const { rows } = await trx.raw<{ rows: (Task & { count: string })[] }>(DIGEST, [
         user_id,
@@ -83,7 +83,7 @@ const REMINDER = `
     left join categories c on c.user_id = t.user_id and c.id = t.category_id and not c.deleted
   where m.user_id = ? and m.task_id = ? and m.due_at = ?::timestamptz and ${IS_REACHED}`
 
-/** The latest first, so that what there is no room for is what has waited longest. */
+/** The latest first: the limit cuts off the oldest. */
 const DIGEST = `
   select title, due_date::text as date, left(due_time::text, 5) as time, count(*) over () as count
   from tasks
@@ -103,10 +103,10 @@ async function readerOf(trx: Database, user: string, now: Date) {
 const dueOf = ({ date, time }: Task): Due | undefined =>
   date === null ? undefined : { date, time }
 
-/** The beginning of a text, up to the end of a word. */
+/** Truncates a text at the end of a word. */
 function cut(text: string, max: number): string {
   if (text.length <= max) return text
-  // Never half of a character that is made of two.
+  // Do not split a surrogate pair.
   const start = text.slice(0, max).replace(/[\ud800-\udbff]$/, '')
   return `${start.replace(/\s+\S*$/, '')} …`
 }

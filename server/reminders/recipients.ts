@@ -1,6 +1,6 @@
 /**
- * SQL: who gets mail that they asked for, of `users u` and their `profiles p`: at an address that is
- * known to be theirs, and while emails are welcome.
+ * SQL: whether a user (`users u`, `profiles p`) gets reminders and digests: with a confirmed address and
+ * email notifications turned on.
  */
 export const IS_REACHED =
   '(u.is_active and u.email_verified_at is not null and p.email_notifications)'

@@ -6,10 +6,10 @@ import { IS_REACHED } from './recipients.ts'
 
 export const SEND_REMINDERS = 'send_reminders'
 
-/** How many are dealt with in one transaction. */
+/** Rows per transaction. */
 export const BATCH = 500
 
-/** How many one person is sent: mail servers let pass only so many, of everybody's together. */
+/** The limit per user and hour. Mail servers have a limit for all users together. */
 export const MAX_AN_HOUR = 60
 const HOUR_MS = 60 * 60 * 1000
 
@@ -17,14 +17,14 @@ interface Due {
   user_id: string
   task_id: string
   due_at: Date
-  /** Where it goes to; null when nobody is to be told. */
+  /** The address; null if no mail is sent. */
   email: string | null
 }
 
 /**
- * Turns reminders whose time has come into mails, each once: it ceases to wait in the transaction
- * that posts its mail. Any number of workers may do so at a time. Everybody's first is taken before
- * anybody's second, and what is too many for an hour waits for the next.
+ * Queues a mail for each due reminder, once: the reminder is deleted in the transaction that queues its
+ * mail. Several workers can run it at the same time. It takes the first reminder of every user before
+ * the second of any user. Reminders over the hourly limit wait.
  */
 export function dueReminders(db: Database, now: () => Date) {
   return async (): Promise<void> => {
@@ -35,7 +35,7 @@ export function dueReminders(db: Database, now: () => Date) {
         batch: BATCH,
         hourly: MAX_AN_HOUR,
         hour_ago: new Date(moment.getTime() - HOUR_MS),
-        // What is later than this may have been sent before: nobody knows any more.
+        // Older ones may have been sent already: that record is deleted.
         kept_since: keptSince(moment),
       })
       await post(trx, rows.flatMap(mailOf), moment)
@@ -56,7 +56,7 @@ const TAKE_DUE = `
   ), chosen as (
     select first.user_id, first.task_id
     from people cross join lateral (
-      -- Compared as pairs: no plan that does so reads other people's for everybody anew.
+      -- Compared as pairs, so that the plan does not read other users' reminders for each user.
       select user_id, task_id, due_at, row_number() over (order by user_id, due_at) as nth
       from reminders r
       where (r.user_id, r.due_at) > (people.user_id, '-infinity') and (r.user_id, r.due_at) <= (people.user_id, :now)

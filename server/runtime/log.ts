@@ -6,9 +6,8 @@ export type Log = Logger
 const FLUSH_MS = 500
 
 /**
- * One line an event, as JSON in production and for people elsewhere. What is logged is chosen field
- * by field where it happens: no headers, no bodies, no query strings, so that no token, password or
- * task text can get in.
+ * One line per event, JSON in production and readable elsewhere. Each call chooses the logged fields: no
+ * headers, bodies or query strings, so no token, password or task text can appear.
  */
 export function createLog(
   level: string,
@@ -24,7 +23,7 @@ export function createLog(
   return pino(options, to ?? gatheredOutput())
 }
 
-/** Lines are written by the page: each on its own would be a trip to the thread pool for each request. */
+/** Buffered: unbuffered output would cost a trip to the thread pool per request. */
 function gatheredOutput(): DestinationStream {
   const output = pino.destination({ dest: 1, sync: false, minLength: 4096 })
   setInterval(() => output.flush(), FLUSH_MS).unref()
@@ -32,9 +31,8 @@ function gatheredOutput(): DestinationStream {
 }
 
 /**
- * What an error says without what it quotes: messages of Postgres repeat values ("invalid input
- * syntax for type date: …") and those of mail servers addresses and links, so of those only the code
- * and the place are kept.
+ * An error without user data. Messages of Postgres contain values ("invalid input syntax for type date:
+ * …") and those of mail servers addresses and links, so only code and location of these are logged.
  */
 function describeError(error: unknown): object {
   if (!(error instanceof Error)) return { type: typeof error }

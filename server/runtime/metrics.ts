@@ -8,38 +8,38 @@ const GAUGE_MS = 2_000
 export type Metrics = ReturnType<typeof createMetrics>
 
 /**
- * What this process tells Prometheus. No label is chosen from outside or is of a person, so there
- * are as many series after a year as after a day.
+ * The Prometheus metrics of this process. No label comes from a client or identifies a user, so the
+ * number of series does not grow.
  */
 export function createMetrics() {
   const registry = new Registry()
   const registers = [registry]
   const requests = new Histogram({
     name: 'tasktide_http_request_seconds',
-    help: 'How long requests took; those of no operation are "none", event streams are left out.',
+    help: 'Duration of requests; "none" is no operation. Without event streams.',
     labelNames: ['operation', 'method', 'status'] as const,
     buckets: SECONDS,
     registers,
   })
   const streams = new Gauge({
     name: 'tasktide_event_streams_open',
-    help: 'Event streams (pullStream) that are open.',
+    help: 'Open event streams (pullStream).',
     registers,
   })
   const frames = new Counter({
     name: 'tasktide_frames_sent_total',
-    help: 'Frames of changes that were handed to sockets.',
+    help: 'Change frames handed to sockets.',
     registers,
   })
   const commitToDevice = new Histogram({
     name: 'tasktide_commit_to_device_seconds',
-    help: 'From the commit of a write to the frame being handed to a socket, on whichever node.',
+    help: 'From the commit of a write to the hand-over of its frame to a socket, also across nodes.',
     buckets: SECONDS,
     registers,
   })
   const refusedSockets = new Counter({
     name: 'tasktide_sockets_refused_total',
-    help: 'Sockets that were refused, for their token or because it could not be looked up.',
+    help: 'Sockets rejected because of their token, or because it could not be checked.',
     registers,
   })
   let began = false
@@ -53,20 +53,20 @@ export function createMetrics() {
       }
       requests.observe(labels, milliseconds / 1000)
     },
-    /** @returns to be called at its end */
+    /** @returns a function to call at the end of the stream */
     stream(): () => void {
       streams.inc()
       return () => streams.dec()
     },
-    /** @param committed when the first of its changes was, as far as that is known */
+    /** @param committed the commit time of its first change, if known */
     frame(committed: number | undefined) {
       frames.inc()
-      // Another node's clock may be ahead.
+      // The clock of another node may be ahead.
       if (committed !== undefined)
         commitToDevice.observe(Math.max(0, Date.now() - committed) / 1000)
     },
     refusedSocket: () => refusedSockets.inc(),
-    /** A number that is asked for when somebody reads; while it cannot be had, it is left out. */
+    /** A value that is read on each scrape, and omitted if that fails. */
     gauge(name: string, help: string, read: () => number | Promise<number>) {
       new Gauge({
         name,
@@ -83,7 +83,7 @@ export function createMetrics() {
     },
     contentType: registry.contentType,
     async text(): Promise<string> {
-      // Watching the engine's own affairs costs something; who is never asked does not pay.
+      // Default metrics cost something, so they start with the first scrape.
       if (!began) collectDefaultMetrics({ register: registry })
       began = true
       return registry.metrics()

@@ -92,7 +92,7 @@ describe('the image', () => {
 
       const web = start(step('CMD').words)
       const call = callerTo(`http://127.0.0.1:${environment.PORT}`)
-      await web.says('listens at')
+      await web.says('listens on')
       expect(await healthcheck()).toBe(0)
       expect((await call('GET', '/readyz')).status).toBe(200)
       const { version } = JSON.parse(await readFile(path.join(root, 'package.json'), 'utf8'))
@@ -107,7 +107,7 @@ describe('the image', () => {
       expect(made).toMatchObject({ status: 201, body: { title: 'Milk' } })
 
       const worker = start(['node', 'scripts/worker.mjs'])
-      await worker.says('waits for jobs')
+      await worker.says('waiting for jobs')
       for (const process of [worker, web]) {
         process.child.kill('SIGTERM')
         expect(await process.exit, process.output()).toBe(0)

@@ -227,7 +227,10 @@ function replicaExample(resource: Resource): object {
 }
 
 function refusalExample(): object {
-  return new Problem('token_not_valid', 'The token has expired.').body()
+  return new Problem(
+    'token_not_valid',
+    'The token has expired; refresh it, or sign in again.',
+  ).body()
 }
 
 /** AsyncAPI uses draft 07. A format replaces zod's long pattern. */

@@ -8,7 +8,7 @@ import { Problem } from '../../../protocol/index.ts'
 import { methodNotAllowed } from '../problems.ts'
 
 interface File {
-  /** The forms that a browser may take it in, by encoding. */
+  /** The content by encoding. */
   forms: ReadonlyMap<string, Buffer>
   etag: string
   cacheControl: string
@@ -20,8 +20,8 @@ const ENDINGS = { br: '.br', gzip: '.gz' }
 const ALLOW = 'GET, HEAD'
 
 /**
- * The web app, as `npm run build` made it. What there is to serve is read once, at the start: no path
- * of a request ever becomes one of the file system, and a build under way changes nothing here.
+ * Serves the web app of `npm run build`. Files are read once, at start: a request path never becomes a
+ * file system path, and a running build changes nothing here.
  */
 export function webApp(publicUrl?: string, folder = builtFolder()): Router {
   const router = express.Router()
@@ -29,7 +29,7 @@ export function webApp(publicUrl?: string, folder = builtFolder()): Router {
   const guard = helmet.contentSecurityPolicy({ useDefaults: false, directives: csp(publicUrl) })
   router.use((req, res, next) => {
     const file = files.get(req.path)
-    // A file of another release is only missing here: a cache on the way must not remember that.
+    // Another node may have this file of another release, so caches must not store the 404.
     if (!file && HASHED.test(req.path)) res.set('Cache-Control', 'no-store')
     if (!file) return next()
     if (!['GET', 'HEAD'].includes(req.method)) throw methodNotAllowed(req, ALLOW)
@@ -47,13 +47,13 @@ export function webApp(publicUrl?: string, folder = builtFolder()): Router {
   })
   if (files.size === 0)
     router.get(PAGE, () => {
-      const remedy = 'Run `npm run build`, and start the server again.'
-      throw new Problem('not_found', `The web app is not built. ${remedy} The API is there.`)
+      const remedy = 'Run `npm run build` and restart the server.'
+      throw new Problem('not_found', `The web app is not built. ${remedy} The API is available.`)
     })
   return router
 }
 
-/** Beside the built server, or where the build puts it, seen from the sources. */
+/** Next to the built server, or the output folder of the build when run from source. */
 function builtFolder(): string | undefined {
   const folder = import.meta.url.endsWith('.ts') ? '../../../dist/web' : '../../../web'
   const absolute = fileURLToPath(new URL(folder, import.meta.url))
@@ -81,11 +81,11 @@ function readFiles(folder: string): Map<string, File> {
 
 const accepts = (req: Request, encoding: string) => req.acceptsEncodings(encoding) !== false
 
-/** Older browsers do not count websockets of the same host as `'self'`. */
+/** In older browsers `'self'` does not include WebSockets. */
 function csp(publicUrl: string | undefined) {
   const sockets = ({ headers }: { headers: Request['headers'] }) => {
     const host = publicUrl ? new URL(publicUrl).host : (headers.host ?? '')
-    // HTTP/1.0 may name anything, or nothing.
+    // The Host header of HTTP/1.0 may be missing or invalid.
     return /^[\w.:[\]-]+$/.test(host) ? `ws://${host} wss://${host}` : "'self'"
   }
   return {

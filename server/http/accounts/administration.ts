@@ -236,7 +236,8 @@ function accountId(params: Call['params']): string {
   return parsed.data
 }
 
-const noAccount = () => new Problem('not_found', 'There is no account with this id.')
+const noAccount = () =>
+  new Problem('not_found', 'No account has this id; list the accounts for their ids.')
 
 function pageOf(name: string, schema: z.ZodType, example: object) {
   return {

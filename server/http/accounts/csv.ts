@@ -1,15 +1,15 @@
 /**
- * Where a spreadsheet would begin a cell with a formula, and run it. Those that separate at semicolons
- * or tabs see no quotes in the midst of a line, so to them each one in a text ends a cell.
+ * Positions where a spreadsheet would evaluate a formula. Programs that separate at semicolons or tabs
+ * ignore quotes inside a line, so for them each separator in a text ends a cell.
  */
 const FORMULA = /(?<=^|[;\t\r\n])(?= *[=+\-@＝＋－＠])|^(?=[\t\r])/g
 
-/** By which Excel knows UTF-8; other readers skip it. */
+/** Excel needs it to detect UTF-8; other readers ignore it. */
 export const BYTE_ORDER_MARK = '\ufeff'
 
 /**
- * A record of CSV, as RFC 4180 has it. What would be a formula has an apostrophe before it, as
- * spreadsheets write text themselves: titles may come from anywhere.
+ * A CSV record of RFC 4180. Formulas get an apostrophe in front, which spreadsheets use to mark text:
+ * titles may come from anywhere.
  */
 export function csvRecord(values: readonly (string | boolean | null)[]): string {
   return `${values.map(field).join(',')}\r\n`

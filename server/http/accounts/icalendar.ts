@@ -1,6 +1,6 @@
 import type { Task } from '../../../protocol/index.ts'
 
-/** Tasks as to-dos of iCalendar (RFC 5545), in three parts: `CALENDAR_BEGIN`, each task, `CALENDAR_END`. */
+/** Tasks as iCalendar VTODOs (RFC 5545): `CALENDAR_BEGIN`, each task, `CALENDAR_END`. */
 
 export const CALENDAR_BEGIN = [
   'BEGIN:VCALENDAR',
@@ -12,10 +12,10 @@ export const CALENDAR_BEGIN = [
 
 export const CALENDAR_END = 'END:VCALENDAR\r\n'
 
-/** 1 is the highest there is, 9 the lowest. */
+/** 1 is the highest, 9 the lowest. */
 const PRIORITIES: Record<Task['priority'], number> = { high: 1, medium: 5, low: 9 }
 
-/** @param timezone the one that due times are meant in */
+/** @param timezone the timezone of due times */
 export function toDo(task: Task, category: string | undefined, timezone: string): string {
   const { id, title, description, created_at, updated_at, completed, completed_at } = task
   return [
@@ -52,16 +52,15 @@ function due(date: string, time: string | null, timezone: string): string {
   if (time === null) return `DUE;VALUE=DATE:${day}`
   const moment = momentOf(date, time, timezone)
   const year = moment.getUTCFullYear()
-  // At the edges of the calendar the moment may lie beyond them: then as the clock shows it.
+  // Outside the years 1 to 9999 in UTC: written as local time.
   return year >= 1 && year <= 9999
     ? `DUE:${utc(moment.toISOString())}`
     : `DUE:${day}T${time.replace(':', '')}00`
 }
 
 /**
- * The moment at which the clocks of a timezone show a time, as reminders have it (the view
- * `reminder_moments`): one that comes twice is the second, one that is skipped is as the clock before
- * would have it, and a timezone that is not known here is UTC.
+ * Converts local time to an instant, like reminders do (the view `reminder_moments`): an ambiguous time
+ * is the second one, a skipped time uses the offset before the change, and an unknown timezone is UTC.
  */
 export function momentOf(date: string, time: string, timezone: string): Date {
   const shown = Date.parse(`${date}T${time}:00Z`)
@@ -72,7 +71,7 @@ export function momentOf(date: string, time: string, timezone: string): Date {
 
 const DAY_MS = 24 * 60 * 60 * 1000
 
-/** How far the clocks of a timezone are ahead of UTC, in milliseconds. */
+/** The UTC offset of a timezone, in milliseconds. */
 function offsetAt(moment: number, timezone: string): number {
   const parts = clockOf(timezone).formatToParts(moment)
   const part = Object.fromEntries(parts.map(({ type, value }) => [type, Number(value)]))
@@ -85,7 +84,7 @@ function offsetAt(moment: number, timezone: string): number {
 let clock: Intl.DateTimeFormat | undefined
 let clockZone: string | undefined
 
-/** Making one takes longer than using it for a page of tasks. */
+/** Cached: creating one is slower than using it for a page of tasks. */
 function clockOf(timezone: string): Intl.DateTimeFormat {
   if (!clock || clockZone !== timezone) {
     clock = newClock(timezone)
@@ -106,7 +105,7 @@ function newClock(timezone: string): Intl.DateTimeFormat {
       second: 'numeric',
     })
   } catch (error) {
-    // Devices may know timezones that this Node.js does not.
+    // Devices may know timezones that this version of Node.js does not.
     if (!(error instanceof RangeError) || timezone === 'UTC') throw error
     return newClock('UTC')
   }
@@ -124,7 +123,7 @@ function escaped(text: string): string {
 
 const MAX_OCTETS = 75
 
-/** Lines longer than 75 octets go on in the next, behind a space; no character is cut in two. */
+/** Folds lines longer than 75 octets, without splitting a character. */
 function folded(line: string): string {
   const bytes = Buffer.from(line)
   if (bytes.length <= MAX_OCTETS) return line
@@ -138,5 +137,5 @@ function folded(line: string): string {
   return lines.join('\r\n ')
 }
 
-/** Whether it is a byte of UTF-8 that is not the first of its character. */
+/** Whether it is a continuation byte of UTF-8. */
 const isContinuation = (byte = 0) => byte >> 6 === 0b10

@@ -2,65 +2,65 @@ import type { Letters } from './letter.ts'
 import { listOf } from './list.ts'
 
 const NOT_YOU =
-  'Falls du das nicht warst, kennt vielleicht jemand dein Passwort: Wähle ein neues, dann werden alle Geräte abgemeldet.'
+  'Falls du das nicht warst, kennt vielleicht jemand dein Passwort. Wähle ein neues; dabei werden alle anderen Geräte abgemeldet.'
 
 export const de: Letters = {
   confirm_email: ({ url, hours }) => ({
     subject: 'Bestätige deine E-Mail-Adresse',
     paragraphs: [
-      'Bitte bestätige, dass diese Adresse dir gehört, damit Erinnerungen dich erreichen.',
+      'Bitte bestätige, dass dies deine Adresse ist, damit wir dir Erinnerungen senden können.',
     ],
     action: { label: 'Adresse bestätigen', url },
     closing: [
-      `Der Link gilt einmal, ${hours} Stunden lang.`,
-      'Falls du kein Konto bei Tasktide hast, hat sich jemand vertippt: Du brauchst nichts zu tun.',
+      `Der Link kann einmal benutzt werden, innerhalb von ${hours} Stunden.`,
+      'Falls du kein Konto bei Tasktide hast, hat sich jemand vertippt. Du kannst diese Mail ignorieren.',
     ],
   }),
   email_changing: ({ new_email }) => ({
-    subject: 'Deine E-Mail-Adresse soll geändert werden',
+    subject: 'Änderung deiner E-Mail-Adresse angefordert',
     paragraphs: [
-      `Jemand, der bei deinem Konto angemeldet ist, möchte dessen Adresse in ${new_email} ändern. Das geschieht, sobald jene Adresse bestätigt ist.`,
+      `Für dein Konto wurde eine Änderung der Adresse in ${new_email} angefordert. Sie gilt, sobald diese Adresse bestätigt ist.`,
     ],
     closing: [NOT_YOU],
   }),
   email_changed: ({ new_email }) => ({
     subject: 'Deine E-Mail-Adresse wurde geändert',
     paragraphs: [
-      `Dein Konto hat jetzt die Adresse ${new_email}. Dies ist die letzte Nachricht hierher.`,
+      `Dein Konto hat jetzt die Adresse ${new_email}. An diese Adresse senden wir keine Mails mehr.`,
     ],
     closing: [NOT_YOU],
   }),
   reset_password: ({ url, minutes }) => ({
     subject: 'Wähle ein neues Passwort',
-    paragraphs: ['Jemand, vermutlich du, möchte für dein Konto ein neues Passwort.'],
+    paragraphs: ['Für dein Konto wurde ein neues Passwort angefordert.'],
     action: { label: 'Neues Passwort wählen', url },
     closing: [
-      `Der Link gilt einmal, ${minutes} Minuten lang.`,
-      'Falls du das nicht warst, brauchst du nichts zu tun: Dein Passwort bleibt, wie es ist.',
+      `Der Link kann einmal benutzt werden, innerhalb von ${minutes} Minuten.`,
+      'Falls du das nicht warst, kannst du diese Mail ignorieren. Dein Passwort ändert sich nicht.',
     ],
   }),
   password_changed: ({ at, reset_url }, format) => ({
     subject: 'Dein Passwort wurde geändert',
     paragraphs: [
-      'Das Passwort deines Kontos wurde geändert; andere Geräte wurden abgemeldet.',
+      'Das Passwort deines Kontos wurde geändert. Andere Geräte wurden abgemeldet.',
       format.moment(at),
     ],
     action: { label: 'Das war ich nicht', url: reset_url },
-    closing: ['Falls du es warst, brauchst du nichts zu tun.'],
+    closing: ['Falls du das warst, kannst du diese Mail ignorieren.'],
   }),
   account_deleted: () => ({
     subject: 'Dein Konto wurde gelöscht',
     paragraphs: [
-      'Wie gewünscht ist dein Konto geschlossen. Aufgaben, Kategorien und Profil werden gelöscht.',
+      'Du hast dein Konto gelöscht. Aufgaben, Kategorien und Profil werden jetzt gelöscht.',
     ],
-    closing: ['Dies ist unsere letzte Nachricht. Alles Gute, und danke.'],
+    closing: ['Wir senden keine weiteren Mails. Danke, dass du Tasktide benutzt hast.'],
   }),
   account_deactivated: () => ({
     subject: 'Dein Konto wurde deaktiviert',
     paragraphs: [
-      'Die Verwaltung hat dein Konto deaktiviert. Nichts darin ist verloren, aber niemand kann sich anmelden.',
+      'Die Verwaltung hat dein Konto deaktiviert. Du kannst dich nicht anmelden; deine Daten bleiben erhalten.',
     ],
-    closing: ['Frage bei der Verwaltung nach, falls das ein Irrtum ist.'],
+    closing: ['Wende dich an die Verwaltung, falls das ein Irrtum ist.'],
   }),
   reminder: ({ title, description, due, category, url }, format) => ({
     subject: `Erinnerung: ${title}`,
@@ -71,7 +71,7 @@ export const de: Letters = {
       ...(description ? [description] : []),
     ],
     action: { label: 'Tasktide öffnen', url },
-    closing: ['Du bekommst dies, weil du erinnert werden wolltest. Abstellen: Einstellungen.'],
+    closing: ['Erinnerungen kannst du in den Einstellungen deines Kontos abstellen.'],
   }),
   digest: ({ day, overdue, today, more, url }, format) => ({
     subject: `Dein Tag: ${format.day(day)}`,
@@ -81,6 +81,6 @@ export const de: Letters = {
       ...listOf('Überfällig', overdue, ({ due }) => format.due(due)),
     ],
     action: { label: more > 0 ? `Tasktide öffnen: ${more} weitere` : 'Tasktide öffnen', url },
-    closing: ['Du bekommst dies täglich, weil du es wolltest. Abstellen: Einstellungen.'],
+    closing: ['Die tägliche Übersicht kannst du in den Einstellungen deines Kontos abstellen.'],
   }),
 }

@@ -2,61 +2,63 @@ import type { Letters } from './letter.ts'
 import { listOf } from './list.ts'
 
 const NOT_YOU =
-  'If this was not you, somebody may know your password: choose a new one, and all devices are signed out.'
+  'If this was not you, somebody may know your password. Choose a new one; this signs out all other devices.'
 
 export const en: Letters = {
   confirm_email: ({ url, hours }) => ({
     subject: 'Confirm your email address',
-    paragraphs: ['Please confirm that this address is yours, so that reminders can reach you.'],
-    action: { label: 'Confirm the address', url },
+    paragraphs: ['Please confirm that this is your address, so that we can send you reminders.'],
+    action: { label: 'Confirm address', url },
     closing: [
-      `The link works once, within ${hours} hours.`,
-      'If you have no Tasktide account, somebody mistyped theirs: there is nothing to do.',
+      `The link can be used once, within ${hours} hours.`,
+      'If you have no Tasktide account, somebody mistyped their address. You can ignore this mail.',
     ],
   }),
   email_changing: ({ new_email }) => ({
-    subject: 'Your email address is about to change',
+    subject: 'Change of your email address requested',
     paragraphs: [
-      `Somebody signed in to your account asked to change its address to ${new_email}. It changes once that address is confirmed.`,
+      `A change of your account's address to ${new_email} was requested. It takes effect when that address is confirmed.`,
     ],
     closing: [NOT_YOU],
   }),
   email_changed: ({ new_email }) => ({
     subject: 'Your email address has changed',
-    paragraphs: [`Your account now has the address ${new_email}. This is the last message here.`],
+    paragraphs: [
+      `Your account now has the address ${new_email}. We will send no more mail to this address.`,
+    ],
     closing: [NOT_YOU],
   }),
   reset_password: ({ url, minutes }) => ({
     subject: 'Choose a new password',
-    paragraphs: ['Somebody, probably you, asked for a new password for your account.'],
+    paragraphs: ['A new password was requested for your account.'],
     action: { label: 'Choose a new password', url },
     closing: [
-      `The link works once, within ${minutes} minutes.`,
-      'If it was not you, there is nothing to do: your password stays as it is.',
+      `The link can be used once, within ${minutes} minutes.`,
+      'If you did not request it, you can ignore this mail. Your password does not change.',
     ],
   }),
   password_changed: ({ at, reset_url }, format) => ({
     subject: 'Your password has changed',
     paragraphs: [
-      'The password of your account was changed, and other devices were signed out.',
+      'The password of your account was changed. Other devices were signed out.',
       format.moment(at),
     ],
     action: { label: 'This was not me', url: reset_url },
-    closing: ['If it was you, there is nothing to do.'],
+    closing: ['If this was you, you can ignore this mail.'],
   }),
   account_deleted: () => ({
     subject: 'Your account has been deleted',
     paragraphs: [
-      'As you asked, your account is closed. Its tasks, categories and profile are being erased.',
+      'You have deleted your account. Its tasks, categories and profile are being erased.',
     ],
-    closing: ['This is the last message from us. Farewell, and thank you.'],
+    closing: ['We will send no more mail. Thank you for using Tasktide.'],
   }),
   account_deactivated: () => ({
     subject: 'Your account has been deactivated',
     paragraphs: [
-      'An administrator has deactivated your account. Nothing in it is lost, but nobody can sign in.',
+      'An administrator has deactivated your account. You cannot sign in; your data is kept.',
     ],
-    closing: ['Ask your administrator if this is a mistake.'],
+    closing: ['If this is a mistake, contact your administrator.'],
   }),
   reminder: ({ title, description, due, category, url }, format) => ({
     subject: `Reminder: ${title}`,
@@ -67,7 +69,7 @@ export const en: Letters = {
       ...(description ? [description] : []),
     ],
     action: { label: 'Open Tasktide', url },
-    closing: ['You get this because you asked to be reminded. Settings has the switch.'],
+    closing: ['You can turn off reminders in the settings of your account.'],
   }),
   digest: ({ day, overdue, today, more, url }, format) => ({
     subject: `Your day: ${format.day(day)}`,
@@ -77,6 +79,6 @@ export const en: Letters = {
       ...listOf('Overdue', overdue, ({ due }) => format.due(due)),
     ],
     action: { label: more > 0 ? `Open Tasktide: ${more} more` : 'Open Tasktide', url },
-    closing: ['You get this each day because you asked for it. Settings has the switch.'],
+    closing: ['You can turn off the daily digest in the settings of your account.'],
   }),
 }

@@ -14,9 +14,9 @@ export function formatFor(language: string, timezone: string): Format {
   return format
 }
 
-/** Takes longer than writing the letter. */
+/** Slower than rendering the mail, hence cached. */
 function createFormat(language: string, timezone: string): Format {
-  // A due day and time are already those of the reader's clock, so they are formatted as they stand.
+  // A due date and time are already in the reader's timezone.
   const days = new Intl.DateTimeFormat(language, { dateStyle: 'full', timeZone: 'UTC' })
   const times = new Intl.DateTimeFormat(language, { timeStyle: 'short', timeZone: 'UTC' })
   const moments = momentsIn(language, timezone)
@@ -29,7 +29,7 @@ function createFormat(language: string, timezone: string): Format {
   }
 }
 
-/** In UTC where this machine does not know the timezone, as reminders are then. */
+/** In UTC if this machine does not know the timezone, like reminders. */
 function momentsIn(language: string, timeZone: string): Intl.DateTimeFormat {
   const style = { dateStyle: 'full', timeStyle: 'long' } as const
   try {

@@ -1,10 +1,10 @@
-/** What each kind of letter says, as data: what its translations are made of. */
+/** The template data of each mail. */
 export interface LetterContents {
   /** To the address of a new account, or the new address of an old one. */
   confirm_email: { url: string; hours: number }
-  /** To the address that an account is about to leave. */
+  /** To the current address, when a change is requested. */
   email_changing: { new_email: string }
-  /** To the address that an account has left. */
+  /** To the former address. */
   email_changed: { new_email: string }
   reset_password: { url: string; minutes: number }
   password_changed: { at: string; reset_url: string }
@@ -16,7 +16,7 @@ export interface LetterContents {
 
 export type LetterName = keyof LetterContents
 
-/** When a task is due: a day, and a time of it unless that is all day; in the owner's timezone. */
+/** The due date of a task and its time, null for all day; in the user's timezone. */
 export interface Due {
   date: string
   time: string | null
@@ -27,30 +27,30 @@ export interface DigestItem {
   due: Due
 }
 
-/** A letter in words. Its text and HTML forms are made from this: see `render.ts`. */
+/** A filled-in template. `render.ts` converts it to text and HTML. */
 export interface Letter {
   subject: string
-  /** The opening, each a paragraph of plain text. */
+  /** Plain text. */
   paragraphs: string[]
-  /** What it lists, under headings. */
+  /** Lists with headings. */
   lists?: { heading: string; items: { title: string; note: string }[] }[]
-  /** The one thing to press. */
+  /** The button. */
   action?: { label: string; url: string }
-  /** What may be said smaller: why this came, and what to do if it should not have. */
+  /** Small print: why the user gets this mail, and what to do if it is a mistake. */
   closing: string[]
 }
 
-/** One language. */
+/** The templates of one language. */
 export type Letters = {
   readonly [K in LetterName]: (contents: LetterContents[K], format: Format) => Letter
 }
 
-/** Days and times in the words of the reader's language. */
+/** Formats dates and times in the reader's language. */
 export interface Format {
   /** Tuesday, 1 December 2026 */
   day(date: string): string
   /** Tuesday, 1 December 2026 at 08:30, or the day alone when it is all day */
   due(due: Due): string
-  /** A moment, in the reader's timezone, which it names. */
+  /** Date and time with the name of the reader's timezone. */
   moment(instant: string): string
 }

@@ -1,4 +1,4 @@
-/** A list of a letter; none at all where there is nothing to list. */
+/** A list for a template; empty without items. */
 export function listOf<T extends { title: string }>(
   heading: string,
   items: readonly T[],

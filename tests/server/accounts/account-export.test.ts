@@ -661,7 +661,7 @@ async function startServerProcess(options: string[]) {
   let said = ''
   for await (const chunk of child.stdout) {
     said += chunk
-    const port = /listens at http:\/\/localhost:(\d+)/.exec(said)?.[1]
+    const port = /listens on http:\/\/localhost:(\d+)/.exec(said)?.[1]
     if (!port) continue
     child.stdout.resume()
     return { url: `http://127.0.0.1:${port}`, stop: () => void child.kill('SIGKILL') }

@@ -194,7 +194,7 @@ describe('changing the address', () => {
     const next = `new-${ann.email}`
     expect((await changeEmail(ann, next)).status).toBe(202)
     const told = (await mailbox.next(ann.email)).mail
-    expect(told.subject).toBe('Your email address is about to change')
+    expect(told.subject).toBe('Change of your email address requested')
     expect(told.text).toContain(next)
     expect(await account(ann)).toMatchObject({ email: ann.email, pending_email: next })
 
@@ -239,7 +239,7 @@ describe('changing the address', () => {
     expect(replies.map(({ status }) => status).sort()).toEqual([204, 400])
     const refused = replies.find(({ status }) => status === 400)!
     expectLinkRefused(refused)
-    expect(refused.body.detail).toMatch(/taken this address/)
+    expect(refused.body.detail).toMatch(/uses this address/)
     const emails = [(await account(ann)).email, (await account(bob)).email]
     expect(emails.filter((email) => email === wanted)).toHaveLength(1)
   })
@@ -274,7 +274,7 @@ describe('changing the address', () => {
     const evil = `evil-${ann.email}`
     await changeEmail(ann, evil)
     const token = await tokenTo(evil, 'confirm_email')
-    expect(await subjectTo(ann.email)).toBe('Your email address is about to change')
+    expect(await subjectTo(ann.email)).toBe('Change of your email address requested')
     await post('reset-password', { token: await resetToken(ann), password: NEXT_PASSWORD })
     expectLinkRefused(await post('confirm-email', { token }))
     expect((await signIn(ann.email, NEXT_PASSWORD)).status).toBe(200)

@@ -255,7 +255,10 @@ describe('deactivating', () => {
     const admin = await server.staff('admin')
     expect(await admin.call('POST', at(admin, 'deactivate'))).toMatchObject({
       status: 400,
-      body: { code: 'invalid', detail: 'Nobody deactivates themselves.' },
+      body: {
+        code: 'invalid',
+        detail: 'You cannot deactivate your own account; ask another admin.',
+      },
     })
     expect((await admin.call('GET', '/api/admin/audit/')).status).toBe(200)
   })
@@ -287,7 +290,7 @@ describe('the mail that asks to confirm an address', () => {
     await db('users').where({ id: ann.id }).update({ email_verified_at: new Date() })
     expect(await admin.call('POST', at(ann, 'resend-confirmation'))).toMatchObject({
       status: 400,
-      body: { detail: 'The address is confirmed already.' },
+      body: { detail: 'The address is already confirmed.' },
     })
     expect(await mails()).toHaveLength(2)
   })
@@ -338,7 +341,7 @@ describe('a role', () => {
     for (const role of ROLES)
       expect(await admin.call('PUT', at(admin, 'role'), { role })).toMatchObject({
         status: 400,
-        body: { detail: 'Nobody changes their own role.' },
+        body: { detail: 'You cannot change your own role; ask another admin.' },
       })
   })
 

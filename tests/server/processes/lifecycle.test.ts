@@ -91,7 +91,7 @@ describe('npm start', () => {
       const port = await occupiedPort()
       const { exit, output } = run({ DATABASE_URL: url, SECRET_KEY: SECRET, PORT: String(port) })
       expect(await exit).toBe(1)
-      expect(output()).toContain(`Port ${port} is taken`)
+      expect(output()).toContain(`Port ${port} is in use`)
       expect(output()).not.toMatch(TRACE)
     },
     CHILD_MS,
@@ -309,7 +309,7 @@ function run(settings: Record<string, string>, script = START): Running {
 
 async function startProcess(settings: Record<string, string>, script = START) {
   const running = run({ PORT: '0', ...settings }, script)
-  const url = () => /listens at (http:\/\/localhost:\d+)/.exec(running.output())?.[1]
+  const url = () => /listens on (http:\/\/localhost:\d+)/.exec(running.output())?.[1]
   const started = expect.poll(url, { timeout: 40_000, interval: 50 }).toBeDefined()
   const ended = running.exit.then((code) => {
     throw new Error(`ended with ${code} instead of starting:\n${running.output()}`)

@@ -335,7 +335,7 @@ async function startWorker() {
     rmSync(data, { recursive: true, force: true })
   })
   const output = () => text
-  await expect.poll(output, { timeout: 40_000, interval: 50 }).toContain('waits for jobs')
+  await expect.poll(output, { timeout: 40_000, interval: 50 }).toContain('waiting for jobs')
   return { child, exit, output }
 }
 
