@@ -1,2 +1,2 @@
-/** The build makes a style sheet of what is imported so. */
+/** The build bundles these imports into a style sheet. */
 declare module '*.css'

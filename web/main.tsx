@@ -10,7 +10,7 @@ import { SignIn } from './sign-in/sign-in.tsx'
 import './styles/app.css'
 
 const root = document.getElementById('app')!
-// Before anything else: its token is to be in the address no longer than it must.
+// First, to remove the token from the address bar as early as possible.
 let link = takeMailLink()
 let user: User | null = null
 
@@ -39,14 +39,14 @@ try {
     draw()
   }
   client.session.user$.subscribe((next) => {
-    // A start with nobody may follow a session that was lost with the site's data: no sign-out.
+    // Starting signed out may mean that the site's data was lost, which is not a sign-out.
     if (user || next) removeDraftsOfOthers(next?.id ?? null)
     user = next
-    // Whoever comes next begins with the tasks.
+    // The next user starts at the tasks.
     if (!user && location.hash === '#account') history.replaceState(null, '', location.pathname)
     draw()
   })
-  // A link that is opened in a tab that is there already.
+  // For a link that is opened in an existing tab.
   addEventListener('hashchange', () => {
     const next = takeMailLink()
     if (next) go(next)
@@ -55,12 +55,12 @@ try {
   console.error(error)
   render(
     <p role="alert" class="fatal">
-      Tasktide keeps your tasks in this browser, and the browser does not let it. A private window
-      may be the reason.
+      This browser does not allow Tasktide to store your tasks. If this is a private window, try a
+      normal one.
     </p>,
     root,
   )
 }
 
-// Without it the app works, but does not open offline.
+// Without a service worker the app works, but does not open offline.
 navigator.serviceWorker?.register('/sw.js').catch(() => {})

@@ -1,8 +1,8 @@
-/** The files of the app, and a name for all of them together. The build fills these in. */
+/** The files of the app and a version of all of them. Inserted by the build. */
 declare const SHELL: readonly string[]
 declare const VERSION: string
 
-/** As much of a service worker's world as is used; TypeScript has it only instead of the page's. */
+/** The used part of the service worker API. TypeScript cannot load its types beside those of the page. */
 interface Worker {
   readonly location: Location
   addEventListener(event: 'install' | 'activate', listener: (event: LifeEvent) => void): void
@@ -21,11 +21,11 @@ interface FetchEvent {
 
 const worker = self as unknown as Worker
 const CACHE = `tasktide ${VERSION}`
-/** A network that is there in name only. */
+/** For a network that is connected but does not respond. */
 const PATIENCE_MS = 3_000
 /** For all files of another release. */
 const FILES_PATIENCE_MS = 10_000
-/** The files of a build, as the page and the manifest name them. */
+/** Hashed file names, as in the page and the manifest. */
 const HASHED = /\/[\w-]+-[0-9A-Z]{8}\.\w+/g
 
 worker.addEventListener('install', (event) => event.waitUntil(install()))
@@ -33,7 +33,7 @@ worker.addEventListener('activate', (event) => event.waitUntil(removeOlder()))
 worker.addEventListener('fetch', (event) => {
   const { request } = event
   const { origin, pathname } = new URL(request.url)
-  // The API, replication and the live connection are none of its business.
+  // Not the API, replication and live connection.
   if (request.method !== 'GET' || origin !== worker.location.origin) return
   if (pathname === '/') event.respondWith(freshPage(request))
   else if (SHELL.includes(pathname) || isHashed(pathname))
@@ -41,18 +41,18 @@ worker.addEventListener('fetch', (event) => {
 })
 
 /**
- * Keeps all of one build, or fails, after which the browser tries again later. While two releases serve,
- * the page may come from one and this worker from the other.
+ * Caches all files of one build, or fails, and the browser retries later. During a rolling release, the
+ * page may come from one release and this worker from the other.
  *
- * A new version does not wait for the old one's tabs to close. That is safe: a page loads all of its
- * files at its start, and those of the build before are still there.
+ * A new version does not wait for tabs of the old one to close. That is safe: a page loads all of its
+ * files at start, and the files of the previous build are still cached.
  */
 async function install(): Promise<void> {
-  // Hashed files may come out of the browser's own cache; the others must be those of now.
+  // Hashed files may come from the HTTP cache; the others must be fresh.
   const answers = await Promise.all(
     SHELL.map((url) => fetch(url, isHashed(url) ? {} : { cache: 'reload' })),
   )
-  // All of it before any of it is kept: the cache may be the one in use.
+  // Check all files before caching any: the cache may be in use.
   for (const [index, answer] of answers.entries()) {
     const url = SHELL[index]!
     const isGood = isHashed(url) ? answer.ok : isOfThisBuild(await answer.clone().text())
@@ -63,7 +63,7 @@ async function install(): Promise<void> {
   await worker.skipWaiting()
 }
 
-/** All but the build before, whose page may still be loading. */
+/** Deletes caches of older builds, except the previous one, whose page may still be loading. */
 async function removeOlder(): Promise<void> {
   const names = await caches.keys()
   const others = names.filter((name) => name.startsWith('tasktide ') && name !== CACHE)
@@ -71,8 +71,8 @@ async function removeOlder(): Promise<void> {
 }
 
 /**
- * The page of the server, which names the newest files; the one that is kept if the server does not
- * answer, or answers with another page, or does not have the files that its page names.
+ * The server's page, which refers to the newest files. Falls back to the cached page if the server does
+ * not respond, or responds with another page, or does not have the files of its page.
  */
 async function freshPage(request: Request): Promise<Response> {
   try {
@@ -85,13 +85,13 @@ async function freshPage(request: Request): Promise<Response> {
   }
 }
 
-/** It names files of the app, and all of them are kept here. */
+/** Whether the page refers to files of the app, and all of them are in this build. */
 function isOfThisBuild(text: string): boolean {
   const files = filesNamedIn(text)
   return files.length > 0 && files.every((file) => SHELL.includes(file))
 }
 
-/** Fetches the files of a page of another build, and keeps them for it. */
+/** Fetches and caches the files of a page of another build. @returns whether it has all of them */
 async function isWhole(page: string): Promise<boolean> {
   const files = filesNamedIn(page)
   if (!files.some((file) => file.endsWith('.js'))) return false
@@ -111,7 +111,7 @@ function filesNamedIn(text: string): string[] {
 
 const isHashed = (pathname: string) => filesNamedIn(pathname)[0] === pathname
 
-/** What has a hash in its name never changes, and may be of this build, the one before or the next. */
+/** Hashed files never change; they may belong to this build, the previous or the next one. */
 async function kept(pathname: string, request: Request): Promise<Response> {
   const cache = await caches.open(CACHE)
   const isOfAnother = !SHELL.includes(pathname)

@@ -52,7 +52,9 @@ story('a wrong password is told in words, and the right one signs in', async () 
   await tab.page.getByRole('textbox', { name: 'Username' }).fill(ann.username)
   await tab.page.getByRole('textbox', { name: 'Password' }).fill('a ferry to Porto')
   await tab.button('Sign in').click()
-  await eventually(() => tab.page.getByRole('alert').innerText()).toMatch(/password is not right/)
+  await eventually(() => tab.page.getByRole('alert').innerText()).toMatch(
+    /Wrong username or password/,
+  )
   await tab.signIn(ann)
   await tab.hasStatus('Synced')
 })

@@ -5,7 +5,7 @@ import { TextField } from '../forms/text-field.tsx'
 import { type KnownAccount, tellAccountChanged } from './details.ts'
 import { Section } from './page.tsx'
 
-/** The email address: whether it is confirmed, and another one. */
+/** Shows and changes the email address. */
 export function AccountAddress({ account: { details, fault, ask } }: { account: KnownAccount }) {
   const { account } = useClient()
   const resend = useRequest()
@@ -36,8 +36,8 @@ export function AccountAddress({ account: { details, fault, ask } }: { account: 
       )}
       {details?.pending_email && (
         <p role="status">
-          <strong>{details.pending_email}</strong> takes its place once you follow the link that was
-          mailed there.
+          The address changes to <strong>{details.pending_email}</strong> when you open the link in
+          the mail that we sent there.
         </p>
       )}
       {details && (!details.email_verified_at || details.pending_email) && (
@@ -47,9 +47,9 @@ export function AccountAddress({ account: { details, fault, ask } }: { account: 
             disabled={resend.isBusy}
             onClick={() => resend.run(account.resendConfirmation)}
           >
-            Send the link again
+            Resend the link
           </button>
-          {resend.isDone && <span role="status">It is on its way.</span>}
+          {resend.isDone && <span role="status">Sent.</span>}
         </div>
       )}
       <Fault text={resend.fault} />

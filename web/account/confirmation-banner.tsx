@@ -3,7 +3,7 @@ import { useClient } from '../documents/client-context.ts'
 import { Fault } from '../forms/fault.tsx'
 import { useRequest } from '../forms/request.ts'
 
-/** While mail may not reach the person. */
+/** Shown while the address is not confirmed. */
 export function ConfirmationBanner({ details }: { details: AccountDetails | undefined }) {
   const { account } = useClient()
   const { isBusy, isDone, fault, run } = useRequest()
@@ -12,8 +12,8 @@ export function ConfirmationBanner({ details }: { details: AccountDetails | unde
     <section aria-label="Email address" class="banner is-quiet">
       <p role="status">
         {isDone
-          ? `Another mail is on its way to ${details.email}.`
-          : `Confirm ${details.email}: until then no reminder can reach you.`}
+          ? `A new mail was sent to ${details.email}.`
+          : `Confirm ${details.email} to receive reminders. Use the link in the mail that we sent you.`}
       </p>
       <Fault text={fault} />
       {!isDone && (
@@ -23,7 +23,7 @@ export function ConfirmationBanner({ details }: { details: AccountDetails | unde
           disabled={isBusy}
           onClick={() => run(account.resendConfirmation)}
         >
-          Send the mail again
+          Resend the mail
         </button>
       )}
     </section>

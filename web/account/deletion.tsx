@@ -10,7 +10,7 @@ import { Section } from './page.tsx'
 export function AccountDeletion({ user }: { user: User }) {
   const [isAsking, setIsAsking] = useState(false)
   return (
-    <Section title="Delete the account" hint="For good: nobody can bring back what was in it.">
+    <Section title="Delete the account" hint="Permanent: the data cannot be restored.">
       <div class="beside">
         <button type="button" class="danger" onClick={() => setIsAsking(true)}>
           Delete my account
@@ -32,12 +32,10 @@ function DeletionDialog({ user, onCancel }: { user: User; onCancel: () => void }
 
   return (
     <Dialog title="Delete the account" onLeave={onCancel}>
+      <p>All tasks, categories and settings of {user.username} are erased permanently.</p>
       <p>
-        All tasks, categories and settings of {user.username} are erased, and cannot be restored.
-      </p>
-      <p>
-        Every device is signed out and forgets what it keeps, unsent changes included. Export first
-        what you want to have.
+        Every device is signed out, and its data is deleted, unsent changes included. Export your
+        data first if you want to keep it.
       </p>
       <form onSubmit={submit} noValidate>
         <input type="hidden" name="username" autocomplete="username" value={user.username} />

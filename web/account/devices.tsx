@@ -6,7 +6,7 @@ import { useRequest } from '../forms/request.ts'
 import { spokenMoment } from '../time/moments.ts'
 import { Section } from './page.tsx'
 
-/** Where the person is signed in, and an end to it. */
+/** Lists the sessions and revokes them. */
 export function AccountDevices() {
   const { account } = useClient()
   const [devices, setDevices] = useState<SignedInDevice[]>([])
@@ -19,10 +19,7 @@ export function AccountDevices() {
   useEffect(() => void list(), [])
 
   return (
-    <Section
-      title="Devices"
-      hint="Where you are signed in. A device that you sign out stops at once."
-    >
+    <Section title="Devices" hint="Your signed-in devices. You can sign out each of them.">
       <ul class="devices" aria-label="Devices">
         {devices.map((device) => (
           <li key={device.id} aria-label={device.device}>
@@ -52,7 +49,7 @@ export function AccountDevices() {
       )}
       {devices.length > 1 && (
         <button type="button" disabled={isBusy} onClick={() => list(account.endOtherSessions())}>
-          Sign out all others
+          Sign out all other devices
         </button>
       )}
     </Section>

@@ -11,27 +11,24 @@ const FORMATS = [
 
 const PATIENCE_MS = 5_000
 
-/** Everything that is the person's, to take along. */
+/** Downloads all data of the user. */
 export function AccountExport() {
   const { account, sync } = useClient()
   const { isBusy, fault, run } = useRequest()
 
   async function download(format: (typeof FORMATS)[number][0], name: string) {
-    // What this device has not sent yet is to be in it.
+    // The export should include unsent edits of this device.
     await sync.awaitInSync({ timeout: PATIENCE_MS })
     const link = document.createElement('a')
     link.href = URL.createObjectURL(await (await account.export(format)).blob())
     link.download = name
     link.click()
-    // Browsers have taken hold of it by then.
+    // By then the browser has started the download.
     setTimeout(() => URL.revokeObjectURL(link.href), PATIENCE_MS)
   }
 
   return (
-    <Section
-      title="Take it along"
-      hint="Download what is yours. The trash is in it, too, but for iCalendar."
-    >
+    <Section title="Export" hint="Download your data. JSON and CSV include the trash.">
       <div class="choices">
         {FORMATS.map(([format, name, label]) => (
           <button

@@ -33,7 +33,7 @@ export function AccountMenu({ user }: { user: User }) {
           <dt>
             <kbd>↑</kbd> <kbd>↓</kbd>
           </dt>
-          <dd>Go along the list; on a handle, move the task</dd>
+          <dd>Move through the list; on a handle, move the task</dd>
         </dl>
         <button
           type="button"
@@ -55,7 +55,7 @@ export function AccountMenu({ user }: { user: User }) {
       {isAsking && (
         <Dialog title="Unsent changes" onLeave={() => setIsAsking(false)}>
           <p>
-            Some of your changes are not on the server yet. They can wait on this device until you
+            Some of your changes have not been sent yet. You can keep them on this device until you
             sign in again.
           </p>
           <DialogFault />

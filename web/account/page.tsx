@@ -16,7 +16,7 @@ interface AccountPageProps {
   account: KnownAccount
 }
 
-/** Everything about the person rather than the tasks. What needs no network comes first. */
+/** The account settings. Those that work offline come first. */
 export function AccountPage({ user, account }: AccountPageProps) {
   const profile = useEditableProfile(user)
   useEffect(() => {

@@ -19,9 +19,7 @@ export function AccountPassword({ user }: { user: User }) {
 
   return (
     <Section title="Password">
-      {isDone && (
-        <p role="status">Your password is changed, and all other devices are signed out.</p>
-      )}
+      {isDone && <p role="status">Your password was changed. All other devices were signed out.</p>}
       <details open={fault !== '' || Object.keys(errors).length > 0}>
         <summary>Change the password</summary>
         <form onSubmit={submit} noValidate>
@@ -43,7 +41,7 @@ export function AccountPassword({ user }: { user: User }) {
             hint={NEW_PASSWORD_HINT}
             errors={errors.new_password}
           />
-          <p class="hint">All other devices are signed out; what they have not sent waits there.</p>
+          <p class="hint">This signs out all other devices. Their unsent changes are kept there.</p>
           <Fault text={fault} />
           <button type="submit" class="primary" disabled={isBusy}>
             Change the password

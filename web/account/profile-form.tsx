@@ -5,7 +5,7 @@ import { TextField } from '../forms/text-field.tsx'
 import { Section } from './page.tsx'
 import type { EditableProfile } from './profile.ts'
 
-/** What the person is called, where they are, what they read. */
+/** Display name, timezone and language. */
 export function AccountProfile({ profile: { profile, change } }: { profile: EditableProfile }) {
   const id = useId()
   const [name, setName] = useState<string | null>(null)
@@ -20,7 +20,7 @@ export function AccountProfile({ profile: { profile, change } }: { profile: Edit
   }
 
   return (
-    <Section title="Profile" hint="Changes are kept at once, and reach your other devices by sync.">
+    <Section title="Profile" hint="Changes are saved at once and synced to your other devices.">
       <TextField
         label="Display name"
         autocomplete="name"
@@ -39,11 +39,11 @@ export function AccountProfile({ profile: { profile, change } }: { profile: Edit
             onChange={(timezone) => void change({ timezone })}
           />
           <p class="hint" id={`${id}-zone`}>
-            Due times and reminders are meant in it.
+            For due times and reminders.
           </p>
           {here !== profile.timezone && (
             <button type="button" onClick={() => void change({ timezone: here })}>
-              Use {here.replaceAll('_', ' ')}, as this device
+              Use {here.replaceAll('_', ' ')} (this device)
             </button>
           )}
         </div>
@@ -58,7 +58,7 @@ export function AccountProfile({ profile: { profile, change } }: { profile: Edit
   )
 }
 
-/** Those that mails are written in. */
+/** The languages of mails. */
 const LANGUAGES: [string, string][] = [
   ['en', 'English'],
   ['de', 'Deutsch'],

@@ -8,7 +8,7 @@ export interface EditableProfile {
   change: (changed: Partial<Profile>) => Kept
 }
 
-/** Null until the first sync has brought it. */
+/** Null until the first sync. */
 export function useEditableProfile({ id }: User): EditableProfile | null {
   const edits = useEdits()
   const profile = useProfile(id)

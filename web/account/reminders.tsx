@@ -3,17 +3,14 @@ import { SelectField } from '../forms/select-field.tsx'
 import { Section } from './page.tsx'
 import type { EditableProfile } from './profile.ts'
 
-/** Which mails the person wants, and when. */
+/** Settings of reminders and digests. */
 export function AccountReminders({ profile: { profile, change } }: { profile: EditableProfile }) {
   const { remind_minutes_before: minutes, email_notifications: areWelcome } = profile
   const intervals = INTERVALS.some(([value]) => value === minutes)
     ? INTERVALS
     : [...INTERVALS, [minutes, `${minutes} minutes before`] as const]
   return (
-    <Section
-      title="Reminders"
-      hint="By email. A task with a reminder of its own is reminded of then, and only then."
-    >
+    <Section title="Reminders" hint="By email. The reminder of a task overrides these defaults.">
       <label class="choice">
         <input
           type="checkbox"
@@ -23,21 +20,21 @@ export function AccountReminders({ profile: { profile, change } }: { profile: Ed
         Send me reminders by email
       </label>
       <SelectField
-        label="Tasks that are due at a time"
+        label="Tasks with a due time"
         value={String(minutes)}
         options={intervals.map(([value, text]) => [String(value), text])}
         disabled={!areWelcome}
         onChange={(value) => void change({ remind_minutes_before: JSON.parse(value) })}
       />
       <TimeChoice
-        label="On the morning of tasks that are due all day"
+        label="Tasks without a due time"
         time={profile.remind_all_day_at}
         usual="08:00"
         disabled={!areWelcome}
         onChange={(remind_all_day_at) => void change({ remind_all_day_at })}
       />
       <TimeChoice
-        label="A daily summary of what is due and overdue"
+        label="Daily summary of due and overdue tasks"
         time={profile.digest_at}
         usual="07:30"
         disabled={!areWelcome}
@@ -49,7 +46,7 @@ export function AccountReminders({ profile: { profile, change } }: { profile: Ed
 
 const INTERVALS: readonly (readonly [number | null, string])[] = [
   [null, 'No reminder'],
-  [0, 'When they are due'],
+  [0, 'At the due time'],
   [5, '5 minutes before'],
   [10, '10 minutes before'],
   [15, '15 minutes before'],
@@ -63,7 +60,7 @@ const INTERVALS: readonly (readonly [number | null, string])[] = [
 
 interface TimeChoiceProps {
   label: string
-  /** Null is not at all. */
+  /** Null means off. */
   time: string | null
   usual: string
   disabled: boolean

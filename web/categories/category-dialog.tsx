@@ -6,13 +6,13 @@ import { Dialog, DialogFoot } from '../forms/dialog.tsx'
 import { TextField } from '../forms/text-field.tsx'
 
 interface CategoryDialogProps {
-  /** As it was when the dialog was opened; none for a new one. */
+  /** As it was when the dialog was opened; undefined for a new category. */
   category: EditedCategory | null
   draftKey: string
   errors?: FieldErrors
-  /** It was deleted while the dialog was open, or after the draft was written. */
+  /** Whether it was deleted while the dialog was open, or after the draft was written. */
   isDeleted?: boolean
-  /** Takes what was changed, and how it is as a whole. @returns whether it is kept */
+  /** Saves the changed fields; also gets the whole category. @returns whether it was stored */
   onSave: (changed: Partial<CategoryText>, given: CategoryText) => Promise<boolean>
   onDelete?: (() => Promise<boolean>) | undefined
   onClose: () => void
@@ -50,7 +50,7 @@ export function CategoryDialog(props: CategoryDialogProps) {
   })
   const shown = { ...saved, ...draft.offered }
   const isKnown = COLOURS.some(([colour]) => colour === shown.color)
-  const colours = isKnown ? COLOURS : [...COLOURS, [shown.color, 'As it is'] as const]
+  const colours = isKnown ? COLOURS : [...COLOURS, [shown.color, 'Current colour'] as const]
 
   function written() {
     const given = new FormData(form.current!)
@@ -61,7 +61,7 @@ export function CategoryDialog(props: CategoryDialogProps) {
     const given = written()
     return {
       ...(given.name !== saved.name && { name: given.name }),
-      // A colour alone is not worth a draft of a new one.
+      // No draft for a new category with only a colour.
       ...(given.color !== saved.color && (category || given.name) && { color: given.color }),
     }
   }
@@ -76,7 +76,7 @@ export function CategoryDialog(props: CategoryDialogProps) {
     <Dialog title={category ? 'Edit category' : 'New category'} onLeave={onClose}>
       {isDeleted && (
         <p role="alert" class="fault">
-          This category was deleted meanwhile. What you wrote is still here.
+          This category was deleted in the meantime. Your text is still here.
         </p>
       )}
       {draft.offer}
@@ -119,7 +119,7 @@ export function CategoryDialog(props: CategoryDialogProps) {
           <>
             <DialogFault />
             <div class="actions">
-              <p class="apart">Its tasks stay, without a category.</p>
+              <p class="apart">Its tasks are kept without a category.</p>
               <button type="button" onClick={() => setIsDeleting(false)}>
                 Keep it
               </button>

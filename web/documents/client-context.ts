@@ -6,7 +6,7 @@ export const ClientContext = createContext<Client | null>(null)
 
 /**
  * The client without its documents: components read them through `documents.ts` and write them through
- * `edits.ts`, so that no failed write goes unnoticed. The compiler refuses any other way.
+ * `edits.tsx`, so that no failed write goes unnoticed. The compiler rejects any other way.
  */
 export const useClient = (): Pick<Client, 'session' | 'account'> & {
   sync: Pick<Client['sync'], 'awaitInSync'>

@@ -12,16 +12,16 @@ import { useContext } from 'preact/hooks'
 import { ClientContext } from './client-context.ts'
 import { useObserved } from './observed.ts'
 
-/** An edit that the server refused. To send it again or to drop it is a write: see `edits.ts`. */
+/** A rejected edit. To retry or discard it, see `edits.tsx`. */
 export type RefusedEdit = Omit<RejectedRow, 'retry' | 'discard'>
 
-/** What went wrong with the sync itself, in words. */
+/** A sync error, as a message. */
 export interface SyncError {
   code: string
   message: string
 }
 
-/** All tasks that are not deleted, in the owner's order. */
+/** All tasks that are not deleted, in the user's order. */
 export const useAllTasks = (): readonly Readonly<Task>[] => useTasks(useWholeClient())
 
 export const useDeletedTasks = (isWanted: boolean): readonly Readonly<Task>[] => {
@@ -42,13 +42,13 @@ export const useCategories = (): readonly Readonly<Category>[] => {
   )
 }
 
-/** Null until the first sync has brought it. */
+/** Null until the first sync. */
 export const useProfile = (id: string): Readonly<Profile> | null => {
   const client = useWholeClient()
   return useObserved<Profile | null>(() => client.profile.findOne(id).$, null, [client, id])
 }
 
-/** The edits that the server refused, until they are sent again or discarded. */
+/** Rejected edits, until they are retried or discarded. */
 export const useRefusedEdits = (): readonly RefusedEdit[] => {
   const { sync } = useWholeClient()
   return useObserved<readonly RejectedRow[]>(() => sync.rejected$, [], [sync])
@@ -62,7 +62,7 @@ export const useConflicts = (): readonly ConflictRow[] => {
 export const useSyncState = (): SyncState & { error?: SyncError | null } =>
   useSyncStatus(useWholeClient())
 
-/** Whether the person has paused the sync on this device. */
+/** Whether the user has paused sync on this device. */
 export const useIsPaused = (): boolean => {
   const { sync } = useWholeClient()
   return useObserved(() => sync.isPaused$, false, [sync])

@@ -4,7 +4,7 @@ import type { Draft } from '../drafts/drafts.ts'
 import { type EditedTask, TaskDialog } from '../tasks/task-dialog.tsx'
 import { type Edits, useEdits } from './edits.tsx'
 
-/** What is open in a dialog, as it was when it was opened. */
+/** The document in the dialog, as it was when the dialog was opened. */
 export type Editing =
   | { kind: 'task'; task: EditedTask }
   | { kind: 'category'; category: EditedCategory | null }
@@ -18,7 +18,7 @@ interface EditorProps {
   onClose: () => void
 }
 
-/** The dialog of a task or a category. It stays open whatever other devices do to either. */
+/** The dialog of a task or a category. It stays open when another device changes or deletes it. */
 export function Editor({ editing, tasks, categories, onAdded, onDeleted, onClose }: EditorProps) {
   const edits = useEdits()
   const draftKey = draftKeyOf(editing)
@@ -78,14 +78,14 @@ async function removeCategory(edits: Edits, id: string, onDeleted: (id: string) 
   return isKept
 }
 
-/** Under which key the draft of a form is. */
+/** The key of a form's draft. */
 export function draftKeyOf(editing: Editing): string {
   return editing.kind === 'task'
     ? `tasks/${editing.task.id}`
     : `categories/${editing.category?.id ?? 'new'}`
 }
 
-/** What to open for a draft; undefined for one of another form. */
+/** What to open for a draft; undefined for a draft of another form. */
 export function editingOf(
   { key, base }: Draft,
   tasks: readonly Readonly<Task>[],

@@ -15,34 +15,34 @@ import { ClientContext } from './client-context.ts'
 import type { RefusedEdit } from './documents.ts'
 
 /**
- * Everything that components write on this device. None of these rejects: when the write fails, the
- * result says so and an alert says why. What was typed is cleared only after the result was read;
- * the linter finds a result that nobody waits for.
+ * All writes of components on this device. None of these rejects: if the write fails, the result is
+ * false or null and an alert shows the reason. Clear a form only after checking the result; the linter
+ * finds a result that is not awaited.
  */
 export interface Edits {
-  /** @returns the id of the task, or null if it was not kept */
+  /** @returns the id of the task, or null if it was not stored */
   addTask(task: NewTask): Promise<string | null>
   changeTask(id: string, changed: Partial<Task>): Promise<boolean>
   completeTask(id: string, isCompleted: boolean): Promise<boolean>
   moveTask(id: string, place: { after: string } | { before: string }): Promise<boolean>
   deleteTask(id: string): Promise<boolean>
   restoreTask(id: string, changed?: Partial<Task>): Promise<boolean>
-  /** @returns the id of the category, or null if it was not kept */
+  /** @returns the id of the category, or null if it was not stored */
   addCategory(given: CategoryText): Promise<string | null>
   changeCategory(id: string, changed: Partial<CategoryText>): Promise<boolean>
   deleteCategory(id: string): Promise<boolean>
-  /** As it was, but for what is given. */
+  /** Restores it, with the given changes. */
   restoreCategory(category: RestoredCategory, given: CategoryText): Promise<boolean>
   changeProfile(id: string, changed: Partial<Profile>): Promise<boolean>
-  /** Sends an edit that the server refused once more. */
+  /** Retries a rejected edit. */
   retry(edit: RefusedEdit, corrections: Record<string, unknown>): Promise<boolean>
   discard(edit: RefusedEdit): Promise<boolean>
   workOffline(isOffline: boolean): Promise<boolean>
-  /** @returns `unsent` if there are edits that only this device has, and `keepData` does not say */
+  /** @returns `unsent` if there are unsent edits and `keepData` is not given */
   signOut(options: { keepData?: boolean }): Promise<'signed_out' | 'unsent' | null>
 }
 
-/** Whether it is on this device now. */
+/** Whether it was stored on this device. */
 export type Kept = Promise<boolean>
 
 type CategoryText = Pick<Category, 'name' | 'color'>
@@ -50,7 +50,7 @@ type RestoredCategory = Readonly<Pick<Category, 'id' | 'position' | 'created_at'
 
 interface WriteFault {
   text: string
-  /** Another one for each failure, so that the same words are announced again. */
+  /** Increases with each failure, so that the same text is announced again. */
   count: number
 }
 
@@ -74,13 +74,13 @@ export function useEdits(): Edits {
   return useContext(EditsContext).edits
 }
 
-/** Why the last write was not kept; empty once another one was, or the person has read it. */
+/** Why the last write failed; empty after a successful write, or when dismissed. */
 export function useWriteFault() {
   const { fault, dismiss } = useContext(EditsContext)
   return { ...fault, dismiss }
 }
 
-/** Why the last write was not kept, inside a dialog: nothing outside of it is read aloud. */
+/** The same inside a dialog: screen readers do not read anything outside of it. */
 export function DialogFault() {
   const { text, count } = useWriteFault()
   return <Fault key={count} text={text} />

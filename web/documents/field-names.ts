@@ -1,4 +1,4 @@
-/** What people call the fields. */
+/** Labels of fields. */
 export const FIELD_NAMES: Readonly<Record<string, string>> = {
   title: 'Title',
   description: 'Description',
@@ -15,8 +15,8 @@ export const FIELD_NAMES: Readonly<Record<string, string>> = {
   timezone: 'Timezone',
   locale: 'Language',
   email_notifications: 'Email notifications',
-  remind_minutes_before: 'Reminder, in minutes before',
-  remind_all_day_at: 'Reminder of the day',
+  remind_minutes_before: 'Reminder (minutes before)',
+  remind_all_day_at: 'Reminder time (all day)',
   digest_at: 'Daily summary',
 }
 

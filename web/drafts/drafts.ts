@@ -1,17 +1,17 @@
 import { createContext } from 'preact'
 import { useContext, useEffect, useState } from 'preact/hooks'
 
-/** What was typed and not saved, of one form. */
+/** Unsaved text of one form. */
 export interface Draft {
   /** Which form. */
   key: string
-  /** What it is about, for people. */
+  /** A name to show. */
   name: string
-  /** When it was last typed at. */
+  /** The time of the last input. */
   at: string
-  /** The text of each field that was changed. */
+  /** The text of each changed field. */
   fields: Readonly<Record<string, unknown>>
-  /** The document that the form was opened with, if there was one. */
+  /** The document in the form, if any. */
   base: unknown
 }
 
@@ -24,12 +24,12 @@ export interface Drafts {
 
 const PREFIX = 'tasktide drafts '
 const MAX_DRAFTS = 20
-/** Some four descriptions at their longest; browsers give a site 5 million in all. */
+/** About four descriptions of maximum length. Browsers allow a site 5 million characters. */
 const MAX_CHARACTERS = 200_000
 
 /**
- * The drafts of one person on this device: they survive Escape, the back button, a reload and the end
- * of the browser, and leave with the person (`removeDraftsOfOthers`). The oldest give way to new ones.
+ * The drafts of one user on this device. They survive Escape, the back button, a reload and a restart of
+ * the browser, and are removed at sign-out (`removeDraftsOfOthers`). New ones replace the oldest.
  */
 export function draftsOf(user: string): Drafts {
   const key = PREFIX + user
@@ -37,7 +37,7 @@ export function draftsOf(user: string): Drafts {
     try {
       return JSON.parse(localStorage.getItem(key) ?? '[]')
     } catch {
-      return [] // of another release, or not readable
+      return [] // of another release, or damaged
     }
   }
   const write = (drafts: Draft[]) => {
@@ -47,7 +47,7 @@ export function draftsOf(user: string): Drafts {
       if (kept.length > 0) localStorage.setItem(key, JSON.stringify(kept))
       else localStorage.removeItem(key)
     } catch {
-      // No room: the text is still in its form.
+      // The quota is used up. The text is still in the form.
     }
     changed.dispatchEvent(new Event('change'))
   }
@@ -65,7 +65,7 @@ export function draftsOf(user: string): Drafts {
   }
 }
 
-/** At a sign-out, in whichever tab, and when a person comes: nobody finds what another one typed. */
+/** At sign-out in any tab, and at sign-in: users must not see each other's text. */
 export function removeDraftsOfOthers(user: string | null): void {
   for (const key of Object.keys(localStorage))
     if (key.startsWith(PREFIX) && key !== PREFIX + user) localStorage.removeItem(key)
@@ -81,7 +81,7 @@ export function useDraft(key: string) {
     offered,
     keep: (draft: Omit<Draft, 'at' | 'key'>) => drafts.keep({ key, ...draft }),
     remove: () => drafts.remove(key),
-    /** Back to what is saved. */
+    /** Discards the draft. */
     decline() {
       drafts.remove(key)
       setOffered(undefined)
@@ -89,7 +89,7 @@ export function useDraft(key: string) {
   }
 }
 
-/** All drafts of this person, again whenever they change in this tab or another. */
+/** All drafts of this user, updated on changes in any tab. */
 export function useDrafts(user: string): Drafts {
   const [drafts, setDrafts] = useState(() => draftsOf(user))
   useEffect(() => {

@@ -7,24 +7,24 @@ interface FormDraftOptions<T> {
   draftKey: string
   name: string
   base: unknown
-  /** Takes what was changed. @returns whether it is kept */
+  /** Saves the changes. @returns whether they were stored */
   onSave: (changed: Partial<T>) => Promise<boolean>
   onClose: () => void
 }
 
-/** A form that keeps what is typed as a draft until it is saved or cancelled. */
+/** A form that stores its input as a draft until it is saved or cancelled. */
 export function useFormDraft<T extends object>(options: FormDraftOptions<T>) {
   const { draftKey, name, base, onSave, onClose } = options
   const draft = useDraft(draftKey)
   const [isBusy, setIsBusy] = useState(false)
   return {
     isBusy,
-    /** What was typed before, over what is saved. */
+    /** The saved values with the draft on top. */
     offered: draft.offered?.fields as Partial<T> | undefined,
-    /** Another form when the draft is declined. */
+    /** Changes when the draft is discarded, to reset the form. */
     formKey: draft.offered ? 'draft' : 'saved',
     offer: draft.offered && <DraftOffer at={draft.offered.at} onDecline={() => draft.decline()} />,
-    /** To be called with what differs from what is saved, whenever something was typed. */
+    /** Call on every input with the fields that differ from the saved values. */
     look(changed: Partial<T>) {
       if (Object.keys(changed).length === 0) draft.remove()
       else draft.keep({ name, base, fields: changed as Record<string, unknown> })
@@ -49,9 +49,9 @@ export function useFormDraft<T extends object>(options: FormDraftOptions<T>) {
 function DraftOffer({ at, onDecline }: { at: string; onDecline: () => void }) {
   return (
     <p class="draft-offer" role="status">
-      <span>Not saved yet: your draft of {timeOf(at)}.</span>
+      <span>Unsaved draft from {timeOf(at)}.</span>
       <button type="button" class="link" onClick={onDecline}>
-        Discard the draft
+        Discard draft
       </button>
     </p>
   )

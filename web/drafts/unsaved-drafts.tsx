@@ -11,7 +11,7 @@ interface UnsavedDraftsProps {
   onContinue: (editing: Editing) => void
 }
 
-/** Offers what was typed and not saved. */
+/** Offers unsaved drafts. */
 export function UnsavedDrafts(props: UnsavedDraftsProps) {
   const { user, tasks, categories, editing, onContinue } = props
   const drafts = useDrafts(user.id)
@@ -25,7 +25,7 @@ export function UnsavedDrafts(props: UnsavedDraftsProps) {
       {offered.map((draft) => (
         <div key={draft.key} class="draft">
           <p>
-            Not saved: your changes to <strong>{draft.name}</strong>
+            Unsaved changes to <strong>{draft.name}</strong>
           </p>
           <button
             type="button"

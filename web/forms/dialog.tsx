@@ -9,14 +9,14 @@ interface DialogProps {
   children: ComponentChildren
 }
 
-/** A modal dialog: the browser keeps the focus in it, and puts it back where it was. */
+/** A modal dialog. The browser traps the focus, and restores it afterwards. */
 export function Dialog({ title, onLeave, children }: DialogProps) {
   const id = useId()
   const dialog = useRef<HTMLDialogElement>(null)
   useLayoutEffect(() => {
     const element = dialog.current!
     element.showModal()
-    // Before it is taken out of the document: only then the focus goes back.
+    // Close it before removing it from the document; otherwise the focus is not restored.
     return () => element.close()
   }, [])
   return (
@@ -35,15 +35,15 @@ export function Dialog({ title, onLeave, children }: DialogProps) {
 }
 
 interface DialogFootProps {
-  /** What saving is called here. */
+  /** The label of the save button. */
   save?: string
   isBusy: boolean
   onCancel: () => void
-  /** What stands apart from the rest. */
+  /** An action apart from the others. */
   children?: ComponentChildren
 }
 
-/** How a dialog with a form ends. */
+/** The buttons of a dialog with a form. */
 export function DialogFoot({ save = 'Save', isBusy, onCancel, children }: DialogFootProps) {
   return (
     <>

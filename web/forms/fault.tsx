@@ -1,4 +1,4 @@
-/** What went wrong, said aloud. */
+/** An error message, announced by screen readers. */
 export function Fault({ text }: { text: string }) {
   if (!text) return null
   return (

@@ -4,11 +4,11 @@ import { spokenFault } from './spoken-fault.ts'
 
 interface Outcome {
   isBusy: boolean
-  /** Has been done, since it was last asked for. */
+  /** Whether the last request succeeded. */
   isDone: boolean
-  /** What stands beside the fields. */
+  /** Errors of fields. */
   errors: FieldErrors
-  /** What does not, in words. */
+  /** Any other error. */
   fault: string
   /** Why it was not done. */
   code: string
@@ -17,14 +17,14 @@ interface Outcome {
 const NOTHING_YET: Outcome = { isBusy: false, isDone: false, errors: {}, fault: '', code: '' }
 
 /**
- * Asks the server something that somebody waits for.
+ * A request that the user waits for.
  *
- * @param fields beside which errors can stand
+ * @param fields the fields that can show an error
  */
 export function useRequest(fields: readonly string[] = []) {
   const [outcome, setOutcome] = useState(NOTHING_YET)
 
-  /** @returns whether it was done */
+  /** @returns whether it succeeded */
   async function run(ask: () => Promise<unknown>): Promise<boolean> {
     setOutcome({ ...NOTHING_YET, isBusy: true })
     try {
@@ -45,7 +45,7 @@ export function useRequest(fields: readonly string[] = []) {
   return { ...outcome, run, reset: () => setOutcome(NOTHING_YET) }
 }
 
-/** What stands in the fields of a form that is sent. */
+/** The values of a submitted form. */
 export function fieldsOf(event: SubmitEvent): (name: string) => string {
   event.preventDefault()
   const form = new FormData(event.currentTarget as HTMLFormElement)

@@ -9,7 +9,7 @@ interface SelectFieldProps {
   onChange: (value: string) => void
 }
 
-/** A choice with its label. */
+/** A select with its label. */
 export function SelectField(props: SelectFieldProps) {
   const id = useId()
   const { label, value, options, describedBy, disabled, onChange } = props

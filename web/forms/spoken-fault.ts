@@ -1,34 +1,34 @@
 import { ClientError } from '@tasktide/client'
 
-/** What went wrong, for the person who asked for it. */
+/** An error as a message for the user. */
 export function spokenFault(error: unknown): string {
   if (error instanceof ClientError) return spokenRefusal(error)
   const names = namesOf(error)
   if (names.includes('QuotaExceededError'))
-    return 'This device has no room left, so nothing was saved. Make some room, then try again.'
+    return 'The storage of this device is full, so the change was not saved. Free some space, then try again.'
   if (names.some((name) => GONE.has(name)))
-    return 'The browser has closed what the app keeps here, so nothing was saved. Copy what you wrote, then reload.'
-  return 'This device could not save it. Try again, or copy what you wrote and reload.'
+    return 'The browser has closed the storage of this app, so the change was not saved. Copy your text, then reload.'
+  return 'This device could not save the change. Try again, or copy your text and reload.'
 }
 
 function spokenRefusal({ code, message }: ClientError): string {
   switch (code) {
     case 'credentials_not_valid':
-      return 'Username or password is not right.'
+      return 'Wrong username or password.'
     case 'unreachable':
-      return 'The server cannot be reached. Try again in a moment.'
+      return 'The server is unreachable. Try again in a moment.'
     case 'timed_out':
-      return 'Some changes are not sent yet. Try again in a moment.'
+      return 'Some changes have not been sent yet. Try again in a moment.'
     case 'outdated_client':
-      return 'A newer version of the app runs in another tab, so this one cannot save. Copy what you wrote, then reload.'
+      return 'A newer version of the app runs in another tab, so this tab cannot save. Copy your text, then reload.'
     case 'not_found':
-      return 'It was deleted meanwhile, so it could not be changed.'
+      return 'It was deleted in the meantime, so it could not be changed.'
     default:
       return message
   }
 }
 
-/** A database that was closed or deleted under the tab, as browsers and Dexie say it. */
+/** Whether the database was closed or deleted under the tab, in the words of browsers and Dexie. */
 const GONE = new Set(['DatabaseClosedError', 'InvalidStateError', 'NotFoundError'])
 
 interface Wrapper {
@@ -38,7 +38,7 @@ interface Wrapper {
   failures?: unknown[]
 }
 
-/** Dexie and RxDB wrap what the browser says, each in a way of its own. */
+/** Dexie and RxDB wrap browser errors in different ways. */
 function namesOf(error: unknown, depth = 0): string[] {
   if (typeof error !== 'object' || error === null || depth > 4) return []
   const { name, inner, cause, failures = [] } = error as Wrapper

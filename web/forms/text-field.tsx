@@ -6,11 +6,11 @@ type TextFieldProps = InputHTMLAttributes & {
   label: string
   hint?: string | undefined
   errors?: string[] | undefined
-  /** The most characters that the server takes. */
+  /** The maximum length that the server accepts. */
   limit?: number | undefined
 }
 
-/** An input with its label, and what is wrong with it. */
+/** An input with its label and its errors. */
 export function TextField({ label, hint, errors, limit, ...input }: TextFieldProps) {
   const id = useId()
   const text = useTextLimit<HTMLInputElement>(limit, {
@@ -50,7 +50,7 @@ interface TextAreaProps {
   errors?: string[] | undefined
 }
 
-/** The same for a text of several lines. */
+/** The same for multi-line text. */
 export function TextArea({ label, limit, errors, ...area }: TextAreaProps) {
   const id = useId()
   const text = useTextLimit<HTMLTextAreaElement>(limit, { initial: area.defaultValue })

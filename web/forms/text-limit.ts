@@ -2,12 +2,12 @@ import { useLayoutEffect, useRef, useState } from 'preact/hooks'
 
 type TextElement = HTMLInputElement | HTMLTextAreaElement
 
-/** So many of a limit are worth a word. */
+/** From this share of the limit on, the field shows a count. */
 const NEAR = 0.9
 
 /**
- * Says in the field what the server would refuse: too long a text, or a blank one where something is
- * required. `maxlength` would cut a long text that is pasted, without a word.
+ * Validates a field like the server: too long, or blank although required. `maxlength` would silently
+ * truncate pasted text.
  */
 export function useTextLimit<E extends TextElement>(
   limit: number | undefined,
@@ -18,7 +18,7 @@ export function useTextLimit<E extends TextElement>(
   const excess = limit !== undefined && text.length > limit
   const isBlank = isRequired && text !== '' && text.trim() === ''
   const fault = excess
-    ? `Use at most ${inWords(limit)} characters: these are ${inWords(text.length)}.`
+    ? `Use at most ${inWords(limit)} characters (now ${inWords(text.length)}).`
     : isBlank
       ? 'Write something: it is blank.'
       : ''
@@ -26,7 +26,7 @@ export function useTextLimit<E extends TextElement>(
   const isNear = limit !== undefined && !excess && text.length > limit * NEAR
   return {
     field,
-    /** To be called with what is in the field now. */
+    /** Call with the current text. */
     look: setText,
     fault,
     hint: isNear ? `${inWords(text.length)} of ${inWords(limit)} characters.` : '',

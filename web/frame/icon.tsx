@@ -24,7 +24,7 @@ export function Icon({ name }: { name: IconName }) {
   )
 }
 
-/** Six points to hold on to. */
+/** A drag handle of six dots. */
 export function Grip() {
   return (
     <svg class="icon grip" viewBox="0 0 24 24" aria-hidden="true">

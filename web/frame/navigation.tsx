@@ -3,9 +3,9 @@ import { Icon, type IconName } from './icon.tsx'
 
 interface NavigationProps {
   views: readonly View[]
-  /** Null for none of them. */
+  /** Null if no view is open. */
   current: ViewId | null
-  /** How many tasks are to do in a view. */
+  /** The number of open tasks in a view. */
   counts: ReadonlyMap<ViewId, number>
   onGo: (id: ViewId) => void
   onNewCategory: () => void

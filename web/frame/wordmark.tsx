@@ -1,4 +1,4 @@
-/** The name, with its sign. */
+/** The logo with the name. */
 export function Wordmark() {
   return (
     <span class="wordmark">

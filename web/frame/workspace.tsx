@@ -24,7 +24,7 @@ import { useToday } from '../time/days.ts'
 import { Navigation } from './navigation.tsx'
 import { Wordmark } from './wordmark.tsx'
 
-/** Everything that somebody who is signed in sees. */
+/** The app for a signed-in user. */
 export function Workspace({ user }: { user: User }) {
   const drafts = useMemo(() => draftsOf(user.id), [user.id])
   return (
@@ -118,7 +118,7 @@ function Rooms({ user }: { user: User }) {
   )
 }
 
-/** The dialog that is open. When it is left with something unsaved, the toast offers to go on. */
+/** The open dialog. If it is left with unsaved text, a toast offers to continue. */
 function useEditing(user: User, viewId: string, offer: (done: Undoable) => void) {
   const [editing, setEditing] = useState<Editing | null>(null)
   const { dismiss } = useWriteFault()
@@ -143,7 +143,7 @@ function useEditing(user: User, viewId: string, offer: (done: Undoable) => void)
     })
   }
 
-  // The back button leaves it, too.
+  // The back button also closes it.
   useEffect(() => {
     if (editing) close()
   }, [viewId])
@@ -151,7 +151,7 @@ function useEditing(user: User, viewId: string, offer: (done: Undoable) => void)
   return { editing, edit, close }
 }
 
-/** How many tasks are to do in each view. */
+/** The number of open tasks in each view. */
 function countsOf(views: readonly View[], tasks: readonly Readonly<Task>[]): Map<ViewId, number> {
   const open = tasks.filter(({ completed }) => !completed)
   return new Map(
@@ -159,7 +159,7 @@ function countsOf(views: readonly View[], tasks: readonly Readonly<Task>[]): Map
   )
 }
 
-/** `n` for a new task, `/` to search; while nothing is being written. */
+/** `n` for a new task, `/` to search, unless the focus is in a text field. */
 function useShortcuts() {
   useEffect(() => {
     const press = (event: KeyboardEvent) => {

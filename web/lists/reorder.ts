@@ -4,31 +4,31 @@ import { rowHeight } from './rows.tsx'
 
 export interface Drag {
   id: string
-  /** The index that it would be dropped at. */
+  /** The index of the drop position. */
   to: number
-  /** Where it is now, in rows from the top. */
+  /** The current position, in rows from the top. */
   at: number
   isDropped: boolean
 }
 
-/** Near an edge of the window, so many pixels, the window scrolls along. */
+/** Within this distance (in pixels) from an edge, the window scrolls. */
 const EDGE_PX = 90
 const SCROLL_PX = 14
 
-/** Dragging a row by its handle, with a mouse, a pen or a finger. Escape puts it back. */
+/** Drags a row by its handle, with a mouse, a pen or a finger. Escape cancels. */
 export function useReorder(
   list: RefObject<HTMLElement | null>,
   ids: readonly string[],
-  /** @returns whether it is kept */
+  /** @returns whether it was stored */
   onMove: (id: string, to: number) => Promise<boolean>,
 ) {
   const [drag, setDrag] = useState<Drag | null>(null)
 
-  // What was dropped stays where it was dropped until the list itself says so.
+  // A dropped row stays in place until the list updates.
   const order = ids.join()
   useLayoutEffect(() => setDrag((current) => (current?.isDropped ? null : current)), [order])
 
-  /** @param range the first and the last index that it may be dropped at */
+  /** @param range the first and the last allowed drop index */
   function pick(event: PointerEvent, id: string, range: readonly [number, number]) {
     if (event.button !== 0) return
     const handle = event.currentTarget as HTMLElement
@@ -71,7 +71,7 @@ export function useReorder(
       if (isMoved) void drop()
     }
 
-    /** Back to where it was unless that is kept. */
+    /** Moves back if the change was not stored. */
     async function drop() {
       if (!(await onMove(id, to))) setDrag(null)
     }
@@ -80,7 +80,7 @@ export function useReorder(
   return { drag, pick }
 }
 
-/** Where a row stands while another one is dragged over the list. */
+/** The position of a row while another one is dragged. */
 export function placeDuring(drag: Drag | null, from: number, index: number): number {
   if (!drag || from < 0) return index
   if (index === from) return drag.at

@@ -3,17 +3,17 @@ import { useEffect, useLayoutEffect, useRef } from 'preact/hooks'
 
 interface Place {
   id: string
-  /** Which control of the row. */
+  /** The focused control of the row. */
   control: string
-  /** Which of the rows that are in the document. */
+  /** The index among the rendered rows. */
   at: number
 }
 
 /**
- * Keeps the focus in a list whose rows move and go: it stays with its row, and passes to the next one
- * when that is gone. The arrow keys take it to the same control of the row above or below.
+ * Keeps the focus in a list whose rows move or are removed: it stays with its row, and moves to the next
+ * row when that is removed. The arrow keys move it to the same control of the row above or below.
  *
- * @returns the row that has it
+ * @returns the focused row
  */
 export function useRowFocus(list: RefObject<HTMLElement | null>): string | undefined {
   const place = useRef<Place | null>(null)
@@ -39,7 +39,7 @@ export function useRowFocus(list: RefObject<HTMLElement | null>): string | undef
     }
   }, [])
 
-  // A browser takes the focus from what is moved in the document, as from what is taken out of it.
+  // Moving an element in the document loses the focus, like removing it.
   useLayoutEffect(() => {
     if (!place.current || document.activeElement !== document.body) return
     const { id, control, at } = place.current

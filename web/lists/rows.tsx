@@ -6,17 +6,17 @@ interface RowsProps<T extends { id: string }> {
   label: string
   list: RefObject<HTMLUListElement | null>
   items: readonly T[]
-  /** One that is rendered wherever it is. */
+  /** The id of an item that is always rendered. */
   held?: string | undefined
   row: (item: T, index: number) => ComponentChildren
 }
 
-/** Rendered beyond what is in sight, on either side. */
+/** Extra rows rendered above and below the visible ones. */
 const BEYOND = 12
 
 /**
- * A list of any length, of which only what is in sight is in the document. All rows are of one
- * height, so that where one stands follows from its index.
+ * A virtual list: only visible rows are in the document. All rows have the same height, so the position
+ * follows from the index.
  */
 export function Rows<T extends { id: string }>({ label, list, items, held, row }: RowsProps<T>) {
   const [from, to] = useRange(list, items.length)
@@ -32,7 +32,7 @@ export function Rows<T extends { id: string }>({ label, list, items, held, row }
   )
 }
 
-/** What every row says of its place: one that is not in the document counts as well. */
+/** ARIA attributes for the position of a row, including rows that are not rendered. */
 export const placeOf = (index: number, count: number) => ({
   'aria-posinset': index + 1,
   'aria-setsize': count,
@@ -42,7 +42,7 @@ export function rowHeight(list: HTMLElement): number {
   return Number.parseFloat(getComputedStyle(list, '::before').height)
 }
 
-/** Brings a row into sight. */
+/** Scrolls to a row. */
 export function reveal(list: HTMLElement, index: number): void {
   const height = rowHeight(list)
   const top = list.getBoundingClientRect().top + index * height
@@ -58,11 +58,11 @@ function useRange(list: RefObject<HTMLElement | null>, count: number): [number, 
     if (!element) return
     const height = rowHeight(element)
     const start = Math.floor(-element.getBoundingClientRect().top / height) - BEYOND
-    // By steps, so that not every row that is scrolled by renders the list anew.
+    // In steps, to avoid a new rendering for each row.
     setFirst(Math.max(0, Math.floor(start / 6) * 6))
     setLength(Math.ceil(innerHeight / height) + 2 * BEYOND + 6)
   }
-  // Whatever was rendered above may have moved the list.
+  // Elements above may have moved the list.
   useLayoutEffect(look)
   useEffect(() => {
     addEventListener('scroll', look, { passive: true })

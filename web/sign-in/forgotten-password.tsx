@@ -9,7 +9,7 @@ interface ForgottenPasswordProps {
   onBack: () => void
 }
 
-/** Has a link mailed. What it says is the same for every address: it tells nobody who has an account. */
+/** Requests a reset link. The response does not reveal whether the address has an account. */
 export function ForgottenPassword({ back, onBack }: ForgottenPasswordProps) {
   const { account } = useClient()
   const [address, setAddress] = useState('')
@@ -23,11 +23,11 @@ export function ForgottenPassword({ back, onBack }: ForgottenPasswordProps) {
 
   return (
     <>
-      <h2>Forgotten password</h2>
+      <h2>Reset your password</h2>
       {isDone ? (
         <p role="status" class="welcome-line">
-          If an account has the address <strong>{address}</strong>, a mail is on its way to it. The
-          link in it sets another password, for half an hour.
+          If an account uses the address <strong>{address}</strong>, we have sent a mail with a link
+          to it. The link can be used once, within an hour.
         </p>
       ) : (
         <form onSubmit={submit} noValidate>
@@ -38,7 +38,7 @@ export function ForgottenPassword({ back, onBack }: ForgottenPasswordProps) {
             autocomplete="email"
             autofocus
             required
-            hint="The one of your account. A link that sets another password is mailed there."
+            hint="The email address of your account. We will send a reset link to it."
             errors={errors.email}
           />
           <Fault text={fault} />

@@ -16,9 +16,9 @@ interface MailLinkPageProps {
   onDone: () => void
 }
 
-/** What a link in a mail leads to, whether somebody is signed in here or not. */
+/** The page of a link in a mail, with or without a signed-in user. */
 export function MailLinkPage({ link, user, onDone }: MailLinkPageProps) {
-  const onwards = user ? 'To my tasks' : 'To signing in'
+  const onwards = user ? 'Go to my tasks' : 'Go to sign-in'
   return (
     <Welcome>
       {link.kind === 'confirm_email' && (
@@ -52,12 +52,13 @@ function ConfirmEmail({ token, onwards, onDone }: ByLinkProps) {
       <h2>{isDone ? 'Your address is confirmed' : 'Your email address'}</h2>
       <p role="status" class="welcome-line">
         {isBusy && 'One moment…'}
-        {isDone && 'Mails of your account reach you there from now on.'}
+        {isDone && 'Mail of your account is sent to this address.'}
       </p>
       <Fault text={fault} />
       {code === 'link_not_valid' && (
         <p class="hint">
-          If your address is still to be confirmed, your account sends another link.
+          If your address is not confirmed yet, you can request another link in your account
+          settings.
         </p>
       )}
       {fault && code !== 'link_not_valid' && (
@@ -84,10 +85,10 @@ function ResetPassword({ token, onwards, onDone }: ByLinkProps) {
   if (isDone)
     return (
       <>
-        <h2>Your password is changed</h2>
+        <h2>Your password was changed</h2>
         <p role="status" class="welcome-line">
-          All devices are signed out. Sign in with the new password; what was not sent waits there
-          until you do.
+          All devices were signed out. Sign in with the new password. Unsent changes are kept on
+          each device until you sign in there.
         </p>
         <button type="button" class="primary wide" onClick={onDone}>
           {onwards}
@@ -96,7 +97,7 @@ function ResetPassword({ token, onwards, onDone }: ByLinkProps) {
     )
   return (
     <>
-      <h2>Choose another password</h2>
+      <h2>Choose a new password</h2>
       <form onSubmit={submit} noValidate>
         <TextField
           label="New password"

@@ -4,7 +4,7 @@ import { useSyncState } from '../documents/documents.ts'
 import { fieldsOf, useRequest } from '../forms/request.ts'
 import { TextField } from '../forms/text-field.tsx'
 
-/** When the server has ended the session, or no longer speaks with this version of the app. */
+/** Shown when the server has ended the session, or no longer supports this version of the app. */
 export function SessionBanner({ user }: { user: User }) {
   const { session } = useClient()
   const { status } = useSyncState()
@@ -38,7 +38,7 @@ export function SessionBanner({ user }: { user: User }) {
   if (status === 'outdated')
     return (
       <div role="alert" class="banner">
-        <p>This app has a newer version, and this tab needs it. What you changed is kept.</p>
+        <p>A new version of the app is available. Update this tab; your changes are kept.</p>
         <button type="button" class="primary" onClick={() => location.reload()}>
           Update now
         </button>

@@ -7,7 +7,7 @@ import { TextField } from '../forms/text-field.tsx'
 import { ForgottenPassword } from './forgotten-password.tsx'
 import { Welcome } from './welcome.tsx'
 
-/** What a newcomer sees first. */
+/** Sign-in and registration. */
 export function SignIn() {
   const { session } = useClient()
   const notice = useObserved(() => session.notice$, null, [session])
@@ -28,15 +28,15 @@ export function SignIn() {
   if (isForgotten)
     return (
       <Welcome>
-        <ForgottenPassword back="Back to signing in" onBack={() => setIsForgotten(false)} />
+        <ForgottenPassword back="Back to sign-in" onBack={() => setIsForgotten(false)} />
       </Welcome>
     )
   return (
     <Welcome>
-      <p class="welcome-line">Tasks that work offline and agree on every device.</p>
+      <p class="welcome-line">Tasks that work offline and stay in sync on every device.</p>
       {notice === 'account_deleted' && (
         <p role="status" class="welcome-notice">
-          The account was deleted, and everything in it is gone from this device.
+          The account was deleted. Its data was removed from this device.
         </p>
       )}
       <form onSubmit={submit} noValidate>
@@ -85,15 +85,15 @@ export function SignIn() {
           reset()
         }}
       >
-        {isNew ? 'I have an account' : 'Create an account'}
+        {isNew ? 'I already have an account' : 'Create an account'}
       </button>
       {!isNew && (
         <button type="button" class="link" onClick={() => setIsForgotten(true)}>
-          Forgotten password?
+          Forgot your password?
         </button>
       )}
     </Welcome>
   )
 }
 
-export const NEW_PASSWORD_HINT = 'At least 8 characters; a few words make a good one.'
+export const NEW_PASSWORD_HINT = 'At least 8 characters. Several words make a good password.'

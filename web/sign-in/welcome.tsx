@@ -1,7 +1,7 @@
 import type { ComponentChildren } from 'preact'
 import { Wordmark } from '../frame/wordmark.tsx'
 
-/** What stands alone on the page: signing in, and what a link in a mail leads to. */
+/** The layout of sign-in and mail link pages. */
 export function Welcome({ children }: { children: ComponentChildren }) {
   return (
     <main class="welcome">

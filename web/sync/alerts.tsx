@@ -5,7 +5,7 @@ import { shortened, titleOf } from '../documents/field-names.ts'
 import { Icon } from '../frame/icon.tsx'
 import { openSyncPanel } from './sync-panel.tsx'
 
-/** What must not go unnoticed, at the edge of the window wherever it is scrolled to. */
+/** Alerts at the edge of the window, independent of the scroll position. */
 export function Alerts() {
   return (
     <>
@@ -33,10 +33,10 @@ function RefusedAlert() {
     <Alert
       text={
         unread.length === 1
-          ? `The server refused “${shortened(titleOf(document), 40)}”.`
-          : `The server refused ${unread.length} changes.`
+          ? `The server rejected “${shortened(titleOf(document), 40)}”.`
+          : `The server rejected ${unread.length} changes.`
       }
-      action="Show why"
+      action="Show reason"
       onAct={() => {
         dismiss()
         openSyncPanel()

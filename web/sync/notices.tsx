@@ -13,7 +13,7 @@ interface NoticesProps {
   categories: readonly Readonly<Category>[]
 }
 
-/** Values that gave way to those of another device. */
+/** Values that lost to those of another device. */
 export function Notices({ tasks, categories }: NoticesProps) {
   const conflicts = useConflicts()
   const [dismissed, dismiss] = useDismissed()
@@ -43,7 +43,7 @@ interface ConflictNoticeProps {
   onDismiss: () => void
 }
 
-/** On every device, so that its buttons name the values: whose they are depends on who reads it. */
+/** Shown on every device, so the buttons name the values instead of "mine" and "theirs". */
 function ConflictNotice({ row, name, categories, onDismiss }: ConflictNoticeProps) {
   const { isBusy, fault, run } = useRequest()
   const lines = linesOf(row)
@@ -58,13 +58,13 @@ function ConflictNotice({ row, name, categories, onDismiss }: ConflictNoticeProp
         <div key={field} class="values">
           {!isDeletion && <p>{FIELD_NAMES[field] ?? field} was changed on two devices.</p>}
           <dl>
-            <dt>{isDeletion ? (FIELD_NAMES[field] ?? field) : 'Gave way'}</dt>
+            <dt>{isDeletion ? (FIELD_NAMES[field] ?? field) : 'Replaced'}</dt>
             <dd>
               <del>{spokenValue(field, lost, categories)}</del>
             </dd>
             {!isDeletion && (
               <>
-                <dt>Stands now</dt>
+                <dt>Current</dt>
                 <dd>{spokenValue(field, kept, categories)}</dd>
               </>
             )}
@@ -77,7 +77,7 @@ function ConflictNotice({ row, name, categories, onDismiss }: ConflictNoticeProp
           {isDeletion ? `Restore it with ${valuesOf('lost')}` : `Use ${valuesOf('lost')}`}
         </button>
         <button type="button" onClick={onDismiss}>
-          {isDeletion ? 'Leave it deleted' : `Keep ${valuesOf('kept')}`}
+          {isDeletion ? 'Keep it deleted' : `Keep ${valuesOf('kept')}`}
         </button>
       </div>
     </article>
@@ -90,7 +90,7 @@ interface Line {
   kept: unknown
 }
 
-/** What a person can weigh. A place in the order is not worth a word. */
+/** The fields that a user can decide on. The position is left out. */
 function linesOf({ lost, kept }: ConflictRow): Line[] {
   return Object.entries(lost)
     .filter(([field]) => field in FIELD_NAMES)
@@ -117,7 +117,7 @@ const NOTHING = 'nothing'
 
 const DISMISSED = 'tasktide dismissed'
 
-/** Kept on this device alone: on another one, somebody may still want the value. */
+/** Stored on this device only: on another device the conflict stays visible. */
 function useDismissed(): [string[], (id: string) => void] {
   const [ids, setIds] = useState<string[]>(() =>
     JSON.parse(localStorage.getItem(DISMISSED) ?? '[]'),
@@ -130,7 +130,7 @@ function useDismissed(): [string[], (id: string) => void] {
       try {
         localStorage.setItem(DISMISSED, JSON.stringify(next))
       } catch {
-        // No room: it will be offered again.
+        // The quota is used up: the conflict will be shown again.
       }
     },
   ]

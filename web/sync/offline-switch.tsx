@@ -1,7 +1,7 @@
 import { useIsPaused } from '../documents/documents.ts'
 import { useEdits } from '../documents/edits.tsx'
 
-/** Cuts this device off on purpose, so that one can see what happens: all of its tabs. */
+/** Pauses sync in all tabs of this device. */
 export function OfflineSwitch() {
   const edits = useEdits()
   const isOffline = useIsPaused()

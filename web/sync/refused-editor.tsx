@@ -10,7 +10,7 @@ interface RefusedEditorProps {
   onClose: () => void
 }
 
-/** Corrects an edit that the server refused, and sends it again. */
+/** Edits and retries a rejected edit. */
 export function RefusedEditor({ edit, categories, onClose }: RefusedEditorProps) {
   const { retry } = useEdits()
   const { resource, id, document, errors } = edit

@@ -7,15 +7,15 @@ interface RefusedEditsProps {
   onEdit: (edit: RefusedEdit) => void
 }
 
-/** What the server refused, and why. */
+/** Rejected edits with their reasons. */
 export function RefusedEdits({ edits, onEdit }: RefusedEditsProps) {
   const { discard } = useEdits()
   if (edits.length === 0) return null
   return (
-    <section aria-label="Refused by the server" class="refused">
+    <section aria-label="Rejected by the server" class="refused">
       {edits.map((edit) => (
         <article key={`${edit.resource}/${edit.id}`} class="notice is-rejected">
-          <h3>The server refused “{shortened(titleOf(edit.document))}”</h3>
+          <h3>The server rejected “{shortened(titleOf(edit.document))}”</h3>
           <ul>
             {reasonsOf(edit).map(([field, reason]) => (
               <li key={field}>
@@ -44,5 +44,5 @@ function reasonsOf({ errors, code }: RefusedEdit): [field: string, reason: strin
   const reasons = Object.entries(errors).map(
     ([field, messages]) => [FIELD_NAMES[field] ?? field, messages.join(' ')] as [string, string],
   )
-  return reasons.length > 0 ? reasons : [['', `The reason it gives: ${code}.`]]
+  return reasons.length > 0 ? reasons : [['', `Reason: ${code}.`]]
 }

@@ -3,13 +3,13 @@ import { useRefusedEdits, useSyncState } from '../documents/documents.ts'
 import { useWriteFault } from '../documents/edits.tsx'
 import { SYNC_PANEL } from './sync-panel.tsx'
 
-/** How the sync goes, in a word or two; opens the panel that says more. */
+/** The sync status in a word or two; opens the panel with details. */
 export function SyncChip() {
   const { status, pending } = useSyncState()
   const refused = useRefusedEdits().length
   const isUnsaved = useWriteFault().text !== ''
   const isRefused = refused > 0 && QUIET.has(status)
-  const text = isUnsaved ? 'Not saved' : isRefused ? `${refused} refused` : textOf(status, pending)
+  const text = isUnsaved ? 'Not saved' : isRefused ? `${refused} rejected` : textOf(status, pending)
   return (
     <>
       <button
@@ -18,7 +18,7 @@ export function SyncChip() {
         data-testid="sync-status"
         data-status={isUnsaved || isRefused ? 'error' : status}
         data-pending={pending}
-        title="How the sync goes"
+        title="Sync status"
         popovertarget={SYNC_PANEL}
       >
         {text}
@@ -30,7 +30,7 @@ export function SyncChip() {
   )
 }
 
-/** Of the first sync, while it lasts. */
+/** The progress of the first sync. */
 export function FirstSync() {
   const { progress } = useSyncState()
   if (!progress) return null
@@ -39,13 +39,13 @@ export function FirstSync() {
     <div class="first-sync">
       <progress aria-label="First sync" value={total > 0 ? done : undefined} max={total || 1} />
       <p>
-        Fetching what is yours: {done.toLocaleString('en')} of {total.toLocaleString('en')}
+        Downloading your tasks: {done.toLocaleString('en')} of {total.toLocaleString('en')}
       </p>
     </div>
   )
 }
 
-/** Whoever reads one of these would take it that all is well. */
+/** Statuses that suggest that nothing is wrong. */
 const QUIET: ReadonlySet<SyncStatus> = new Set(['synced', 'syncing', 'connecting'])
 
 function textOf(status: SyncStatus, pending: number): string {

@@ -7,7 +7,7 @@ import { RefusedEdits } from './refused-edits.tsx'
 
 export const SYNC_PANEL = 'sync-panel'
 
-/** How the sync goes, what is wrong with it, and which edits the server refused. */
+/** Sync status, errors and rejected edits. */
 export function SyncPanel({ onEdit }: { onEdit: (edit: RefusedEdit) => void }) {
   const { status, pending, last_synced_at, error } = useSyncState()
   const refused = useRefusedEdits()
@@ -18,15 +18,15 @@ export function SyncPanel({ onEdit }: { onEdit: (edit: RefusedEdit) => void }) {
       <h2>Sync</h2>
       <p>{refused.length > 0 && status === 'synced' ? OTHERWISE : SENTENCES[status]}</p>
       {pending > 0 && (
-        <p>{pending === 1 ? '1 change is' : `${pending} changes are`} not sent yet.</p>
+        <p>{pending === 1 ? '1 change has' : `${pending} changes have`} not been sent yet.</p>
       )}
-      {last_synced_at && <p class="hint">Last in sync: {spokenMoment(last_synced_at)}</p>}
+      {last_synced_at && <p class="hint">Last synced: {spokenMoment(last_synced_at)}</p>}
       {error && <p class="fault">{error.message}</p>}
       {writeFault && <p class="fault">{writeFault}</p>}
       {mayBeDeleted && (
         <p class="fault">
-          This browser may delete what is not sent when the device runs out of room. Go online
-          before long.
+          This browser may delete unsent changes when the device runs out of space. Go online before
+          long.
         </p>
       )}
       <RefusedEdits edits={refused} onEdit={onEdit} />
@@ -38,14 +38,14 @@ export function openSyncPanel(): void {
   document.getElementById(SYNC_PANEL)?.showPopover()
 }
 
-const OTHERWISE = 'Everything else here is on the server.'
+const OTHERWISE = 'All other changes are on the server.'
 
 const SENTENCES: Readonly<Record<SyncStatus, string>> = {
-  synced: 'Everything here is on the server.',
-  syncing: 'Changes are on their way.',
-  connecting: 'Looking for the server.',
-  offline: 'What you change is kept on this device and sent later.',
-  signed_out: 'Your session has ended. What you change waits on this device until you sign in.',
-  outdated: 'A newer version of the app runs here. Reload this tab.',
-  error: 'The sync has stopped. What you change is kept on this device.',
+  synced: 'All changes are on the server.',
+  syncing: 'Sending and receiving changes.',
+  connecting: 'Connecting to the server.',
+  offline: 'Your changes are saved on this device and sent later.',
+  signed_out: 'Your session has ended. Your changes are saved on this device until you sign in.',
+  outdated: 'A newer version of the app is running. Reload this tab.',
+  error: 'Sync has stopped. Your changes are saved on this device.',
 }

@@ -1,4 +1,4 @@
-/** Says that there is nothing, and what would be here. */
+/** Shown for an empty view. */
 export function EmptyView({ text: [title, hint] }: { text: readonly [string, string] }) {
   return (
     <div class="empty">

@@ -6,11 +6,11 @@ import { Icon } from '../frame/icon.tsx'
 
 interface QuickAddProps {
   hint: string
-  /** @returns whether it is kept */
+  /** @returns whether it was stored */
   onAdd: (title: string) => Promise<boolean>
 }
 
-/** One line, Enter, and the next. What is typed stays, in whatever view, until it is kept. */
+/** Adds tasks with Enter. The text stays, in every view, until the task is stored. */
 export function QuickAdd({ hint, onAdd }: QuickAddProps) {
   const draft = useDraft('new-task')
   const [initial] = useState(() => String(draft.offered?.fields.title ?? ''))
@@ -19,7 +19,7 @@ export function QuickAdd({ hint, onAdd }: QuickAddProps) {
   const { field } = title
 
   useEffect(() => {
-    // On a phone the keyboard would cover what one came to see.
+    // On a phone the keyboard would cover the list.
     if (matchMedia('(pointer: fine)').matches) field.current!.focus()
   }, [])
 
@@ -29,7 +29,7 @@ export function QuickAdd({ hint, onAdd }: QuickAddProps) {
     else draft.keep({ name: 'New task', base: null, fields: { title: text } })
   }
 
-  /** What is typed while a task is being kept belongs to the next one. */
+  /** Text typed while a task is being stored belongs to the next task. */
   async function add() {
     const text = field.current?.value ?? ''
     if (text.trim() === '' || !(await onAdd(text.trim()))) return

@@ -7,18 +7,18 @@ interface ReminderFieldProps {
   errors: string[] | undefined
 }
 
-/** When to remind, where the device is. In the form as `remind_at`. */
+/** The reminder, in the device's timezone. In the form as `remind_at`. */
 export function ReminderField({ remindAt, errors }: ReminderFieldProps) {
   const field = useRef<HTMLDivElement>(null)
   const initial = remindAt ? localOf(new Date(remindAt)) : ''
   const [isSet, setIsSet] = useState(initial !== '')
 
-  /** Not by its state: what is half written in such an input has no value. */
+  /** Uncontrolled, because an incomplete date input has no value. */
   function fill(local: string) {
     const input = field.current!.querySelector('input')!
     input.value = local
     input.focus()
-    // As if it had been typed: the form keeps it as a draft, too.
+    // Dispatched like user input, so that the form stores it as a draft.
     input.dispatchEvent(new Event('input', { bubbles: true }))
   }
 

@@ -7,15 +7,15 @@ import { instantOf, localOf } from '../time/moments.ts'
 import { ReminderField } from './reminder-field.tsx'
 
 interface TaskDialogProps {
-  /** As it was when the dialog was opened: what other devices change meanwhile is not overwritten. */
+  /** As it was when the dialog was opened, so that later changes of other devices are not overwritten. */
   task: EditedTask
   categories: readonly Category[]
   draftKey: string
-  /** What the server said of an earlier attempt. */
+  /** Errors of a rejected attempt. */
   errors?: FieldErrors
-  /** It was deleted while the dialog was open, or after the draft was written. */
+  /** Whether it was deleted while the dialog was open, or after the draft was written. */
   isDeleted?: boolean
-  /** Takes what was changed, and nothing else. @returns whether it is kept */
+  /** Saves the changed fields only. @returns whether they were stored */
   onSave: (changed: Partial<Task>) => Promise<boolean>
   onClose: () => void
 }
@@ -57,7 +57,7 @@ export function TaskDialog(props: TaskDialogProps) {
     <Dialog title="Edit task" onLeave={onClose}>
       {isDeleted && (
         <p role="alert" class="fault">
-          This task was deleted meanwhile. What you wrote is still here.
+          This task was deleted in the meantime. Your text is still here.
         </p>
       )}
       {draft.offer}
@@ -150,14 +150,14 @@ function readForm(form: FormData, task: Pick<Task, 'remind_at'>): Pick<Task, Edi
   const text = (name: string) => String(form.get(name) ?? '')
   const due_date = text('due_date') || null
   const local = text('remind_at')
-  // An input knows no seconds, and an hour that comes twice in autumn but once.
+  // An input has no seconds, and cannot express the repeated hour of a clock change.
   const isSame = task.remind_at !== null && local === localOf(new Date(task.remind_at))
   return {
     title: text('title'),
     // Forms send line ends as CR LF.
     description: text('description').replaceAll('\r\n', '\n'),
     due_date,
-    // A time is one of a day.
+    // A time needs a date.
     due_time: (due_date && text('due_time').slice(0, 5)) || null,
     remind_at: isSame ? task.remind_at : local ? instantOf(local) : null,
     priority: text('priority') as Task['priority'],

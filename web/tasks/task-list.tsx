@@ -7,13 +7,13 @@ import { TaskRow } from './task-row.tsx'
 
 interface TaskListProps {
   tasks: readonly Readonly<Task>[]
-  /** By id; those that go without saying here are left out. */
+  /** The categories to show, by id. */
   categories: ReadonlyMap<string, Category>
   today: string
   isOwnOrder: boolean
-  /** How many of the tasks, which come first, are still to do. */
+  /** The number of open tasks, which come first. */
   open: number
-  /** A task to bring into sight, when it is there. */
+  /** A task to scroll to. */
   added: string | null
   isChecked: (task: Readonly<Task>) => boolean
   onToggle: (task: Readonly<Task>) => void
@@ -35,7 +35,7 @@ export function TaskList(props: TaskListProps) {
     if (isAddedHere) reveal(list.current!, ids.indexOf(added))
   }, [added, isAddedHere])
 
-  /** What is to do and what is done are in order each for itself. */
+  /** Open and completed tasks are ordered separately. */
   const rangeOf = (index: number) =>
     index < open ? ([0, open - 1] as const) : ([open, ids.length - 1] as const)
 

@@ -21,17 +21,17 @@ interface TaskPaneProps {
 }
 
 const NO_FILTER: Filter = { search: '', priority: '' }
-/** What leaves a view stays a moment, so that one sees what one did. */
+/** A completed task stays in its view for a moment, as feedback. */
 const LINGERS_MS = 600
 
-/** One view: adding, finding, and the list. Mounted anew for each. */
+/** A view: quick add, search and the list. Remounted for each view. */
 export function TaskPane({ view, tasks, categories, today, onDone, onEdit }: TaskPaneProps) {
   const edits = useEdits()
   const [filter, setFilter] = useState(NO_FILTER)
   const [added, setAdded] = useState<string | null>(null)
   const [lingering, linger, unlinger] = useLingering()
 
-  /** For its place in the list; how it looks changes at once. */
+  /** The state for the position in the list; the checkbox changes at once. */
   const isDone = ({ id, completed }: Task) => lingering.get(id) ?? completed
   const isChecked = ({ id, completed }: Task) => {
     const was = lingering.get(id)
@@ -44,11 +44,11 @@ export function TaskPane({ view, tasks, categories, today, onDone, onEdit }: Tas
   const deleted = useDeletedTasks(view.id === 'trash')
   const thrownAway = filtered(deleted, filter)
   const count = view.id === 'trash' ? thrownAway.length : shown.length
-  // Before the first sync there may be tasks that are not here yet.
+  // Before the first sync, tasks may still be missing.
   const isFetched = useSyncState().last_synced_at !== null
   const isFiltered = filter.search.trim() !== '' || filter.priority !== ''
   const categoriesById = useMemo(
-    // In the view of a category, its name goes without saying.
+    // The view of a category does not repeat its name.
     () => new Map(view.category ? [] : categories.map((one) => [one.id, one])),
     [categories, view.category],
   )
@@ -132,7 +132,7 @@ export function TaskPane({ view, tasks, categories, today, onDone, onEdit }: Tas
       )}
       {count === 0 && isFetched && (
         <EmptyView
-          text={isFiltered ? ['Nothing found', 'Other words, or another view?'] : view.empty}
+          text={isFiltered ? ['Nothing found', 'Try other words or another view.'] : view.empty}
         />
       )}
     </>
@@ -162,7 +162,7 @@ function SearchBox({ value, onInput }: SearchBoxProps) {
   )
 }
 
-/** The tasks that were just completed, or not any more, with what they were before. */
+/** Tasks that were just completed or reopened, with their previous state. */
 function useLingering(): [
   ReadonlyMap<string, boolean>,
   (id: string, was: boolean) => void,

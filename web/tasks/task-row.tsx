@@ -9,7 +9,7 @@ interface TaskRowProps {
   task: Readonly<Task>
   index: number
   count: number
-  /** Where it stands, in rows from the top; between two while it is dragged. */
+  /** The position in rows from the top; fractional while dragging. */
   at: number
   category: Category | undefined
   today: string

@@ -5,7 +5,7 @@ export interface Undoable {
   text: string
   /** What can be done about it, in a word. */
   action: string
-  /** @returns whether it is kept */
+  /** @returns whether it was stored */
   run: () => Promise<boolean>
 }
 

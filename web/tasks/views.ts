@@ -7,16 +7,16 @@ export interface View {
   id: ViewId
   name: string
   category?: Category
-  /** Whether a task that is still to do, or done, belongs into it. */
+  /** Whether the view contains the task. */
   holds(task: Task, isDone: boolean): boolean
-  /** What a task has that is added here; null where a new one would not be seen. */
+  /** Fields of a task added in this view; null if the view would not show it. */
   added: Partial<Task> | null
-  /** Whether tasks stand in the owner's own order here. */
+  /** Whether tasks are in the user's own order. */
   isOwnOrder: boolean
   empty: readonly [string, string]
 }
 
-/** All views, on this day. */
+/** All views for this date. */
 export function viewsOf(categories: readonly Category[], today: string): View[] {
   return [
     {
@@ -25,7 +25,7 @@ export function viewsOf(categories: readonly Category[], today: string): View[] 
       holds: () => true,
       added: {},
       isOwnOrder: true,
-      empty: ['A calm sea', 'Write down the first thing that is on your mind, and press Enter.'],
+      empty: ['No tasks yet', 'Type a task and press Enter.'],
     },
     {
       id: 'today',
@@ -33,7 +33,7 @@ export function viewsOf(categories: readonly Category[], today: string): View[] 
       holds: ({ due_date }, isDone) => !isDone && due_date === today,
       added: { due_date: today },
       isOwnOrder: true,
-      empty: ['Nothing is due today', 'What you add here is due today.'],
+      empty: ['Nothing is due today', 'Tasks that you add here are due today.'],
     },
     {
       id: 'overdue',
@@ -41,7 +41,7 @@ export function viewsOf(categories: readonly Category[], today: string): View[] 
       holds: ({ due_date }, isDone) => !isDone && due_date !== null && due_date < today,
       added: null,
       isOwnOrder: false,
-      empty: ['Nothing is overdue', 'You are ahead of the tide.'],
+      empty: ['Nothing is overdue', 'You are up to date.'],
     },
     {
       id: 'done',
@@ -49,7 +49,7 @@ export function viewsOf(categories: readonly Category[], today: string): View[] 
       holds: (_, isDone) => isDone,
       added: null,
       isOwnOrder: false,
-      empty: ['Nothing is done yet', 'Tasks that you complete gather here.'],
+      empty: ['Nothing is done yet', 'Completed tasks appear here.'],
     },
     {
       id: 'trash',
@@ -57,7 +57,7 @@ export function viewsOf(categories: readonly Category[], today: string): View[] 
       holds: () => false,
       added: null,
       isOwnOrder: false,
-      empty: ['The trash is empty', 'Tasks that you delete can be brought back from here.'],
+      empty: ['The trash is empty', 'You can restore deleted tasks here.'],
     },
     ...categories.map(
       (category): View => ({
@@ -67,7 +67,7 @@ export function viewsOf(categories: readonly Category[], today: string): View[] 
         holds: ({ category_id }) => category_id === category.id,
         added: { category_id: category.id },
         isOwnOrder: true,
-        empty: ['Nothing here yet', `What you add here belongs to ${category.name}.`],
+        empty: ['Nothing here yet', `Tasks that you add here belong to ${category.name}.`],
       }),
     ),
   ]
@@ -78,7 +78,7 @@ export interface Filter {
   priority: Task['priority'] | ''
 }
 
-/** The tasks of a view in its order: in the owner's own order, what is done comes last. */
+/** The tasks of a view, sorted. In the user's own order, completed tasks come last. */
 export function tasksIn(
   view: View,
   tasks: readonly Readonly<Task>[],
@@ -102,7 +102,7 @@ export function filtered<T extends Task>(
   )
 }
 
-/** What the address names, so that it survives a reload and the back button works. */
+/** The view is in the URL, so it survives a reload and the back button works. */
 export function useViewId(): [ViewId | 'account', (id: ViewId) => void] {
   const [id, setId] = useState(readAddress)
   useEffect(() => {
@@ -120,7 +120,7 @@ const by = (key: (task: Task) => string) => (a: Task, b: Task) => {
   return first < second ? -1 : first > second ? 1 : 0
 }
 
-/** Each state of a task is an object of its own, so that what was found out about it stays true. */
+/** Cached by object: every change of a task creates a new object. */
 const texts = new WeakMap<Task, string>()
 
 function textOf(task: Task): string {
@@ -131,5 +131,5 @@ function textOf(task: Task): string {
   return text
 }
 
-/** Without case and accents. */
+/** Removes case and accents. */
 const folded = (text: string) => text.normalize('NFD').replaceAll(/\p{M}/gu, '').toLowerCase()
