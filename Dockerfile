@@ -1,4 +1,4 @@
-# Tasktide in production: CMD serves; `node scripts/worker.mjs` works; `node scripts/migrate.mjs` migrates.
+# Tasktide in production. CMD is the web node; `node scripts/worker.mjs` is the worker; `node scripts/migrate.mjs` migrates.
 
 FROM node:24-bookworm-slim AS build
 WORKDIR /app
@@ -6,7 +6,7 @@ COPY package.json package-lock.json .npmrc ./
 RUN npm ci --include=dev
 COPY . .
 RUN npm run build
-# The embedded Postgres, which is optional, stays out too: here the database is always another's.
+# Omits the embedded Postgres, an optional dependency: containers use an external database.
 RUN npm prune --omit=dev --omit=optional
 
 FROM node:24-bookworm-slim

@@ -27,7 +27,7 @@ const SIGNED_OUT: SyncState = {
 }
 const PATIENCE_MS = 30_000
 
-/** The sync of whoever is signed in. */
+/** The sync of the signed-in user. */
 export function createSync(account$: BehaviorSubject<Account | undefined>): Sync {
   const state$ = account$.pipe(
     switchMap((account) => account?.state$ ?? of(SIGNED_OUT)),
@@ -81,7 +81,7 @@ function rejectedOf({ rejections, database }: Account): Observable<RejectedRow[]
   )
 }
 
-/** What the edit changed, over what there is by now. One that was set aside is there still. */
+/** Applies the changes of the edit to the current document. A set-aside edit is already in it. */
 async function writeAgain(
   collections: Collections,
   edit: RejectedEdit,
@@ -98,8 +98,8 @@ async function writeAgain(
 }
 
 /**
- * An edit that was set aside is still in its document, and would be sent some time. What has been typed
- * over it since stays.
+ * A set-aside edit is still in its document and would be sent eventually. Later edits of the same fields
+ * stay.
  */
 async function takeBack(collections: Collections, edit: RejectedEdit): Promise<void> {
   const { resource, id, document, previous } = edit

@@ -26,7 +26,7 @@ import { Leader, type LeaderMessage } from './tabs/leader.ts'
 import { Tabs } from './tabs/tabs.ts'
 import { overtaken, takenOver } from './tabs/takeover.ts'
 
-/** What the tabs of one person tell each other. The leader answers for all. */
+/** Messages between the tabs of one user. The leader responds for all. */
 type Message =
   | LeaderMessage
   | { kind: 'state'; state: SyncState; offset: number }
@@ -53,33 +53,33 @@ export interface AccountOptions {
 const REMEMBER_MS = 10_000
 const ASK_AGAIN_MS = 500
 
-/** The name of a person's database on this device. */
+/** The name of a user's database on this device. */
 export const databaseName = (name: string, { id }: Pick<User, 'id'>) => `${name}-${id}`
 
-/** What one person has on this device, and its sync: in this tab, or seen from here in another. */
+/** One user's local copy and its sync, which runs in this tab or in another. */
 export class Account {
   readonly user: User
   readonly database: RxDatabase<Collections>
-  /** Also when a newer release in another tab has closed them: then they refuse, and say so. */
+  /** If a newer release in another tab has closed them, they throw `outdated_client`. */
   readonly collections: Collections
   readonly rejections: Rejections
   readonly connection: Connection
   readonly state$: BehaviorSubject<SyncState>
   readonly isPaused$: BehaviorSubject<boolean>
   readonly api: Api
-  /** What is written in this tab is unsent at once. Whoever leads counts it in a moment. */
+  /** Writes of this tab count as unsent at once, before the leader counts them. */
   readonly writes = new Writes((collection, ids) => this.wrote(collection, ids))
   private readonly options: AccountOptions
   private readonly tabs: Tabs<Message>
   private readonly leader: Leader
   private readonly replication$ = new BehaviorSubject<Replication | undefined>(undefined)
   private readonly subscription = new Subscription()
-  /** Which waiting tabs are to hear when all is in sync. */
+  /** The tabs that wait for a message when everything is in sync. */
   private readonly answering = new Set<string>()
-  /** Starting and stopping, one after the other. */
+  /** Serializes starting and stopping. */
   private turn: Promise<void> = Promise.resolve()
   private isOver = false
-  /** Keeping whether it is paused, one after the other. */
+  /** Serializes storing the paused state. */
   private keeping: Promise<void> = Promise.resolve()
 
   static async open(user: User, options: AccountOptions): Promise<Account> {
@@ -143,7 +143,7 @@ export class Account {
     )
   }
 
-  /** Until all edits are on the server, and all that it had when asked is here. */
+  /** Resolves when all edits are sent and everything that the server had at the call is here. */
   async inSync(): Promise<void> {
     const nonce = uuidv7()
     const answered = firstValueFrom(
@@ -151,7 +151,7 @@ export class Account {
         filter((message) => message.kind === 'in_sync' && message.nonce === nonce),
       ),
     )
-    // Whoever leads may change meanwhile.
+    // The leader may change in the meantime.
     const asking = interval(ASK_AGAIN_MS)
       .pipe(startWith(0))
       .subscribe(() => this.replication$.value || this.tabs.tell({ kind: 'await', nonce }))
@@ -164,7 +164,7 @@ export class Account {
     }
   }
 
-  /** How many edits the server has not confirmed, exactly: this tab takes the lead to know. */
+  /** The exact number of unsent edits. This tab becomes the leader to count them. */
   async unsent(): Promise<number> {
     if (this.isOver) throw overtaken()
     this.leader.lead()
@@ -172,7 +172,7 @@ export class Account {
     return replication.unsent()
   }
 
-  /** Until it is kept. */
+  /** Resolves when it is stored. */
   async pause(isPaused: boolean): Promise<void> {
     const isNew = isPaused !== this.isPaused$.value
     this.isPaused$.next(isPaused)
@@ -183,7 +183,7 @@ export class Account {
     const kept = this.keeping.then(keep)
     this.keeping = kept.then(
       () => {},
-      () => {}, // whoever asked for it hears of it
+      () => {}, // the caller gets the error
     )
     await kept
   }
@@ -249,7 +249,7 @@ export class Account {
     else this.tabs.tell({ kind: 'wrote', collection, ids })
   }
 
-  /** Another tab has a newer release of the app, and the documents. */
+  /** A tab with a newer release of the app has taken over the documents. */
   private async giveUp(): Promise<void> {
     if (this.isOver) return
     this.isOver = true

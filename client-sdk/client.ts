@@ -18,40 +18,39 @@ import type { Sync } from './sync/sync.ts'
 import { Tabs } from './tabs/tabs.ts'
 
 export interface ClientOptions {
-  /** Of the server, such as `https://tasks.example.com`. */
+  /** The URL of the server, such as `https://tasks.example.com`. */
   url: string
-  /** Any of RxDB's storages. */
+  /** Any RxDB storage. */
   storage: Storage
-  /** Tells apart several clients on one device. */
+  /** Distinguishes several clients on one device. */
   name?: string
-  /** Whether other tabs may have the same storage open. By default: in browsers. */
+  /** Whether other tabs can have the same storage open. Default: true in browsers. */
   multiInstance?: boolean
-  /** How often to ask for changes while websockets are blocked, in milliseconds. */
+  /** The polling interval while WebSockets are blocked, in milliseconds. */
   pollInterval?: number
-  /** How long a request may wait while nothing moves, in milliseconds. By default a minute. */
+  /** How long a request may make no progress, in milliseconds. Default: one minute. */
   patience?: number
   fetch?: typeof globalThis.fetch
   now?: () => number
 }
 
 export interface ClientSession {
-  /** Who is signed in, or was until the server ended the session: the documents are still there. */
+  /** The user; also after the server has ended the session, as the documents are still there. */
   readonly user$: Observable<User | null>
   /**
-   * Why nobody is signed in, if it was neither this device nor an end that the person can mend: the
-   * account was deleted, here or elsewhere, and so everything of it on this device. Until somebody
-   * signs in.
+   * Why nobody is signed in, if neither this device nor an ended session is the reason: the account was
+   * deleted, here or elsewhere, and with it its data on this device. Null after the next sign-in.
    */
   readonly notice$: Observable<'account_deleted' | null>
-  /** Makes an account, and signs in. */
+  /** Registers an account and signs in. */
   register(account: Credentials & { email: string }): Promise<User>
   signIn(credentials: Credentials): Promise<User>
   /**
-   * Without edits that are unsent or rejected, the documents leave the device, unless `keepData`.
-   * Needs no network: the server ends the session at once, or when it can be reached again.
+   * Deletes the documents from this device, unless `keepData` is true. Needs no network: the server ends
+   * the session at once, or when it is reachable again.
    *
-   * @param options.keepData what to do with such edits: keep them for the next time, or drop them
-   * @throws ClientError `unsent_edits` if there are some and `keepData` does not say
+   * @param options.keepData whether to keep the documents and unsent edits for the next sign-in
+   * @throws ClientError `unsent_edits` if there are unsent or rejected edits and `keepData` is not given
    */
   signOut(options?: { keepData?: boolean }): Promise<void>
 }
@@ -65,9 +64,9 @@ export interface Client extends Readonly<Collections> {
 
 const POLL_MS = 15_000
 
-/** Opens what is on the device. Needs no network: who was signed in still is. */
+/** Opens the local data. Needs no network: a signed-in user stays signed in. */
 export async function createClient(options: ClientOptions): Promise<Client> {
-  randomBytes(1) // rather now than at the first edit
+  randomBytes(1) // fail now rather than at the first edit
   const { storage, name = 'tasktide', multiInstance = mayHaveTabs(), now = Date.now } = options
   const url = readUrl(options.url)
   const clock = new Clock(now)
@@ -82,7 +81,7 @@ export async function createClient(options: ClientOptions): Promise<Client> {
   })
   const store = await openTokenStore(storage, name)
   clock.restore((await store.clock()) ?? { offset: 0, at: 0 })
-  clock.learned = (reading) => void store.keepClock(reading).catch(() => {}) // learned again
+  clock.learned = (reading) => void store.keepClock(reading).catch(() => {}) // it will be measured again
   const session = new Session(store, api, now, name)
   const signOuts = new SignOuts(store, api, name)
   const server = { api, url, session, clock, pollInterval, patience }
@@ -93,7 +92,7 @@ export async function createClient(options: ClientOptions): Promise<Client> {
   let turn: Promise<unknown> = Promise.resolve()
 
   await inTurn(follow)
-  void inTurn(deleteDocuments).catch(() => {}) // the next start tries again
+  void inTurn(deleteDocuments).catch(() => {}) // the next start retries
   void signOuts.deliver()
   void askAfterEnded()
   tabs.message$.subscribe((message) => {
@@ -125,7 +124,7 @@ export async function createClient(options: ClientOptions): Promise<Client> {
         const register = (body: object) => api('/api/register/', { method: 'POST', body, isAnswer })
         const account = { username, email, password }
         await register({ ...account, ...timezoneAndLocale() }).catch((error) => {
-          // A device may know timezones that the server has not heard of.
+          // A device may know timezones that the server does not.
           if (!error.errors?.timezone && !error.errors?.locale) throw error
           return register(account)
         })
@@ -151,10 +150,10 @@ export async function createClient(options: ClientOptions): Promise<Client> {
 
   function signIn(credentials: Credentials): Promise<User> {
     return inTurn(async () => {
-      // What is stored counts: a sign-in may have failed after it was.
+      // From the storage: an earlier sign-in may have failed after storing the session.
       const kept = await session.load()
       if (kept && !kept.ended && account$.value)
-        throw new ClientError('signed_in', `Sign ${kept.user.username} out first.`)
+        throw new ClientError('signed_in', `${kept.user.username} is signed in; sign out first.`)
       await session.signIn(credentials)
       notice$.next(null)
       await follow()
@@ -168,12 +167,12 @@ export async function createClient(options: ClientOptions): Promise<Client> {
   async function signOut(keepData: boolean | undefined): Promise<void> {
     const account = account$.value
     if (!account) return
-    // What would be written between the question and the deletion could not be asked about.
+    // No writes between the check for unsent edits and the deletion.
     await account.writes.stop()
     try {
       if (keepData === undefined) await refuseUnsent(account)
       await session.forget(keepData ? undefined : account.user.id).catch(async (error) => {
-        // A write may fail and be kept all the same: then nobody is signed in any more.
+        // A failed write may have been stored, which means signed out.
         if (await session.load()) throw error
       })
     } catch (error) {
@@ -186,8 +185,8 @@ export async function createClient(options: ClientOptions): Promise<Client> {
   }
 
   /**
-   * Of all who have signed out without keeping them. It may be interrupted anywhere: what is left of
-   * them must not be opened, since it may have a cursor without the documents before it.
+   * Deletes the documents of signed-out users. If interrupted, the rest must not be opened, because it may
+   * have a cursor without the documents before it.
    */
   function deleteDocuments(): Promise<void> {
     return exclusively(`${name} deletion`, async () => {
@@ -203,16 +202,16 @@ export async function createClient(options: ClientOptions): Promise<Client> {
     if (edits > 0)
       throw new ClientError(
         'unsent_edits',
-        `${edits} edits are not on the server: say whether to keep them (keepData).`,
+        `${edits} edits have not been sent. Pass keepData to keep or discard them.`,
       )
   }
 
-  /** Told by a token, of either kind, whose account is there no more. */
+  /** Called with a token, of either kind, of a deleted account. */
   function gone(token: string): Promise<void> {
     return inTurn(() => exclusively(`${name} wipe`, () => wipe(claimsOf(token).sub)))
   }
 
-  /** Nothing of the person stays here, not even what was never sent. */
+  /** Deletes all data of the user on this device, unsent edits included. */
   async function wipe(id: string): Promise<void> {
     const kept = await session.load()
     if (kept?.user.id === id) {
@@ -222,12 +221,12 @@ export async function createClient(options: ClientOptions): Promise<Client> {
     }
     await follow()
     await removeRxDatabase(databaseName(name, { id }), storage, multiInstance)
-    // Last: whoever is cut off before is told again, when this sign-out is delivered.
+    // Last, so that after an interruption the delivery of this sign-out triggers it again.
     for (const refresh of await store.forgotten())
       if (claimsOf(refresh).sub === id) await store.told(refresh)
   }
 
-  /** A session that has ended makes no more requests, and so would not hear that the account is gone. */
+  /** An ended session sends no requests, so this checks whether its account was deleted. */
   async function askAfterEnded(): Promise<void> {
     const kept = session.kept$.value
     if (!kept?.ended) return
@@ -235,7 +234,7 @@ export async function createClient(options: ClientOptions): Promise<Client> {
     await api('/api/logout/', { method: 'POST', body }).catch(() => {})
   }
 
-  /** Opens or closes what the stored session asks for; another tab may have changed it. */
+  /** Opens or closes the local copy according to the stored session, which another tab may have changed. */
   async function follow(): Promise<void> {
     const kept = await session.load()
     if (account$.value && account$.value.user.id !== kept?.user.id) await closeAccount()
@@ -263,12 +262,12 @@ export async function createClient(options: ClientOptions): Promise<Client> {
   }
 }
 
-/** The server stands at the root of its host: a path would be taken for one of its own. */
+/** The server is at the root of its host, so the URL has no path. */
 function readUrl(url: string): string {
   const root = url.replace(/\/+$/, '')
   if (/^https?:\/\/[^/?#\s]+$/.test(root)) return root
   throw new ClientError(
     'invalid',
-    `url: ${JSON.stringify(url)} is not that of a server. Give one such as https://tasks.example.com, without a path.`,
+    `url: ${JSON.stringify(url)} is not valid. Use a URL without a path, such as https://tasks.example.com.`,
   )
 }

@@ -1,7 +1,7 @@
 import { getRxStorageDexie } from 'rxdb/plugins/storage-dexie'
 import type { Storage } from './local/storage.ts'
 
-/** A tab that sleeps does not let go of a database; the browser deletes it when it does. */
+/** A frozen tab does not close its database; the browser deletes it when the tab does. */
 const PATIENCE_MS = 1_000
 
 /** IndexedDB, for browsers. */
@@ -11,10 +11,10 @@ export function dexieStorage(): Storage {
   storage.createStorageInstance = async (parameters) => {
     const instance = await create(parameters)
     const { dexieDb } = await instance.internals
-    // Dexie would close it under what is still being read. This tab has heard, too, and closes it itself.
+    // Dexie would close it during reads. This tab was notified as well and closes it by itself.
     dexieDb.on('versionchange', () => false)
     const empty = instance.remove.bind(instance)
-    // RxDB leaves an empty database behind, whose name says who was here.
+    // RxDB leaves an empty database, whose name contains the user's id.
     instance.remove = async () => {
       await empty()
       await Promise.race([dexieDb.delete(), wait(PATIENCE_MS)])

@@ -5,8 +5,7 @@ import { loggedStorage } from './local/storage-logged.ts'
 export type { KeyValueStore } from './local/key-value-log.ts'
 
 /**
- * A storage for RxDB that lasts wherever there is such a store. The documents are in memory while the
- * app runs.
+ * A persistent RxDB storage on a key-value store. Documents are in memory while the app runs.
  */
 export function keyValueStorage(store: KeyValueStore): Storage {
   return loggedStorage('key-value', (place) => new KeyValueLog(store, place))

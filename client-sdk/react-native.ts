@@ -1,6 +1,6 @@
 /**
- * All of the SDK that an app in React Native needs, with RxDB, RxJS and Socket.IO built in: Metro
- * leaves nothing out, and would bundle three times as much. For apps that do not import RxDB themselves.
+ * The SDK for React Native with RxDB, RxJS and Socket.IO built in: Metro does not remove unused code and
+ * would bundle three times as much. For apps that do not import RxDB themselves.
  */
 export * from './index.ts'
 export { type KeyValueStore, keyValueStorage } from './key-value.ts'

@@ -7,8 +7,8 @@ import type { User } from './session/token-store.ts'
 import type { SyncState } from './sync/sync-status.ts'
 
 /**
- * The tasks of a query, again whenever they change; none while nobody is signed in. The query may be
- * another one at each rendering: RxDB knows equal ones.
+ * The tasks of a query, updated on every change; empty while nobody is signed in. The query may be a new
+ * object on each render: RxDB recognizes equal queries.
  */
 export function useTasks<T extends Task = TaskDocument>(
   client: Client,
@@ -26,14 +26,14 @@ export function useTasks<T extends Task = TaskDocument>(
   return found
 }
 
-/** How the sync goes: status, unsent edits, time of the last sync, progress of the first one. */
+/** The sync state: status, unsent edits, time of the last sync, progress of the first one. */
 export function useSyncStatus(client: Client): SyncState {
   const [state, setState] = useState<SyncState>(UNKNOWN)
   useEffect(() => follow(client.sync.state$, setState), [client])
   return state
 }
 
-/** Who is signed in. */
+/** The signed-in user, or null. */
 export function useUser(client: Client): User | null {
   const [user, setUser] = useState<User | null>(null)
   useEffect(() => follow(client.session.user$, setUser), [client])

@@ -5,9 +5,8 @@ import { loggedStorage } from './local/storage-logged.ts'
 export type { SqliteDatabase } from './local/sqlite-log.ts'
 
 /**
- * A storage for RxDB that lasts in SQLite. The documents are in memory while the app runs. A database
- * file of its own is best: what the app leaves uncommitted on the same connection would take the
- * documents with it.
+ * A persistent RxDB storage on SQLite. Documents are in memory while the app runs. Use a separate database
+ * file: a transaction that the app leaves open on the same connection would include the documents.
  */
 export function sqliteStorage(database: SqliteDatabase): Storage {
   return loggedStorage('sqlite', (place) => new SqliteLog(database, place))

@@ -44,7 +44,7 @@ export { isUnplaced, settle, type Unsettled } from './settle.ts'
 export type { Task } from './tasks.ts'
 export { isVisible } from './visible-text.ts'
 
-/** Everything that a person owns. Another kind is a file like tasks.ts, a line here and a migration. */
+/** All resources. A new one is a file like tasks.ts, a line here and a migration. */
 export const resources = { tasks, categories, profile, conflicts } satisfies Record<
   string,
   Resource

@@ -3,9 +3,9 @@ import type { Field } from './field.ts'
 
 /**
  * Fractional order keys, as in Rocicorp's `fractional-indexing` (David Greenspan, "Implementing
- * Fractional Indexing"): strings that sort by code unit and between any two of which another fits,
- * so that moving a task while offline touches that task alone. The first letter tells how many
- * digits its integer part has (`a` one, `b` two, … and `Z` one, `Y` two, … below zero).
+ * Fractional Indexing"): strings that sort by code unit, with room for another key between any two, so
+ * that moving a task offline changes only that task. The first letter encodes the number of digits of the
+ * integer part (`a` one, `b` two, … and `Z` one, `Y` two, … below zero).
  */
 const DIGITS = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 const MAX_LENGTH = 200
@@ -19,17 +19,17 @@ export function orderKey(description: string) {
   const schema = z
     .string()
     .max(MAX_LENGTH, {
-      error: 'Give the neighbours new keys: this one has grown too long.',
+      error: 'This key has grown too long. Give the neighbours new keys.',
       abort: true,
     })
-    .regex(orderKeyPattern(), 'Write a key made by the fractional-indexing package, such as a0V.')
+    .regex(orderKeyPattern(), 'Use a key of the fractional-indexing package, such as a0V.')
   return { kind: 'order_key', schema, nullable: false, description } satisfies Field
 }
 
 /**
- * The key of a document that nobody has placed: after all that were created before it. Both ends
- * compute the same one from the document itself, so no end has to ask for the last key in use. The
- * id's last digits keep apart what was created in one millisecond.
+ * The initial key of a document: after all documents that were created before it. Client and server derive
+ * the same key from the document, so neither needs the last key in use. The last digits of the id
+ * distinguish documents of the same millisecond.
  *
  * @param createdAt UTC instant with milliseconds
  * @param id UUID

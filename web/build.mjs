@@ -10,15 +10,15 @@ import { resourcesAsData } from '../client-sdk/build/resources-as-data.mjs'
 const root = path.dirname(import.meta.dirname)
 const inWeb = (file) => path.join(import.meta.dirname, file)
 
-/** Where the server looks for it. */
+/** The folder that the server serves. */
 export const OUTDIR = path.join(root, 'dist/web')
 
-/** What it is made of: a change to any of this makes what was built stale. */
+/** The inputs of the build: a change makes the output stale. */
 export const SOURCES = ['web', 'client-sdk', 'protocol'].map((one) => path.join(root, one))
 
-/** Builds the web app unless what is there is newer than all that it is made of. */
+/** Builds the web app unless the output is newer than all inputs. */
 export async function ensureWebApp(outdir = OUTDIR) {
-  // Written last of all; a quick build has none.
+  // Written last; a quick build does not write it.
   const last = path.join(outdir, 'index.html.gz')
   const built = statSync(last, { throwIfNoEntry: false })?.mtimeMs ?? 0
   if (SOURCES.every((folder) => newest(folder) < built)) return
@@ -26,7 +26,7 @@ export async function ensureWebApp(outdir = OUTDIR) {
 }
 
 /**
- * Makes the files that the server serves, each beside its compressed forms.
+ * Builds the files and their compressed forms.
  *
  * @param {string} outdir
  * @param {{quick?: boolean}} options quick: neither minified nor compressed, for development
@@ -91,7 +91,7 @@ async function writeWebApp(outputFiles, outdir, quick) {
   await removeOthers(outdir, written)
 }
 
-/** What earlier builds have left. A draft is of another build that is under way. */
+/** Removes files of earlier builds. A draft belongs to another running build. */
 async function removeOthers(outdir, written) {
   for (const name of await readdir(outdir))
     if (!written.has(name) && !name.endsWith('.draft'))
@@ -106,7 +106,7 @@ const appBundle = (quick) => ({
   loader: { '.svg': 'file' },
   jsx: 'automatic',
   jsxImportSource: 'preact',
-  // The hooks of the SDK need no more of React than Preact's hooks.
+  // Preact's hooks are enough for the hooks of the SDK.
   alias: { react: 'preact/hooks' },
   plugins: [resourcesAsData],
 })
@@ -141,16 +141,16 @@ function readIcons() {
   })
 }
 
-/** Puts the names as they are built in the place of `{{app.js}}`. */
+/** Replaces placeholders such as `{{app.js}}` by the built file names. */
 function withHashes(text, names) {
   return text.replaceAll(/\{\{(.+?)\}\}/g, (_, wanted) => {
     const name = names.find((one) => one.replace(/-[0-9A-Z]{8}\./, '.') === wanted)
-    if (!name) throw new Error(`The page names ${wanted}, which is not built.`)
+    if (!name) throw new Error(`The page refers to ${wanted}, which is not built.`)
     return `/${name}`
   })
 }
 
-/** As long as those of esbuild, in the same letters. */
+/** A hash in the format of esbuild's. */
 const hashOf = (bytes) => createHash('sha256').update(bytes).digest('hex').slice(0, 8).toUpperCase()
 
 async function formsOf(name, bytes, quick) {
@@ -163,7 +163,7 @@ async function formsOf(name, bytes, quick) {
   ]
 }
 
-/** Nobody sees half of it, not even when two builds run at once. */
+/** Writes atomically, also when two builds run at the same time. */
 async function writeWhole(file, bytes) {
   const draft = `${file}.${randomUUID()}.draft`
   await writeFile(draft, bytes)

@@ -6,9 +6,9 @@ import { build } from 'esbuild'
 import { importTypeScript, readResources, resourcesAsData } from './resources-as-data.mjs'
 
 /**
- * Makes `dist/`: the modules with the protocol bundled in, and their types. The resources go in as
- * data, read from their definitions here and now, so that neither the validators nor their types
- * reach an app.
+ * Builds `dist/`: the modules with the protocol bundled in, and their types. Resources are included as
+ * data, evaluated from their definitions at build time, so that neither validators nor their types are
+ * in an app.
  *
  * @param {string} outdir
  */
@@ -27,9 +27,9 @@ export async function buildPackage(outdir) {
 const sources = path.dirname(import.meta.dirname)
 const root = path.dirname(sources)
 
-/** What an app may import, as in package.json. */
+/** The entry points, as in package.json. */
 const ENTRIES = ['index', 'dexie', 'key-value', 'sqlite', 'react']
-/** The one with RxDB, RxJS and Socket.IO built in. */
+/** The entry point with RxDB, RxJS and Socket.IO built in. */
 const REACT_NATIVE = 'react-native'
 
 async function writeModules(outdir) {
@@ -56,7 +56,7 @@ async function writeModules(outdir) {
   writeFileSync(path.join(outdir, `${REACT_NATIVE}.LICENSES.txt`), licencesOf(metafile))
 }
 
-/** What the packages ask for whose code is in the output. */
+/** The licences of the bundled packages. */
 function licencesOf({ outputs }) {
   const used = Object.values(outputs).flatMap(({ inputs }) =>
     Object.entries(inputs).filter(([, { bytesInOutput }]) => bytesInOutput > 0),
@@ -91,11 +91,12 @@ function writeTypes(outdir, draft, types) {
 
 const REFERENCE = /from '(\.\.?\/.*)\.ts'/g
 
-/** The declarations that these ones refer to. */
+/** The declarations that these declarations import. */
 function reachable(folder, names, found = new Set()) {
   for (const name of names) {
     if (found.has(name)) continue
-    if (name.startsWith('..')) throw new Error(`A published type is not of the SDK: ${name}`)
+    if (name.startsWith('..'))
+      throw new Error(`A published type is defined outside of the SDK: ${name}`)
     found.add(name)
     const text = readFileSync(path.join(folder, `${name}.d.ts`), 'utf8')
     const referred = [...text.matchAll(REFERENCE)].map(([, other]) =>

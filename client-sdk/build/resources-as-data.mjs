@@ -5,8 +5,8 @@ import { pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
 
 /**
- * For esbuild: puts what a device has to know of the resources in the place of their definitions,
- * read here and now, so that no validator is in the bundle.
+ * An esbuild plugin that replaces resource definitions by the data that a device needs, evaluated at build
+ * time, so that no validator is in the bundle.
  */
 export const resourcesAsData = {
   name: 'resources as data',
@@ -64,7 +64,7 @@ function mapValues(object, convert) {
   return Object.fromEntries(Object.entries(object).map(([name, value]) => [name, convert(value)]))
 }
 
-/** What is false is left out, as it reads the same: it would be half of the data. */
+/** Omits false values, which would be half of the data. */
 function pick(from, names) {
   const kept = names.filter((name) => name in from && from[name] !== false)
   return Object.fromEntries(kept.map((name) => [name, from[name]]))

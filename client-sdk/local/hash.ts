@@ -1,6 +1,6 @@
 /**
- * What RxDB names its own records by; nothing secret. Its default is SHA-256 by `crypto.subtle`,
- * which is missing in React Native and on pages without HTTPS. This is FNV-1a, twice.
+ * The hash for RxDB's internal record names; not for secrets. RxDB's default is SHA-256 with
+ * `crypto.subtle`, which React Native and pages without HTTPS lack. This is FNV-1a, twice.
  */
 export async function hash(input: string): Promise<string> {
   return [0x811c9dc5, 0x01000193].map((basis) => fnv1a(input, basis)).join('')

@@ -7,25 +7,25 @@ import {
   takenAway,
 } from './storage-logged.ts'
 
-/** A store of texts that answers at once, such as MMKV in React Native. */
+/** A synchronous key-value store of strings, such as MMKV in React Native. */
 export type KeyValueStore = {
   getString(key: string): string | undefined
   set(key: string, value: string): void
   getAllKeys(): string[]
 } & ({ remove(key: string): unknown } | { delete(key: string): unknown })
 
-/** A segment whose documents take less is merged with others like it. */
+/** Smaller segments are merged. */
 const SMALL = 16 * 1024
-/** So many small segments may there be. */
+/** The maximum number of small segments. */
 const SMALL_SEGMENTS = 32
-/** How much of former segments a write moves at the least. */
+/** A write moves at least this many characters of older segments. */
 const MOVED = 32 * 1024
-/** So much more than half of the store may be out of date. */
+/** How far outdated data may exceed half of the store. */
 const SLACK = 64 * 1024
 
 interface Segment {
   readonly key: string
-  /** The characters it takes, and those of them that still count. */
+  /** Its size in characters, and the part that is not outdated. */
   readonly size: number
   current: number
   readonly ids: Set<string>
@@ -38,20 +38,19 @@ interface Entry {
 }
 
 /**
- * A log in a key-value store. Each write is one new key, a segment: a JSON array of documents, which
- * the store keeps whole or not at all. Of two segments with the same document, the one with the higher
- * number counts. A segment that begins with `null` makes those before it void.
+ * A log in a key-value store. Each write adds one key, a segment: a JSON array of documents, which the
+ * store writes atomically. If several segments have the same document, the highest number wins. A segment
+ * that begins with `null` invalidates all segments before it.
  *
- * Segments none of whose documents count any more are removed. Others are emptied by and by: each
- * write moves some documents of small or outdated segments into its own. So a write costs what it
- * writes and some 32 KB at times, and the store takes about twice what the documents do, and
- * once more what was written last.
+ * Segments without current documents are removed. Others are compacted gradually: each write moves some
+ * documents of small or outdated segments into its own. So a write costs its own size and occasionally
+ * 32 KB, and the store takes about twice the size of the documents plus the last write.
  */
 export class KeyValueLog implements DocumentLog {
   private readonly store: KeyValueStore
   private readonly place: Place
   private readonly prefix: string
-  /** Names the instance of the app that has opened the log last. */
+  /** The id of the app instance that opened the log last. */
   private readonly ownerKey: string
   private owner = randomToken(10)
   private readonly segments = new Set<Segment>()
@@ -101,17 +100,17 @@ export class KeyValueLog implements DocumentLog {
     )
   }
 
-  /** If it is interrupted after the first step, there is nothing but the rest to be removed. */
+  /** If interrupted after the first step, only garbage is left. */
   async remove(): Promise<void> {
     try {
       this.write([], true)
     } catch (error) {
-      if (this.isTakenAway()) throw error // what is full becomes empty
+      if (this.isTakenAway()) throw error // a full store can still be emptied
     }
     this.forget([...this.segments].map(({ key }) => key).concat(this.ownerKey), true)
   }
 
-  /** Adds a segment, which is there as a whole or not at all. */
+  /** Adds a segment atomically. */
   private write(rows: { document: Stored; text: string }[], isReset = false): void {
     if (this.isTakenAway()) throw takenAway()
     const texts = rows.map(({ text }) => text)
@@ -120,7 +119,7 @@ export class KeyValueLog implements DocumentLog {
     try {
       this.store.set(key, text)
     } catch (cause) {
-      // It may be there, or half of it. If it cannot be removed, the next segment takes its place.
+      // The store may have all or part of it. If it cannot be removed, the next segment replaces it.
       this.forget([key])
       throw notStored(cause)
     }
@@ -141,7 +140,7 @@ export class KeyValueLog implements DocumentLog {
     try {
       parsed = JSON.parse(text)
     } catch (cause) {
-      // The last one may have been cut off while it was written: nobody was told that it is kept.
+      // The last segment may be incomplete after a crash; its write was not acknowledged.
       if (isLast) return
       throw new Error(`The store is damaged at ${key}.`, { cause })
     }
@@ -175,7 +174,7 @@ export class KeyValueLog implements DocumentLog {
     }
   }
 
-  /** Documents of segments that are better emptied. */
+  /** Documents of segments to compact. */
   private movable(budget: number, except: ReadonlySet<string>): Entry[] {
     const moved: Entry[] = []
     let size = 0
@@ -208,8 +207,8 @@ export class KeyValueLog implements DocumentLog {
   }
 
   /**
-   * Removes the segments that do not count; what cannot be removed now is tried again. In their order,
-   * since one that is void must not outlive the one that says so.
+   * Removes obsolete segments, and retries later if that fails. In order: an invalidated segment must not
+   * outlive the one that invalidates it.
    */
   private sweep(): void {
     for (const segment of this.segments) {
@@ -219,7 +218,7 @@ export class KeyValueLog implements DocumentLog {
     }
   }
 
-  /** What RxDB's localstorage storage, which the SDK used before, has kept in the store. */
+  /** Documents of RxDB's localstorage storage, which earlier releases used. */
   private async takeOver(keys: readonly string[]): Promise<void> {
     const documents = keys
       .filter((key) => key.startsWith(localstoragePrefix('doc', this.place)))
@@ -231,7 +230,7 @@ export class KeyValueLog implements DocumentLog {
     try {
       this.store.set(this.ownerKey, this.owner)
     } catch {
-      // There is no room: then it goes on as the one before.
+      // The store is full: the previous instance stays the owner.
       this.owner = this.store.getString(this.ownerKey) ?? this.owner
     }
   }
@@ -261,7 +260,7 @@ function isOfLocalstorage(key: string, place: Place): boolean {
   return ['doc', 'changes', 'idx'].some((what) => key.startsWith(localstoragePrefix(what, place)))
 }
 
-/** Indexes have no hyphen there: of another version, they may be removed too, since nobody reads them. */
+/** Keys of indexes have no hyphen, so other versions match too. They can be removed, as nothing reads them. */
 function localstoragePrefix(what: string, { database, collection, version }: Place): string {
   return `RxDB-ls-${what}-${database}--${collection}--${version}${what === 'doc' ? '-' : ''}`
 }

@@ -1,8 +1,8 @@
 import { type Definition, resources } from './resources.ts'
 
 /**
- * The most characters that a text of a document may have, for forms: `maxLength('tasks', 'title')`. They
- * are counted as JavaScript and `maxlength` count them. Undefined where there is no limit.
+ * The maximum length of a text field, for forms: `maxLength('tasks', 'title')`. In UTF-16 code units, like
+ * `String.length` and `maxlength`. Undefined without a limit.
  */
 export function maxLength(
   resource: 'tasks' | 'categories' | 'profile',

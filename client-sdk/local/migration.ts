@@ -25,12 +25,11 @@ type Schema = RxJsonSchema<RxDocumentData<Kept>>
 const BATCH = 500
 
 /**
- * Brings what an earlier release of the app has kept into the form of this one: the documents with
- * their unsent edits, and what the server is known to have. RxDB keeps every version of a schema in
- * a place of its own; its plugin for this would make the SDK a tenth heavier.
+ * Migrates the data of an earlier release of the app: the documents with their unsent edits, and the known
+ * states of the server. RxDB stores each version of a schema separately. Its migration plugin would
+ * increase the size of the SDK by 10%.
  *
- * The old places are emptied when everything is in the new ones. So it may be interrupted, and is
- * begun again at the next start.
+ * Old data is deleted after everything is copied, so an interrupted migration restarts at the next start.
  */
 export async function migrate(
   database: RxDatabase,
@@ -69,7 +68,7 @@ async function carryOver(
   for (const place of emptied) await place.remove()
 }
 
-/** With the revisions and times of writing, which the record of what is sent refers to. */
+/** Keeps revisions and write times, which the known states refer to. */
 async function copy(
   database: RxDatabase,
   collectionName: string,
@@ -84,9 +83,12 @@ async function copy(
     checkpoint = changed.checkpoint
     const rows = changed.documents.map((document) => ({ document: convert(document) }))
     const { error } = await target.bulkWrite(rows as never, 'migration')
-    // What is there already came before an interruption.
+    // Existing documents are from an interrupted migration.
     const cause = error.find(({ status }) => status !== 409)
-    if (cause) throw new ClientError('not_stored', 'The device does not store more.', { cause })
+    if (cause)
+      throw new ClientError('not_stored', 'The storage of this device did not accept the write.', {
+        cause,
+      })
   }
   await target.close()
   return source
@@ -104,14 +106,14 @@ async function copy(
   }
 }
 
-/** What the server is known to have of a document; the cursors have none. */
+/** The known state of a document; cursors have none. */
 function metaInForm(form: (document: Kept) => Kept, { docData, ...kept }: Kept): Kept {
   return { ...kept, ...(docData !== undefined && { docData: form(docData as Kept) }) }
 }
 
-/** A document of an older form with all fields of this one and no others, as the server has it. */
+/** Converts a document to the fields of this version, like the server. */
 export function inForm(resource: Definition, document: Kept): Kept {
-  // As if created when it was last changed, so that no stamp moves.
+  // Settled as if created at its last change, so that no timestamp changes.
   const filled = settle(resource as Resource, document, undefined, document.updated_at as string)
   const names = new Set(['id', 'created_at', 'updated_at', ...resource.fieldNames])
   return Object.fromEntries(

@@ -1,30 +1,30 @@
 import { generateNKeysBetween } from 'fractional-indexing'
 
-/** A task as its place is concerned. */
+/** The id and position of a task. */
 export interface Placed {
   readonly id: string
   readonly position: string
 }
 
-/** Those on one side of a place, the nearest first. */
+/** The tasks on one side of a position, the nearest first. */
 export interface Side {
   readonly nearest: readonly Placed[]
-  /** There are no others beyond. */
+  /** Whether there are no more tasks on this side. */
   readonly isWhole: boolean
 }
 
 /**
- * A key grows by a character with about every sixth move into one gap. Longer ones than this are not
- * made, far below what the server takes (200): neighbours get shorter ones instead.
+ * A key grows by one character per about six moves into the same gap. Beyond this length (the server
+ * accepts 200), neighbours get new, shorter keys instead.
  */
 export const MAX_KEY = 50
 
 /**
- * The order keys that put a task between two others: its own, and new ones for as few neighbours as
- * possible where there is no room. Two devices offline may have given neighbours one key, and many
- * moves into one gap make keys long.
+ * The order keys that move a task between two others: its own, and new keys for as few neighbours as
+ * possible if there is no room. Two offline devices may have created equal keys, and many moves into one
+ * gap make keys long.
  *
- * @returns by id; undefined where that cannot be told without seeing more of either side
+ * @returns keys by id; undefined if more tasks of a side are needed to decide
  */
 export function keysAt(
   id: string,
@@ -55,7 +55,7 @@ export function keysAt(
   }
 }
 
-/** The key next to the first `count` of a side: null at the end, undefined where it is not known. */
+/** The key after the first `count` tasks of a side: null at the end, undefined if unknown. */
 function beyond({ nearest, isWhole }: Side, count: number): string | null | undefined {
   return nearest[count]?.position ?? (isWhole ? null : undefined)
 }
@@ -65,9 +65,9 @@ function keysBetween(low: string | null, high: string | null, count: number) {
     const keys = generateNKeysBetween(low, high, count)
     return keys.every(isGood) ? keys : undefined
   } catch {
-    return undefined // no room between equals, or beside a key that is none
+    return undefined // no room between equal keys, or next to an invalid one
   }
 }
 
-/** The least integer part has no place below it, so it is no key alone. */
+/** The least integer part has no room below it, so it is not a valid key by itself. */
 const isGood = (key: string) => key.length <= MAX_KEY && !/^A0{26}$/.test(key)

@@ -8,9 +8,9 @@ import {
   takenAway,
 } from './storage-logged.ts'
 
-/** What the storage needs of a driver for SQLite 3.38 or later: one connection, one method. */
+/** The interface of a driver for SQLite 3.38 or later: one connection, one method. */
 export interface SqliteDatabase {
-  /** Executes one statement, as one transaction. Its rows, by column, if it has any. */
+  /** Executes one statement as one transaction. Returns its rows as objects, if any. */
   execute(statement: string, parameters: string[]): readonly object[] | Promise<readonly object[]>
 }
 
@@ -20,7 +20,7 @@ const TABLES = [
   `create table if not exists tasktide_owners (place text primary key not null, token text not null)`,
 ]
 
-/** Every change is one statement, which SQLite does as a whole or not at all. */
+/** Every change is one statement, so it is atomic. */
 export class SqliteLog implements DocumentLog {
   private readonly database: SqliteDatabase
   private readonly primaryPath: string
@@ -83,7 +83,7 @@ export class SqliteLog implements DocumentLog {
     try {
       await this.execute(own, [this.place, this.token])
     } catch (error) {
-      // There is no room: then it goes on as the one before.
+      // The store is full: the previous instance stays the owner.
       const former = 'select token from tasktide_owners where place = ?'
       const [owner] = await this.execute(former, [this.place])
       if (!owner) throw notStored(error)
@@ -91,7 +91,7 @@ export class SqliteLog implements DocumentLog {
     }
   }
 
-  /** @param isDone what it looks like in the database; a driver may fail after it was done */
+  /** @param isDone checks the database, because a driver may fail after the statement succeeded */
   private async change(
     statement: string,
     rows: readonly unknown[],

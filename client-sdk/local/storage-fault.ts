@@ -1,20 +1,20 @@
 import { ClientError } from '../runtime/client-error.ts'
 
-/** What the storages of browsers, of SQLite and of RxDB call a store that is full. */
+/** How browsers, SQLite and RxDB report a full storage. */
 const FULL = /quota|database or disk is full|SQLITE_FULL|no space left|ENOSPC/i
 
-/** A fault of the storage of this device, in words for people: `storage_full` or `storage_failed`. */
+/** A storage error with a message for the user: `storage_full` or `storage_failed`. */
 export function storageFault(cause: unknown): ClientError {
   if (cause instanceof ClientError && cause.code !== 'not_stored') return cause
   if (isFull(cause))
     return new ClientError(
       'storage_full',
-      'This device has no room left. Free some space; syncing then goes on by itself.',
+      'The storage of this device is full. Free some space; sync then continues by itself.',
       { cause },
     )
   return new ClientError(
     'storage_failed',
-    'This device cannot store changes at the moment. It tries again by itself.',
+    'This device cannot store changes at the moment. It retries by itself.',
     { cause },
   )
 }

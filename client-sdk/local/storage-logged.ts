@@ -17,38 +17,38 @@ import {
 import { ClientError } from '../runtime/client-error.ts'
 import type { Storage } from './storage.ts'
 
-/** A document as RxDB hands it to a storage. */
+/** A document as RxDB passes it to a storage. */
 export type Stored = RxDocumentData<Record<string, unknown>>
 
-/** Where the documents of one collection outlive the app. */
+/** The persistent log of one collection. */
 export interface DocumentLog {
-  /** All of them, as they were last kept. Any other log of these documents ends. */
+  /** Loads all documents, and invalidates every other open log of them. */
   load(): Promise<Stored[]>
   /**
-   * Keeps all of these, each in the place of the former one, or none of them.
+   * Writes all of these documents atomically, replacing earlier versions.
    *
-   * @throws what prevents it; then everything is as it was
+   * @throws if that fails; then nothing has changed
    */
   keep(documents: readonly Stored[]): Promise<void>
-  /** Keeps these no longer, as `keep` does: all or none. */
+  /** Deletes these documents atomically. */
   purge(ids: readonly string[]): Promise<void>
-  /** Leaves nothing behind. */
+  /** Deletes everything. */
   remove(): Promise<void>
 }
 
-/** Which documents: a collection of a database, in one version of its schema. */
+/** Identifies a collection of a database, in one version of its schema. */
 export interface Place {
   database: string
   collection: string
   version: number
-  /** The name of the field that holds the id. */
+  /** The name of the id field. */
   primaryPath: string
 }
 
 /**
- * A storage for RxDB that answers from memory and keeps every write in a log first. What the log
- * refuses is not in memory either: the same write may be tried again. One instance of the app at a
- * time writes to a log: the one that opened it last.
+ * An RxDB storage that reads from memory and writes to a log first. If the log rejects a write, memory is
+ * unchanged and the write can be retried. One instance of the app at a time can write to a log: the one
+ * that opened it last.
  */
 export function loggedStorage(name: string, logOf: (place: Place) => DocumentLog): Storage {
   const { rxdbVersion } = getRxStorageMemory()
@@ -57,11 +57,12 @@ export function loggedStorage(name: string, logOf: (place: Place) => DocumentLog
     rxdbVersion,
     // biome-ignore lint/suspicious/noExplicitAny: RxDB asks for a storage of anything
     async createStorageInstance(params: RxStorageInstanceCreationParams<any, any>) {
-      // RxDB's own shares its documents among all that have their name.
+      // RxDB's memory storage shares documents between instances with the same name.
       const storage = { ...getRxStorageMemory(), collectionStates: new Map() }
       const memory = (await storage.createStorageInstance(params)) as unknown as Memory
       try {
-        if (params.schema.attachments) throw new Error(`The ${name} storage keeps no attachments.`)
+        if (params.schema.attachments)
+          throw new Error(`The ${name} storage does not support attachments.`)
         const log = logOf({
           database: params.databaseName,
           collection: params.collectionName,
@@ -72,7 +73,7 @@ export function loggedStorage(name: string, logOf: (place: Place) => DocumentLog
         await memory.bulkWrite(rows as never, 'load')
         return new LoggedInstance(memory, log) as never
       } catch (error) {
-        await memory.close() // RxDB holds on to what is not closed
+        await memory.close() // RxDB keeps a reference to every open instance
         throw error
       }
     },
@@ -91,7 +92,7 @@ class LoggedInstance
   readonly internals = {}
   private readonly memory: Memory
   private readonly log: DocumentLog
-  /** Writing, one after the other. */
+  /** Serializes writes. */
   private turn: Promise<unknown> = Promise.resolve()
   private closing: Promise<void> | undefined
 
@@ -132,7 +133,7 @@ class LoggedInstance
   }
 
   getAttachmentData(): Promise<Blob> {
-    return Promise.reject(new Error('There are no attachments.'))
+    return Promise.reject(new Error('Attachments are not supported.'))
   }
 
   cleanup(minimumDeletedTime: number): Promise<boolean> {
@@ -157,13 +158,13 @@ class LoggedInstance
     })
   }
 
-  /** Waits for what is being written. */
+  /** Waits for running writes. */
   close(): Promise<void> {
     this.closing ??= this.turn.then(() => this.memory.close())
     return this.closing
   }
 
-  /** What of these RxDB's own rules let in: no conflicts. */
+  /** The writes that RxDB's rules accept: those without conflicts. */
   private accepted(rows: BulkWriteRow<Record<string, unknown>>[], context: string): Stored[] {
     const { bulkInsertDocs, bulkUpdateDocs } = categorizeBulkWriteRows(
       this.memory,
@@ -188,12 +189,14 @@ class LoggedInstance
   }
 }
 
-/** The device refuses to keep something. */
+/** The storage rejected a write. */
 export function notStored(cause: unknown): ClientError {
-  return new ClientError('not_stored', 'The device does not store more.', { cause })
+  return new ClientError('not_stored', 'The storage of this device did not accept the write.', {
+    cause,
+  })
 }
 
-/** Another instance of the app has opened the same store since. */
+/** Another instance of the app has opened the same store. */
 export function takenAway(): ClientError {
-  return new ClientError('opened_elsewhere', 'Another client has opened the same store since.')
+  return new ClientError('opened_elsewhere', 'Another client has opened the same store.')
 }

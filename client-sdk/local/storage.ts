@@ -1,4 +1,4 @@
 import type { RxDatabaseCreator } from 'rxdb'
 
-/** Any of RxDB's storages. */
+/** Any RxDB storage. */
 export type Storage = RxDatabaseCreator['storage']

@@ -17,34 +17,34 @@ export type TaskDocument = RxDocument<Task>
 export type TaskQuery = RxQuery<Task, TaskDocument[]>
 export type TaskCollection = RxCollection<Task, object, TaskMethods>
 
-/** To be observed or asked once, as the queries are. Its tasks are plain: they cannot be edited. */
+/** Observable like a query. Its tasks are plain objects, which cannot be edited. */
 export interface DeletedTasks {
   readonly $: Observable<Task[]>
   exec(): Promise<Task[]>
 }
 
-/** What a person gives; the rest has its starting value. */
+/** The fields given by the user; the others get initial values. */
 export type NewTask = Pick<Task, 'title'> & Partial<Omit<Task, 'created_at' | 'updated_at'>>
 
 export interface TaskMethods {
   add(task: NewTask): Promise<TaskDocument>
-  /** Marks it as done, or with `false` as still to do. */
+  /** Completes the task, or reopens it with `false`. */
   complete(id: string, completed?: boolean): Promise<TaskDocument>
   /**
-   * To the place right after or right before another task, in the owner's own order. Where there is no
-   * room (two devices offline have given neighbours one position), neighbours get new ones.
+   * Moves the task directly after or before another one, in the user's own order. If there is no room (two
+   * offline devices have created equal positions), neighbours get new positions.
    */
   move(id: string, place: { after: string } | { before: string }): Promise<TaskDocument>
-  /** Deletes it on every device; `restore` brings it back. */
+  /** Deletes the task on every device; `restore` undoes it. */
   softDelete(id: string): Promise<void>
   restore(id: string): Promise<TaskDocument>
-  /** To do on this day, in the owner's order. A day is that of the device unless given. */
+  /** Open tasks that are due on this day, in the user's order. Default: the device's date. */
   today(day?: string): TaskQuery
-  /** To do since before this day, the oldest first. */
+  /** Open tasks that were due before this day, the oldest first. */
   overdue(day?: string): TaskQuery
-  /** In this category, or in none, in the owner's order. */
+  /** Tasks of this category, or without one, in the user's order. */
   inCategory(category_id: string | null): TaskQuery
-  /** What can be restored, the latest first. */
+  /** Deleted tasks, the latest first. */
   deleted(): DeletedTasks
 }
 
@@ -53,7 +53,7 @@ const LOOK_AGAIN_MS = 50
 /** The methods of `client.tasks`. */
 export const taskMethods: TaskMethods & ThisType<TaskCollection> = {
   add(task) {
-    // What is absent is filled in before it is kept.
+    // Missing fields are filled in before it is stored.
     return this.insert(task as Task)
   },
 
@@ -110,8 +110,8 @@ export const taskMethods: TaskMethods & ThisType<TaskCollection> = {
     const known = deletedTasks.get(this)
     if (known) return known
     const exec = () => findDeleted(this)
-    // Of the database, not of the collection, which says nothing of a tombstone that is new here: the
-    // time of the last sync, which is kept there, changes with it.
+    // Observes the database, because the collection emits nothing for a new tombstone. The time of the last
+    // sync, which is stored in the database, changes with it.
     const $ = this.database.$.pipe(
       startWith(null),
       throttleTime(LOOK_AGAIN_MS, undefined, { leading: true, trailing: true }),
@@ -123,10 +123,10 @@ export const taskMethods: TaskMethods & ThisType<TaskCollection> = {
   },
 }
 
-/** One for each collection, as RxDB has one for equal queries. */
+/** Cached per collection, like RxDB caches equal queries. */
 const deletedTasks = new WeakMap<TaskCollection, DeletedTasks>()
 
-/** Queries of a collection pass deleted documents over, so the storage itself is asked. */
+/** Queries of a collection skip deleted documents, so this queries the storage. */
 async function findDeleted({ schema, storageInstance }: TaskCollection): Promise<Task[]> {
   const query = normalizeMangoQuery<Task>(schema.jsonSchema, {
     selector: { _deleted: { $eq: true } } as object,
@@ -136,10 +136,10 @@ async function findDeleted({ schema, storageInstance }: TaskCollection): Promise
   return documents.map(plain).sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1))
 }
 
-/** So many tasks on each side of a place are enough in nearly all moves. */
+/** This many tasks on each side are enough for nearly all moves. */
 const NEIGHBOURS = 4
 
-/** The keys that put a task right after or right before an anchor. */
+/** The keys that move a task directly after or before an anchor. */
 async function keysBeside(
   tasks: TaskCollection,
   id: string,
@@ -157,7 +157,7 @@ async function keysBeside(
   }
 }
 
-/** Those that come after the anchor in this direction, without the task that is to be moved. */
+/** The tasks after the anchor in this direction, without the moved task. */
 async function sideOf(
   tasks: TaskCollection,
   id: string,
@@ -167,7 +167,7 @@ async function sideOf(
 ): Promise<Side> {
   const isUp = direction === 'asc'
   const { position } = anchor
-  // Equal positions are in the order of ids, in every list. Among them, the anchor may come late.
+  // Equal positions are sorted by id in every list, so the anchor may come late among them.
   const among = {
     $or: [
       { position: isUp ? { $gt: position } : { $lt: position } },
@@ -202,10 +202,10 @@ async function find(tasks: TaskCollection, id: string): Promise<TaskDocument> {
 }
 
 function notFound(id: string): ClientError {
-  return new ClientError('not_found', `There is no task ${id}.`)
+  return new ClientError('not_found', `No task has the id ${id}.`)
 }
 
-/** The calendar day of a moment, where the device is. */
+/** The date of an instant, in the device's timezone. */
 function dayOf(moment: Date): string {
   const [month, day] = [moment.getMonth() + 1, moment.getDate()]
   return [moment.getFullYear(), month, day].map((part) => String(part).padStart(2, '0')).join('-')

@@ -1,10 +1,10 @@
 import type { ProblemBody } from '../../protocol/problem.ts'
 import { ClientError } from './client-error.ts'
 
-/** The types of the fields that an answer has, besides those that nobody here reads. */
+/** The types of the fields that the client reads in a response. */
 export type Shape = Readonly<Record<string, 'string' | 'number' | 'array' | 'object'>>
 
-/** Cheap, where the protocol's own validators would double what an app weighs. */
+/** A small check: the protocol's validators would double the size of an app. */
 export function isShaped(shape: Shape): (body: unknown) => boolean {
   return (body) =>
     isObject(body) && Object.entries(shape).every(([name, type]) => typeOf(body[name]) === type)
@@ -14,16 +14,16 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeOf(value) === 'object'
 }
 
-/** JSON that says that it is JSON; undefined where it does not. */
+/** A body with a JSON content type; undefined for other bodies. */
 export function readJson(response: Response, text: string): unknown {
   try {
     return isJson(response) ? JSON.parse(text) : undefined
   } catch {
-    return undefined // cut short
+    return undefined // truncated
   }
 }
 
-/** The server's own problem. Proxies refuse with pages, gateways with problems of another type. */
+/** A problem of the server. Proxies respond with HTML pages, gateways with problems of other types. */
 export function readProblem(response: Response, text: string): ProblemBody | undefined {
   const body = isOfType(response, 'application/problem+json') && readJson(response, text)
   const isOurs =
@@ -33,17 +33,17 @@ export function readProblem(response: Response, text: string): ProblemBody | und
   return isOurs ? (body as ProblemBody) : undefined
 }
 
-/** A success without a body. */
+/** Whether it is a success without a body. */
 export function isDone(response: Response, text: string): boolean {
   return text === '' && isNumbered(response)
 }
 
-/** A success whose body is for somebody else to read. */
+/** Whether it is a success whose body the caller reads. */
 export function isFile(response: Response, type: string): boolean {
   return isOfType(response, type) && isNumbered(response)
 }
 
-/** The server gives each request an id, and says it. */
+/** The server sends a request id in every response. */
 function isNumbered({ redirected, headers }: Response): boolean {
   return !redirected && headers.has('x-request-id')
 }
@@ -53,7 +53,7 @@ function isOfType(response: Response, type: string): boolean {
   return !response.redirected && given.trim().toLowerCase() === type
 }
 
-/** Something on the way has answered in place of the server. */
+/** Something else than the server has responded. */
 export function foreignAnswer(
   { status }: Response,
   details: { retryAfter?: number } = {},
@@ -66,7 +66,7 @@ export function foreignAnswer(
   })
 }
 
-/** What proxies answer when they have waited too long. */
+/** Time-out statuses of proxies. */
 const TOO_SLOW = [408, 504, 524]
 
 function isJson(response: Response): boolean {

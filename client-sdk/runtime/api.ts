@@ -3,11 +3,11 @@ import { ClientError } from './client-error.ts'
 import type { Clock } from './clock.ts'
 import { elapsed } from './environment.ts'
 
-/** How long a request may wait while nothing moves: one that hangs would hold up all that come after it. */
+/** How long a request may make no progress: a hanging request would block all later ones. */
 export const PATIENCE_MS = 60_000
-/** Nobody is believed who asks for a longer pause. */
+/** The longest Retry-After that is respected. */
 const LONGEST_PAUSE_MS = 10 * 60_000
-/** A connection that breaks after this share of the patience may have been given up by a proxy. */
+/** A connection that breaks after this share of the patience may have timed out in a proxy. */
 const SLOW_SHARE = 0.1
 
 export interface ApiRequest {
@@ -16,9 +16,9 @@ export interface ApiRequest {
   body?: unknown
   accept?: string
   signal?: AbortSignal
-  /** Whether a body has the shape of the server's answer. Without it, the answer has no body. */
+  /** Checks the shape of the body. Without it, the response must have no body. */
   isAnswer?: (body: unknown) => boolean
-  /** The media type of an answer that is given itself, so that its body can be read as it arrives. */
+  /** For a streamed response: the expected media type. The response itself is returned. */
   stream?: string
 }
 
@@ -28,17 +28,17 @@ export interface ApiOptions {
   url: string
   fetch: typeof globalThis.fetch
   clock: Clock
-  /** Told the token, of either kind, whose account is there no more. */
+  /** Called with a token of a deleted account. */
   gone: (token: string) => void
   patience?: number
 }
 
 /**
- * Asks the server. Whatever answers in its place (a captive portal, a firewall, a proxy) is never
- * believed: neither that a request has succeeded, nor why it was refused, nor what time it is.
+ * Sends requests to the server. A response of anything else (a captive portal, a firewall, a proxy) is
+ * never accepted: not as success, not as a rejection, and not as the current time.
  *
- * @returns asks it
- * @throws ClientError `unreachable` without an answer, `foreign_answer` when the answer is not the
+ * @returns a function that sends a request
+ * @throws ClientError `unreachable` without a response, `foreign_answer` for a response that is not the
  *   server's, otherwise the code of the server's problem
  */
 export function createApi(options: ApiOptions): Api {
@@ -52,7 +52,7 @@ export function createApi(options: ApiOptions): Api {
       const response = await fetch(url + path, {
         method,
         signal: wait.signal,
-        // A password or a token must not follow to where a stranger points.
+        // Passwords and tokens must not follow a redirect.
         redirect: 'manual',
         headers: {
           accept,
@@ -81,7 +81,7 @@ export function createApi(options: ApiOptions): Api {
   }
 }
 
-/** Gives a request up when nothing has moved for too long, or when its caller does. */
+/** Aborts a request without progress, or when its caller aborts. */
 class Wait {
   readonly signal: AbortSignal
   private readonly abort = new AbortController()
@@ -99,12 +99,12 @@ class Wait {
     this.extend()
   }
 
-  /** Given up, or cut off after a while, perhaps by a proxy with less patience. */
+  /** Whether it timed out here, or possibly in a proxy with a shorter time-out. */
   get isSlow(): boolean {
     return elapsed() - this.began > this.patience * SLOW_SHARE
   }
 
-  /** Something has moved. */
+  /** Call on progress. */
   extend(): void {
     clearTimeout(this.timer)
     this.timer = setTimeout(this.stop, this.patience)
@@ -118,7 +118,7 @@ class Wait {
   private readonly stop = () => this.abort.abort()
 }
 
-/** Chunk by chunk where that is possible. React Native has no streams, and gives the whole at once. */
+/** Reads chunk by chunk. React Native has no streams and returns the whole body at once. */
 async function readText(response: Response, wait: Wait): Promise<string> {
   const reader = response.body?.getReader?.()
   if (!reader || typeof TextDecoder !== 'function') return response.text()
@@ -132,7 +132,7 @@ async function readText(response: Response, wait: Wait): Promise<string> {
 }
 
 /**
- * @returns what the server answers, its refusal included
+ * @returns the response of the server, including problems
  * @throws ClientError `foreign_answer`
  */
 function readAnswer<T>(response: Response, text: string, isAnswer: ApiRequest['isAnswer']) {
@@ -153,7 +153,7 @@ function refusal(response: Response, text: string): ClientError {
 }
 
 function unreachable(cause: unknown, { isSlow }: Wait): ClientError {
-  return new ClientError('unreachable', 'The server cannot be reached.', { cause, isSlow })
+  return new ClientError('unreachable', 'The server is unreachable.', { cause, isSlow })
 }
 
 function pauseOf(response: Response): number {

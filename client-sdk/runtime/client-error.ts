@@ -1,4 +1,4 @@
-/** Messages by field, as the server gives them. */
+/** The server's messages by field. */
 export type FieldErrors = Record<string, string[]>
 
 interface Details {
@@ -10,18 +10,18 @@ interface Details {
 }
 
 /**
- * Whatever the client refuses or reports. `code` is for programs: `unreachable` (no answer),
- * `foreign_answer` (one that is not the server's), `timed_out`, `signed_out`, `unsent_edits`, or the code of the server's problem, such as `invalid`
- * or `credentials_not_valid`.
+ * Every error of the client. `code` is for programs: `unreachable` (no response), `foreign_answer` (a
+ * response that is not the server's), `timed_out`, `signed_out`, `unsent_edits`, or the code of the
+ * server's problem, such as `invalid` or `credentials_not_valid`.
  */
 export class ClientError extends Error {
   override name = 'ClientError'
   readonly code: string
   readonly status: number | undefined
   readonly errors: FieldErrors
-  /** Milliseconds that the server asks to wait. */
+  /** The server's Retry-After, in milliseconds. */
   readonly retryAfter: number
-  /** The line was too slow for it: less at once may get through. */
+  /** The network was too slow; a smaller request may succeed. */
   readonly isSlow: boolean
 
   constructor(code: string, message: string, details: Details = {}) {

@@ -1,30 +1,30 @@
-/** The `Date` of an answer leaves out what goes beyond the second. */
+/** The resolution of the `Date` header. */
 const RESOLUTION_MS = 1_000
 const TOLERANCE_MS = 2_000
 
-/** What was learned of the clock of a device. */
+/** A measured offset of a device's clock. */
 export interface Reading {
   offset: number
-  /** When, by the clock of the device. */
+  /** The time of the measurement, by the device's clock. */
   at: number
 }
 
 /**
- * The time, corrected by the server's where the clock of the device is off. A device that is ahead
- * would get each of its edits back as a conflict; one that is behind would lose every merge.
+ * The time, corrected by the server's if the device's clock is wrong. With a fast clock every edit would
+ * come back as a conflict; with a slow one the device would lose every merge.
  */
 export class Clock {
-  /** Milliseconds to add to the clock of the device. */
+  /** Milliseconds to add to the device's clock. */
   offset = 0
   readonly device: () => number
-  /** Told each time that another offset was learned. */
+  /** Called with each new offset. */
   learned: (reading: Reading) => void = () => {}
 
   constructor(device: () => number) {
     this.device = device
   }
 
-  /** Goes on with what was learned before a restart, unless the clock was set back since. */
+  /** Restores the offset from before a restart, unless the clock was set back since. */
   restore({ offset, at }: Reading): void {
     if (at <= this.device()) this.offset = offset
   }
@@ -34,10 +34,10 @@ export class Clock {
   }
 
   /**
-   * The server wrote the date at some time since it was asked. Of the offsets that fit, the least is
-   * taken: rather a little behind than ahead of the server.
+   * The server wrote the date at some time after the request. Takes the least offset that fits: slightly
+   * behind the server is better than ahead.
    *
-   * @param askedAt by the clock of the device
+   * @param askedAt the time of the request, by the device's clock
    */
   learn(date: string | null, askedAt: number): void {
     const time = Date.parse(date ?? '')

@@ -1,4 +1,4 @@
-/** What differs between a browser, React Native and Node. Each of these may be missing. */
+/** APIs that differ between browsers, React Native and Node. Each may be missing. */
 interface Environment {
   document?: Partial<Listenable> & { visibilityState?: string }
   navigator?: {
@@ -19,22 +19,22 @@ const here = globalThis as unknown as Environment
 
 const HEARTBEAT_MS = 10_000
 
-/** Whether somebody may be looking. Where nobody can tell, somebody is. */
+/** Whether the app may be visible. True if unknown. */
 export const isVisible = () => here.document?.visibilityState !== 'hidden'
 
-/** Browsers know for certain only when they are offline. */
+/** Browsers only know for certain that they are offline. */
 export const isOnline = () => here.navigator?.onLine !== false
 
-/** Some libraries make a `document` there, and whatever else they look for in browsers. */
+/** Some libraries polyfill `document` and other browser globals there. */
 const isReactNative = () => here.navigator?.product === 'ReactNative'
 
-/** Where other tabs may have the same database open. */
+/** Whether other tabs can have the same database open. */
 export const mayHaveTabs = () =>
   here.document !== undefined &&
   typeof globalThis.BroadcastChannel === 'function' &&
   !isReactNative()
 
-/** As far as the device tells. */
+/** If the device reports them. */
 export function timezoneAndLocale(): { timezone?: string; locale?: string } {
   try {
     const { timeZone: timezone, locale } = Intl.DateTimeFormat().resolvedOptions()
@@ -44,10 +44,10 @@ export function timezoneAndLocale(): { timezone?: string; locale?: string } {
   }
 }
 
-/** Milliseconds that no setting of the clock changes, where there is such a measure. */
+/** Monotonic milliseconds, if available. */
 export const elapsed = () => globalThis.performance?.now() ?? Date.now()
 
-/** Calls when it is worth trying again at once: back online, looked at, or awake after sleep. */
+/** Calls back when a retry is worthwhile: back online, visible again, or awake after sleep. */
 export function onWake(wake: () => void): () => void {
   const look = () => {
     if (isVisible()) wake()
@@ -69,7 +69,7 @@ export function onWake(wake: () => void): () => void {
   }
 }
 
-/** One tab at a time, where there is a way to say so; elsewhere the caller is on its own. */
+/** Runs in one tab at a time, with Web Locks. Without them, it just runs. */
 export function exclusively<T>(name: string, run: () => Promise<T>): Promise<T> {
   const { locks } = here.navigator ?? {}
   return locks ? locks.request(name, run) : run()

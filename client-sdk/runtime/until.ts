@@ -2,9 +2,9 @@ import { type Observable, Subscription } from 'rxjs'
 import { ClientError } from './client-error.ts'
 
 /**
- * Until something happens once.
+ * Waits for the first value.
  *
- * @throws ClientError `stopped` as soon as the signal ends the wait
+ * @throws ClientError `stopped` when the signal aborts
  */
 export function until(event$: Observable<unknown>, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -26,5 +26,5 @@ export function until(event$: Observable<unknown>, signal: AbortSignal): Promise
 }
 
 export function stopped(): ClientError {
-  return new ClientError('stopped', 'This tab does not sync any more.')
+  return new ClientError('stopped', 'This tab no longer syncs.')
 }

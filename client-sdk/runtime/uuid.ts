@@ -1,6 +1,6 @@
 import { ClientError } from './client-error.ts'
 
-/** A UUID of version 7: ids made later sort later. */
+/** A UUIDv7: later ids sort later. */
 export function uuidv7(now: number = Date.now()): string {
   const bytes = randomBytes(10)
   const random = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('')
@@ -9,7 +9,7 @@ export function uuidv7(now: number = Date.now()): string {
   return `${time.slice(0, 8)}-${time.slice(8)}-7${random.slice(0, 3)}-${variant}${random.slice(5, 8)}-${random.slice(8)}`
 }
 
-/** @throws ClientError `no_random_values` where there are none that nobody can guess */
+/** @throws ClientError `no_random_values` without a secure source of random values */
 export function randomBytes(count: number): Uint8Array {
   if (typeof globalThis.crypto?.getRandomValues !== 'function')
     throw new ClientError(

@@ -3,65 +3,64 @@ import type { Api, ApiRequest } from '../runtime/api.ts'
 import { signedOut } from '../runtime/client-error.ts'
 import type { Connection } from './connection.ts'
 
-/** What the server knows of whoever is signed in. */
+/** The account of the signed-in user. */
 export interface AccountDetails {
   id: string
   username: string
   email: string
-  /** When the address was confirmed. */
+  /** When the address was confirmed; null if it is not. */
   email_verified_at: string | null
-  /** The address that takes its place once it is confirmed. */
+  /** The new address, until it is confirmed. */
   pending_email: string | null
   role: 'user' | 'support' | 'admin'
   created_at: string
 }
 
-/** A device on which the person is signed in. */
+/** A signed-in device. */
 export interface SignedInDevice {
   id: string
   user_agent: string
-  /** The same for people: `Firefox on Linux`. */
+  /** The user agent in words: `Firefox on Linux`. */
   device: string
   created_at: string
   last_seen_at: string
-  /** Whether it is this one. */
+  /** Whether it is this device. */
   current: boolean
 }
 
 /**
- * What is asked of the server at once, and so needs the network: without it, each of these is refused
- * as `unreachable`. All but the three for who has a link or has forgotten the password are for whoever
- * is signed in.
+ * Account operations. They call the server directly: without a network each throws `unreachable`. All
+ * but `confirmEmail`, `forgotPassword` and `resetPassword` need a signed-in user.
  */
 export interface AccountRequests {
   get(): Promise<AccountDetails>
-  /** @param token as it stands in the link that was mailed */
+  /** @param token the token from the mailed link */
   confirmEmail(token: string): Promise<void>
   resendConfirmation(): Promise<void>
-  /** Begins it: the address changes when the link that is mailed to the new one is followed. */
+  /** Mails a link to the new address. The address changes when the link is used. */
   changeEmail(change: { email: string; password: string }): Promise<void>
-  /** Signs out all other devices. What is unsent there waits until the person signs in anew. */
+  /** Signs out all other devices. Their unsent edits are kept until the user signs in there again. */
   changePassword(change: { current_password: string; new_password: string }): Promise<void>
-  /** Has a link mailed, if an account has this address; whether one has, nobody is told. */
+  /** Mails a reset link if an account has this address. Does not reveal whether one has. */
   forgotPassword(email: string): Promise<void>
-  /** Signs out all devices, and nobody in. */
+  /** Signs out all devices and does not sign in. */
   resetPassword(reset: { token: string; password: string }): Promise<void>
-  /** The one used last comes first. */
+  /** The most recently used first. */
   sessions(): Promise<SignedInDevice[]>
   endSession(id: string): Promise<void>
   endOtherSessions(): Promise<void>
-  /** For good, here and on every device, with whatever is unsent. */
+  /** Permanent, on the server and on every device, unsent edits included. */
   delete(password: string): Promise<void>
-  /** What the server has: all as JSON, or the tasks. Its body comes in as it is read. */
+  /** The data on the server: everything as JSON, or the tasks. The body is streamed. */
   export(format: 'json' | 'csv' | 'ics'): Promise<Response>
 }
 
-/** Whoever is signed in. */
+/** The signed-in user. */
 interface SignedIn {
   readonly connection: Pick<Connection, 'authorized'>
 }
 
-/** @param gone told of the account that was deleted, by a token of its */
+/** @param gone called with a token of a deleted account */
 export function createAccountRequests(
   api: Api,
   account$: { readonly value: SignedIn | undefined },

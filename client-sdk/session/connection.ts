@@ -4,16 +4,16 @@ import { ClientError } from '../runtime/client-error.ts'
 import { until } from '../runtime/until.ts'
 import type { Session } from './session.ts'
 
-/** What came of the last request: nothing yet, an answer, none, or one that made no sense. */
+/** The outcome of the last request: none yet, a response, no response, or a foreign one. */
 export type Contact = 'none' | 'good' | 'lost' | 'refused'
 
 /**
- * The way to the server. What goes through it is tried until it succeeds: with longer and longer
- * pauses, and not at all while it would be in vain.
+ * The connection to the server. Requests are retried with back-off until they succeed, and wait while a
+ * retry would be pointless.
  */
 export class Connection {
   readonly contact$ = new BehaviorSubject<Contact>('none')
-  /** The server no longer speaks with this version of the app. */
+  /** The server no longer supports this version of the app. */
   readonly isOutdated$ = new BehaviorSubject(false)
   readonly isPaused$ = new BehaviorSubject(false)
   readonly error$ = new Subject<ClientError>()
@@ -24,7 +24,7 @@ export class Connection {
   private timer: ReturnType<typeof setTimeout> | undefined
   private failures = 0
 
-  /** @param user whose requests these are, and whose tokens they take */
+  /** @param user the user whose tokens the requests use */
   constructor(session: Session, user: string) {
     this.session = session
     this.user = user
@@ -37,7 +37,7 @@ export class Connection {
     )
   }
 
-  /** @throws only what ends the signal */
+  /** @throws only when the signal aborts */
   async through<T>(attempt: (token: string) => Promise<T>, signal: AbortSignal): Promise<T> {
     for (;;) {
       await until(this.isOpen$.pipe(filter(Boolean)), signal)
@@ -53,7 +53,7 @@ export class Connection {
     }
   }
 
-  /** Something has changed for the better, perhaps: tries again at once what waits. */
+  /** Retries at once, because conditions may have improved. */
   wake(): void {
     this.failures = 0
     this.retry()
@@ -63,7 +63,7 @@ export class Connection {
     clearTimeout(this.timer)
   }
 
-  /** Once, renewing the token if the server does not take it. */
+  /** Sends the request once, and refreshes the token if the server rejects it. */
   async authorized<T>(attempt: (token: string) => Promise<T>): Promise<T> {
     const token = await this.token()
     try {
@@ -74,7 +74,7 @@ export class Connection {
     }
   }
 
-  /** @param refused one that the server does not take */
+  /** @param refused a token that the server has rejected */
   token(refused?: string): Promise<string> {
     return this.session.token(this.user, refused)
   }
@@ -84,7 +84,7 @@ export class Connection {
     if (error.code === 'outdated_client') return this.isOutdated$.next(true)
     this.contact$.next(error.code === 'unreachable' ? 'lost' : 'refused')
     this.error$.next(error)
-    // Whoever fails while others wait, waits with them.
+    // A request that fails while others wait joins their wait.
     this.timer ??= setTimeout(
       () => this.retry(),
       Math.max(delayAfter(++this.failures), error.retryAfter),

@@ -5,7 +5,7 @@ import { ClientError, signedOut } from '../runtime/client-error.ts'
 import { exclusively } from '../runtime/environment.ts'
 import type { StoredSession, TokenStore, User } from './token-store.ts'
 
-/** An access token with less left is renewed before it is used. */
+/** An access token with less time left is refreshed before use. */
 export const RENEW_AHEAD_MS = 60_000
 
 interface TokenPair {
@@ -18,9 +18,9 @@ export interface Credentials {
   password: string
 }
 
-/** The session of this device, kept whatever happens to the network or to the app. */
+/** The session of this device. It survives network failures and restarts of the app. */
 export class Session {
-  /** Of whom there are documents here, though perhaps no longer a good session. */
+  /** The user with documents on this device; the session may have ended. */
   readonly kept$ = new BehaviorSubject<StoredSession | undefined>(undefined)
   private readonly store: TokenStore
   private readonly api: Api
@@ -49,22 +49,22 @@ export class Session {
     return this.keep({ id: claimsOf(pair.access).sub, username }, pair)
   }
 
-  /** Needs no network: the server is told by `SignOuts`. */
+  /** Needs no network: `SignOuts` notifies the server. */
   async forget(wipe?: string): Promise<void> {
     await this.store.forget(wipe)
     this.kept$.next(undefined)
   }
 
   /**
-   * An access token of this person's that is good for a while. Another tab may have signed in somebody
-   * else, of which this one, asleep perhaps, has not heard.
+   * A valid access token of this user. Checks the user, because another tab may have signed in somebody
+   * else while this one was frozen.
    *
-   * @param refused one that the server does not take, whatever its expiry says
-   * @throws ClientError `signed_out`, or `unreachable` and the like, after which the session goes on
+   * @param refused a token that the server has rejected before its expiry
+   * @throws ClientError `signed_out`; or `unreachable` and the like, which do not end the session
    */
   async token(user: string, refused?: string): Promise<string> {
     const known = this.kept$.value
-    // From memory: a read of the storage waits behind the writes of a sync.
+    // From memory, because reads of the storage wait for the writes of a sync.
     if (known?.user.id === user && this.isGood(known, refused)) return known.access
     const kept = await this.store.read()
     if (!kept || kept.ended || kept.user.id !== user) throw this.over(kept)
@@ -79,18 +79,18 @@ export class Session {
   }
 
   private async renew(refused: string | undefined): Promise<string> {
-    // Another tab may have done it meanwhile.
+    // Another tab may have refreshed it in the meantime.
     const kept = await this.store.read()
     if (!kept || kept.ended) throw this.over(kept)
     if (this.isGood(kept, refused)) return kept.access
     const body = { refresh: kept.refresh }
     const request = { method: 'POST', body, isAnswer: isTokenPair }
     try {
-      // If this answer is lost, the same refresh token buys it again.
+      // If this response is lost, the same refresh token can be used again.
       const pair = await this.api<TokenPair>('/api/token/refresh/', request)
       const latest = await this.store.read()
       if (latest?.refresh === kept.refresh) return (await this.keep(kept.user, pair)).access
-      // Signed out or in meanwhile.
+      // Signed out or in again in the meantime.
       if (!latest || latest.ended) throw this.over(latest)
       return latest.access
     } catch (error) {
@@ -108,7 +108,7 @@ export class Session {
   }
 
   private async keep(user: User, pair: TokenPair): Promise<StoredSession> {
-    // A lifetime, not a moment: the clocks of device and server may differ.
+    // By lifetime, because the clocks of device and server may differ.
     const { exp, iat } = claimsOf(pair.access)
     const expires_at = this.now() + (exp - iat) * 1000
     const session = { user, ...pair, expires_at, ended: false }
@@ -140,7 +140,7 @@ function isTokenPair(body: unknown): boolean {
 
 const isClaims = isShaped({ sub: 'string', iat: 'number', exp: 'number' })
 
-/** What a token says of itself. */
+/** The claims of a token. */
 export function claimsOf(token: string): Claims {
   const payload = token.split('.')[1]!.replaceAll('-', '+').replaceAll('_', '/')
   return JSON.parse(atob(payload))

@@ -4,7 +4,7 @@ import { ClientError } from '../runtime/client-error.ts'
 import { exclusively, onWake } from '../runtime/environment.ts'
 import type { TokenStore } from './token-store.ts'
 
-/** Tells the server which sessions were signed out here: at once, or when it can be reached again. */
+/** Notifies the server of sessions that were signed out here, at once or when it is reachable again. */
 export class SignOuts {
   private readonly store: TokenStore
   private readonly api: Api
@@ -22,7 +22,7 @@ export class SignOuts {
     this.stopListening = onWake(() => void this.deliver())
   }
 
-  /** Resolves when the server knows of all, or could not be reached. */
+  /** Resolves when the server was notified of all, or is unreachable. */
   deliver(): Promise<void> {
     clearTimeout(this.timer)
     const run = () => exclusively(`${this.name} sign-outs`, () => this.tellAll())
@@ -42,7 +42,7 @@ export class SignOuts {
     for (const refresh of await this.store.forgotten()) {
       const request = { method: 'POST', body: { refresh }, signal }
       await this.api('/api/logout/', request).catch((error) => {
-        // The session is over already.
+        // The session has already ended.
         if (!(error instanceof ClientError && error.code === 'token_not_valid')) throw error
       })
       await this.store.told(refresh)

@@ -4,7 +4,7 @@ import type { Reading } from '../runtime/clock.ts'
 
 export interface User {
   id: string
-  /** As it was typed at sign-in: a username or an email address. */
+  /** As entered at sign-in: a username or an email address. */
   username: string
 }
 
@@ -12,9 +12,9 @@ export interface StoredSession {
   user: User
   access: string
   refresh: string
-  /** On this device's clock, in milliseconds. */
+  /** In milliseconds of this device's clock. */
   expires_at: number
-  /** The server has ended it. What is on the device stays, until somebody signs in. */
+  /** The server has ended it. Local data is kept until the next sign-in. */
   ended: boolean
 }
 
@@ -22,20 +22,20 @@ export interface TokenStore {
   read(): Promise<StoredSession | undefined>
   write(session: StoredSession): Promise<void>
   /**
-   * Nobody is signed in here any more. The server has yet to be told, if it does not know.
+   * Removes the session, and remembers to notify the server.
    *
-   * @param wipe whose documents are to be deleted, however often that is interrupted
+   * @param wipe the user whose documents must be deleted, also after an interruption
    */
   forget(wipe?: string): Promise<void>
-  /** The people whose documents are to be deleted. */
+  /** The users whose documents must be deleted. */
   wiping(): Promise<readonly string[]>
-  /** They are. */
+  /** Their documents are deleted. */
   wiped(user: string): Promise<void>
-  /** The refresh tokens of forgotten sessions, for telling the server that they are over. */
+  /** The refresh tokens of removed sessions, to notify the server. */
   forgotten(): Promise<readonly string[]>
-  /** The server knows. */
+  /** The server was notified. */
   told(refresh: string): Promise<void>
-  /** How far the clock of the device is off, as it was last learned: known before anybody signs in. */
+  /** The last known offset of the device's clock, available before sign-in. */
   clock(): Promise<Reading | undefined>
   keepClock(reading: Reading): Promise<void>
   close(): Promise<void>
@@ -64,9 +64,8 @@ const SCHEMA = fillWithDefaultSettings<Kept & { id: string }>({
 })
 
 /**
- * The session of this device, in the storage that the tasks are in. It is read from the storage
- * itself each time: a tab that has slept must not use the refresh token that it remembers, since one
- * that was renewed twice ends the session.
+ * Stores the session of this device in the same storage as the tasks. It is read from the storage every
+ * time: a frozen tab must not use its old refresh token, because reusing an old one ends the session.
  */
 export async function openTokenStore(storage: Storage, name: string): Promise<TokenStore> {
   const token = randomToken(10)
@@ -106,7 +105,7 @@ export async function openTokenStore(storage: Storage, name: string): Promise<To
     close: () => instance.close(),
   }
 
-  /** Tabs may write at once: whoever is late looks again. */
+  /** Tabs can write at the same time: the later one reads again. */
   async function change(edit: (kept: Kept) => Kept): Promise<void> {
     for (let conflicts = 1; conflicts > 0; ) {
       const previous = await find()

@@ -4,7 +4,7 @@ import { uuidv7 } from '../runtime/uuid.ts'
 import type { Tabs } from './tabs.ts'
 
 const BEAT_MS = 1_000
-/** A visible tab waits so long for a sign of life. Hidden ones, whose timers are slow, wait longer. */
+/** The heartbeat timeout of a visible tab. Hidden tabs, whose timers are throttled, wait longer. */
 const PATIENCE_MS = 3_000
 const HIDDEN_PATIENCE_MS = 90_000
 
@@ -18,10 +18,9 @@ export interface Claim {
 export type LeaderMessage = { kind: 'lead'; claim: Claim } | { kind: 'leave'; id: string }
 
 /**
- * Which of the tabs syncs, for all of them. A tab in sight leads rather than a hidden one, and the
- * latest claim rather than an older one. So whoever opens the app or comes back to it does not wait
- * for a tab that the browser has put to sleep; and when that one awakes, it hears that it is not the
- * leader any more.
+ * Elects the tab that syncs for all. A visible tab has priority over a hidden one, and a later claim over
+ * an earlier one. So a user who opens the app does not wait for a tab that the browser has frozen. When
+ * that tab wakes up, it learns that it is no longer the leader.
  */
 export class Leader {
   readonly isLeader$ = new BehaviorSubject(false)
@@ -30,7 +29,7 @@ export class Leader {
   private readonly beat: ReturnType<typeof setInterval>
   private since = 0
   private heard = elapsed()
-  /** The latest claim of any tab, so that a new one is later, whatever became of the clock. */
+  /** The latest claim of any tab. A new claim is later, even if the clock was set back. */
   private latest = 0
 
   constructor(tabs: Tabs<LeaderMessage>) {
@@ -43,7 +42,7 @@ export class Leader {
     if (isVisible() || !tabs.areSeveral) this.lead()
   }
 
-  /** Claims the lead; another tab in sight may claim it later. */
+  /** Claims leadership; another visible tab may claim it later. */
   lead(): void {
     this.since = Math.max(Date.now(), this.latest + 1)
     this.latest = this.since
@@ -81,7 +80,7 @@ export class Leader {
   }
 }
 
-/** Any two tabs agree on which of them it is. */
+/** A total order, so that any two tabs agree. */
 export function outranks(a: Claim, b: Claim): boolean {
   if (a.visible !== b.visible) return a.visible
   return a.since === b.since ? a.id > b.id : a.since > b.since

@@ -1,6 +1,6 @@
 import { Subject } from 'rxjs'
 
-/** What the tabs with the same database tell each other. Where there is one alone, nobody hears. */
+/** Messages between tabs with the same database. Does nothing if there is only one. */
 export class Tabs<Message> {
   readonly message$ = new Subject<Message>()
   readonly areSeveral: boolean
@@ -13,7 +13,7 @@ export class Tabs<Message> {
     this.channel.onmessage = (event: { data: unknown }) => this.message$.next(event.data as Message)
   }
 
-  /** To the others, not to oneself. */
+  /** Sends to all other tabs. */
   tell(message: Message): void {
     this.channel?.postMessage(message)
   }

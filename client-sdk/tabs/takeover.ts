@@ -5,8 +5,8 @@ import { ClientError } from '../runtime/client-error.ts'
 type Record = Awaited<ReturnType<typeof getAllCollectionDocuments>>[number]
 
 /**
- * Says in the database that a newer release of the app takes these collections over, before it reads
- * what is to be carried over.
+ * Marks these collections as taken over by a newer release of the app, before it reads the data to
+ * migrate.
  */
 export async function takeOver(database: RxDatabase, records: readonly Record[]): Promise<void> {
   const rows = records.map((record) => ({
@@ -16,7 +16,7 @@ export async function takeOver(database: RxDatabase, records: readonly Record[])
   await database.internalStore.bulkWrite(rows, 'takeover')
 }
 
-/** When another tab, with a newer release of the app, takes over what this one has open. */
+/** Emits when a tab with a newer release of the app takes over these collections. */
 export function takenOver(database: RxDatabase): Observable<void> {
   const open = new Set(Object.values(database.collections).map(recordId))
   return database.internalStore.changeStream().pipe(
@@ -28,8 +28,8 @@ export function takenOver(database: RxDatabase): Observable<void> {
 }
 
 /**
- * Refuses what is written too late. Whoever takes over says so before it reads: so a write after
- * which nobody has said so is carried over; of any other, nobody knows, and its writer hears of it.
+ * Rejects late writes. The new release sets the mark before it reads, so a write is migrated if the mark
+ * is not there after the write. Otherwise this is unknown, and the write rejects.
  */
 export function refuseLateWrites(database: RxDatabase): void {
   const collections = Object.values(database.collections)

@@ -5,7 +5,7 @@ export type Database = Knex
 
 export interface ConnectionTarget {
   url: string
-  /** Undefined: as the URL says. */
+  /** Default: the `sslmode` of the URL. */
   tls: 'off' | 'require' | 'verify' | undefined
 }
 
@@ -17,13 +17,12 @@ export interface ConnectionOptions extends ConnectionTarget {
 const GRACE_MS = 3_000
 
 /**
- * Each statement has one plan, made without looking at its values. What to read is always of one user
- * and found by an index; made for a user of whom there are no statistics yet, a plan may read all
- * that the user has, and look the cheaper for it.
+ * Forces generic plans. Every statement reads the data of one user through an index. A plan for a user
+ * without statistics may look cheaper although it reads everything of the user.
  */
 const ONE_PLAN = '-c plan_cache_mode=force_generic_plan'
 
-/** A pool of connections; nothing is connected until it is used. */
+/** A connection pool. It connects on first use. */
 export function connect({ url, poolSize, tls, statementTimeoutMs }: ConnectionOptions): Database {
   return knex({
     client: 'pg',
@@ -31,20 +30,20 @@ export function connect({ url, poolSize, tls, statementTimeoutMs }: ConnectionOp
       ...clientOptions({ url, tls }),
       options: ONE_PLAN,
       statement_timeout: statementTimeoutMs,
-      // Postgres keeps its own limit; this one is for a line on which nothing comes any more.
+      // Postgres has its own limit; this one is for a dead connection.
       ...(statementTimeoutMs > 0 && { query_timeout: statementTimeoutMs + GRACE_MS }),
     },
     pool: { min: 0, max: poolSize },
     acquireConnectionTimeout: 10_000,
-    // It would print errors, with the SQL, past our log; they reach us as rejections anyway.
+    // knex would print errors with their SQL outside of our log; they also reject.
     log: { warn() {}, error() {}, deprecate() {}, debug() {} },
   })
 }
 
-/** What every connection has in common, in the pool or beside it. */
+/** Options of every connection, in and outside of the pool. */
 export function clientOptions({ url, tls }: ConnectionTarget) {
   return {
-    // What the URL says would stand above `ssl`.
+    // The sslmode of the URL would override `ssl`.
     connectionString: tls ? withoutSslmode(url) : url,
     application_name: 'tasktide',
     keepAlive: true,
@@ -59,7 +58,7 @@ function withoutSslmode(url: string): string {
   return `${address}?${kept.join('&')}`
 }
 
-/** A pool for a library that asks for one of `pg`'s own. Lost connections are told, and replaced. */
+/** A `pg` pool for libraries that need one. Lost connections are reported and replaced. */
 export function openPool(options: pg.PoolConfig, lost: (error: Error) => void): pg.Pool {
   const pool = new pg.Pool(options)
   pool.on('error', lost)
@@ -67,15 +66,15 @@ export function openPool(options: pg.PoolConfig, lost: (error: Error) => void): 
   return pool
 }
 
-/** A statement of SQL whose plan each connection keeps under its name. */
+/** A prepared statement: each connection caches its plan by name. */
 export interface Statement {
   readonly name?: string
   readonly text: string
 }
 
 /**
- * Runs one statement outside the query builder: the rows come as arrays and the plan is kept, which
- * is what the hot paths of the store live on.
+ * Runs one statement without the query builder, with rows as arrays and a cached plan, for the hot paths
+ * of the store.
  */
 export async function run<Row extends unknown[]>(
   db: Database,
@@ -86,10 +85,10 @@ export async function run<Row extends unknown[]>(
 }
 
 /**
- * Runs `work` in a transaction that begins by locking: both in one round trip.
+ * Runs `work` in a transaction that begins with a lock, in one round trip.
  *
- * @param lock a select for update, `?` for the key
- * @returns undefined where there is nothing to lock
+ * @param lock a select for update, with `?` for the key
+ * @returns undefined if there is no row to lock
  */
 export function transactionOn<T>(
   db: Database,
@@ -119,7 +118,7 @@ async function onConnection<T>(
   try {
     return await work(connection)
   } catch (error) {
-    // Whatever still comes on that line would answer somebody else.
+    // A late response on this connection would go to another query.
     if ((error as Error).message === 'Query read timeout') dispose(connection, error)
     throw error
   } finally {

@@ -3,22 +3,21 @@ import { Logger, runMigrations } from 'graphile-worker'
 import { migrationSource } from '../../migrations/index.ts'
 import { type Database, openPool } from './connect.ts'
 
-/** Any number will do, as long as every release uses the same. */
+/** An arbitrary number. Every release must use the same. */
 const MIGRATION_LOCK = 7_265_001
 
-/** Whoever asks for a table waits behind a migration that waits for it, so that one gives way again. */
+/** Queries queue behind a migration that waits for a lock, so it gives up and retries. */
 const LOCK_MS = 2_000
 const ATTEMPTS = 60
 const LOCK_NOT_AVAILABLE = '55P03'
 
 /**
- * Brings the schema up to date, one migration after the other, each in a transaction of its own: nodes
- * that serve meanwhile are held up by one of them at most. Any number of nodes may try at once. knex
- * has a lock row of its own, but two nodes that meet on a fresh database fail over creating it, and a
- * migrator that is killed leaves it set. A lock of the transaction does neither.
+ * Runs pending migrations one by one, each in its own transaction, so serving nodes wait for one of them
+ * at most. Several nodes can call it at the same time. Uses a transaction lock instead of knex's lock row:
+ * two nodes fail when they create that row on a fresh database, and a killed migrator leaves it set.
  *
- * @returns the names of the migrations that were run
- * @throws when one fails: those before it stay, and the next attempt goes on with it
+ * @returns the names of the executed migrations
+ * @throws if one fails: those before it stay, and the next attempt continues with it
  */
 export async function migrate(db: Database): Promise<string[]> {
   const done: string[] = []
@@ -46,9 +45,9 @@ function migrateOne(db: Database, isFirst: boolean): Promise<string[]> {
   })
 }
 
-/** The queue of jobs is graphile-worker's, and so are its tables, in a schema of their own. */
+/** graphile-worker has its own tables, in its own schema. */
 async function migrateJobs(db: Database): Promise<void> {
-  const lost = () => {} // whatever runs on the connection fails with it
+  const lost = () => {} // the query on the connection fails anyway
   const pool = openPool({ ...db.client.config.connection, max: 1 }, lost)
   try {
     await runMigrations({ pgPool: pool, logger: SILENT })
@@ -59,17 +58,17 @@ async function migrateJobs(db: Database): Promise<void> {
 
 const SILENT = new Logger(() => () => {})
 
-/** The names of the migrations that are still to be run. */
+/** The names of pending migrations. */
 export async function pendingMigrations(db: Database): Promise<string[]> {
   const names = await migrationSource.getMigrations([])
-  // knex would make its tables to answer this, and two nodes at once would fail over that.
+  // knex would create its tables for this, and fail if two nodes do so at the same time.
   const { rows } = await db.raw("select to_regclass('knex_migrations') is not null as exist")
   if (!rows[0].exist) return names
   const done: string[] = await db('knex_migrations').pluck('name')
   return names.filter((name) => !done.includes(name))
 }
 
-/** @throws Error that says what to do */
+/** @throws Error with instructions */
 export async function requireCurrentSchema(db: Database): Promise<void> {
   if ((await pendingMigrations(db)).length > 0)
     throw new Error('The database schema is outdated: run `npm run migrate` first.')

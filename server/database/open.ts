@@ -5,17 +5,17 @@ import { startEmbeddedPostgres } from './embedded/embedded-postgres.ts'
 
 export interface OpenDatabase {
   db: Database
-  /** Where it is, for a connection beside the pool. */
+  /** For a connection outside of the pool. */
   target: ConnectionTarget
-  /** Runs work that may take longer than any request, such as a migration, on a connection of its own. */
+  /** Runs long work, such as a migration, on a separate connection without a time limit. */
   withoutTimeLimit<T>(work: (db: Database) => Promise<T>): Promise<T>
-  /** Resolves when a Postgres of ours has ended without being asked to. */
+  /** Resolves when the embedded Postgres has exited unexpectedly. */
   lost?: Promise<void>
-  /** Closes the pool, and stops Postgres where it is ours. */
+  /** Closes the pool and stops an embedded Postgres. */
   close(): Promise<void>
 }
 
-/** The Postgres that the configuration names, or one of our own that is kept in DATA_DIR. */
+/** The Postgres of DATABASE_URL, or an embedded one in DATA_DIR. */
 export async function openDatabase(config: Config, log: Log): Promise<OpenDatabase> {
   const options = {
     poolSize: config.DATABASE_POOL_SIZE,

@@ -1,6 +1,6 @@
 import type { Log } from '../runtime/log.ts'
 
-/** Ends the process once `stop` is through with what runs; a second signal does not hurry it. */
+/** Exits after `stop` has finished running work; a second signal is ignored. */
 export function stopOnSignal(log: Log, stop: () => Promise<void>): void {
   let stopping = false
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)

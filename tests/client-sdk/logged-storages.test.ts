@@ -294,7 +294,7 @@ describe.each(MEDIA)('%s', (_name, openMedium) => {
   test('refuses a collection with attachments, and touches nothing', async () => {
     const medium = opened(openMedium)
     const opening = open(medium.storage(), { schema: { ...SCHEMA, attachments: {} } })
-    await expect(opening).rejects.toThrow(/^The \S+ storage keeps no attachments/)
+    await expect(opening).rejects.toThrow(/^The \S+ storage does not support attachments/)
     expect(medium.moved()).toBe(0)
   })
 

@@ -148,7 +148,8 @@ describe.each(STORAGES)('on %s', (_name, storage) => {
     const { error } = await until(phone.sync.state$, ({ status }) => status === 'error')
     expect(error).toEqual({
       code: 'storage_full',
-      message: 'This device has no room left. Free some space; syncing then goes on by itself.',
+      message:
+        'The storage of this device is full. Free some space; sync then continues by itself.',
     })
     await ann.call('POST', '/api/tasks/', { title: 'Train' })
     await expect.poll(() => failing.failures, { timeout: 10_000 }).toBeGreaterThan(2)

@@ -121,7 +121,7 @@ describe('the schema takes what the fractional-indexing package makes', () => {
     }
     expect(low).toHaveLength(LONGEST + 1)
     expect(schema.safeParse(low).error?.issues.map(({ message }) => message)).toEqual([
-      'Give the neighbours new keys: this one has grown too long.',
+      'This key has grown too long. Give the neighbours new keys.',
     ])
   })
 })

@@ -1,6 +1,6 @@
 import { useEffect, useState } from 'preact/hooks'
 
-/** The calendar day where the device is, as `YYYY-MM-DD`; so many days from now. */
+/** The date in this number of days, in the device's timezone, as `YYYY-MM-DD`. */
 export function dayFromNow(days = 0): string {
   const moment = new Date()
   moment.setDate(moment.getDate() + days)
@@ -8,7 +8,7 @@ export function dayFromNow(days = 0): string {
   return [moment.getFullYear(), month, day].map((part) => String(part).padStart(2, '0')).join('-')
 }
 
-/** Today, also after midnight. */
+/** The current date, updated at midnight. */
 export function useToday(): string {
   const [today, setToday] = useState(dayFromNow)
   useEffect(() => {
@@ -26,7 +26,7 @@ export function useToday(): string {
 const thisYear = new Intl.DateTimeFormat('en', { weekday: 'short', day: 'numeric', month: 'short' })
 const otherYear = new Intl.DateTimeFormat('en', { day: 'numeric', month: 'short', year: 'numeric' })
 
-/** As people say it: Today, Tomorrow, Fri, 4 Dec. */
+/** A date for display: Today, Tomorrow, Fri, Dec 4. */
 export function spokenDay(day: string): string {
   if (day === dayFromNow(-1)) return 'Yesterday'
   if (day === dayFromNow()) return 'Today'

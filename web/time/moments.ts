@@ -1,16 +1,16 @@
 import { dayFromNow, spokenDay } from './days.ts'
 
-/** A moment as `<input type="datetime-local">` has it: where the device is, to the minute. */
+/** The value of `<input type="datetime-local">` for an instant, in the device's timezone. */
 export function localOf(moment: Date): string {
   const midnight = Date.UTC(moment.getFullYear(), moment.getMonth(), moment.getDate())
   const minutes = moment.getHours() * 60 + moment.getMinutes()
   return new Date(midnight + minutes * 60_000).toISOString().slice(0, 16)
 }
 
-/** The moment of what stands in such an input. */
+/** The instant of such a value. */
 export const instantOf = (local: string) => new Date(local).toISOString()
 
-/** As people say it: Tomorrow, 09:00. */
+/** An instant for display: Tomorrow, 09:00. */
 export function spokenMoment(instant: string): string {
   const [day, time] = localOf(new Date(instant)).split('T')
   return `${spokenDay(day!)}, ${time}`
@@ -20,7 +20,7 @@ const HOUR_MS = 60 * 60 * 1000
 const EVENING = '18:00'
 const MORNING = '09:00'
 
-/** When one is likely to want a reminder, from now on. */
+/** Suggested times for a reminder. */
 export function likelyMoments(now = new Date()): [name: string, local: string][] {
   const evening = `${dayFromNow()}T${EVENING}`
   const inAnHour = localOf(new Date(now.getTime() + HOUR_MS))
