@@ -27,7 +27,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     types: 'server/runtime/log.ts',
   },
   'server/mail': {
-    values: 'server/jobs/queue.ts server/mail/letters/ nodemailer uuid',
+    values: 'server/jobs/queue.ts server/mail/templates/ nodemailer uuid',
     types: 'server/runtime/ server/database/connect.ts',
   },
   'server/mail/letters': { values: '' },
@@ -38,7 +38,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   },
   'server/reminders': {
     values: 'server/jobs/queue.ts server/mail/delivery.ts server/mail/outbox.ts',
-    types: 'server/database/connect.ts server/mail/letters/letter.ts',
+    types: 'server/database/connect.ts server/mail/templates/template.ts',
   },
   'server/realtime': {
     values: 'protocol/index.ts server/database/connect.ts pg socket.io node:',

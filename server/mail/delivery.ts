@@ -1,9 +1,9 @@
 import type { Database } from '../database/connect.ts'
 import type { Log } from '../runtime/log.ts'
-import { write } from './letters/index.ts'
-import type { LetterContents, LetterName } from './letters/letter.ts'
 import { type Mailer, MailRefused } from './mailer.ts'
 import { render } from './render.ts'
+import { write } from './templates/index.ts'
+import type { LetterContents, LetterName } from './templates/template.ts'
 
 /** A mail that waits to be sent. */
 export interface WaitingMail {

@@ -1,7 +1,7 @@
 import { v7 as uuidv7 } from 'uuid'
 import type { Database } from '../database/connect.ts'
 import { MAX_ATTEMPTS, SOON } from '../jobs/queue.ts'
-import type { LetterName } from './letters/letter.ts'
+import type { LetterName } from './templates/template.ts'
 
 export const SEND_MAIL = 'send_mail'
 

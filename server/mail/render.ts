@@ -1,4 +1,4 @@
-import type { Letter } from './letters/letter.ts'
+import type { Letter } from './templates/template.ts'
 
 /** Renders a message as text and HTML. User input is escaped. */
 export function render(letter: Letter & { language: string }): {

@@ -1,7 +1,7 @@
 import { de } from './de.ts'
 import { en } from './en.ts'
 import { formatFor } from './format.ts'
-import type { Letter, LetterContents, LetterName, Letters } from './letter.ts'
+import type { Letter, LetterContents, LetterName, Letters } from './template.ts'
 
 /** Templates by language. To add a language, add a file and a line here. */
 export const LANGUAGES: Readonly<Record<string, Letters>> = { en, de }

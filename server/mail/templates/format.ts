@@ -1,4 +1,4 @@
-import type { Format } from './letter.ts'
+import type { Format } from './template.ts'
 
 const formats = new Map<string, Format>()
 const MAX_FORMATS = 1_000

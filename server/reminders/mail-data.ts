@@ -1,6 +1,6 @@
 import type { Database } from '../database/connect.ts'
 import type { Readings } from '../mail/delivery.ts'
-import type { Due } from '../mail/letters/letter.ts'
+import type { Due } from '../mail/templates/template.ts'
 import { IS_REACHED } from './recipients.ts'
 
 const MAX_TITLE = 200

@@ -1,5 +1,5 @@
-import type { Letters } from './letter.ts'
 import { listOf } from './list.ts'
+import type { Letters } from './template.ts'
 
 const NOT_YOU =
   'If this was not you, somebody may know your password. Choose a new one; this signs out all other devices.'

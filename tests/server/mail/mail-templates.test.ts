@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { LANGUAGES, write } from '../../../server/mail/letters/index.ts'
-import type { LetterContents, LetterName } from '../../../server/mail/letters/letter.ts'
 import { render } from '../../../server/mail/render.ts'
+import { LANGUAGES, write } from '../../../server/mail/templates/index.ts'
+import type { LetterContents, LetterName } from '../../../server/mail/templates/template.ts'
 
 const URL = 'https://tasks.example/#confirm_email=a&b'
 const EVIL = `<img src=x onerror=alert(1)> & "O'Neill"`

@@ -1,5 +1,5 @@
-import type { Letters } from './letter.ts'
 import { listOf } from './list.ts'
+import type { Letters } from './template.ts'
 
 const NOT_YOU =
   'Falls du das nicht warst, kennt vielleicht jemand dein Passwort. Wähle ein neues; dabei werden alle anderen Geräte abgemeldet.'
