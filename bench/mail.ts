@@ -9,8 +9,8 @@ import { parseArgs } from 'node:util'
 import { v7 as uuidv7 } from 'uuid'
 import { resources, settle } from '../protocol/index.ts'
 import { addJob } from '../server/jobs/queue.ts'
-import { write } from '../server/mail/templates/index.ts'
 import { render } from '../server/mail/render.ts'
+import { fillIn } from '../server/mail/templates/index.ts'
 import { SEND_REMINDERS } from '../server/reminders/reminders.ts'
 import type { BareJob } from './mail/bare.ts'
 import type { Counted, SinkJob } from './mail/sink.ts'
@@ -142,8 +142,8 @@ function bareJob(port: number): BareJob {
     due: { date: DUE.due_date, time: DUE.due_time },
     url: 'http://tasktide.example/',
   }
-  const letter = write('reminder', contents, { locale: 'en', timezone: 'UTC' })
-  const { subject, text, html } = render(letter)
+  const content = fillIn('reminder', contents, { locale: 'en', timezone: 'UTC' })
+  const { subject, text, html } = render(content)
   return {
     port,
     connections: CONNECTIONS,

@@ -30,7 +30,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     values: 'server/jobs/queue.ts server/mail/templates/ nodemailer uuid',
     types: 'server/runtime/ server/database/connect.ts',
   },
-  'server/mail/letters': { values: '' },
+  'server/mail/templates': { values: '' },
   'server/accounts': {
     values: `protocol/index.ts server/database/connect.ts server/mail/outbox.ts server/jobs/queue.ts
       jose bcrypt bowser uuid @zxcvbn-ts/language-common node:`,

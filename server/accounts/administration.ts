@@ -2,7 +2,7 @@ import { type Account, type ManagedAccount, Problem, type Role } from '../../pro
 import type { Database } from '../database/connect.ts'
 import { type Mail, post } from '../mail/outbox.ts'
 import type { Accounts, Registration } from './accounts.ts'
-import { type Actor, type Deed, record } from './audit.ts'
+import { type Actor, type AuditedAction, record } from './audit.ts'
 import type { Links } from './links.ts'
 import { mayMail, tooMuchMail } from './mail-allowance.ts'
 import { confirmationOf } from './mail-data.ts'
@@ -79,8 +79,14 @@ export function createAdministration({
     create(actor: Actor, registration: Registration, role: Role): Promise<Account> {
       return accounts.register(registration, async (trx, account) => {
         await trx('users').where({ id: account.id }).update({ role })
-        const deed = { actor, by: undefined, action: 'create', account, details: { role } } as const
-        await record(trx, deed, now())
+        const entry = {
+          actor,
+          by: undefined,
+          action: 'create',
+          account,
+          details: { role },
+        } as const
+        await record(trx, entry, now())
       })
     },
 
@@ -190,9 +196,9 @@ export function createAdministration({
     actor: Actor,
     id: string,
     permission: Permission | undefined,
-    work: (trx: Database, account: Row) => Promise<DoneDeed | undefined>,
+    work: (trx: Database, account: Row) => Promise<ActionResult | undefined>,
   ): Promise<void> {
-    const deed = await db.transaction(async (trx) => {
+    const result = await db.transaction(async (trx) => {
       const rows: Row[] = await trx('users')
         .whereIn('id', [id, ...(actor.user ? [actor.user] : [])])
         .orderBy('id') // two admins who act on each other take the locks in the same order
@@ -217,8 +223,8 @@ export function createAdministration({
       if (done.mail) await post(trx, [mailTo(account, done.mail)], now())
       return done
     })
-    if (!deed) return
-    sessions.announceEnd(deed.ended ?? [])
+    if (!result) return
+    sessions.announceEnd(result.ended ?? [])
     sessions.reconsider(id)
   }
 
@@ -235,7 +241,7 @@ interface Notice {
   letter: 'account_deactivated' | 'password_changed'
 }
 
-interface DoneDeed extends Deed {
+interface ActionResult extends AuditedAction {
   /** The ids of the ended sessions. */
   ended?: string[]
   mail?: Notice | Mail

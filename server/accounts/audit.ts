@@ -14,12 +14,12 @@ export interface Actor {
 const COMMAND_LINE = 'command line'
 
 /** An action on an account. */
-export interface Deed {
+export interface AuditedAction {
   action: Action
   details?: AuditEntry['details']
 }
 
-interface RecordedDeed extends Deed {
+interface NewAuditEntry extends AuditedAction {
   actor: Actor
   /** The username of the actor. */
   by: string | undefined
@@ -29,7 +29,7 @@ interface RecordedDeed extends Deed {
 /** Writes an audit entry, in the transaction of its action. */
 export async function record(
   trx: Database,
-  { actor, by = COMMAND_LINE, action, account, details = {} }: RecordedDeed,
+  { actor, by = COMMAND_LINE, action, account, details = {} }: NewAuditEntry,
   now: Date,
 ): Promise<void> {
   await trx('audit_log').insert({

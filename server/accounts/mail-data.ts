@@ -1,4 +1,4 @@
-import type { Readings } from '../mail/delivery.ts'
+import type { TemplateDataReaders } from '../mail/delivery.ts'
 import type { Mail } from '../mail/outbox.ts'
 import { LINK_MINUTES, type LinkPurpose, type Links } from './links.ts'
 
@@ -13,7 +13,7 @@ export function confirmationOf(user: string, email: string, link: string): Mail 
   }
 }
 
-type AccountLetter =
+type AccountTemplate =
   | LinkPurpose
   | 'email_changing'
   | 'email_changed'
@@ -26,7 +26,10 @@ type AccountLetter =
  *
  * @param url the URL of the web app
  */
-export function accountReadings(links: Links, url: string): Pick<Readings, AccountLetter> {
+export function accountMailData(
+  links: Links,
+  url: string,
+): Pick<TemplateDataReaders, AccountTemplate> {
   return {
     async confirm_email(trx, { data }) {
       const token = await links.tokenOf(trx, data.link!)

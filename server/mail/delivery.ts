@@ -2,15 +2,15 @@ import type { Database } from '../database/connect.ts'
 import type { Log } from '../runtime/log.ts'
 import { type Mailer, MailRefused } from './mailer.ts'
 import { render } from './render.ts'
-import { write } from './templates/index.ts'
-import type { LetterContents, LetterName } from './templates/template.ts'
+import { fillIn } from './templates/index.ts'
+import type { TemplateData, TemplateName } from './templates/template.ts'
 
 /** A mail that waits to be sent. */
 export interface WaitingMail {
   id: string
   user_id: string
   recipient: string
-  letter: LetterName
+  letter: TemplateName
   data: Record<string, string>
   locale: string
   timezone: string
@@ -23,17 +23,17 @@ export interface WaitingMail {
  *
  * @param trx the transaction that locks the mail
  */
-export type Reading<K extends LetterName> = (
+export type ReadTemplateData<K extends TemplateName> = (
   trx: Database,
   mail: WaitingMail,
-) => Promise<(LetterContents[K] & { to?: string }) | undefined>
+) => Promise<(TemplateData[K] & { to?: string }) | undefined>
 
-export type Readings = { readonly [K in LetterName]: Reading<K> }
+export type TemplateDataReaders = { readonly [K in TemplateName]: ReadTemplateData<K> }
 
 interface Dependencies {
   db: Database
   mailer: Mailer
-  readings: Readings
+  readers: TemplateDataReaders
   log: Log
   now: () => Date
 }
@@ -45,7 +45,7 @@ interface Dependencies {
  *
  * @throws a temporary failure: the job is retried
  */
-export function mailDelivery({ db, mailer, readings, log, now }: Dependencies) {
+export function mailDelivery({ db, mailer, readers, log, now }: Dependencies) {
   return async ({ id }: { id: string }): Promise<void> => {
     await db.transaction(async (trx) => {
       const mail = await trx('mails')
@@ -60,12 +60,12 @@ export function mailDelivery({ db, mailer, readings, log, now }: Dependencies) {
 
   async function send(trx: Database, mail: WaitingMail): Promise<'sent' | 'unwanted' | 'refused'> {
     const { id, recipient, letter } = mail
-    const contents = await readings[letter](trx, mail)
-    if (!contents) return 'unwanted'
-    const written = write(letter, contents as never, mail)
+    const data = await readers[letter](trx, mail)
+    if (!data) return 'unwanted'
+    const content = fillIn(letter, data as never, mail)
     try {
-      const to = contents.to ?? recipient
-      await mailer.send({ id, to, language: written.language, ...render(written) })
+      const to = data.to ?? recipient
+      await mailer.send({ id, to, language: content.language, ...render(content) })
       return 'sent'
     } catch (error) {
       if (!(error instanceof MailRefused)) throw error

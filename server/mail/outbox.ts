@@ -1,7 +1,7 @@
 import { v7 as uuidv7 } from 'uuid'
 import type { Database } from '../database/connect.ts'
 import { MAX_ATTEMPTS, SOON } from '../jobs/queue.ts'
-import type { LetterName } from './templates/template.ts'
+import type { TemplateName } from './templates/template.ts'
 
 export const SEND_MAIL = 'send_mail'
 
@@ -11,7 +11,7 @@ export interface Mail {
   user: string
   /** The address. */
   to: string
-  letter: LetterName
+  letter: TemplateName
   /** For the template data, which is read when the mail is sent: ids, no secrets. */
   data?: Record<string, unknown>
 }

@@ -1,20 +1,20 @@
-import type { Letter } from './templates/template.ts'
+import type { MailContent } from './templates/template.ts'
 
-/** Renders a message as text and HTML. User input is escaped. */
-export function render(letter: Letter & { language: string }): {
+/** Renders mail content as text and HTML. User input is escaped. */
+export function render(content: MailContent & { language: string }): {
   subject: string
   text: string
   html: string
 } {
   return {
     // A line break would end the header.
-    subject: [...letter.subject.replaceAll(/[\p{Cc}\u2028\u2029]+/gu, ' ')].slice(0, 200).join(''),
-    text: textOf(letter),
-    html: htmlOf(letter),
+    subject: [...content.subject.replaceAll(/[\p{Cc}\u2028\u2029]+/gu, ' ')].slice(0, 200).join(''),
+    text: textOf(content),
+    html: htmlOf(content),
   }
 }
 
-function textOf({ paragraphs, lists = [], action, closing }: Letter): string {
+function textOf({ paragraphs, lists = [], action, closing }: MailContent): string {
   const parts = [
     ...paragraphs,
     ...lists.map(({ heading, items }) =>
@@ -44,9 +44,9 @@ ${closing.map((text) => `<p>${escaped(text)}</p>`).join('\n')}
 `
 }
 
-type Rendered = Letter & { language: string }
+type Rendered = MailContent & { language: string }
 
-const listOf = ({ heading, items }: NonNullable<Letter['lists']>[number]) =>
+const listOf = ({ heading, items }: NonNullable<MailContent['lists']>[number]) =>
   `<h2 style="font-size:18px">${escaped(heading)}</h2>
 <ul>${items
     .map(
@@ -55,7 +55,7 @@ const listOf = ({ heading, items }: NonNullable<Letter['lists']>[number]) =>
     )
     .join('\n')}</ul>`
 
-const buttonOf = ({ label, url }: NonNullable<Letter['action']>) =>
+const buttonOf = ({ label, url }: NonNullable<MailContent['action']>) =>
   `<p><a href="${escaped(url)}" style="display:inline-block;padding:10px 18px;border-radius:8px;background:#0b5c7a;color:#fff;text-decoration:none">${escaped(label)}</a></p>
 <p style="font-size:14px;color:#51606e;word-break:break-all">${escaped(url)}</p>`
 

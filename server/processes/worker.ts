@@ -1,6 +1,6 @@
 import { accountPurge, PURGE_ACCOUNT } from '../accounts/deletion.ts'
 import { createLinks } from '../accounts/links.ts'
-import { accountReadings } from '../accounts/mail-data.ts'
+import { accountMailData } from '../accounts/mail-data.ts'
 import { resetLinkSender, SEND_RESET_LINK } from '../accounts/password-changes.ts'
 import { type Secrets, secretsOf } from '../accounts/secrets.ts'
 import { type ConnectionTarget, connect } from '../database/connect.ts'
@@ -11,7 +11,7 @@ import { mailDelivery } from '../mail/delivery.ts'
 import { createMailer } from '../mail/mailer.ts'
 import { SEND_MAIL } from '../mail/outbox.ts'
 import { dueDigests, SEND_DIGESTS } from '../reminders/digests.ts'
-import { reminderReadings } from '../reminders/mail-data.ts'
+import { reminderMailData } from '../reminders/mail-data.ts'
 import { dueReminders, SEND_REMINDERS } from '../reminders/reminders.ts'
 import { type Config, readConfig } from '../runtime/config.ts'
 import { createLog, type Log } from '../runtime/log.ts'
@@ -47,9 +47,9 @@ export async function startJobs({
   const mailer = createMailer(config)
   const url = config.PUBLIC_URL ?? `http://localhost:${config.PORT}`
   const links = createLinks(secrets, now)
-  const readings = {
-    ...accountReadings(links, url),
-    ...reminderReadings(url, now),
+  const readers = {
+    ...accountMailData(links, url),
+    ...reminderMailData(url, now),
   }
   const workers = [
     // A separate worker for mail, so that a hanging SMTP server does not block other jobs.
@@ -57,7 +57,7 @@ export async function startJobs({
       target,
       concurrency: config.SMTP_CONNECTIONS,
       log,
-      jobs: { [SEND_MAIL]: { task: mailDelivery({ db, mailer, readings, log, now }) } },
+      jobs: { [SEND_MAIL]: { task: mailDelivery({ db, mailer, readers, log, now }) } },
     }),
     await startWorker({
       target,

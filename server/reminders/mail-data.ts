@@ -1,5 +1,5 @@
 import type { Database } from '../database/connect.ts'
-import type { Readings } from '../mail/delivery.ts'
+import type { TemplateDataReaders } from '../mail/delivery.ts'
 import type { Due } from '../mail/templates/template.ts'
 import { IS_REACHED } from './recipients.ts'
 
@@ -25,10 +25,10 @@ interface Reminder extends Task {
  *
  * @param url the URL of the web app
  */
-export function reminderReadings(
+export function reminderMailData(
   url: string,
   now: () => Date,
-): Pick<Readings, 'reminder' | 'digest'> {
+): Pick<TemplateDataReaders, 'reminder' | 'digest'> {
   return {
     async reminder(trx, { user_id, data }) {
       const { rows } = await trx.raw<{ rows: Reminder[] }>(REMINDER, [

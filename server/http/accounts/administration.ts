@@ -111,28 +111,33 @@ export function administrationOperations({
         return { status: 200, body: account }
       },
     }),
-    deed('deactivate_account', 'deactivate', 'accounts.deactivate', {
+    accountAction('deactivate_account', 'deactivate', 'accounts.deactivate', {
       summary: 'Deactivate an account',
       description:
         'Ends all its sessions and prevents sign-in. No data is lost. Notifies the user by mail. You cannot deactivate yourself.',
       act: administration.deactivate,
     }),
-    deed('reactivate_account', 'reactivate', 'accounts.deactivate', {
+    accountAction('reactivate_account', 'reactivate', 'accounts.deactivate', {
       summary: 'Reactivate an account',
       description: 'The user can sign in again.',
       act: administration.reactivate,
     }),
-    deed('end_sessions_of_account', 'end-sessions', 'accounts.end_sessions', {
+    accountAction('end_sessions_of_account', 'end-sessions', 'accounts.end_sessions', {
       summary: 'End all sessions of an account',
       description: 'Signs out all its devices. They can sign in again.',
       act: administration.endSessions,
     }),
-    deed('resend_confirmation_of_account', 'resend-confirmation', 'accounts.resend_confirmation', {
-      summary: 'Resend the confirmation mail of an account',
-      description: 'Up to three times per hour, including those requested by the user.',
-      problems: ['too_many_requests'],
-      act: administration.resendConfirmation,
-    }),
+    accountAction(
+      'resend_confirmation_of_account',
+      'resend-confirmation',
+      'accounts.resend_confirmation',
+      {
+        summary: 'Resend the confirmation mail of an account',
+        description: 'Up to three times per hour, including those requested by the user.',
+        problems: ['too_many_requests'],
+        act: administration.resendConfirmation,
+      },
+    ),
     operation({
       ...common,
       id: 'change_role_of_account',
@@ -179,7 +184,7 @@ export function administrationOperations({
   ]
 
   /** An action on an account, with an empty response. */
-  function deed(
+  function accountAction(
     id: string,
     name: string,
     permission: Permission,

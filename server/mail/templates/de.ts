@@ -1,10 +1,10 @@
 import { listOf } from './list.ts'
-import type { Letters } from './template.ts'
+import type { Templates } from './template.ts'
 
 const NOT_YOU =
   'Falls du das nicht warst, kennt vielleicht jemand dein Passwort. Wähle ein neues; dabei werden alle anderen Geräte abgemeldet.'
 
-export const de: Letters = {
+export const de: Templates = {
   confirm_email: ({ url, hours }) => ({
     subject: 'Bestätige deine E-Mail-Adresse',
     paragraphs: [

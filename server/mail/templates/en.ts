@@ -1,10 +1,10 @@
 import { listOf } from './list.ts'
-import type { Letters } from './template.ts'
+import type { Templates } from './template.ts'
 
 const NOT_YOU =
   'If this was not you, somebody may know your password. Choose a new one; this signs out all other devices.'
 
-export const en: Letters = {
+export const en: Templates = {
   confirm_email: ({ url, hours }) => ({
     subject: 'Confirm your email address',
     paragraphs: ['Please confirm that this is your address, so that we can send you reminders.'],

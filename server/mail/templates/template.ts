@@ -1,5 +1,5 @@
 /** The template data of each mail. */
-export interface LetterContents {
+export interface TemplateData {
   /** To the address of a new account, or the new address of an old one. */
   confirm_email: { url: string; hours: number }
   /** To the current address, when a change is requested. */
@@ -14,7 +14,7 @@ export interface LetterContents {
   digest: { day: string; overdue: DigestItem[]; today: DigestItem[]; more: number; url: string }
 }
 
-export type LetterName = keyof LetterContents
+export type TemplateName = keyof TemplateData
 
 /** The due date of a task and its time, null for all day; in the user's timezone. */
 export interface Due {
@@ -28,7 +28,7 @@ export interface DigestItem {
 }
 
 /** A filled-in template. `render.ts` converts it to text and HTML. */
-export interface Letter {
+export interface MailContent {
   subject: string
   /** Plain text. */
   paragraphs: string[]
@@ -41,8 +41,8 @@ export interface Letter {
 }
 
 /** The templates of one language. */
-export type Letters = {
-  readonly [K in LetterName]: (contents: LetterContents[K], format: Format) => Letter
+export type Templates = {
+  readonly [K in TemplateName]: (data: TemplateData[K], format: Format) => MailContent
 }
 
 /** Formats dates and times in the reader's language. */

@@ -235,7 +235,7 @@ describe('deactivating', () => {
     const { body } = await server.call('POST', '/api/token/', credentials)
     const again = callerTo(server.url, { authorization: `Bearer ${body.access}` })
     expect((await again('GET', '/api/tasks/')).body.results).toMatchObject([{ title: 'Milk' }])
-    expect(await deedsTo(admin, ann)).toEqual(['reactivate', 'deactivate'])
+    expect(await auditedActionsOn(admin, ann)).toEqual(['reactivate', 'deactivate'])
   })
 
   test('ends what is open when no node is told, too', async () => {
@@ -348,14 +348,14 @@ describe('a role', () => {
   test.each<[string, (admin: Person, target: Person) => () => Promise<Reply>]>([
     ['demote', (admin, of) => () => admin.call('PUT', at(of, 'role'), { role: 'user' })],
     ['deactivate', (admin, of) => () => admin.call('POST', at(of, 'deactivate'))],
-  ])('of admin is left to one of three who %s each other in the same moment', async (_, deed) => {
+  ])('of admin is left to one of three who %s each other in the same moment', async (_, action) => {
     const { db } = server.testDatabase
     const admins = [
       await server.staff('admin'),
       await server.staff('admin'),
       await server.staff('admin'),
     ]
-    const deeds = admins.map((admin, i) => deed(admin, admins[(i + 1) % 3]!))
+    const actions = admins.map((admin, i) => action(admin, admins[(i + 1) % 3]!))
     const holding = await db.transaction()
     await holding('users')
       .whereIn(
@@ -363,7 +363,7 @@ describe('a role', () => {
         admins.map(({ id }) => id),
       )
       .forUpdate()
-    const replies = deeds.map((act) => act())
+    const replies = actions.map((act) => act())
     await expect.poll(() => blocked(), BELIEF).toBe(3)
     await holding.rollback()
     const statuses = (await Promise.all(replies)).map(({ status }) => status)
@@ -404,8 +404,8 @@ describe('an account', () => {
     const ann = await server.person()
     const left = { deleted_at: new Date(), is_active: false }
     await server.testDatabase.db('users').where({ id: ann.id }).update(left)
-    for (const deed of ['deactivate', 'reactivate', 'end-sessions', 'resend-confirmation'])
-      expect((await admin.call('POST', at(ann, deed))).status).toBe(400)
+    for (const action of ['deactivate', 'reactivate', 'end-sessions', 'resend-confirmation'])
+      expect((await admin.call('POST', at(ann, action))).status).toBe(400)
     expect((await admin.call('PUT', at(ann, 'role'), { role: 'admin' })).status).toBe(400)
   })
 
@@ -521,7 +521,7 @@ describe('the audit log', () => {
     expect((await read('page_size=1'))[0]).toEqual(entries[0])
   })
 
-  test('is written with the deed, or neither is done', async () => {
+  test('is written with the action, or neither is done', async () => {
     const [admin, ann] = [await server.staff('admin'), await server.person()]
     const { db } = server.testDatabase
     await db.raw(`create trigger full_disk before insert on audit_log
@@ -563,7 +563,7 @@ describe('the audit log', () => {
     await admin.call('POST', at(ann, 'reactivate'))
     await admin.call('PUT', at(ann, 'role'), { role: 'user' })
     await admin.call('PUT', at(ann, 'role'), { role: 'owner' })
-    expect(await deedsTo(admin, ann)).toEqual([])
+    expect(await auditedActionsOn(admin, ann)).toEqual([])
   })
 })
 
@@ -575,13 +575,13 @@ async function tryOn(operation: DescribedOperation, call: Person['call']): Promi
   return call(operation.method, operation.path.replace('{id}', id), bodyOf(operation))
 }
 
-const at = ({ id }: Pick<Person, 'id'>, deed?: string) =>
-  `/api/admin/accounts/${id}/${deed ? `${deed}/` : ''}`
+const at = ({ id }: Pick<Person, 'id'>, action?: string) =>
+  `/api/admin/accounts/${id}/${action ? `${action}/` : ''}`
 
 const callAt = ({ url }: TestServer, { access }: Person) =>
   callerTo(url, { authorization: `Bearer ${access}` })
 
-async function deedsTo(admin: Person, { id }: Person): Promise<string[]> {
+async function auditedActionsOn(admin: Person, { id }: Person): Promise<string[]> {
   const { body } = await admin.call('GET', `/api/admin/audit/?account_id=${id}`)
   return body.results.map(({ action }: { action: string }) => action)
 }

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { render } from '../../../server/mail/render.ts'
-import { LANGUAGES, write } from '../../../server/mail/templates/index.ts'
-import type { LetterContents, LetterName } from '../../../server/mail/templates/template.ts'
+import { fillIn, LANGUAGES } from '../../../server/mail/templates/index.ts'
+import type { TemplateData, TemplateName } from '../../../server/mail/templates/template.ts'
 
 const URL = 'https://tasks.example/#confirm_email=a&b'
 const EVIL = `<img src=x onerror=alert(1)> & "O'Neill"`
 
-const CONTENTS: { readonly [K in LetterName]: LetterContents[K] } = {
+const DATA: { readonly [K in TemplateName]: TemplateData[K] } = {
   confirm_email: { url: URL, hours: 72 },
   email_changing: { new_email: 'ann@example.org' },
   email_changed: { new_email: 'ann@example.org' },
@@ -30,35 +30,35 @@ const CONTENTS: { readonly [K in LetterName]: LetterContents[K] } = {
   },
 }
 
-const names = Object.keys(CONTENTS) as LetterName[]
+const names = Object.keys(DATA) as TemplateName[]
 const languages = Object.keys(LANGUAGES)
 const all = languages.flatMap((language) => names.map((name) => [language, name] as const))
 
-describe.each(all)('in %s, the letter %s', (locale, name) => {
-  const letter = write(name, CONTENTS[name], { locale, timezone: 'Europe/Lisbon' })
-  const { subject, text, html } = render(letter)
+describe.each(all)('in %s, the content %s', (locale, name) => {
+  const content = fillIn(name, DATA[name], { locale, timezone: 'Europe/Lisbon' })
+  const { subject, text, html } = render(content)
 
   test('has everything in both its forms, and nothing that is missing', () => {
-    expect(letter.language).toBe(locale)
+    expect(content.language).toBe(locale)
     expect(subject).not.toBe('')
     for (const form of [subject, text, html])
       expect(form).not.toMatch(/undefined|null|NaN|\[object/)
-    const said = [...letter.paragraphs, ...letter.closing]
+    const said = [...content.paragraphs, ...content.closing]
     for (const paragraph of said) expect(text).toContain(paragraph)
-    if (letter.action) expect(text).toContain(letter.action.url)
-    if (letter.action)
-      expect(html).toContain(`href="${letter.action.url.replaceAll('&', '&amp;')}"`)
+    if (content.action) expect(text).toContain(content.action.url)
+    if (content.action)
+      expect(html).toContain(`href="${content.action.url.replaceAll('&', '&amp;')}"`)
   })
 
   test('shows what people typed as text and never as markup', () => {
     expect(html).not.toContain('<img')
-    expect(html.match(/<a /g) ?? []).toHaveLength(letter.action ? 1 : 0)
+    expect(html.match(/<a /g) ?? []).toHaveLength(content.action ? 1 : 0)
   })
 
   test('says the same in words of its own', () => {
     const others = languages.filter((other) => other !== locale)
     for (const other of others)
-      expect(render(write(name, CONTENTS[name], { locale: other, timezone: 'UTC' })).text).not.toBe(
+      expect(render(fillIn(name, DATA[name], { locale: other, timezone: 'UTC' })).text).not.toBe(
         text,
       )
   })
@@ -70,31 +70,27 @@ test.each([
   ['en-GB', /Tuesday,? 1 December 2026,? 08:30/],
   ['de', /Dienstag, 1\. Dezember 2026,? 08:30/],
   ['fi', /Tuesday,? December 1, 2026,? 8:30\sAM/],
-])('a due time is that of the reader, as people write it in %s', (locale, expected) => {
-  const { text } = render(write('reminder', CONTENTS.reminder, { locale, timezone: 'Asia/Tokyo' }))
+])('a due time is that of the reader, as people fillIn it in %s', (locale, expected) => {
+  const { text } = render(fillIn('reminder', DATA.reminder, { locale, timezone: 'Asia/Tokyo' }))
   expect(text).toMatch(expected)
 })
 
 test.each(['Hello\r\nBcc: eve@example.com', 'Hello\nX: 1', 'a\u0000b\u0085c\u2028d'])(
   'a title with control signs makes one line of a subject: %j',
   (title) => {
-    const letter = write(
+    const content = fillIn(
       'reminder',
-      { ...CONTENTS.reminder, title },
+      { ...DATA.reminder, title },
       { locale: 'en', timezone: 'UTC' },
     )
-    expect(render(letter).subject).not.toMatch(/[\p{Cc}\u2028\u2029]/u)
+    expect(render(content).subject).not.toMatch(/[\p{Cc}\u2028\u2029]/u)
   },
 )
 
 test('a long title is cut between signs', () => {
   const title = '⛴️🚢'.repeat(200)
-  const letter = write(
-    'reminder',
-    { ...CONTENTS.reminder, title },
-    { locale: 'en', timezone: 'UTC' },
-  )
-  const { subject } = render(letter)
+  const content = fillIn('reminder', { ...DATA.reminder, title }, { locale: 'en', timezone: 'UTC' })
+  const { subject } = render(content)
   expect([...subject].length).toBe(200)
   // Throws at half of a sign.
   expect(encodeURIComponent(subject)).not.toBe('')
@@ -103,5 +99,5 @@ test('a long title is cut between signs', () => {
 test('a timezone that this machine does not know is UTC', () => {
   const contents = { at: '2026-12-01T08:30:00.000Z', reset_url: URL }
   const reader = { locale: 'en-GB', timezone: 'Mars/Olympus' }
-  expect(render(write('password_changed', contents, reader)).text).toMatch(/08:30:00 UTC/)
+  expect(render(fillIn('password_changed', contents, reader)).text).toMatch(/08:30:00 UTC/)
 })

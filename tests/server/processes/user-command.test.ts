@@ -64,7 +64,9 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
     const promoted = await user(['promote', ann.username.toUpperCase(), 'support'])
     expect(promoted).toMatchObject({ code: 0, output: expect.stringContaining('support') })
     await expect.poll(asked, { timeout: 10_000 }).toMatchObject({ status: 200 })
-    expect(await deedsTo(ann.id)).toEqual([['change_role', { from: 'user', to: 'support' }]])
+    expect(await auditedActionsOn(ann.id)).toEqual([
+      ['change_role', { from: 'user', to: 'support' }],
+    ])
   })
 
   test('deactivates somebody whose device is connected, and reactivates them', async () => {
@@ -81,7 +83,10 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
     expect((await signIn(ann.username, ann.password)).status).toBe(401)
     expect(await user(['reactivate', ann.username])).toMatchObject({ code: 0 })
     expect((await signIn(ann.username, ann.password)).status).toBe(200)
-    expect((await deedsTo(ann.id)).map(([action]) => action)).toEqual(['deactivate', 'reactivate'])
+    expect((await auditedActionsOn(ann.id)).map(([action]) => action)).toEqual([
+      'deactivate',
+      'reactivate',
+    ])
   })
 
   test('says so when no active admin is left', async () => {
@@ -107,7 +112,7 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
     const { db } = server.testDatabase
     const told = await db('mails').where({ user_id: ann.id, letter: 'password_changed' })
     expect(told).toHaveLength(1)
-    expect(await deedsTo(ann.id)).toEqual([['reset_password', {}]])
+    expect(await auditedActionsOn(ann.id)).toEqual([['reset_password', {}]])
     expect(JSON.stringify([told, await db('audit_log')])).not.toContain(next)
   })
 
@@ -228,7 +233,7 @@ const signIn = (username: string, password: string) =>
   server.call('POST', '/api/token/', { username, password })
 
 /** What the command line did to an account. */
-async function deedsTo(account_id: string): Promise<[action: string, details: object][]> {
+async function auditedActionsOn(account_id: string): Promise<[action: string, details: object][]> {
   const rows = await server.testDatabase
     .db('audit_log')
     .where({ account_id, actor: 'command line', actor_id: null })
