@@ -7,7 +7,7 @@ import {
   shareReplay,
   switchMap,
 } from 'rxjs'
-import { sameIn } from '../protocol/merge.ts'
+import { sameValue } from '../protocol/canonical.ts'
 import type { Account } from './account.ts'
 import type { Collections } from './local/database.ts'
 import { type Conflict, resources } from './local/resources.ts'
@@ -106,7 +106,8 @@ async function takeBack(collections: Collections, edit: RejectedEdit): Promise<v
   const current = await collections[resource as 'tasks'].findOne(id).exec()
   if (!current) return
   const definition = resources[resource as 'tasks']
-  const isLeft = (now: object) => (name: string) => sameIn(definition, name, { ...now }, document)
+  const isLeft = (now: Readonly<Record<string, unknown>>) => (name: string) =>
+    sameValue(definition.fields[name]!, now[name], document[name])
   const isCreation = !previous || previous._deleted
   if (!isCreation)
     await current.incrementalModify((now) => ({
@@ -120,7 +121,9 @@ async function takeBack(collections: Collections, edit: RejectedEdit): Promise<v
 function changedBy({ resource, document, previous }: RejectedEdit): string[] {
   const definition = resources[resource as 'tasks']
   const names = definition.fieldNames.filter((name) => name in document)
-  return previous ? names.filter((name) => !sameIn(definition, name, previous, document)) : names
+  return previous
+    ? names.filter((name) => !sameValue(definition.fields[name]!, previous[name], document[name]))
+    : names
 }
 
 function pick(from: Readonly<Record<string, unknown>>, names: readonly string[]) {

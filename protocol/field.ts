@@ -1,5 +1,6 @@
 import * as z from 'zod'
-import { canonical, type Kind, type NullableKind } from './kinds.ts'
+import { canonical, type Kind } from './canonical.ts'
+import type { NullableKind } from './kinds.ts'
 import { isVisible } from './visible-text.ts'
 
 /**

@@ -9,11 +9,12 @@ export type { Account, Role, SignedInDevice, TokenPair } from './accounts.ts'
 export * as accounts from './accounts.ts'
 export type { Action, AuditEntry, ManagedAccount } from './administration.ts'
 export * as administration from './administration.ts'
+export { canonicalJson, type Kind, sameValue } from './canonical.ts'
 export type { Category } from './categories.ts'
 export type { Conflict } from './conflicts.ts'
 export { type Field, id, isDeeperThan, isRecordable, isStorable, type Reference } from './field.ts'
 export { follow } from './follow.ts'
-export { canonicalJson, type Kind, leastValue, sameValue } from './kinds.ts'
+export { leastValue } from './kinds.ts'
 export * from './live.ts'
 export {
   type ChangeTimes,

@@ -1,4 +1,5 @@
-import { mergeValues, sameValue } from './kinds.ts'
+import { sameValue } from './canonical.ts'
+import { mergeValues } from './kinds.ts'
 import type { Document, Resource } from './resource.ts'
 import { settle } from './settle.ts'
 

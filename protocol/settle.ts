@@ -1,4 +1,4 @@
-import { canonical } from './kinds.ts'
+import { canonical } from './canonical.ts'
 import { orderKeyAt } from './order-key.ts'
 import type { Document, Resource } from './resource.ts'
 
@@ -15,7 +15,7 @@ export interface Unsettled {
  * server will store. Pure. Settling twice over the same `previous` changes nothing.
  *
  * - absent fields are their initial values; an unplaced document goes after the older ones;
- * - each value is in its canonical form (`kinds.ts`);
+ * - each value is in its canonical form (`canonical.ts`);
  * - `created_at` is fixed at creation, by whoever creates, and not ahead of `now`;
  * - `updated_at` is when the edit was made, not ahead of `now`, not before the creation, and later than
  *   before even where the clock is not: so the states of a document are in the order of their

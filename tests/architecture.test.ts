@@ -78,7 +78,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'client-sdk/local': {
     values: `protocol/index.ts protocol/settle.ts client-sdk/runtime/ client-sdk/tabs/
       fractional-indexing rxdb rxdb/plugins/local-documents rxdb/plugins/storage-memory rxjs`,
-    types: 'protocol/kinds.ts protocol/resource.ts',
+    types: 'protocol/canonical.ts protocol/resource.ts',
   },
   'client-sdk/session': {
     values: 'client-sdk/runtime/ rxdb rxjs',
@@ -90,7 +90,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     types: 'protocol/live.ts protocol/problem.ts protocol/replication.ts',
   },
   'client-sdk': {
-    values: 'protocol/merge.ts client-sdk/** rxdb rxdb/plugins/storage-dexie rxjs react',
+    values: 'protocol/canonical.ts client-sdk/** rxdb rxdb/plugins/storage-dexie rxjs react',
   },
   web: {
     values: '@tasktide/client @tasktide/client/dexie @tasktide/client/react preact preact/hooks',

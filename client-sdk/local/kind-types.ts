@@ -1,4 +1,4 @@
-import type { Kind } from '../../protocol/kinds.ts'
+import type { Kind } from '../../protocol/canonical.ts'
 
 /** What a value of each kind is in TypeScript, for the types that `build.mjs` writes. */
 export const kindTypes: Readonly<Record<Kind, string>> = {

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { canonical } from '../../protocol/canonical.ts'
 import {
   choice,
   day,
@@ -26,7 +27,7 @@ import {
   sameIn,
   sameValue,
 } from '../../protocol/index.ts'
-import { canonical, kinds, mergeValues } from '../../protocol/kinds.ts'
+import { kinds, mergeValues } from '../../protocol/kinds.ts'
 import { orderKey, orderKeyAt } from '../../protocol/order-key.ts'
 import { defineResource } from '../../protocol/resource.ts'
 
