@@ -11,6 +11,7 @@ import { sameValue } from '../protocol/canonical.ts'
 import type { Account } from './account.ts'
 import type { Collections } from './local/database.ts'
 import { type Conflict, resources } from './local/resources.ts'
+import { shapes } from './local/shapes.ts'
 import { isShaped } from './runtime/answers.ts'
 import { readAgain } from './runtime/back-off.ts'
 import { ClientError, signedOut } from './runtime/client-error.ts'
@@ -142,7 +143,7 @@ function conflictsOf({ database, connection, api }: Account): Observable<Conflic
         ...(document.toMutableJSON() as Conflict),
         async restore() {
           const path = `/api/conflicts/${document.id}/restore/`
-          const request = { method: 'POST', isAnswer: isShaped({ id: 'string' }) }
+          const request = { method: 'POST', isAnswer: isShaped(shapes.conflict) }
           await connection.authorized((token) => api(path, { ...request, token }))
         },
       })),

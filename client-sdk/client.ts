@@ -3,6 +3,7 @@ import { BehaviorSubject, distinctUntilChanged, map, type Observable } from 'rxj
 import { Account, databaseName } from './account.ts'
 import { createSync } from './account-sync.ts'
 import type { Collections } from './local/database.ts'
+import { shapes } from './local/shapes.ts'
 import type { Storage } from './local/storage.ts'
 import { isShaped } from './runtime/answers.ts'
 import { createApi, PATIENCE_MS } from './runtime/api.ts'
@@ -120,7 +121,7 @@ export async function createClient(options: ClientOptions): Promise<Client> {
       ),
       notice$,
       async register({ username, email, password }) {
-        const isAnswer = isShaped({ id: 'string' })
+        const isAnswer = isShaped(shapes.account)
         const register = (body: object) => api('/api/register/', { method: 'POST', body, isAnswer })
         const account = { username, email, password }
         await register({ ...account, ...timezoneAndLocale() }).catch((error) => {

@@ -16,6 +16,7 @@ export { type Field, id, isDeeperThan, isRecordable, isStorable, type Reference 
 export { follow } from './follow.ts'
 export { leastValue } from './kinds.ts'
 export * from './live.ts'
+export { PUSH_RESULT } from './media-types.ts'
 export {
   type ChangeTimes,
   changedAt,
@@ -42,6 +43,7 @@ export type { Profile } from './profile.ts'
 export * from './replication.ts'
 export { type Document, type DocumentOf, fieldOf, type Resource } from './resource.ts'
 export { isUnplaced, settle, type Unsettled } from './settle.ts'
+export { type Shape, shapeOf } from './shape.ts'
 export type { Task } from './tasks.ts'
 export { isVisible } from './visible-text.ts'
 

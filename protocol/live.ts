@@ -1,16 +1,9 @@
 /** The events of Socket.IO. README.md in this folder is the prose, `/api/asyncapi/` the description. */
 import * as z from 'zod'
 import { problemSchema } from './problem.ts'
+import { wireDocumentSchema } from './replication.ts'
 
 const seq = z.int().nonnegative()
-
-/** A document on the wire, of whichever resource. */
-const wireDocumentSchema = z.looseObject({
-  id: z.string(),
-  created_at: z.string(),
-  updated_at: z.string(),
-  _deleted: z.boolean(),
-})
 
 /** Sent with the handshake, as Socket.IO's `auth`. */
 export const handshakeSchema = z.strictObject({

@@ -4,25 +4,45 @@
  * `_deleted` marks a tombstone.
  */
 import * as z from 'zod'
-import type { FieldErrors, ProblemCode } from './problem.ts'
-import type { Document } from './resource.ts'
+import { problemSchema } from './problem.ts'
+import type { Document, Resource } from './resource.ts'
 
 export const MAX_PUSH_ROWS = 1_000
 export const MAX_PUSH_BYTES = 5 * 1024 * 1024
 /** A page that is shorter than asked for means the end, so a larger limit is refused, never cut. */
 export const MAX_PULL_LIMIT = 2_000
 
-/** A document on the wire. */
+/** A document on the wire, of whichever resource. */
+export const wireDocumentSchema = z.looseObject({
+  id: z.string(),
+  created_at: z.string(),
+  updated_at: z.string(),
+  _deleted: z.boolean(),
+})
 export type WireDocument = Document & { _deleted: boolean }
+
+/** The same of one resource, with all of its fields. */
+export function wireDocumentOf(resource: Resource) {
+  return resource.document.extend({ _deleted: z.boolean() })
+}
 
 /** How far a client has read. Opaque to it: it sends back what it got. */
 export const checkpointSchema = z.strictObject({ id: z.string(), lwt: z.int().nonnegative() })
 export type Checkpoint = z.output<typeof checkpointSchema>
 
+/** What a pull is answered with: the changes after a checkpoint, and the one to go on from. */
+export const pullResponseSchema = z.strictObject({
+  documents: z.array(wireDocumentSchema),
+  checkpoint: checkpointSchema,
+})
 export interface PullResponse {
   documents: WireDocument[]
   checkpoint: Checkpoint
 }
+
+/** The data of a server-sent event: the same, as it happens. */
+export const streamEventSchema = pullResponseSchema
+export type StreamEvent = PullResponse
 
 /** What the client wrote, and what it believed to be writing over; absent where it believed there was nothing. */
 export const pushRowSchema = z.object({
@@ -31,14 +51,25 @@ export const pushRowSchema = z.object({
 })
 export type PushRow = z.output<typeof pushRowSchema>
 
-/** Why a row was not taken. The rest of its batch was. */
-export interface Rejection {
-  id: string
-  code: ProblemCode
-  errors: FieldErrors
-}
+/**
+ * What a push is answered with: the stored state of each document that is not as it was sent. In the
+ * place of a row that was refused, and of which nothing is stored, stands what was sent, as a tombstone.
+ */
+export const conflictsSchema = z.array(wireDocumentSchema.pick({ id: true, _deleted: true }))
 
-/** What a client that asks for it (`Accept: application/vnd.tasktide.push+json`) is told of its push. */
+/** Why a row was not taken. The rest of its batch was. */
+export const rejectionSchema = z.strictObject({
+  id: z.string(),
+  code: problemSchema.shape.code,
+  errors: z.record(z.string(), z.array(z.string())),
+})
+export type Rejection = z.output<typeof rejectionSchema>
+
+/** What a push is answered with for those who ask for `PUSH_RESULT`. */
+export const pushResponseSchema = z.strictObject({
+  conflicts: conflictsSchema,
+  rejected: z.array(rejectionSchema),
+})
 export interface PushResponse {
   conflicts: WireDocument[]
   rejected: Rejection[]

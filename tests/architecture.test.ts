@@ -72,7 +72,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     types: 'server/health/readiness.ts server/runtime/metrics.ts',
   },
   'server/processes': { values: 'protocol/index.ts server/** express uuid node:', types: 'zod' },
-  'client-sdk/runtime': { values: 'rxjs', types: 'protocol/problem.ts' },
+  'client-sdk/runtime': { values: 'rxjs', types: 'protocol/problem.ts protocol/shape.ts' },
   'client-sdk/tabs': { values: 'client-sdk/runtime/ rxjs', types: 'rxdb' },
   // Past the index of the protocol, which would bring the validators into every app.
   'client-sdk/local': {
@@ -81,11 +81,11 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     types: 'protocol/canonical.ts protocol/resource.ts',
   },
   'client-sdk/session': {
-    values: 'client-sdk/runtime/ rxdb rxjs',
+    values: 'client-sdk/local/shapes.ts client-sdk/runtime/ rxdb rxjs',
     types: 'client-sdk/local/storage.ts',
   },
   'client-sdk/sync': {
-    values: `protocol/follow.ts client-sdk/local/ client-sdk/runtime/ client-sdk/session/
+    values: `protocol/follow.ts protocol/media-types.ts client-sdk/local/ client-sdk/runtime/ client-sdk/session/
       rxdb rxjs socket.io-client`,
     types: 'protocol/live.ts protocol/problem.ts protocol/replication.ts',
   },

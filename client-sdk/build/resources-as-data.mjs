@@ -5,8 +5,8 @@ import { pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
 
 /**
- * An esbuild plugin that replaces resource definitions by the data that a device needs, evaluated at build
- * time, so that no validator is in the bundle.
+ * An esbuild plugin that replaces the protocol's definitions (resources, shapes of answers) by the data that a
+ * device needs, evaluated at build time, so that no validator is in the bundle.
  */
 export const resourcesAsData = {
   name: 'resources as data',
@@ -18,6 +18,10 @@ export const resourcesAsData = {
 for (const one of Object.values(resources)) one.fieldNames = Object.keys(one.fields)`,
         watchFiles,
       }
+    })
+    build.onLoad({ filter: /client-sdk[\\/]local[\\/]shapes\.ts$/ }, async () => {
+      const { exports, watchFiles } = await load('shapes')
+      return { contents: `export const shapes = ${JSON.stringify(exports.shapes)}`, watchFiles }
     })
   },
 }

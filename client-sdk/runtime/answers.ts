@@ -1,17 +1,20 @@
 import type { ProblemBody } from '../../protocol/problem.ts'
+import type { Shape } from '../../protocol/shape.ts'
 import { ClientError } from './client-error.ts'
-
-/** The types of the fields that the client reads in a response. */
-export type Shape = Readonly<Record<string, 'string' | 'number' | 'array' | 'object'>>
 
 /** A small check: the protocol's validators would double the size of an app. */
 export function isShaped(shape: Shape): (body: unknown) => boolean {
-  return (body) =>
-    isObject(body) && Object.entries(shape).every(([name, type]) => typeOf(body[name]) === type)
+  if (typeof shape === 'string') return (value) => typeof value === shape
+  if ('each' in shape) {
+    const isOne = isShaped(shape.each)
+    return (value) => Array.isArray(value) && value.every(isOne)
+  }
+  const fields = Object.entries(shape.fields).map(([name, of]) => [name, isShaped(of)] as const)
+  return (value) => isObject(value) && fields.every(([name, isField]) => isField(value[name]))
 }
 
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeOf(value) === 'object'
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** A body with a JSON content type; undefined for other bodies. */
@@ -72,9 +75,4 @@ const TOO_SLOW = [408, 504, 524]
 function isJson(response: Response): boolean {
   const [type = ''] = (response.headers.get('content-type') ?? '').split(';')
   return !response.redirected && /^application\/([\w.-]+\+)?json$/i.test(type.trim())
-}
-
-function typeOf(value: unknown): string {
-  if (value === null) return 'null'
-  return Array.isArray(value) ? 'array' : typeof value
 }

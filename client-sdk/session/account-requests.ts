@@ -1,3 +1,4 @@
+import { shapes } from '../local/shapes.ts'
 import { isShaped } from '../runtime/answers.ts'
 import type { Api, ApiRequest } from '../runtime/api.ts'
 import { signedOut } from '../runtime/client-error.ts'
@@ -76,7 +77,7 @@ export function createAccountRequests(
   const post = (body?: object) => ({ method: 'POST', body })
   const end = (path = '') => signedIn<void>(`sessions/${path}`, { method: 'DELETE' })
   return {
-    get: () => signedIn('', { isAnswer: isShaped({ id: 'string', username: 'string' }) }),
+    get: () => signedIn('', { isAnswer: isShaped(shapes.account) }),
     confirmEmail: (token) => ask('confirm-email/', post({ token })),
     resendConfirmation: () => signedIn('resend-confirmation/', post()),
     changeEmail: (change) => signedIn('change-email/', post(change)),
@@ -84,7 +85,7 @@ export function createAccountRequests(
     forgotPassword: (email) => ask('forgot-password/', post({ email })),
     resetPassword: (reset) => ask('reset-password/', post(reset)),
     async sessions() {
-      const isAnswer = isShaped({ results: 'array' })
+      const isAnswer = isShaped(shapes.devices)
       return (await signedIn<{ results: SignedInDevice[] }>('sessions/', { isAnswer })).results
     },
     endSession: (id) => end(`${id}/`),

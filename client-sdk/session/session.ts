@@ -138,7 +138,7 @@ function isTokenPair(body: unknown): boolean {
   }
 }
 
-const isClaims = isShaped({ sub: 'string', iat: 'number', exp: 'number' })
+const isClaims = isShaped({ fields: { sub: 'string', iat: 'number', exp: 'number' } })
 
 /** The claims of a token. */
 export function claimsOf(token: string): Claims {

@@ -1,5 +1,6 @@
 import type { Checkpoint, PullResponse } from '../../protocol/replication.ts'
-import { isObject, isShaped } from '../runtime/answers.ts'
+import { shapes } from '../local/shapes.ts'
+import { isShaped } from '../runtime/answers.ts'
 import type { Api } from '../runtime/api.ts'
 import { BatchSize } from './batch-size.ts'
 
@@ -43,9 +44,4 @@ export class Pull {
   }
 }
 
-const isCheckpoint = isShaped({ id: 'string', lwt: 'number' })
-
-function isPage(body: unknown): boolean {
-  if (!isObject(body) || !Array.isArray(body.documents)) return false
-  return isCheckpoint(body.checkpoint) && body.documents.every(isShaped({ id: 'string' }))
-}
+const isPage = isShaped(shapes.pull)

@@ -1,6 +1,12 @@
+import { PUSH_RESULT } from '../../protocol/media-types.ts'
 import type { ProblemCode } from '../../protocol/problem.ts'
-import type { Rejection as RejectedRow, WireDocument } from '../../protocol/replication.ts'
-import { isObject, isShaped } from '../runtime/answers.ts'
+import type {
+  PushResponse,
+  Rejection as RejectedRow,
+  WireDocument,
+} from '../../protocol/replication.ts'
+import { shapes } from '../local/shapes.ts'
+import { isShaped } from '../runtime/answers.ts'
 import type { Api } from '../runtime/api.ts'
 import { ClientError } from '../runtime/client-error.ts'
 import { elapsed } from '../runtime/environment.ts'
@@ -8,7 +14,6 @@ import { BatchSize } from './batch-size.ts'
 import { type PushedRow, REFUSED_ON_THE_WAY, SERVER_ERROR } from './rejections.ts'
 
 const MOST_ROWS = 200
-const PUSH_RESULT = 'application/vnd.tasktide.push+json'
 /** When it is tried again, unedited. */
 const TRY_AGAIN_MS = 10 * 60_000
 /** So many rows refused while none has passed: it is the connection that is at fault. */
@@ -131,7 +136,7 @@ export class Push {
     const request = { method: 'POST', token, body: batch, accept: PUSH_RESULT, signal }
     try {
       const answer = await this.size.learnFrom(batch.length, () =>
-        api<PushAnswer>(`${path}/push`, { ...request, isAnswer: isPushAnswer }),
+        api<PushResponse>(`${path}/push`, { ...request, isAnswer: isPushAnswer }),
       )
       if (batch.length > 0) {
         this.failures = 0
@@ -150,10 +155,8 @@ function formerOf({ newDocumentState, assumedMasterState }: PushedRow): WireDocu
   return (assumedMasterState ?? { ...newDocumentState, _deleted: true }) as WireDocument
 }
 
-interface PushAnswer {
-  conflicts: WireDocument[]
-  rejected: Rejection[]
-}
+/** As the server gives it, or as it is in the place of that. */
+type PushAnswer = Pick<Pushed, 'conflicts' | 'rejected'>
 
 type Ask = (batch: readonly PushedRow[]) => Promise<PushAnswer>
 
@@ -322,16 +325,4 @@ function isServerError(error: unknown): boolean {
   return error instanceof ClientError && (error.status ?? 0) >= 500 && error.status !== 503
 }
 
-const isNamed = isShaped({ id: 'string' })
-const isRejection = isShaped({ id: 'string', code: 'string', errors: 'object' })
-
-function isPushAnswer(body: unknown): boolean {
-  if (!isObject(body)) return false
-  const { conflicts, rejected } = body
-  return (
-    Array.isArray(conflicts) &&
-    Array.isArray(rejected) &&
-    conflicts.every(isNamed) &&
-    rejected.every(isRejection)
-  )
-}
+const isPushAnswer = isShaped(shapes.push)

@@ -421,7 +421,11 @@ export class Replica {
   private async total(token: string): Promise<number> {
     const { name, singleton } = this.options.resource
     if (singleton) return 1
-    const request = { token, signal: this.abort.signal, isAnswer: isShaped({ count: 'number' }) }
+    const request = {
+      token,
+      signal: this.abort.signal,
+      isAnswer: isShaped({ fields: { count: 'number' } }),
+    }
     return (await this.options.api<{ count: number }>(`/api/${name}/?page_size=1`, request)).count
   }
 

@@ -2,8 +2,8 @@
 
 import type {
   Checkpoint,
+  PushResponse,
   PushRow,
-  Rejection,
   Resource,
   WireDocument,
 } from '../../protocol/index.ts'
@@ -33,12 +33,6 @@ export async function pull(
   return { documents, checkpoint: last ? { id: last.id, lwt: last.seq } : from }
 }
 
-export interface Pushed {
-  /** The stored states that differ from what was pushed. */
-  conflicts: WireDocument[]
-  rejected: Rejection[]
-}
-
 /**
  * Takes a batch of rows: those that are valid land together or, when something fails, not at all. A
  * row that is not valid is answered with what is stored, or with a tombstone, and stops no other.
@@ -55,7 +49,7 @@ export async function push(
   pushed: readonly PushRow[],
   now: string,
   { keepsRejected = false } = {},
-): Promise<Pushed> {
+): Promise<PushResponse> {
   const reading = readRows(resource, pusher.user, pushed)
   return store.transaction(pusher.user, async (transaction) => {
     const stored = await transaction.read(resource, idsOf([...reading.rows, ...reading.refusals]))

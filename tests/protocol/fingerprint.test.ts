@@ -4,24 +4,30 @@ import * as z from 'zod'
 import { rxSchema } from '../../client-sdk/local/rx-schema.ts'
 import {
   accounts,
-  checkpointSchema,
   PROBLEMS,
   problemSchema,
-  pushRowSchema,
   type Resource,
   resources,
 } from '../../protocol/index.ts'
+import * as live from '../../protocol/live.ts'
+import * as replication from '../../protocol/replication.ts'
 
 /** What is on the wire, by resource and version. */
 const WIRE = {
   'categories@0': 'ed0e3bcc795e',
   'profile@0': '234967ef7b9f',
   'tasks@0': 'b34bd012a56b',
-  accounts: '784ed8d8fa18',
-  replication: '19c07ef7e9db',
   'conflicts@0': 'a3f57ca2c179',
-  problems: 'f959b421baba',
 }
+
+/** The same of what has no version in its address: each state that was released, the last is today's. */
+const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, what: string])[]>> =
+  {
+    accounts: [['784ed8d8fa18', 'the first release']],
+    replication: [['0f5a2426e282', 'the first release']],
+    live: [['171b2308955e', 'the first release']],
+    problems: [['f959b421baba', 'the first release']],
+  }
 
 /** What devices keep, by resource, version and revision. */
 const KEPT = {
@@ -34,9 +40,10 @@ const KEPT = {
 const REMEDY = `
 What clients send or receive has changed. Ask whether a client of the last release could go on
 reading and writing:
-- if it could (a field that may be left out, a message, a wider limit), pin the new fingerprint;
+- if it could (a field that may be left out, a message, a wider limit), pin the new fingerprint, in
+  HISTORY with a line for what has changed since the last release;
 - if it could not, first raise the \`version\` of the resource and begin its \`revision\` at 0 again,
-  so that old clients are told (426) rather than broken. Accounts and problems have no version: keep their old form working.
+  so that old clients are told (426) rather than broken. What stands in HISTORY has no version: keep its old form working.
 Tell of it in CHANGELOG.md either way. (A new release of zod may write its schemas in another way;
 then, and only then, a fingerprint changes with nothing else.)`
 
@@ -54,10 +61,12 @@ test('what is on the wire is what its version promises', () => {
       ]),
     ),
     accounts: fingerprint(jsonSchemas(accounts)),
-    replication: fingerprint(jsonSchemas({ checkpointSchema, pushRowSchema })),
+    replication: fingerprint(jsonSchemas(replication)),
+    live: fingerprint(jsonSchemas(live)),
     problems: fingerprint({ codes: PROBLEMS, body: jsonSchemas({ problemSchema }) }),
   }
-  expect(found, REMEDY).toEqual(WIRE)
+  const latest = Object.entries(HISTORY).map(([name, states]) => [name, states.at(-1)![0]])
+  expect(found, REMEDY).toEqual({ ...WIRE, ...Object.fromEntries(latest) })
 })
 
 test('what a device keeps is what its version and revision promise', () => {
@@ -114,11 +123,12 @@ function withTitle(change: Partial<Resource['fields'][string]>): Resource['field
   return { ...tasks.fields, title: { ...tasks.fields.title, ...change } }
 }
 
-function jsonSchemas(schemas: Readonly<Record<string, z.ZodType>>): object {
+/** Of what a module exports, and whatever else travels with its schemas, such as limits. */
+function jsonSchemas(exported: Readonly<Record<string, unknown>>): object {
   return Object.fromEntries(
-    Object.entries(schemas).map(([name, schema]) => [
+    Object.entries(exported).map(([name, one]) => [
       name,
-      z.toJSONSchema(schema, { io: 'input' }),
+      one instanceof z.ZodType ? z.toJSONSchema(one, { io: 'input' }) : one,
     ]),
   )
 }

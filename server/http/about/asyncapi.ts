@@ -11,6 +11,7 @@ import {
   renewalResultSchema,
   resources,
   type ServerEvents,
+  wireDocumentOf,
 } from '../../../protocol/index.ts'
 import { exampleDocument } from '../examples.ts'
 
@@ -116,7 +117,7 @@ interface Message {
 }
 
 const replicas = Object.values<Resource>(resources).map(
-  (resource) => [resource, resource.document.extend({ _deleted: z.boolean() })] as const,
+  (resource) => [resource, wireDocumentOf(resource)] as const,
 )
 
 /** The frame of the protocol, with a schema for the documents of each resource. */

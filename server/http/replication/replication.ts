@@ -1,13 +1,17 @@
 import type { RequestHandler } from 'express'
 import * as z from 'zod'
 import {
-  checkpointSchema,
+  conflictsSchema,
   MAX_PULL_LIMIT,
   MAX_PUSH_BYTES,
   MAX_PUSH_ROWS,
   Problem,
+  PUSH_RESULT,
+  pullResponseSchema,
+  pushResponseSchema,
   pushRowSchema,
   type Resource,
+  wireDocumentOf,
 } from '../../../protocol/index.ts'
 import { pull, push } from '../../sync/replicate.ts'
 import type { Store } from '../../sync/store.ts'
@@ -15,9 +19,6 @@ import { wholeNumber } from '../documents/list-parameters.ts'
 import { exampleDocument } from '../examples.ts'
 import { type Operation, operation, type Parameter } from '../operation.ts'
 import type { PullStreams } from './pull-streams.ts'
-
-/** A client that asks for this type is also told which rows were rejected, and why. */
-export const PUSH_RESULT = 'application/vnd.tasktide.push+json'
 
 const DEFAULT_LIMIT = 100
 const MAX_SEQ = Number.MAX_SAFE_INTEGER
@@ -36,14 +37,7 @@ export function replicationOperations(
   const { name, version } = resource
   const path = `/replication/${name}/${version}`
   const common = { tag: `replication of ${name}`, access: 'bearer' } as const
-  const replica = resource.document.extend({ _deleted: z.boolean() })
   const example = { ...exampleDocument(resource), _deleted: false }
-  const state = z.looseObject({ id: z.string(), _deleted: z.boolean() })
-  const rejection = z.strictObject({
-    id: z.string(),
-    code: z.string(),
-    errors: z.record(z.string(), z.array(z.string())),
-  })
   return [
     operation({
       ...common,
@@ -57,7 +51,7 @@ export function replicationOperations(
         200: {
           description: 'The changes, and the checkpoint to go on from.',
           name: `${name}Changes`,
-          schema: z.strictObject({ documents: z.array(replica), checkpoint: checkpointSchema }),
+          schema: pullResponseSchema.extend({ documents: z.array(wireDocumentOf(resource)) }),
           example: {
             documents: [example],
             checkpoint: { id: (example as { id?: string }).id, lwt: 12 },
@@ -112,12 +106,12 @@ export function replicationOperations(
         200: {
           description: 'The conflicts.',
           name: `${name}Conflicts`,
-          schema: z.array(state),
+          schema: conflictsSchema,
           example: [],
           onRequest: {
             [PUSH_RESULT]: {
               name: `${name}PushResult`,
-              schema: z.strictObject({ conflicts: z.array(state), rejected: z.array(rejection) }),
+              schema: pushResponseSchema,
               example: { conflicts: [], rejected: [] },
             },
           },

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
+  type PushResponse,
   type PushRow,
   type Resource,
   resources,
@@ -8,7 +9,7 @@ import {
   type WireDocument,
 } from '../../../protocol/index.ts'
 import { postgresStore } from '../../../server/store/postgres.ts'
-import { type Page, type Pushed, pull, push } from '../../../server/sync/replicate.ts'
+import { type Page, pull, push } from '../../../server/sync/replicate.ts'
 import type { Store } from '../../../server/sync/store.ts'
 import { createDatabase, type TestDatabase } from '../../support/database.ts'
 import { memoryStore } from '../../support/memory-store.ts'
@@ -149,8 +150,8 @@ async function replay(
   user: string,
   all: readonly Batch[],
   pushed: (
-    answers: Pushed[],
-    again: (later: number) => Promise<Pushed[]>,
+    answers: PushResponse[],
+    again: (later: number) => Promise<PushResponse[]>,
   ) => Promise<void> = async () => {},
 ): Promise<void> {
   const replicas: Replica[] = [new Map(), new Map()]
@@ -172,7 +173,11 @@ async function replay(
   }
 }
 
-function hear(replica: Replica, rows: readonly PushRow[], { conflicts, rejected }: Pushed): void {
+function hear(
+  replica: Replica,
+  rows: readonly PushRow[],
+  { conflicts, rejected }: PushResponse,
+): void {
   const refused = new Set(rejected.map(({ id }) => id))
   const stored = new Map(conflicts.map((document) => [document.id, document]))
   for (const { newDocumentState: sent } of rows)
@@ -228,7 +233,7 @@ describe('what two devices push', () => {
       // So many, because so many edits of a document are known again.
       fc.asyncProperty(batches(8), async (all) => {
         const user = await createUser()
-        const repeats: (() => Promise<Pushed[]>)[] = []
+        const repeats: (() => Promise<PushResponse[]>)[] = []
         await replay([inMemory, inPostgres], user, all, async (_answers, again) => {
           repeats.push(() => again(200))
         })

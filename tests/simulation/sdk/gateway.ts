@@ -3,10 +3,10 @@ import {
   MAX_PUSH_ROWS,
   PROBLEMS,
   type ProblemCode,
+  type PushResponse,
   pushRowSchema,
   resources,
 } from '../../../protocol/index.ts'
-import type { Pushed } from '../../../server/sync/replicate.ts'
 import type { Node } from '../node.ts'
 import type { Accounts } from './accounts.ts'
 
@@ -94,7 +94,7 @@ export class Gateway {
           rows: rows.data,
           keepsRejected: true,
         } as const
-        const pushed = (await node.answer(user, request)) as Pushed | undefined
+        const pushed = (await node.answer(user, request)) as PushResponse | undefined
         return pushed && json(pushed, 'application/vnd.tasktide.push+json')
       }
     }

@@ -1,0 +1,16 @@
+import {
+  accounts,
+  pullResponseSchema,
+  pushResponseSchema,
+  resources,
+  shapeOf,
+} from '../../protocol/index.ts'
+
+/** The build writes these down as data, as it does the resources. */
+export const shapes = {
+  pull: shapeOf(pullResponseSchema),
+  push: shapeOf(pushResponseSchema),
+  conflict: shapeOf(resources.conflicts.document),
+  account: shapeOf(accounts.account),
+  devices: shapeOf(accounts.signedInDevices),
+}
