@@ -18,6 +18,7 @@ import { DatabaseUnavailable } from '../database/embedded/embedded-postgres.ts'
 import { migrate, requireCurrentSchema } from '../database/migrate.ts'
 import { openDatabase } from '../database/open.ts'
 import { openHints } from '../realtime/hints.ts'
+import { postgresBus } from '../realtime/postgres-bus.ts'
 import { readConfig } from '../runtime/config.ts'
 import { createLog } from '../runtime/log.ts'
 import { orExplain } from './start-fault.ts'
@@ -165,7 +166,7 @@ async function withAdministration(
   try {
     if (config.migrateOnStart) await database.withoutTimeLimit(migrate)
     else await requireCurrentSchema(database.db)
-    const hints = await openHints(database.target, log)
+    const hints = await openHints(postgresBus(database.target, log))
     try {
       const { administration } = createAccountServices({
         db: database.db,

@@ -6,6 +6,7 @@ import { type OpenDatabase, openDatabase } from '../database/open.ts'
 import { createReadiness } from '../health/readiness.ts'
 import { createListener } from '../http/listener.ts'
 import { openHints } from '../realtime/hints.ts'
+import { postgresBus } from '../realtime/postgres-bus.ts'
 import { type Config, readConfig } from '../runtime/config.ts'
 import { createLog, type Log } from '../runtime/log.ts'
 import { type App, type AppDependencies, createApp } from './app.ts'
@@ -33,7 +34,7 @@ export async function start(
   try {
     await prepareSchema(config, database, log)
     const secrets = secretsOf(config)
-    const hints = await openHints(database.target, log)
+    const hints = await openHints(postgresBus(database.target, log))
     const readiness = createReadiness(database.target)
     const app = createApp({
       hints,

@@ -1,9 +1,9 @@
 import { once } from 'node:events'
-import net from 'node:net'
 import pg from 'pg'
 import { io, type Socket } from 'socket.io-client'
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest'
 import { openHints } from '../../../server/realtime/hints.ts'
+import { postgresBus } from '../../../server/realtime/postgres-bus.ts'
 import { createLog } from '../../../server/runtime/log.ts'
 import { connectTo } from '../../support/cluster.ts'
 import { createDatabase, type TestDatabase } from '../../support/database.ts'
@@ -25,9 +25,9 @@ describe('hints between two nodes', () => {
   afterAll(() => database.drop())
 
   /** A node that notes what it hears. */
-  async function node(url = database.url) {
+  async function node() {
     const log = createLog('silent', { readable: false, to: { write() {} } })
-    const hints = await openHints({ url, tls: 'off' }, log)
+    const hints = await openHints(postgresBus({ url: database.url, tls: 'off' }, log))
     ends.push(() => hints.close())
     const heard: string[] = []
     let wake = () => {}
@@ -100,26 +100,6 @@ describe('hints between two nodes', () => {
     here.hints.changed(ANN)
     await here.hints.close()
     await there.until(`changed ${ANN}`)
-  })
-
-  test('go on after an outage, with a gap, and on one connection as before', async () => {
-    const way = await wayTo(database.url)
-    const [here, there] = [await node(way.url), await node()]
-    way.bar()
-    // Whoever makes two attempts of each that failed comes with thousands.
-    await way.attempts(6)
-    way.open()
-    await here.until('gap')
-    for (let i = 0; i < 20; i++) {
-      here.hints.changed(`a${i}`)
-      await there.until(`changed a${i}`)
-      there.hints.changed(`b${i}`)
-      await here.until(`changed b${i}`)
-    }
-    expect(way.connections.size).toBe(1)
-    expect(here.heard.filter((what) => what === 'gap')).toHaveLength(1)
-    await here.hints.close()
-    await way.empty()
   })
 })
 
@@ -201,64 +181,6 @@ describe('a change', () => {
     }
   })
 })
-
-/** A way to the database that can be barred: who comes then is turned away. */
-async function wayTo(url: string) {
-  const { host, port } = new pg.Client(url)
-  const to = host.startsWith('/') ? { path: `${host}/.s.PGSQL.${port}` } : { host, port }
-  const connections = new Set<net.Socket>()
-  let isBarred = false
-  let turnedAway = 0
-  let wake = () => {}
-  const gate = net.createServer((socket) => {
-    socket.on('error', () => {})
-    if (isBarred) {
-      turnedAway++
-      socket.destroy()
-      wake()
-      return
-    }
-    connections.add(socket)
-    const database = net.connect(to as net.NetConnectOpts)
-    socket.pipe(database).pipe(socket)
-    database.on('error', () => {}).on('close', () => socket.destroy())
-    socket.on('close', () => {
-      connections.delete(socket)
-      database.destroy()
-      wake()
-    })
-  })
-  gate.listen(0, '127.0.0.1')
-  await once(gate, 'listening')
-  ends.push(async () => {
-    for (const socket of connections) socket.destroy()
-    gate.close()
-  })
-  const through = new URL(url)
-  through.hostname = '127.0.0.1'
-  through.port = String((gate.address() as net.AddressInfo).port)
-  through.searchParams.delete('host')
-  return {
-    url: through.toString(),
-    connections,
-    bar() {
-      isBarred = true
-      for (const socket of connections) socket.destroy()
-    },
-    open() {
-      isBarred = false
-    },
-    attempts: (count: number) => until(() => turnedAway >= count),
-    empty: () => until(() => connections.size === 0),
-  }
-
-  async function until(satisfied: () => boolean) {
-    while (!satisfied())
-      await new Promise<void>((resolve) => {
-        wake = resolve
-      })
-  }
-}
 
 async function connected(server: TestServer, token: string): Promise<Socket> {
   const socket = io(server.url, { transports: ['websocket'], forceNew: true, auth: { token } })

@@ -1,0 +1,67 @@
+import pg from 'pg'
+import { type ConnectionTarget, clientOptions } from '../database/connect.ts'
+import type { Log } from '../runtime/log.ts'
+import type { Bus, OpenBus } from './bus.ts'
+
+const CHANNEL = 'tasktide'
+const RETRY_MS = 50
+const MAX_RETRY_MS = 30_000
+
+/**
+ * A bus over NOTIFY, on a connection of its own: inside the transaction that wrote, a NOTIFY would make
+ * every commit of the cluster wait its turn.
+ */
+export function postgresBus(target: ConnectionTarget, log: Log): OpenBus {
+  return async (receiver): Promise<Bus> => {
+    let isClosed = false
+    let client: pg.Client | undefined = await connect()
+
+    return {
+      async send(messages) {
+        await client
+          ?.query('select pg_notify($1, message) from unnest($2::text[]) message', [
+            CHANNEL,
+            messages,
+          ])
+          .catch((error) => log.warn({ error }, 'hints were lost'))
+      },
+      async close() {
+        isClosed = true
+        await client?.end()
+      },
+    }
+
+    async function connect(): Promise<pg.Client> {
+      const next = new pg.Client(clientOptions(target))
+      next.on('notification', ({ payload = '' }) => receiver.message(payload))
+      next.on('error', (error) => log.warn({ error }, 'the connection for hints was lost'))
+      try {
+        await next.connect()
+        await next.query(`listen ${CHANNEL}`)
+      } catch (error) {
+        await next.end()
+        throw error
+      }
+      // Only of a connection that was there: after a failed attempt, whoever made it tries again.
+      next.once('end', () => {
+        client = undefined
+        if (!isClosed) setTimeout(reconnect, RETRY_MS, RETRY_MS).unref()
+      })
+      return next
+    }
+
+    async function reconnect(waited: number) {
+      if (isClosed) return
+      try {
+        const next = await connect()
+        if (isClosed) return await next.end()
+        client = next
+        receiver.gap()
+      } catch {
+        // Spread, so that the nodes do not come back together.
+        const wait = Math.min(MAX_RETRY_MS, waited * 2) * (0.5 + Math.random() / 2)
+        setTimeout(reconnect, wait, wait).unref()
+      }
+    }
+  }
+}
