@@ -12,6 +12,7 @@ import * as fairReminders from './0010_fair_reminders.ts'
 import * as mailAllowance from './0011_mail_allowance.ts'
 import * as refusedRows from './0012_refused_rows_and_changed_fields.ts'
 import * as references from './0013_references.ts'
+import * as epochs from './0014_epochs.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
@@ -28,6 +29,7 @@ const migrations: Record<string, Knex.Migration> = {
   '0011_mail_allowance': mailAllowance,
   '0012_refused_rows_and_changed_fields': refusedRows,
   '0013_references': references,
+  '0014_epochs': epochs,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {

@@ -91,6 +91,7 @@ create table digests (
 create table feeds (
   user_id uuid not null,
   seq bigint not null default 0,
+  epoch text not null default '1'::text,
   constraint feeds_pkey PRIMARY KEY (user_id),
   constraint feeds_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 ) with (fillfactor=50);

@@ -10,7 +10,7 @@ import type { Frame } from './live.ts'
  */
 export function follow(
   cursor: number | undefined,
-  frame: Frame,
+  frame: Pick<Frame, 'prev' | 'seq' | 'documents'>,
 ): { cursor: number; isGap: boolean } {
   if (cursor === undefined) return { cursor: frame.seq, isGap: true }
   if (frame.seq <= cursor) return { cursor, isGap: false }

@@ -1,7 +1,7 @@
 /** The events of Socket.IO. README.md in this folder is the prose, `/api/asyncapi/` the description. */
 import * as z from 'zod'
 import { problemSchema } from './problem.ts'
-import { wireDocumentSchema } from './replication.ts'
+import { checkpointSchema, wireDocumentSchema } from './replication.ts'
 
 const seq = z.int().nonnegative()
 
@@ -10,7 +10,12 @@ export const handshakeSchema = z.strictObject({
   token: z.string().describe('The `access` token.'),
 })
 
-export const readySchema = z.strictObject({ seq: seq.describe('How far the feed is.') })
+const checkpoint = checkpointSchema.describe('The same for the next pull, of any resource.')
+
+export const readySchema = z.strictObject({
+  seq: seq.describe('How far the feed is.'),
+  checkpoint,
+})
 export type Ready = z.output<typeof readySchema>
 
 /**
@@ -21,6 +26,7 @@ export type Ready = z.output<typeof readySchema>
 export const frameSchema = z.strictObject({
   prev: seq.describe('Where the frame before ended: the changes are those after this.'),
   seq: seq.describe('What a client has come to that has applied the frame.'),
+  checkpoint,
   documents: z
     .record(z.string(), z.array(wireDocumentSchema))
     .optional()

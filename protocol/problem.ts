@@ -14,6 +14,7 @@ export const PROBLEMS = {
   method_not_allowed: { status: 405, title: 'Method not allowed' },
   timed_out: { status: 408, title: 'Request timeout' },
   conflict: { status: 409, title: 'Conflict with an existing document' },
+  checkpoint_expired: { status: 410, title: 'Checkpoint expired' },
   precondition_failed: { status: 412, title: 'Document changed since it was read' },
   too_large: { status: 413, title: 'Request too large' },
   unsupported_media_type: { status: 415, title: 'Unsupported media type' },
@@ -43,6 +44,10 @@ export const problemSchema = z.looseObject({
     .record(z.string(), z.unknown())
     .optional()
     .describe('The current document, if the request was made for another version of it.'),
+  error: z
+    .literal(true)
+    .optional()
+    .describe('Under `/replication`: marks an error for the client of rxdb-server.'),
   request_id: z.string().optional().describe('The id of this request in the server logs.'),
 })
 export type ProblemBody = z.output<typeof problemSchema>

@@ -14,7 +14,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'server/sync': { values: 'protocol/index.ts uuid node:crypto' },
   'server/store': {
     values:
-      'protocol/index.ts server/sync/store.ts server/database/connect.ts node:timers/promises',
+      'protocol/index.ts server/sync/store.ts server/database/connect.ts node:crypto node:timers/promises',
     types: 'pg',
   },
   'server/database': {
@@ -41,7 +41,8 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     types: 'server/database/connect.ts server/mail/templates/template.ts',
   },
   'server/realtime': {
-    values: 'protocol/index.ts server/database/connect.ts pg socket.io node:',
+    values: `protocol/index.ts server/database/connect.ts server/sync/cursors.ts
+      pg socket.io node:`,
     types: 'server/accounts/ server/sync/store.ts server/runtime/',
   },
   'server/health': {

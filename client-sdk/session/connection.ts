@@ -37,7 +37,7 @@ export class Connection {
     )
   }
 
-  /** @throws only when the signal aborts */
+  /** @throws only when the signal aborts, and ClientError `checkpoint_expired`, which no retry can mend */
   async through<T>(attempt: (token: string) => Promise<T>, signal: AbortSignal): Promise<T> {
     for (;;) {
       await until(this.isOpen$.pipe(filter(Boolean)), signal)
@@ -82,6 +82,11 @@ export class Connection {
   private async afterFailure(error: ClientError, signal: AbortSignal): Promise<void> {
     if (error.code === 'signed_out') return
     if (error.code === 'outdated_client') return this.isOutdated$.next(true)
+    if (error.code === 'checkpoint_expired') {
+      this.failures = 0
+      this.contact$.next('good')
+      throw error
+    }
     this.contact$.next(error.code === 'unreachable' ? 'lost' : 'refused')
     this.error$.next(error)
     // A request that fails while others wait joins their wait.

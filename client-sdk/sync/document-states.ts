@@ -32,6 +32,8 @@ export class DocumentStates {
   cursor: Checkpoint | undefined
   private readonly collection: RxCollection
   private readonly known: KnownStates
+  /** The ids that a snapshot has brought so far, while one is being taken. */
+  private seen: Set<string> | undefined
   /** Nothing of it is ever unsent, so one state is enough. */
   private readonly isReadOnly: boolean
 
@@ -44,6 +46,19 @@ export class DocumentStates {
     this.known = known
     this.isReadOnly = isReadOnly
     this.cursor = known.cursor
+    if (known.isExpired) this.seen = new Set()
+  }
+
+  /** What is kept is a snapshot that is not complete: what the server has may not be what is known of it. */
+  get isExpired(): boolean {
+    return this.seen !== undefined
+  }
+
+  /** The cursor has expired. What is kept from now on is a snapshot, until it is complete. */
+  async expire(): Promise<void> {
+    await this.known.expire()
+    this.cursor = undefined
+    this.seen = new Set()
   }
 
   /** Whether a write was made by a person, in whichever tab. */
@@ -82,21 +97,32 @@ export class DocumentStates {
     await this.known.write(states.filter((state) => !deepEqual(state, known.get(state.id))))
   }
 
-  /** Keeps what the server has, but for what is unsent here; then moves the cursor. */
+  /**
+   * Keeps what the server has, but for what is unsent here; then moves the cursor. Of a snapshot, what is
+   * older than what the server was known to have is a former state: from then on that is known, and what
+   * is here is unsent.
+   */
   async keep(documents: readonly WireDocument[], cursor: Checkpoint): Promise<void> {
     const ids = documents.map(({ id }) => id)
     const current = new Map((await this.find(ids)).map((one) => [one.id, one]))
     const known = this.isReadOnly ? undefined : await this.known.of(ids)
     const added: WireDocument[] = []
     const changed: Change[] = []
+    const former: Change[] = []
     const confirmed: WireDocument[] = []
     for (const document of documents) {
       const here = current.get(document.id)
+      const knownState = known?.get(document.id)
       if (!here) added.push(document)
       else if (deepEqual(stateOf(here), document)) {
-        if (known && !deepEqual(known.get(document.id), document)) confirmed.push(document)
-      } else if ((!known || isKnown(here, known.get(document.id))) && !isOlder(document, here))
-        changed.push({ document, here })
+        if (known && !deepEqual(knownState, document)) confirmed.push(document)
+      } else if (!known) {
+        if (this.seen || !isOlder(document, here)) changed.push({ document, here })
+      } else if (isKnown(here, knownState)) {
+        if (!isOlder(document, here)) changed.push({ document, here })
+        else if (this.seen) former.push({ document, here })
+      } else if (this.seen && knownState && isOlder(document, knownState))
+        former.push({ document, here })
     }
     // The known state comes first of a document that is new here, and last of any other: wherever
     // this is cut off, nothing that came from the server passes as an edit of this device.
@@ -108,10 +134,22 @@ export class DocumentStates {
     if (known) {
       await this.known.forget(added.map(({ id }) => id).filter((id) => edited.has(id)))
       const kept = changed.filter(({ document }) => !edited.has(document.id))
-      const states = [...kept.map(({ document }) => document), ...confirmed]
-      if (states.length > 0) await this.known.write(states, cursor)
+      await this.unmark(former.map(({ here }) => here))
+      const states = [...[...kept, ...former].map(({ document }) => document), ...confirmed]
+      if (states.length > 0) await this.known.write(states, this.seen ? undefined : cursor)
     }
-    this.cursor = cursor
+    if (!this.seen) this.cursor = cursor
+    for (const id of ids) this.seen?.add(id)
+  }
+
+  /** All up to the cursor is here. What a snapshot has not brought by then, the server has not. */
+  async complete(cursor: Checkpoint): Promise<void> {
+    if (this.seen) {
+      if (!this.isReadOnly) await this.forgetBut(this.seen)
+      this.seen = undefined
+      this.cursor = cursor
+    }
+    await this.keepCursor()
   }
 
   /**
@@ -156,6 +194,26 @@ export class DocumentStates {
     return this.known.close()
   }
 
+  /** Of all documents but these, what is here is unsent. */
+  private async forgetBut(seen: ReadonlySet<string>): Promise<void> {
+    const all: string[] = []
+    for await (const ids of this.pagesOfIds()) all.push(...ids)
+    const unseen = all.filter((id) => !seen.has(id))
+    for (let i = 0; i < unseen.length; i += COMPARE_LIMIT) {
+      const documents = await this.find(unseen.slice(i, i + COMPARE_LIMIT))
+      const lost = documents.filter((one) => !isRefused(one))
+      await this.unmark(lost)
+      await this.known.forget(lost.map(({ id }) => id))
+    }
+  }
+
+  /** Writes documents as they are, so that none of them passes as one that the server has. */
+  private async unmark(documents: readonly Kept[]): Promise<void> {
+    const marked = documents.filter(isFromServer)
+    // One that is edited meanwhile has lost its mark by that.
+    await this.store(marked.map((document) => ({ previous: document, document })))
+  }
+
   private async find(ids: readonly string[]): Promise<Kept[]> {
     if (ids.length === 0) return []
     return (await this.collection.storageInstance.findDocumentsById([...ids], true)) as Kept[]
@@ -190,8 +248,13 @@ function undated(answer: WireDocument, sent: WireDocument | undefined): WireDocu
   return isOwn ? { ...answer, updated_at: NEVER } : answer
 }
 
+/** What is here of a row that was refused, see `undated`. */
+function isRefused({ _deleted, updated_at }: Kept): boolean {
+  return _deleted && updated_at === NEVER
+}
+
 /** It was read before a push whose answer is here by now: `updated_at` rises with every change. */
-function isOlder(document: WireDocument, here: Kept): boolean {
+function isOlder(document: WireDocument, here: WireDocument): boolean {
   return String(document.updated_at) < String(here.updated_at)
 }
 

@@ -12,7 +12,9 @@ import {
 } from 'rxdb'
 import type { Checkpoint, WireDocument } from '../../protocol/replication.ts'
 
-type Meta = RxStorageReplicationMeta<WireDocument, Checkpoint>
+/** In the place of a cursor: what was there has expired, and a snapshot is not complete yet. */
+type Expired = { expired: true }
+type Meta = RxStorageReplicationMeta<WireDocument, Checkpoint | Expired>
 type MetaDocument = RxDocumentData<Meta>
 type Instance = RxStorageInstance<Meta, unknown, unknown, unknown>
 
@@ -33,7 +35,7 @@ export class KnownStates {
   static async open(collection: RxCollection): Promise<KnownStates> {
     const { database, schema, name } = collection
     const collectionName = `rx-replication-meta-${await database.hashFunction(`${name}-${IDENTIFIER}`)}`
-    const metaSchema = getRxReplicationMetaInstanceSchema<WireDocument, Checkpoint>(
+    const metaSchema = getRxReplicationMetaInstanceSchema<WireDocument, Checkpoint | Expired>(
       schema.jsonSchema as RxJsonSchema<RxDocumentData<WireDocument>>,
       false,
     )
@@ -65,7 +67,18 @@ export class KnownStates {
 
   /** Of everything before it, the documents are in the storage. */
   get cursor(): Checkpoint | undefined {
-    return this.cursorDocument?.checkpointData
+    const kept = this.cursorDocument?.checkpointData
+    return kept && !('expired' in kept) ? kept : undefined
+  }
+
+  get isExpired(): boolean {
+    const kept = this.cursorDocument?.checkpointData
+    return kept !== undefined && 'expired' in kept
+  }
+
+  /** Keeps that the cursor has expired, until there is another one. */
+  async expire(): Promise<void> {
+    if (!this.isExpired) await this.store([this.cursorRow({ expired: true })])
   }
 
   /** The states by id; none of what the server is not known to have. */
@@ -108,7 +121,7 @@ export class KnownStates {
     return new Map(found.map((document) => [document.itemId, document]))
   }
 
-  private cursorRow(checkpointData: Checkpoint): BulkWriteRow<Meta> {
+  private cursorRow(checkpointData: Checkpoint | Expired): BulkWriteRow<Meta> {
     return this.row(CURSOR, { checkpointData }, this.cursorDocument)
   }
 

@@ -1,5 +1,11 @@
 import { io, type Socket } from 'socket.io-client'
-import type { ClientEvents, Frame, RenewalResult, ServerEvents } from '../../protocol/live.ts'
+import type {
+  ClientEvents,
+  Frame,
+  Ready,
+  RenewalResult,
+  ServerEvents,
+} from '../../protocol/live.ts'
 import { delayAfter } from '../runtime/back-off.ts'
 
 export interface LiveOptions {
@@ -7,7 +13,7 @@ export interface LiveOptions {
   /** @param refused a token that the server does not take */
   token: (refused?: string) => Promise<string>
   connected: () => void
-  ready: (seq: number) => void
+  ready: (head: Ready) => void
   frame: (frame: Frame) => void
   disconnected: () => void
 }
@@ -42,7 +48,7 @@ export class Live {
       this.isOpening = false
       options.connected()
     })
-    this.socket.on('ready', ({ seq }) => options.ready(seq))
+    this.socket.on('ready', (head) => options.ready(head))
     this.socket.on('changes', (frame) => options.frame(frame))
     this.socket.on('connect_error', (error: Error & { data?: { code?: string } }) => {
       // The next attempt asks for the token again, and gets a good one.

@@ -33,15 +33,19 @@ export class Pull {
   /** @throws ClientError */
   async page(token: string, checkpoint: Checkpoint | undefined, limit?: number): Promise<Page> {
     const { api, path, signal } = this.options
-    const { id, lwt } = checkpoint ?? { id: '', lwt: 0 }
     const asked = Math.min(limit ?? MOST_DOCUMENTS, this.size.current)
-    const query = `id=${encodeURIComponent(id)}&lwt=${lwt}&limit=${asked}`
     const request = { token, signal, isAnswer: isPage }
     const page = await this.size.learnFrom(asked, () =>
-      api<PullResponse>(`${path}/pull?${query}`, request),
+      api<PullResponse>(`${path}/pull?${queryOf(checkpoint, [`limit=${asked}`])}`, request),
     )
     return { ...page, isLast: page.documents.length < asked }
   }
+}
+
+/** A cursor as it came, and other parameters. At the start there is none. */
+export function queryOf(cursor: Checkpoint | undefined, others: readonly string[] = []): string {
+  const own = cursor ? [`id=${encodeURIComponent(cursor.id)}`, `lwt=${cursor.lwt}`] : []
+  return [...own, ...others].join('&')
 }
 
 const isPage = isShaped(shapes.pull)

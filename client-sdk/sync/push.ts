@@ -1,6 +1,7 @@
 import { PUSH_RESULT } from '../../protocol/media-types.ts'
 import type { ProblemCode } from '../../protocol/problem.ts'
 import type {
+  Checkpoint,
   PushResponse,
   Rejection as RejectedRow,
   WireDocument,
@@ -11,6 +12,7 @@ import type { Api } from '../runtime/api.ts'
 import { ClientError } from '../runtime/client-error.ts'
 import { elapsed } from '../runtime/environment.ts'
 import { BatchSize } from './batch-size.ts'
+import { queryOf } from './pull.ts'
 import { type PushedRow, REFUSED_ON_THE_WAY, SERVER_ERROR } from './rejections.ts'
 
 const MOST_ROWS = 200
@@ -81,12 +83,15 @@ export class Push {
     options.signal.addEventListener('abort', () => clearTimeout(this.timer))
   }
 
-  /** @throws ClientError when no row was answered */
-  async send(token: string, rows: readonly PushedRow[]): Promise<Pushed> {
+  /**
+   * @param cursor of what the rows assume to be stored
+   * @throws ClientError when no row was answered
+   */
+  async send(token: string, rows: readonly PushedRow[], cursor?: Checkpoint): Promise<Pushed> {
     const attempt = new Attempt(
       rows,
       this.size,
-      (batch) => this.ask(token, batch),
+      (batch) => this.ask(token, batch, cursor),
       () => this.failures >= MOST_FAILURES,
       () => ++this.cuts >= MOST_CUTS,
     )
@@ -131,12 +136,19 @@ export class Push {
     this.timer = setTimeout(() => this.options.due?.(), TRY_AGAIN_MS + 1)
   }
 
-  private async ask(token: string, batch: readonly PushedRow[]): Promise<PushAnswer> {
+  private async ask(
+    token: string,
+    batch: readonly PushedRow[],
+    cursor: Checkpoint | undefined,
+  ): Promise<PushAnswer> {
     const { api, path, signal } = this.options
     const request = { method: 'POST', token, body: batch, accept: PUSH_RESULT, signal }
     try {
       const answer = await this.size.learnFrom(batch.length, () =>
-        api<PushResponse>(`${path}/push`, { ...request, isAnswer: isPushAnswer }),
+        api<PushResponse>(`${path}/push?${queryOf(cursor)}`, {
+          ...request,
+          isAnswer: isPushAnswer,
+        }),
       )
       if (batch.length > 0) {
         this.failures = 0

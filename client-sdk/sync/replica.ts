@@ -29,13 +29,24 @@ import { Turns } from './turns.ts'
 const MAX_FRAMES = 100
 
 interface Frame {
-  seq: number
-  documents: WireDocument[]
+  documents: readonly WireDocument[]
+  /** Where whoever has applied it has come to. */
+  checkpoint: Checkpoint
 }
 
 interface Page extends Pulled {
   /** How many gaps there had been when it was asked for. */
   gaps: number
+  /** How many frames had come and not been kept by then: if it is the last page, it has what they have. */
+  frames: number
+}
+
+/** What is to be pushed at once. */
+interface Batch {
+  sent: Sent[]
+  asideCount: number
+  /** Of what they assume to be stored. */
+  cursor: Checkpoint | undefined
 }
 
 /** A document with an unsent edit, as it was when its push began. */
@@ -72,11 +83,17 @@ export interface ReplicaOptions {
  * 4. Nothing is kept of a document between the start of its push and the record of the answer. Else
  *    a later edit of another device might pass as unsent, and be recorded over.
  * 5. Every step may be cut off anywhere and begun again from what is stored.
+ * 6. A cursor that has expired tells that the server was restored to an older point. Then a snapshot is
+ *    taken, from the start: what it has older than it was known to be, or has not, is unsent over what it
+ *    has. So the devices bring back what only they have. Until it is complete, nothing is pushed (known
+ *    states are not the server's) and nothing called synced; cut off, it is begun anew.
  */
 export class Replica {
   readonly name: string
   /** Everything that the server has told of is here, and kept. */
   readonly isComplete$ = new BehaviorSubject(false)
+  /** A snapshot is being taken because the cursor has expired. */
+  readonly isStartingOver$ = new BehaviorSubject(false)
   /** While the very first pull lasts. */
   readonly progress$ = new BehaviorSubject<Progress | undefined>(undefined)
   /** Documents with edits that the server has not confirmed. */
@@ -103,6 +120,8 @@ export class Replica {
   private readonly isCompared$ = new BehaviorSubject(false)
   /** The ids that a push is under way for. */
   private readonly sending$ = new BehaviorSubject<ReadonlySet<string>>(new Set())
+  /** Whether known states are the server's: there is a cursor, and it has not expired. */
+  private readonly mayPush$ = new BehaviorSubject(false)
   private frames: Frame[] = []
   private gaps = 0
   /** All has been fetched up to where the frames go on. */
@@ -141,9 +160,9 @@ export class Replica {
   }
 
   /** A frame that continues what is here. */
-  add(seq: number, documents: WireDocument[]): void {
+  add(documents: readonly WireDocument[], checkpoint: Checkpoint): void {
     if (this.frames.length < MAX_FRAMES) {
-      this.frames.push({ seq, documents })
+      this.frames.push({ documents, checkpoint })
       this.isComplete$.next(false)
       this.news$.next()
     } else this.look()
@@ -179,7 +198,8 @@ export class Replica {
   }
 
   /**
-   * How many documents differ from what the server is known to have: all are compared.
+   * How many documents differ from what the server is known to have: all are compared. While a snapshot
+   * is being taken, any of them may be on this device alone.
    *
    * @throws ClientError `storage_failed` or `storage_full` if the storage cannot be read
    */
@@ -190,7 +210,8 @@ export class Replica {
     if (!this.opened) throw this.fault$.value
     const ids: string[] = []
     for await (const page of this.states.pagesOfIds())
-      ids.push(...(await this.states.unsent(page)).map(idOf))
+      ids.push(...(this.states.isExpired ? page : (await this.states.unsent(page)).map(idOf)))
+    if (this.states.isExpired) return ids.length
     // What was being kept just then may have been between its two states.
     const again = () => this.states.unsent(ids)
     const rows = await (this.fault$.value ? again() : this.turns.take(again))
@@ -200,6 +221,8 @@ export class Replica {
   private async run(): Promise<void> {
     const { collection, resource } = this.options
     this.opened = await this.lasting(() => DocumentStates.open(collection, resource.readOnly))
+    this.isStartingOver$.next(this.states.isExpired)
+    this.mayPush$.next(this.states.cursor !== undefined)
     this.opened$.next()
     const isWritable = !resource.readOnly
     await Promise.all([this.bring(), ...(isWritable ? [this.compare(), this.push()] : [])])
@@ -255,21 +278,30 @@ export class Replica {
   private async push(): Promise<void> {
     for (;;) {
       if (this.unsentEdits.size === 0) await this.until(this.edited$)
+      await this.until(this.mayPush$.pipe(filter(Boolean)))
       const { editCount } = this
-      const { sent, asideCount } = await this.nextBatch()
-      if (sent.length > 0) await this.pushThrough(sent)
-      else if (asideCount > 0 && editCount === this.editCount) await this.whileAside(asideCount)
+      const batch = await this.nextBatch()
+      if (batch.sent.length > 0) await this.pushThrough(batch)
+      else if (batch.asideCount > 0 && editCount === this.editCount)
+        await this.whileAside(batch.asideCount)
     }
   }
 
-  private async pushThrough(first: Sent[]): Promise<void> {
-    let batch: Sent[] | undefined = first
-    await this.options.connection.through(async (token) => {
+  private async pushThrough(first: Batch): Promise<void> {
+    let batch: Batch | undefined = first
+    const attempt = async (token: string) => {
       // Another attempt takes what is unsent by then.
-      const sent = batch ?? (await this.nextBatch()).sent
+      const next = batch ?? (await this.nextBatch())
       batch = undefined
-      await this.pushOnce(token, sent)
-    }, this.abort.signal)
+      await this.pushOnce(token, next)
+    }
+    try {
+      await this.options.connection.through(attempt, this.abort.signal)
+    } catch (error) {
+      if (!isExpiry(error)) throw error
+      this.mayPush$.next(false)
+      this.look()
+    }
   }
 
   /** As long as all that is unsent is set aside, until some of it may pass. */
@@ -284,11 +316,11 @@ export class Replica {
     await this.until(this.edited$).finally(() => this.stuck$.next(undefined))
   }
 
-  private async pushOnce(token: string, sent: Sent[]): Promise<void> {
+  private async pushOnce(token: string, { sent, cursor }: Batch): Promise<void> {
     if (sent.length === 0) return
     try {
       const rows = sent.map(({ row }) => row)
-      const pushed = await this.pushes.send(token, rows)
+      const pushed = await this.pushes.send(token, rows, cursor)
       await this.turns.take(() => this.lasting(() => this.record(sent, pushed)))
     } finally {
       this.sending$.next(new Set())
@@ -296,9 +328,11 @@ export class Replica {
   }
 
   /** Takes some of what is unsent; from then on nothing is kept of these documents. */
-  private nextBatch(): Promise<{ sent: Sent[]; asideCount: number }> {
+  private nextBatch(): Promise<Batch> {
     return this.turns.take(() =>
       this.lasting(async () => {
+        const { cursor } = this.states
+        if (!this.mayPush$.value) return { sent: [], asideCount: 0, cursor }
         const most = this.pushes.size.current + this.pushes.asideCount
         const edits = new Map([...this.unsentEdits].slice(0, most))
         const rows = await this.states.unsent([...edits.keys()])
@@ -307,7 +341,7 @@ export class Replica {
         for (const [id, edit] of edits) if (!ids.has(id)) this.markSent(id, edit)
         const sent = unsent.filter(({ row }) => !this.pushes.isAside(row))
         this.sending$.next(new Set(sent.map(({ row }) => idOf(row))))
-        return { sent, asideCount: unsent.length - sent.length }
+        return { sent, asideCount: unsent.length - sent.length, cursor }
       }),
     )
   }
@@ -355,8 +389,20 @@ export class Replica {
     }
   }
 
-  /** Page after page, each asked for while the one before is being kept. */
   private async fetch(): Promise<void> {
+    try {
+      await this.fetchPages()
+    } catch (error) {
+      if (!isExpiry(error)) throw error
+      this.mayPush$.next(false)
+      this.isStartingOver$.next(true)
+      await this.turns.take(() => this.lasting(() => this.states.expire()))
+    }
+  }
+
+  /** Page after page, each asked for while the one before is being kept. */
+  private async fetchPages(): Promise<void> {
+    const isSnapshot = this.states.isExpired
     for (let next = this.page(this.states.cursor); ; ) {
       const page = await next
       if (!page.isLast) {
@@ -364,13 +410,22 @@ export class Replica {
         next.catch(() => {}) // stopped before it is awaited
       }
       await this.keep(page.documents, page.checkpoint)
+      if (!isSnapshot) this.mayPush$.next(true)
       if (!page.isLast) continue
-      await this.turns.take(() => this.lasting(() => this.states.keepCursor()))
+      await this.turns.take(() => this.lasting(() => this.states.complete(page.checkpoint)))
+      if (isSnapshot) await this.startedOver()
       if (page.gaps !== this.gaps) return
-      this.frames = this.frames.filter(({ seq }) => seq > page.checkpoint.lwt)
+      this.frames = this.frames.slice(page.frames)
       this.isFetched = true
       return
     }
+  }
+
+  /** Finds what is unsent over a snapshot, and sends it. */
+  private async startedOver(): Promise<void> {
+    if (!this.options.resource.readOnly) await this.compare()
+    this.mayPush$.next(true)
+    this.isStartingOver$.next(false)
   }
 
   private async keepFrames(): Promise<void> {
@@ -379,8 +434,8 @@ export class Replica {
       frames.flatMap(({ documents }) => documents.map((one) => [one.id, one] as const)),
     )
     this.frames = []
-    const cursor = { id: '', lwt: frames.at(-1)!.seq }
-    await this.keep([...documents.values()], cursor, () => gaps === this.gaps)
+    const { checkpoint } = frames.at(-1)!
+    await this.keep([...documents.values()], checkpoint, () => gaps === this.gaps)
   }
 
   /**
@@ -406,15 +461,18 @@ export class Replica {
 
   private page(checkpoint: Checkpoint | undefined): Promise<Page> {
     return this.options.connection.through(async (token) => {
-      const { gaps } = this
+      const { gaps, frames } = this
+      const counts = { gaps, frames: frames.length }
       const [page, total] = await Promise.all([
         this.pulls.page(token, checkpoint),
         // A page that has come counts, also where this has not.
-        checkpoint || this.isFetched ? undefined : this.total(token).catch(() => undefined),
+        checkpoint || this.isFetched || this.states.isExpired
+          ? undefined
+          : this.total(token).catch(() => undefined),
       ])
       if (total !== undefined) this.progress$.next({ done: 0, total })
       this.progress$.next(page.isLast ? undefined : this.furtherBy(page.documents))
-      return { ...page, gaps }
+      return { ...page, ...counts }
     }, this.abort.signal)
   }
 
@@ -465,5 +523,8 @@ export class Replica {
     if (this.abort.signal.aborted) throw stopped()
   }
 }
+
+const isExpiry = (error: unknown) =>
+  error instanceof ClientError && error.code === 'checkpoint_expired'
 
 const idOf = ({ newDocumentState }: PushedRow) => newDocumentState.id

@@ -1,4 +1,4 @@
-import type { RxCollection, RxDatabase } from 'rxdb'
+import { deepEqual, type RxCollection, type RxDatabase } from 'rxdb'
 import {
   auditTime,
   BehaviorSubject,
@@ -12,7 +12,8 @@ import {
   timer,
 } from 'rxjs'
 import { follow } from '../../protocol/follow.ts'
-import type { Frame } from '../../protocol/live.ts'
+import type { Frame, Ready } from '../../protocol/live.ts'
+import type { Checkpoint, WireDocument } from '../../protocol/replication.ts'
 import type { Collections } from '../local/database.ts'
 import { resources } from '../local/resources.ts'
 import type { Api } from '../runtime/api.ts'
@@ -49,8 +50,9 @@ export class Replication {
   private readonly options: ReplicationOptions
   private readonly live: Live
   private readonly subscription = new Subscription()
-  /** How far the frames have come. */
+  /** How far the frames have come, by their number and as the server says it. */
   private cursor: number | undefined
+  private checkpoint: Checkpoint | undefined
   /** The latest answer that made no sense. */
   private refusal: ClientError | undefined
   private renewal: ReturnType<typeof setTimeout> | undefined
@@ -66,7 +68,7 @@ export class Replication {
       url,
       token: (refused) => connection.token(refused),
       connected: () => connection.wake(),
-      ready: (seq) => this.ready(seq),
+      ready: (head) => this.ready(head),
       frame: (frame) => this.follow(frame),
       disconnected: () => this.look(),
     })
@@ -127,20 +129,23 @@ export class Replication {
     for (const replica of this.replicas) replica.look()
   }
 
-  private ready(seq: number): void {
-    if (this.cursor !== seq) this.look()
+  /** Another checkpoint may have the same number: of a feed that was restored to an older point. */
+  private ready({ seq, checkpoint }: Ready): void {
+    if (!deepEqual(this.checkpoint, checkpoint)) this.look()
     this.cursor = seq
+    this.checkpoint = checkpoint
   }
 
   private follow(frame: Frame): void {
     const { cursor, isGap } = follow(this.cursor, frame)
     const isNew = cursor !== this.cursor
     this.cursor = cursor
+    if (isNew) this.checkpoint = frame.checkpoint
     if (isGap) this.look()
     if (isGap || !isNew) return
     for (const replica of this.replicas) {
-      const documents = frame.documents?.[replica.name]
-      if (documents) replica.add(frame.seq, documents)
+      const documents = frame.documents?.[replica.name] as WireDocument[] | undefined
+      if (documents) replica.add(documents, frame.checkpoint)
     }
   }
 
@@ -150,10 +155,13 @@ export class Replication {
       map((all) => all.every(Boolean)),
       distinctUntilChanged(),
     )
-    const isBehind$ = isComplete$.pipe(
-      switchMap((isComplete) =>
-        isComplete
-          ? of(false)
+    const isStartingOver$ = combineLatest(
+      this.replicas.map(({ isStartingOver$ }) => isStartingOver$),
+    ).pipe(map((all) => all.some(Boolean)))
+    const isBehind$ = combineLatest([isComplete$, isStartingOver$]).pipe(
+      switchMap(([isComplete, isStartingOver]) =>
+        isComplete || isStartingOver
+          ? of(!isComplete)
           : timer(BRIEF_MS).pipe(
               map(() => true),
               startWith(false),

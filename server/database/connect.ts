@@ -87,20 +87,20 @@ export async function run<Row extends unknown[]>(
 /**
  * Runs `work` in a transaction that begins with a lock, in one round trip.
  *
- * @param lock a select for update, with `?` for the key
+ * @param lock a select for update, with `?` for the key; `work` receives the row
  * @returns undefined if there is no row to lock
  */
-export function transactionOn<T>(
+export function transactionOn<Row, T>(
   db: Database,
   lock: string,
   key: string,
-  work: (connection: pg.ClientBase) => Promise<T>,
+  work: (connection: pg.ClientBase, locked: Row) => Promise<T>,
 ): Promise<T | undefined> {
   return onConnection(db, async (connection) => {
     try {
       const begin = `begin; ${lock.replace('?', pg.escapeLiteral(key))}`
-      const [, locked] = (await connection.query(begin)) as unknown as pg.QueryResult[]
-      const result = locked!.rowCount === 0 ? undefined : await work(connection)
+      const [, { rows }] = (await connection.query(begin)) as unknown as [object, { rows: Row[] }]
+      const result = rows.length === 0 ? undefined : await work(connection, rows[0]!)
       await connection.query('commit')
       return result
     } catch (error) {

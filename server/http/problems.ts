@@ -60,7 +60,11 @@ export const answerProblems =
     send(res, {
       status: problem.status,
       headers: headersOf(problem),
-      body: problem.body(res.locals.requestId),
+      body: {
+        ...problem.body(res.locals.requestId),
+        // Without it, the client of rxdb-server takes this for a valid response and never pulls again.
+        ...(req.originalUrl.startsWith('/replication/') && { error: true }),
+      },
     })
   }
 

@@ -2,6 +2,7 @@ import { migrate } from '../database/migrate.ts'
 import { openDatabase } from '../database/open.ts'
 import { readConfig, withoutBlanks } from '../runtime/config.ts'
 import { createLog } from '../runtime/log.ts'
+import { UNUSED_SECRET } from './command-database.ts'
 import { orExplain } from './start-fault.ts'
 
 /** `npm run migrate`. */
@@ -19,5 +20,3 @@ export async function migrateFromEnvironment(): Promise<void> {
     }
   })
 }
-
-const UNUSED_SECRET = 'not-used-while-migrating-0123456789'

@@ -14,13 +14,11 @@ import type { Administration } from '../accounts/administration.ts'
 import { createPasswords } from '../accounts/passwords.ts'
 import { secretsOf } from '../accounts/secrets.ts'
 import { createAccountServices } from '../accounts/services.ts'
-import { DatabaseUnavailable } from '../database/embedded/embedded-postgres.ts'
-import { migrate, requireCurrentSchema } from '../database/migrate.ts'
-import { openDatabase } from '../database/open.ts'
 import { openHints } from '../realtime/hints.ts'
 import { postgresBus } from '../realtime/postgres-bus.ts'
 import { readConfig } from '../runtime/config.ts'
 import { createLog } from '../runtime/log.ts'
+import { withDatabase } from './command-database.ts'
 import { orExplain } from './start-fault.ts'
 
 const USAGE = `Manages accounts: for the first admin, and for emergencies.
@@ -157,15 +155,7 @@ async function withAdministration(
   const config = readConfig()
   // Standard output is for the result.
   const log = createLog('warn', { readable: false, to: process.stderr })
-  const database = await openDatabase(config, log).catch((error) => {
-    if (!(error instanceof DatabaseUnavailable)) throw error
-    throw new Error(
-      `${error.message}\nThe running server has exclusive access to the embedded database: stop the server, run this command, and start the server again.`,
-    )
-  })
-  try {
-    if (config.migrateOnStart) await database.withoutTimeLimit(migrate)
-    else await requireCurrentSchema(database.db)
+  await withDatabase(config, log, async (database) => {
     const hints = await openHints(postgresBus(database.target, log))
     try {
       const { administration } = createAccountServices({
@@ -179,9 +169,7 @@ async function withAdministration(
     } finally {
       await hints.close()
     }
-  } finally {
-    await database.close()
-  }
+  })
 }
 
 /** @returns a message if the arguments are invalid */

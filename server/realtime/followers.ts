@@ -1,11 +1,14 @@
-import type { Frame } from '../../protocol/index.ts'
+import type { Frame, Ready } from '../../protocol/index.ts'
 import type { Log } from '../runtime/log.ts'
-import type { Store } from '../sync/store.ts'
+import { cursorAt, FIRST_EPOCH } from '../sync/cursors.ts'
+import type { Head, Store } from '../sync/store.ts'
 
 /** Somebody who hears of a user's changes: a socket, or a stream. */
 export interface Subscriber {
   /** @param committed when the first of its changes was, as far as that is known */
   frame(frame: Frame, committed?: number): void
+  /** No more frames will come, and none continues these: it has to subscribe anew. */
+  end(): void
 }
 
 /**
@@ -20,12 +23,12 @@ export function createFollowers(store: Pick<Store, 'frame' | 'heads'>, log: Pick
     /**
      * Subscribes, and answers with how far the feed is: what comes later comes as frames.
      *
-     * @returns the counter, and how to leave
+     * @returns how far it is, and how to leave
      */
-    async join(user: string, subscriber: Subscriber): Promise<{ seq: number; leave(): void }> {
+    async join(user: string, subscriber: Subscriber): Promise<{ head: Ready; leave(): void }> {
       let follower = followers.get(user)
       if (!follower) {
-        follower = new Follower(store, user, log)
+        follower = new Follower(store, user, log, (ended) => drop(user, ended))
         followers.set(user, follower)
       }
       const current = follower
@@ -40,7 +43,7 @@ export function createFollowers(store: Pick<Store, 'frame' | 'heads'>, log: Pick
       current.expected--
       current.subscribers.add(subscriber)
       return {
-        seq: current.seq,
+        head: positionAt(current.head),
         leave() {
           current.subscribers.delete(subscriber)
           dropIfIdle(user, current)
@@ -60,10 +63,8 @@ export function createFollowers(store: Pick<Store, 'frame' | 'heads'>, log: Pick
     async sweep() {
       if (followers.size === 0) return
       try {
-        for (const [user, seq] of await store.heads([...followers.keys()])) {
-          const follower = followers.get(user)
-          if (follower && seq > follower.seq) follower.look()
-        }
+        for (const [user, head] of await store.heads([...followers.keys()]))
+          if (followers.get(user)?.isBehind(head)) followers.get(user)!.look()
       } catch (error) {
         log.warn({ error }, 'the heads of feeds could not be read')
       }
@@ -71,12 +72,11 @@ export function createFollowers(store: Pick<Store, 'frame' | 'heads'>, log: Pick
   }
 
   function dropIfIdle(user: string, follower: Follower) {
-    if (
-      follower.subscribers.size === 0 &&
-      follower.expected === 0 &&
-      followers.get(user) === follower
-    )
-      followers.delete(user)
+    if (follower.subscribers.size === 0 && follower.expected === 0) drop(user, follower)
+  }
+
+  function drop(user: string, follower: Follower) {
+    if (followers.get(user) === follower) followers.delete(user)
   }
 }
 
@@ -87,20 +87,27 @@ class Follower {
   /** Who is about to subscribe. */
   expected = 0
   /** What every subscriber has been told of. */
-  seq = 0
+  head: Head = { epoch: FIRST_EPOCH, seq: 0 }
   readonly opened: Promise<void>
   private readonly store: Pick<Store, 'frame' | 'heads'>
   private readonly user: string
   private readonly log: Pick<Log, 'warn'>
+  private readonly ended: (follower: Follower) => void
   private reading = false
   private again = false
   /** When the first change was committed that has been heard of and not been read. */
   private committed: number | undefined
 
-  constructor(store: Pick<Store, 'frame' | 'heads'>, user: string, log: Pick<Log, 'warn'>) {
+  constructor(
+    store: Pick<Store, 'frame' | 'heads'>,
+    user: string,
+    log: Pick<Log, 'warn'>,
+    ended: (follower: Follower) => void,
+  ) {
     this.store = store
     this.user = user
     this.log = log
+    this.ended = ended
     this.opened = this.open()
   }
 
@@ -111,8 +118,12 @@ class Follower {
     if (!this.reading) void this.readOn()
   }
 
+  isBehind({ epoch, seq }: Head): boolean {
+    return epoch !== this.head.epoch || seq > this.head.seq
+  }
+
   private async open(): Promise<void> {
-    this.seq = (await this.store.heads([this.user])).get(this.user) ?? 0
+    this.head = (await this.store.heads([this.user])).get(this.user) ?? this.head
   }
 
   private async readOn(): Promise<void> {
@@ -123,10 +134,13 @@ class Follower {
         this.again = false
         const { committed } = this
         this.committed = undefined
-        const { seq, documents } = await this.store.frame(this.user, this.seq)
-        if (seq <= this.seq) continue
-        const frame: Frame = { prev: this.seq, seq, ...(documents && { documents }) }
-        this.seq = seq
+        const read = await this.store.frame(this.user, this.head.seq)
+        if (!read || !this.isBehind(read.head)) continue
+        if (read.head.epoch !== this.head.epoch) return this.end()
+        const { head, documents } = read
+        const position = { prev: this.head.seq, ...positionAt(head) }
+        const frame: Frame = { ...position, ...(documents && { documents }) }
+        this.head = head
         for (const subscriber of this.subscribers) subscriber.frame(frame, committed)
       }
     } catch (error) {
@@ -136,4 +150,13 @@ class Follower {
       this.reading = false
     }
   }
+
+  /** Its database was restored to an older point: what was told may not be so any more. */
+  private end(): void {
+    this.ended(this)
+    for (const subscriber of this.subscribers) subscriber.end()
+    this.subscribers.clear()
+  }
 }
+
+const positionAt = (head: Head): Ready => ({ seq: head.seq, checkpoint: cursorAt(head) })

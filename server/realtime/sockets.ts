@@ -4,6 +4,7 @@ import {
   type ClientEvents,
   type Frame,
   Problem,
+  type Ready,
   type RenewalResult,
   type ServerEvents,
 } from '../../protocol/index.ts'
@@ -112,7 +113,7 @@ export function createSockets(
       const joined = await followers.join(socket.data.user, writer)
       leave = joined.leave
       if (left) leave()
-      else writer.ready(joined.seq)
+      else writer.ready(joined.head)
     } catch (error) {
       log.warn({ error }, 'a socket could not follow its feed')
       socket.conn.close() // it comes back and tries again
@@ -138,7 +139,7 @@ function frameWriter(socket: LiveSocket, metrics: Pick<Metrics, 'frame'>, now: (
   let ready = false
   /** Where the frames begin that were left out. */
   let omittedFrom: number | undefined
-  let last = 0
+  let last: Ready | undefined
   /** Frames written since the reader had taken everything. */
   let waiting = 0
   socket.conn.on('drain', () => {
@@ -147,13 +148,13 @@ function frameWriter(socket: LiveSocket, metrics: Pick<Metrics, 'frame'>, now: (
   })
 
   return {
-    ready(seq: number) {
+    ready(head: Ready) {
       ready = true
-      last = Math.max(last, seq)
-      if (isGood()) socket.emit('ready', { seq: last })
+      last ??= head
+      if (isGood()) socket.emit('ready', last)
     },
     frame(frame: Frame, committed?: number) {
-      last = frame.seq
+      last = { seq: frame.seq, checkpoint: frame.checkpoint }
       if (!ready) return // it is told with `ready` how far the feed is
       if (!isGood()) return
       if (waiting < MAX_WAITING_PACKETS) {
@@ -162,6 +163,7 @@ function frameWriter(socket: LiveSocket, metrics: Pick<Metrics, 'frame'>, now: (
         metrics.frame(committed)
       } else omittedFrom ??= frame.prev
     },
+    end: () => socket.conn.close(), // it comes back, and begins with `ready`
   }
 
   /** The reader has caught up with what it was sent: tell it that there is more to pull. */
@@ -169,7 +171,7 @@ function frameWriter(socket: LiveSocket, metrics: Pick<Metrics, 'frame'>, now: (
     if (omittedFrom === undefined) return
     const prev = omittedFrom
     omittedFrom = undefined
-    if (isGood()) socket.emit('changes', { prev, seq: last })
+    if (isGood()) socket.emit('changes', { prev, ...last! })
   }
 
   /** Timers may be late; no event is sent after the token's end. */

@@ -12,7 +12,9 @@ import {
 } from '../../protocol/index.ts'
 import { type Database, run, runOn, transactionOn } from '../database/connect.ts'
 import {
+  type Changes,
   type Encoded,
+  type Head,
   type Store,
   type Stored,
   type Transaction,
@@ -36,8 +38,8 @@ import {
 } from './statements.ts'
 import { createTurns } from './turns.ts'
 
-type EncodedRow = [seq: string, json: string]
-type PageRow = [documents: string | null, id: string | null, seq: string | null]
+type EncodedRow = [seq: string, json: string, epoch?: string]
+type PageRow = [epoch: string, seq: string, documents: string | null, last: string | null]
 type StoredRow = [
   seq: string,
   deleted: boolean,
@@ -53,27 +55,22 @@ interface Write {
   before: number
 }
 
-/** The changes after `prev`, up to `seq`. */
-interface Changes {
-  prev: number
-  seq: number
-  documents: Record<string, WireDocument[]>
-}
-
 /** A page may be large: of one user, so many at a time. */
 const PAGES_AT_ONCE = 3
 
 /**
  * The Store in Postgres.
  *
- * @param changed is told of each user whose changes have been committed
+ * @param changed is told of each user whose changes have been committed, and which these are, unless
+ *   they are too many for a frame, or there may be more than were written
  */
-export function postgresStore(db: Database, changed: (user: string) => void = () => {}): Store {
+export function postgresStore(
+  db: Database,
+  changed: (user: string, changes?: Changes) => void = () => {},
+): Store {
   const readFrame = frameSql()
   const takeTurn = createTurns()
   const takePage = createTurns({ lanes: PAGES_AT_ONCE })
-  /** What has been committed just now, so that whoever asks on hearing of it need not wait for a read. */
-  const latest = new Map<string, Changes>()
 
   return {
     async find(user, resource, id) {
@@ -87,10 +84,10 @@ export function postgresStore(db: Database, changed: (user: string) => void = ()
 
     insert(user, resource, document) {
       const values = columnsOf(resource).map((column) => document[column])
-      return announced(
-        user,
-        takeTurn(user, () =>
-          writeOne(() => run<EncodedRow>(db, insertSql(resource), [user, ...values])),
+      return takeTurn(user, () =>
+        writeOne(
+          () => run<EncodedRow>(db, insertSql(resource), [user, ...values]),
+          (row) => changed(user, changeOf(resource, row, false)),
         ),
       )
     },
@@ -99,49 +96,47 @@ export function postgresStore(db: Database, changed: (user: string) => void = ()
       const { statement, values } = editStatement(resource, edit)
       if (edit.action === 'patch' && Object.keys(edit.fields).length === 0)
         return Promise.resolve(undefined)
-      return announced(
-        user,
-        takeTurn(user, () => writeOne(() => run<EncodedRow>(db, statement, [user, ...values]))),
+      // What takes or leaves its place may change what refers to it.
+      const isAlone = edit.action === 'patch' || referencesTo(resource).length === 0
+      return takeTurn(user, () =>
+        writeOne(
+          () => run<EncodedRow>(db, statement, [user, ...values]),
+          (row) =>
+            changed(user, isAlone ? changeOf(resource, row, edit.action === 'delete') : undefined),
+        ),
       )
     },
 
-    async transaction(user, work) {
+    async transaction<T>(user: string, work: (transaction: Transaction) => Promise<T>) {
       const done = await takeTurn(user, () =>
         retried(() =>
-          transactionOn(db, LOCK, user, async (connection) => {
+          transactionOn<Locked, Done<T>>(db, LOCK, user, async (connection, { epoch, seq }) => {
             const writes: Write[] = []
-            return { result: await work(transactionOf(connection, user, writes)), writes }
+            const transaction = transactionOf(connection, user, headOf(epoch, seq), writes)
+            return { result: await work(transaction), epoch, writes }
           }),
         ),
       )
       if (!done) throw new UnknownUser()
-      if (done.writes.length > 0) {
-        const changes = changesOf(done.writes)
-        if (changes) latest.set(user, changes)
-        changed(user)
-        // Before anything is heard from another node, which may have written since.
-        process.nextTick(() => latest.delete(user))
-      }
+      if (done.writes.length > 0) changed(user, changesOf(done.epoch, done.writes))
       return done.result
     },
 
     async heads(users) {
-      const rows = await run<[user: string, seq: string]>(db, headsSql, [users])
-      return new Map(rows.map(([user, seq]) => [user, Number(seq)]))
+      const rows = await run<[user: string, epoch: string, seq: string]>(db, headsSql, [users])
+      return new Map(rows.map(([user, epoch, seq]) => [user, headOf(epoch, seq)]))
     },
 
     async frame(user, seq) {
-      const changes = latest.get(user)
-      if (changes?.prev === seq) return { seq: changes.seq, documents: changes.documents }
-      const [row] = await run<[string, ...(string | null)[]]>(db, readFrame, [user, seq])
-      if (!row) return { seq }
-      const [head, ...texts] = row
+      const [row] = await run<[string, string, ...(string | null)[]]>(db, readFrame, [user, seq])
+      if (!row) return undefined
+      const [epoch, at, ...texts] = row
       const documents: Record<string, WireDocument[]> = {}
       Object.keys(resources).forEach((name, i) => {
         if (texts[i]) documents[name] = JSON.parse(texts[i])
       })
       const fits = Object.values(documents).every(({ length }) => length <= MAX_FRAME_DOCUMENTS)
-      return { seq: Number(head), ...(fits && { documents }) }
+      return { head: headOf(epoch, at), ...(fits && { documents }) }
     },
 
     async changes(user, resource, seq, limit) {
@@ -152,19 +147,34 @@ export function postgresStore(db: Database, changed: (user: string) => void = ()
       const rows = await takePage(user, () =>
         run<PageRow>(db, pageSql(resource), [user, seq, limit]),
       )
-      const [documents, id, last] = rows[0]!
-      return { documents: documents ?? '[]', last: id ? { id, seq: Number(last) } : undefined }
+      if (!rows[0]) return undefined
+      const [epoch, at, documents, last] = rows[0]
+      return {
+        documents: documents ?? '[]',
+        last: last === null ? undefined : Number(last),
+        head: headOf(epoch, at),
+      }
     },
-  }
-
-  async function announced(user: string, write: Promise<Encoded | undefined>) {
-    const written = await write
-    if (written) changed(user)
-    return written
   }
 }
 
-function transactionOf(connection: pg.ClientBase, user: string, writes: Write[]): Transaction {
+interface Locked {
+  epoch: string
+  seq: string
+}
+
+interface Done<T> {
+  result: T
+  epoch: string
+  writes: Write[]
+}
+
+function transactionOf(
+  connection: pg.ClientBase,
+  user: string,
+  head: Head,
+  writes: Write[],
+): Transaction {
   async function placehold(resource: Resource, ids: readonly string[]): Promise<void> {
     if (ids.length === 0) return
     // What has to refer to something refers to an id that no document has.
@@ -176,6 +186,8 @@ function transactionOf(connection: pg.ClientBase, user: string, writes: Write[])
   }
 
   return {
+    head,
+
     async read(resource, ids) {
       return byId(await runOn<StoredRow>(connection, readSql(resource), [user, ids]))
     },
@@ -208,7 +220,7 @@ function transactionOf(connection: pg.ClientBase, user: string, writes: Write[])
 }
 
 /** What the writes have changed, unless it is too much for a frame, or they may have changed more. */
-function changesOf(writes: readonly Write[]): Changes | undefined {
+function changesOf(epoch: string, writes: readonly Write[]): Changes | undefined {
   const ids = new Set<string>()
   const documents: Record<string, WireDocument[]> = {}
   for (const { resource, written } of writes) {
@@ -224,14 +236,26 @@ function changesOf(writes: readonly Write[]): Changes | undefined {
   const prev = writes[0]!.before
   const count = writes.reduce((sum, { written }) => sum + written.length, 0)
   const fits = count === ids.size && count <= MAX_FRAME_DOCUMENTS
-  return fits ? { prev, seq: prev + count, documents } : undefined
+  const head = { epoch, seq: prev + count }
+  return fits ? { prev, head, documents: () => documents } : undefined
 }
 
-const LOCK = 'select from feeds where user_id = ? for update'
+/** What a statement has changed that writes one document. */
+function changeOf(resource: Resource, [seq, json, epoch]: EncodedRow, deleted: boolean): Changes {
+  const head = headOf(epoch!, seq)
+  const documents = () => ({ [resource.name]: [{ ...JSON.parse(json), _deleted: deleted }] })
+  return { prev: head.seq - 1, head, documents }
+}
 
-async function writeOne(write: () => Promise<EncodedRow[]>): Promise<Encoded | undefined> {
+const LOCK = 'select epoch, seq from feeds where user_id = ? for update'
+
+async function writeOne(
+  write: () => Promise<EncodedRow[]>,
+  written: (row: EncodedRow) => void,
+): Promise<Encoded | undefined> {
   try {
     const [row] = await retried(write)
+    if (row) written(row)
     return row && encoded(row)
   } catch (error) {
     // What it refers to was deleted while the statement waited for its turn.
@@ -260,6 +284,8 @@ const PAUSE_MS = 20
 const FOREIGN_KEY_VIOLATION = '23503'
 const DEADLOCK_DETECTED = '40P01'
 const codeOf = (error: unknown) => (error as { code?: unknown } | undefined)?.code
+
+const headOf = (epoch: string, seq: string): Head => ({ epoch, seq: Number(seq) })
 
 const encoded = ([seq, json]: EncodedRow): Encoded => ({ seq: Number(seq), json })
 

@@ -16,7 +16,7 @@ import { columnsOf, documentSql, sqlType, wireDocumentSql } from './columns.ts'
  * the commit. A statement that then touches no row leaves the number unused, which is harmless:
  * readers ask for what is after a number, never for the next one.
  */
-const NEXT = 'with feed as (update feeds set seq = seq + 1 where user_id = $1 returning seq)'
+const NEXT = 'with feed as (update feeds set seq = seq + 1 where user_id = $1 returning seq, epoch)'
 
 /** `$1` user, `$2` id. */
 export const findSql = kept(
@@ -60,15 +60,18 @@ export const changesSql = kept(
     where t.user_id = $1 and t.seq > $2 order by t.seq limit $3`,
 )
 
-/** `$1` user, `$2` seq, `$3` limit. One row: a JSON array, and where it ends. */
+/** `$1` user, `$2` seq, `$3` limit. One row: the head, a JSON array, and where it ends. */
 export const pageSql = kept(
   (resource) => `
-    select '[' || string_agg(p.json, ',' order by p.seq) || ']',
-      (array_agg(p.id order by p.seq desc))[1], max(p.seq)
-    from (
-      select t.id, t.seq, ${wireDocumentSql(resource)}::text as json from ${resource.table} t
-      where t.user_id = $1 and t.seq > $2 order by t.seq limit $3
-    ) p`,
+    select f.epoch, f.seq, p.documents, p.last
+    from feeds f, (
+      select '[' || string_agg(c.json, ',' order by c.seq) || ']' as documents, max(c.seq) as last
+      from (
+        select t.seq, ${wireDocumentSql(resource)}::text as json from ${resource.table} t
+        where t.user_id = $1 and t.seq > $2 order by t.seq limit $3
+      ) c
+    ) p
+    where f.user_id = $1`,
 )
 
 /**
@@ -105,14 +108,14 @@ export function frameSql(): Statement {
   )
   return {
     name: 'tasktide_frame',
-    text: `select f.seq, ${documents.join(', ')} from feeds f where f.user_id = $1`,
+    text: `select f.epoch, f.seq, ${documents.join(', ')} from feeds f where f.user_id = $1`,
   }
 }
 
 /** `$1` users. */
 export const headsSql: Statement = {
   name: 'tasktide_heads',
-  text: 'select user_id, seq from feeds where user_id = any ($1::uuid[])',
+  text: 'select user_id, epoch, seq from feeds where user_id = any ($1::uuid[])',
 }
 
 /** `$1` user, then the columns in order. Fills a placeholder; leaves anything else alone. */
@@ -130,7 +133,7 @@ export const insertSql = kept((resource) => {
     ${references.length > 0 ? `where ${references.join(' and ')}` : ''}
     on conflict (user_id, id) do update
       set ${updates.join(', ')}, deleted = false, seq = excluded.seq where t.seq <= 0
-    returning t.seq, ${documentSql(resource)}::text`
+    returning t.seq, ${documentSql(resource)}::text, (select epoch from feed)`
 })
 
 /**
@@ -220,7 +223,7 @@ function editSql(resource: Resource, action: Edit['action'], names: readonly str
         .filter(({ field }) => names.includes(field))
         .map((one) => isThereSql(one, value(one.field))),
     ].join(' and ')}
-    returning t.seq, ${documentSql(resource)}::text`
+    returning t.seq, ${documentSql(resource)}::text, feed.epoch`
 }
 
 function stampSql(stamp: string, flag: string, value: string): string {

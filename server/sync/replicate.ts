@@ -7,13 +7,14 @@ import type {
   Resource,
   WireDocument,
 } from '../../protocol/index.ts'
+import { cursorAt, numberOf, requireCurrent } from './cursors.ts'
 import { withoutCycles } from './cycles.ts'
 import { keepLosses, type Party } from './journal.ts'
 import { judge, type Loss, type State } from './judge.ts'
 import { partsOf, withReferences } from './references.ts'
 import { keepRefusals } from './refusals.ts'
 import { isDocumentId, type Refusal, readRows, withoutIncomplete } from './rows.ts'
-import type { Store, Stored } from './store.ts'
+import { type Store, type Stored, UnknownUser } from './store.ts'
 
 export interface Page {
   /** A JSON array of documents as they are on the wire. */
@@ -21,7 +22,11 @@ export interface Page {
   checkpoint: Checkpoint
 }
 
-/** The changes after a checkpoint. A page shorter than `limit` is the last one. */
+/**
+ * The changes after a checkpoint. A page shorter than `limit` is the last one.
+ *
+ * @throws Problem `checkpoint_expired`
+ */
 export async function pull(
   store: Store,
   user: string,
@@ -29,8 +34,17 @@ export async function pull(
   from: Checkpoint,
   limit: number,
 ): Promise<Page> {
-  const { documents, last } = await store.page(user, resource, from.lwt, limit)
-  return { documents, checkpoint: last ? { id: last.id, lwt: last.seq } : from }
+  const after = numberOf(from)
+  const page = await store.page(user, resource, after, limit)
+  if (!page) throw new UnknownUser()
+  const { documents, last = after, head } = page
+  requireCurrent(from, head)
+  return { documents, checkpoint: cursorAt({ ...head, seq: last }) }
+}
+
+interface PushOptions {
+  keepsRejected?: boolean
+  from?: Checkpoint | undefined
 }
 
 /**
@@ -40,7 +54,9 @@ export async function pull(
  *
  * @param now UTC instant with milliseconds
  * @param options `keepsRejected`: the client is told of rejected rows and keeps them itself; what
- *   others typed into them is kept in the conflict journal
+ *   others typed into them is kept in the conflict journal. `from`: how far the client has read, if it
+ *   says so: what it assumes to be stored is from there
+ * @throws Problem `checkpoint_expired`
  */
 export async function push(
   store: Store,
@@ -48,10 +64,11 @@ export async function push(
   resource: Resource,
   pushed: readonly PushRow[],
   now: string,
-  { keepsRejected = false } = {},
+  { keepsRejected = false, from }: PushOptions = {},
 ): Promise<PushResponse> {
   const reading = readRows(resource, pusher.user, pushed)
   return store.transaction(pusher.user, async (transaction) => {
+    if (from) requireCurrent(from, transaction.head)
     const stored = await transaction.read(resource, idsOf([...reading.rows, ...reading.refusals]))
     const { rows, refusals } = withoutIncomplete(resource, reading, (id) => stored.has(id))
     const answers = new Map<string, State>()

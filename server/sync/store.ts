@@ -24,6 +24,23 @@ export interface Stored {
   readonly changed?: ChangeTimes
 }
 
+/** How far a user's feed is. Its numbers mean something within one epoch: see cursors.ts. */
+export interface Head {
+  readonly epoch: string
+  readonly seq: number
+}
+
+/**
+ * What one commit has changed: everything after `prev` up to the head. So that whoever follows the feed
+ * need not read back what was just written.
+ */
+export interface Changes {
+  readonly prev: number
+  readonly head: Head
+  /** By resource. */
+  documents(): Record<string, WireDocument[]>
+}
+
 /** A change of one document that names only what it touches. */
 export interface Edit {
   readonly action: 'patch' | 'delete' | 'restore'
@@ -76,27 +93,32 @@ export interface Store {
   changes(user: string, resource: Resource, seq: number, limit: number): Promise<Stored[]>
 
   /** How far the feeds of these users are. */
-  heads(users: readonly string[]): Promise<Map<string, number>>
+  heads(users: readonly string[]): Promise<Map<string, Head>>
 
   /**
    * The changes after `seq` of all kinds, in one read, with how far the feed is then. Without
-   * documents when there are more than fit into one frame.
+   * documents when there are more than fit into one frame. Undefined where there is no such user.
    */
   frame(
     user: string,
     seq: number,
-  ): Promise<{ seq: number; documents?: Record<string, WireDocument[]> }>
+  ): Promise<{ head: Head; documents?: Record<string, WireDocument[]> } | undefined>
 
-  /** The same as `changes`, as a JSON array of documents in their wire form, with where it ends. */
+  /**
+   * The same as `changes`, as a JSON array of documents in their wire form, with the number of the last
+   * one, and how far the feed is at that moment. Undefined where there is no such user.
+   */
   page(
     user: string,
     resource: Resource,
     seq: number,
     limit: number,
-  ): Promise<{ documents: string; last: { id: string; seq: number } | undefined }>
+  ): Promise<{ documents: string; last: number | undefined; head: Head } | undefined>
 }
 
 export interface Transaction {
+  /** How far the feed was when the transaction began. */
+  readonly head: Head
   read(resource: Resource, ids: readonly string[]): Promise<Map<string, Stored>>
   /** The documents with this value in a field that are not deleted, in the order of their changes. */
   having(resource: Resource, field: string, value: string): Promise<Stored[]>

@@ -118,7 +118,7 @@ describe.each(Object.entries(STORAGES))('in %s', (_name, storage) => {
     ])
     expect(await tasksOf(laptop)).toEqual(await tasksOf(after))
     expect((await ann.call('GET', '/api/conflicts/')).body.count).toBe(0)
-    expect(network.seen).not.toContainEqual(expect.stringContaining('/tasks/0/pull?lwt=0&'))
+    expect(network.seen).not.toContainEqual(expect.stringContaining('/tasks/0/pull?limit='))
   })
 
   test('an update that is interrupted is done at the next start', async () => {

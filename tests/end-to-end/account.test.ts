@@ -280,7 +280,7 @@ story('everything can be downloaded, with what was just written', async () => {
   const mayPush = new Promise<void>((may) => {
     push = may
   })
-  await tab.page.route('**/replication/tasks/*/push', async (route) => {
+  await tab.page.route('**/replication/tasks/*/push?*', async (route) => {
     await mayPush
     const response = await route.fetch()
     isPushed = true

@@ -21,6 +21,8 @@ export interface Device<D extends Stamped> {
   /** Begins, or goes on from where it was. `url` is that of the endpoints: `…/replication/tasks/0`. */
   online(url: string, access: string): Online
   offline(): Promise<void>
+  /** Goes offline, and forgets how far it was: `online` begins anew, with what is here. */
+  forget(): Promise<void>
   close(): Promise<void>
 }
 
@@ -30,6 +32,8 @@ export interface Online {
   unauthorized: Promise<void>
   /** Resolves when the server says that this version is no longer spoken. */
   outdated: Promise<void>
+  /** Resolves when the server says that the checkpoint has expired, which it does again and again. */
+  expired(): Promise<void>
   isStopped(): boolean
   renew(access: string): void
 }
@@ -63,7 +67,7 @@ export async function createDevice<D extends Stamped>(
   })
   const { documents } = await database.addCollections({ documents: { schema: schema(properties) } })
   const found = (id: string) => documents.findOne(id).exec()
-  let replication: { cancel(): Promise<void> } | undefined
+  let replication: { cancel(): Promise<void>; remove(): Promise<void> } | undefined
 
   return {
     insert: (document) => documents.insert(document),
@@ -99,11 +103,16 @@ export async function createDevice<D extends Stamped>(
         initialReplication: started.awaitInitialReplication(),
         unauthorized: first(started.unauthorized$),
         outdated: first(started.outdatedClient$),
+        expired: () =>
+          first(started.error$, ({ parameters }: RxError) =>
+            parameters.errors.some(({ code }) => code === 'checkpoint_expired'),
+          ),
         isStopped: () => started.isStopped(),
         renew: (renewed) => started.setHeaders(authorization(renewed)),
       }
     },
     offline: async () => replication?.cancel(),
+    forget: async () => replication?.remove(),
     close: () => database.destroy(),
   }
 }
@@ -123,6 +132,11 @@ function schema(properties: object) {
     },
     required: ['id'],
   }
+}
+
+/** What `error$` gives of a pull or a push that failed. */
+interface RxError {
+  parameters: { errors: { code?: string }[] }
 }
 
 interface Observable<T> {

@@ -24,9 +24,18 @@ const WIRE = {
 const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, what: string])[]>> =
   {
     accounts: [['784ed8d8fa18', 'the first release']],
-    replication: [['0f5a2426e282', 'the first release']],
-    live: [['171b2308955e', 'the first release']],
-    problems: [['f959b421baba', 'the first release']],
+    replication: [
+      ['0f5a2426e282', 'the first release'],
+      ['c02c08b3edd0', 'a rejection has the code of a problem, of which there is one more'],
+    ],
+    live: [
+      ['171b2308955e', 'the first release'],
+      ['af99ad8b5827', '`ready` and `changes` carry the checkpoint to go on from'],
+    ],
+    problems: [
+      ['f959b421baba', 'the first release'],
+      ['469f9104bd4b', '`checkpoint_expired`; `error: true` under /replication'],
+    ],
   }
 
 /** What devices keep, by resource, version and revision. */

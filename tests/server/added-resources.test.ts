@@ -594,7 +594,7 @@ test('what was added is in the description, in the export, in frames, and purged
   )
   expect(parameters).toEqual(expect.arrayContaining(['labels__contains', 'labels__overlaps']))
   const frame = await inPostgres.frame(ann.id, 0)
-  expect(Object.keys(frame.documents!)).toEqual(
+  expect(Object.keys(frame!.documents!)).toEqual(
     expect.arrayContaining(ADDED.map(({ name }) => name)),
   )
   const exported = await ann.call('GET', '/api/account/export/')

@@ -1,4 +1,4 @@
-import type { Frame } from '../../protocol/index.ts'
+import type { Frame, Ready } from '../../protocol/index.ts'
 import type { Node, Reply, Request } from './node.ts'
 import type { Timeline } from './timeline.ts'
 
@@ -16,7 +16,7 @@ export interface Connection {
 }
 
 export interface FrameListener {
-  ready(seq: number): void
+  ready(head: Ready): void
   frame(frame: Frame): void
   /** The connection is gone, for whatever reason but `close`. */
   cut(): void
@@ -139,8 +139,8 @@ export class Network {
       if (!joined) return cut()
       leave = joined.leave
       if (!open) return leave()
-      timeline.tell(node.name, `is followed by ${caller.name} from ${joined.seq}`)
-      carry(() => listener.ready(joined.seq))
+      timeline.tell(node.name, `is followed by ${caller.name} from ${joined.head.seq}`)
+      carry(() => listener.ready(joined.head))
     })
     return {
       close() {

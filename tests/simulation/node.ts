@@ -3,6 +3,7 @@ import {
   type Checkpoint,
   type Frame,
   type PushRow,
+  type Ready,
   type Resource,
   resources,
 } from '../../protocol/index.ts'
@@ -18,7 +19,13 @@ const SWEEP_MS = 3_000
 /** What a client asks of a node. All of it can be written down, so that a repetition is seen. */
 export type Request =
   | { kind: 'pull'; resource: string; from: Checkpoint; limit: number }
-  | { kind: 'push'; resource: string; rows: readonly PushRow[]; keepsRejected: boolean }
+  | {
+      kind: 'push'
+      resource: string
+      rows: readonly PushRow[]
+      keepsRejected: boolean
+      from?: Checkpoint
+    }
   | { kind: 'list'; resource: string }
   | { kind: 'create'; resource: string; input: { id: string; [field: string]: unknown } }
   | {
@@ -143,14 +150,14 @@ export class Node {
     user: string,
     frame: (frame: Frame) => void,
     cut: () => void,
-  ): Promise<{ seq: number; leave: () => void } | undefined> {
+  ): Promise<{ head: Ready; leave: () => void } | undefined> {
     if (!this.alive) return undefined
     const { life } = this
-    const { seq, leave } = await this.followers.join(user, { frame })
+    const { head, leave } = await this.followers.join(user, { frame, end: cut })
     if (!this.alive || this.life !== life) return undefined
     this.cuts.add(cut)
     return {
-      seq,
+      head,
       leave: () => {
         leave()
         this.cuts.delete(cut)

@@ -171,7 +171,7 @@ export class Replica {
       this.timeline.after(delay, () => this.life === life && this.online && this.connect(life))
     }
     this.connection = this.network.connect(this, {
-      ready: (seq) => {
+      ready: ({ seq }) => {
         if (this.life !== life) return
         this.cursor = seq
         for (const due of this.due.values()) due.pull = true
@@ -287,12 +287,11 @@ export class Replica {
     }
   }
 
-  /** What a pull has brought already is not taken again: it may be older than that. */
-  private apply(collection: Collection, { seq, documents }: Frame): void {
+  private apply(collection: Collection, { checkpoint, documents }: Frame): void {
     const changed = documents?.[collection.resource.name]
-    if (!changed || seq <= collection.checkpoint.lwt) return
+    if (!changed) return
     for (const document of changed) this.take(collection, ofWire(document))
-    collection.checkpoint = { id: changed.at(-1)!.id, lwt: seq }
+    collection.checkpoint = checkpoint
   }
 
   /** A read that was under way while the device wrote brings what it knows to be older. */

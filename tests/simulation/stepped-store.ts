@@ -99,6 +99,7 @@ export function steppedStore(store: Store, doorways: Doorways, steps: Steps): St
 
   function steppedTransaction(transaction: Transaction): Transaction {
     return {
+      head: transaction.head,
       async read(...args) {
         const read = await traffic.alone(() => transaction.read(...args))
         await steps.pause()

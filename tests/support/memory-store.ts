@@ -15,9 +15,11 @@ import {
 import { columnsOf } from '../../server/store/columns.ts'
 import { MAX_FRAME_DOCUMENTS } from '../../server/store/statements.ts'
 import { createTurns } from '../../server/store/turns.ts'
+import { FIRST_EPOCH } from '../../server/sync/cursors.ts'
 import {
   type Edit,
   type Encoded,
+  type Head,
   type Store,
   type Stored,
   type Transaction,
@@ -95,35 +97,37 @@ export function memoryStore(): MemoryStore {
         .map(({ taken: _, changed: __, ...stored }) => stored),
 
     async page(user, resource, seq, limit) {
-      const changes = changesAfter(feedOf(user), resource, seq).slice(0, limit)
-      const last = changes.at(-1)
-      return {
-        documents: JSON.stringify(changes.map(onTheWire)),
-        last: last && { id: last.document.id, seq: last.seq },
-      }
+      const feed = feeds.get(user)
+      if (!feed) return undefined
+      const changes = changesAfter(feed, resource, seq).slice(0, limit)
+      const documents = JSON.stringify(changes.map(onTheWire))
+      return { documents, last: changes.at(-1)?.seq, head: headOf(feed) }
     },
 
     async heads(users) {
       const known = users.filter((user) => feeds.has(user))
-      return new Map(known.map((user) => [user, feedOf(user).seq]))
+      return new Map(known.map((user) => [user, headOf(feedOf(user))]))
     },
 
     async frame(user, seq) {
       const feed = feeds.get(user)
-      if (!feed) return { seq }
+      if (!feed) return undefined
       const documents: Record<string, WireDocument[]> = {}
       for (const [name, resource] of Object.entries<Resource>(resources)) {
         const changes = changesAfter(feed, resource, seq)
-        if (changes.length > MAX_FRAME_DOCUMENTS) return { seq: feed.seq }
+        if (changes.length > MAX_FRAME_DOCUMENTS) return { head: headOf(feed) }
         if (changes.length > 0) documents[name] = changes.map(onTheWire)
       }
-      return { seq: feed.seq, documents }
+      return { head: headOf(feed), documents }
     },
   }
 }
 
+const headOf = ({ seq }: Feed): Head => ({ epoch: FIRST_EPOCH, seq })
+
 function transactionOn(draft: Feed): Transaction {
   return {
+    head: headOf(draft),
     read: async (resource, ids) => read(draft, resource, ids),
     having: async (resource, field, value) =>
       changesAfter(draft, resource, 0).filter(

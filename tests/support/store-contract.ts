@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
 import { type Document, type Resource, resources, settle } from '../../protocol/index.ts'
 import type { Database } from '../../server/database/connect.ts'
+import { FIRST_EPOCH } from '../../server/sync/cursors.ts'
 import {
   type Edit,
   type Encoded,
@@ -530,8 +531,8 @@ export function storeContract(
       const { store, ann, id, document } = await marked()
       expect(unnumbered(await store.changes(ann, tasks, 0, 10))).toEqual([live(document)])
       const wire = { ...document, _deleted: false }
-      expect(JSON.parse((await store.page(ann, tasks, 0, 10)).documents)).toEqual([wire])
-      expect((await store.frame(ann, 0)).documents!.tasks).toEqual([wire])
+      expect(JSON.parse((await store.page(ann, tasks, 0, 10))!.documents)).toEqual([wire])
+      expect((await store.frame(ann, 0))!.documents!.tasks).toEqual([wire])
       expect(JSON.parse((await store.find(ann, tasks, id))!.json)).toEqual(document)
     })
   })
@@ -587,9 +588,10 @@ export function storeContract(
       for (const write of [inserted, deleted, inserted, filed]) await write(store, ann)
       for (const resource of [tasks, categories]) {
         const changes = await store.changes(ann, resource, 0, 10)
-        const page = await store.page(ann, resource, 0, 10)
+        const page = (await store.page(ann, resource, 0, 10))!
         expect(JSON.parse(page.documents)).toEqual(changes.map(onTheWire))
-        expect(page.last).toEqual({ id: changes.at(-1)!.document.id, seq: changes.at(-1)!.seq })
+        expect(page.last).toBe(changes.at(-1)!.seq)
+        expect(page.head).toEqual((await store.heads([ann])).get(ann))
       }
     })
 
@@ -604,9 +606,9 @@ export function storeContract(
         [all[3]!.seq, 2],
       ] as const) {
         const expected = all.filter(({ seq }) => seq > from).slice(0, limit)
-        const { documents, last } = await store.page(ann, tasks, from, limit)
+        const { documents, last } = (await store.page(ann, tasks, from, limit))!
         expect(JSON.parse(documents)).toEqual(expected.map(onTheWire))
-        expect(last).toEqual({ id: expected.at(-1)!.document.id, seq: expected.at(-1)!.seq })
+        expect(last).toBe(expected.at(-1)!.seq)
       }
     })
 
@@ -617,7 +619,11 @@ export function storeContract(
       const { store, ann } = await open()
       await inserted(store, ann)
       const page = await store.page(ann, tasks, seq, limit)
-      expect(page).toEqual({ documents: '[]', last: undefined })
+      expect(page).toEqual({
+        documents: '[]',
+        last: undefined,
+        head: { epoch: FIRST_EPOCH, seq: 1 },
+      })
     })
   })
 
@@ -626,13 +632,15 @@ export function storeContract(
       const { store, ann, bob } = await open()
       await inserted(store, ann)
       const { seq } = (await store.insert(ann, tasks, aTask()))!
+      const head = { epoch: FIRST_EPOCH, seq }
       const heads = await store.heads([ann, bob, randomUUID()])
       expect(heads).toEqual(
         new Map([
-          [ann, seq],
-          [bob, 0],
+          [ann, head],
+          [bob, { epoch: FIRST_EPOCH, seq: 0 }],
         ]),
       )
+      expect(await store.transaction(ann, async (tx) => tx.head)).toEqual(head)
     })
   })
 
@@ -648,7 +656,7 @@ export function storeContract(
         await store.changes(ann, categories, start, 10),
       ]
       expect(await store.frame(ann, start)).toEqual({
-        seq: changedTasks.at(-1)!.seq,
+        head: { epoch: FIRST_EPOCH, seq: changedTasks.at(-1)!.seq },
         documents: { tasks: changedTasks.map(onTheWire), categories: [onTheWire(category!)] },
       })
     })
@@ -656,8 +664,9 @@ export function storeContract(
     test('without changes has no documents, and of nobody it goes nowhere', async () => {
       const { store, ann } = await open()
       const { seq } = (await store.insert(ann, tasks, aTask()))!
-      expect(await store.frame(ann, seq)).toEqual({ seq, documents: {} })
-      expect(await store.frame(randomUUID(), 7)).toEqual({ seq: 7 })
+      const head = { epoch: FIRST_EPOCH, seq }
+      expect(await store.frame(ann, seq)).toEqual({ head, documents: {} })
+      expect(await store.frame(randomUUID(), 7)).toBeUndefined()
     })
 
     test('leaves its documents to a pull when they are too many', async () => {
@@ -665,8 +674,8 @@ export function storeContract(
       const many = Array.from({ length: 101 }, () => aTask())
       await store.transaction(ann, (tx) => tx.write(tasks, many.map(live)))
       const { seq } = (await store.changes(ann, tasks, 0, 1))[0]!
-      expect(Object.keys(await store.frame(ann, 0))).toEqual(['seq'])
-      expect((await store.frame(ann, seq)).documents!.tasks).toHaveLength(100)
+      expect(Object.keys((await store.frame(ann, 0))!)).toEqual(['head'])
+      expect((await store.frame(ann, seq))!.documents!.tasks).toHaveLength(100)
     })
   })
 
@@ -688,11 +697,12 @@ export function storeContract(
       expect(await store.read(ann, categories, [id])).toEqual(new Map())
       expect(await store.transaction(ann, (tx) => tx.read(categories, [id]))).toEqual(new Map())
       expect(await store.changes(ann, categories, 0, 10)).toEqual([])
-      expect((await store.page(ann, categories, 0, 10)).documents).toBe('[]')
+      expect((await store.page(ann, categories, 0, 10))!.documents).toBe('[]')
       const [change] = await store.changes(ann, tasks, 0, 10)
-      expect(await store.heads([ann])).toEqual(new Map([[ann, change!.seq]]))
+      const head = { epoch: FIRST_EPOCH, seq: change!.seq }
+      expect(await store.heads([ann])).toEqual(new Map([[ann, head]]))
       expect(await store.frame(ann, 0)).toEqual({
-        seq: change!.seq,
+        head,
         documents: { tasks: [{ ...task, _deleted: false }] },
       })
     })
@@ -802,7 +812,7 @@ export function storeContract(
       for (const task of [first, gone, loose, last]) await store.insert(ann, tasks, task)
       await store.insert(bob, tasks, first)
       await store.edit(ann, tasks, removal(gone.id))
-      const before = (await store.heads([ann])).get(ann)!
+      const { seq: before } = (await store.heads([ann])).get(ann)!
 
       await remove(store, ann, category)
 
@@ -841,7 +851,7 @@ export function storeContract(
       expect(await store.find(nobody, tasks, task.id)).toBeUndefined()
       expect(await store.read(nobody, tasks, [task.id])).toEqual(new Map())
       expect(await store.changes(nobody, tasks, 0, 10)).toEqual([])
-      expect((await store.page(nobody, tasks, 0, 10)).documents).toBe('[]')
+      expect(await store.page(nobody, tasks, 0, 10)).toBeUndefined()
     })
   })
 
@@ -884,7 +894,7 @@ export function storeContract(
       const { store, other, ann, hold, started, release } = await race()
       const there = await inserted(store, ann)
       const first = aTask()
-      const start = (await store.heads([ann])).get(ann)!
+      const { seq: start } = (await store.heads([ann])).get(ann)!
       const held = store.transaction(ann, async (tx) => {
         await tx.write(tasks, [live(first)])
         await hold()
@@ -938,7 +948,7 @@ export function storeContract(
       const { seq } = (await writing)!
       const late = await other.changes(ann, tasks, early.at(-1)!.seq, 10)
       expect(unnumbered([...early, ...late])).toEqual([live(first), live(second)])
-      expect(await other.heads([ann])).toEqual(new Map([[ann, seq]]))
+      expect(await other.heads([ann])).toEqual(new Map([[ann, { epoch: FIRST_EPOCH, seq }]]))
       expect(await other.changes(ann, tasks, seq, 10)).toEqual([])
     })
   })

@@ -137,9 +137,9 @@ const events = {
     title: 'Ready',
     summary: 'The first event. Every later change follows.',
     description:
-      'The feed is at `seq`. A client behind `seq` pulls; one that is at `seq` is up to date.',
+      'The feed is at `seq`. A client that already has this checkpoint is up to date; any other client pulls.',
     schema: readySchema,
-    examples: { usual: { seq: 12 } },
+    examples: { usual: { seq: 12, checkpoint: { id: '1', lwt: 12 } } },
   },
   changes: {
     title: 'Changes',
@@ -148,8 +148,13 @@ const events = {
       'A client that is already at `seq` ignores the frame. A client that has everything up to `prev` applies the documents, tombstones (`_deleted`) included, and is then at `seq`. Any other client pulls. A frame without `documents` also means “pull”: there were too many changes, or the client reads too slowly. A resource that is not in `documents` has no changes.',
     schema: changes,
     examples: {
-      usual: { prev: 12, seq: 13, documents: { tasks: [replicaExample(resources.tasks)] } },
-      pull: { prev: 13, seq: 513 },
+      usual: {
+        prev: 12,
+        seq: 13,
+        checkpoint: { id: '1', lwt: 13 },
+        documents: { tasks: [replicaExample(resources.tasks)] },
+      },
+      pull: { prev: 13, seq: 513, checkpoint: { id: '1', lwt: 513 } },
     },
   },
   renew: {

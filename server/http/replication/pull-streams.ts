@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import type { Frame, Resource } from '../../../protocol/index.ts'
+import type { Frame, Resource, StreamEvent } from '../../../protocol/index.ts'
 import type { Followers } from '../../realtime/followers.ts'
 import type { OpenAnswers } from '../open-answers.ts'
 import type { Answer, Call } from '../operation.ts'
@@ -21,12 +21,24 @@ export function createPullStreams(followers: Followers, answers: OpenAnswers, no
     ): Promise<Answer> {
       if (request.method === 'HEAD') return { status: 200, headers: HEADERS }
       let write = (_: Frame) => {}
+      let isOver = false
+      let end = () => {
+        isOver = true
+      }
       // Joined before the headers go out: the client pulls when they arrive, and misses nothing.
-      const { leave } = await followers.join(user, { frame: (frame) => write(frame) })
+      const { leave } = await followers.join(user, {
+        frame: (frame) => write(frame),
+        end: () => end(),
+      })
       return { status: 200, headers: HEADERS, stream }
 
       function stream(response: ServerResponse) {
         if (response.destroyed) return leave() // gone while it joined
+        end = () => {
+          stop()
+          response.end()
+        }
+        if (isOver) return void response.end()
         const isExpired = () => now().getTime() >= expires * 1000
         const heartbeat = setInterval(() => response.write(': still here\n\n'), HEARTBEAT_MS)
         const settle = answers.add({ session, expires }, end)
@@ -38,11 +50,6 @@ export function createPullStreams(followers: Followers, answers: OpenAnswers, no
           else if (isExpired() || !writeEvent(response, resource, frame)) end()
         }
         response.write(': open\n\n')
-
-        function end() {
-          stop()
-          response.end()
-        }
 
         /** A reader may be slow to take the end: nothing is written after it. */
         function stop() {
@@ -73,12 +80,12 @@ const HEADERS = {
 function writeEvent(
   response: ServerResponse,
   { name }: Resource,
-  { seq, documents: all }: Frame,
+  { checkpoint, documents: all }: Frame,
 ): boolean {
   if (!all) return false
   const documents = all[name]
   if (!documents) return true
-  const checkpoint = { id: documents.at(-1)!.id, lwt: seq }
-  response.write(`data: ${JSON.stringify({ documents, checkpoint })}\n\n`)
+  const event: StreamEvent = { documents, checkpoint }
+  response.write(`data: ${JSON.stringify(event)}\n\n`)
   return true
 }

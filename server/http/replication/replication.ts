@@ -1,6 +1,7 @@
 import type { RequestHandler } from 'express'
 import * as z from 'zod'
 import {
+  type Checkpoint,
   conflictsSchema,
   MAX_PULL_LIMIT,
   MAX_PUSH_BYTES,
@@ -17,7 +18,7 @@ import { pull, push } from '../../sync/replicate.ts'
 import type { Store } from '../../sync/store.ts'
 import { wholeNumber } from '../documents/list-parameters.ts'
 import { exampleDocument } from '../examples.ts'
-import { type Operation, operation, type Parameter } from '../operation.ts'
+import { type Call, type Operation, operation, type Parameter } from '../operation.ts'
 import type { PullStreams } from './pull-streams.ts'
 
 const DEFAULT_LIMIT = 100
@@ -46,7 +47,7 @@ export function replicationOperations(
       path: `${path}/pull`,
       summary: `Changes of ${name} after a checkpoint`,
       description: 'Tombstones included. A page shorter than `limit` is the last one.',
-      query: PULL_PARAMETERS,
+      query: [...CHECKPOINT_PARAMETERS, LIMIT_PARAMETER],
       answers: {
         200: {
           description: 'The changes, and the checkpoint to go on from.',
@@ -54,14 +55,15 @@ export function replicationOperations(
           schema: pullResponseSchema.extend({ documents: z.array(wireDocumentOf(resource)) }),
           example: {
             documents: [example],
-            checkpoint: { id: (example as { id?: string }).id, lwt: 12 },
+            checkpoint: { id: '1', lwt: 12 },
           },
         },
       },
-      problems: [],
+      problems: ['checkpoint_expired'],
       async handle({ user, query }) {
-        const { lwt = 0, id = '', limit = DEFAULT_LIMIT } = query as PullQuery
-        const { documents, checkpoint } = await pull(store, user, resource, { id, lwt }, limit)
+        const { limit = DEFAULT_LIMIT } = query as { limit?: number }
+        const from = checkpointOf(query) ?? { id: '', lwt: 0 }
+        const { documents, checkpoint } = await pull(store, user, resource, from, limit)
         // The documents are JSON text already, from Postgres.
         return {
           status: 200,
@@ -96,6 +98,7 @@ export function replicationOperations(
       path: `${path}/push`,
       summary: `Push changes of ${name} that were made on a device`,
       description: `Answers the stored states that differ from what was pushed. With \`Accept: ${PUSH_RESULT}\` the rejected rows are told too, for the client to keep; without it they are in the conflict journal. The others land either way.`,
+      query: CHECKPOINT_PARAMETERS,
       maxBodyBytes: MAX_PUSH_BYTES,
       body: {
         name: `${name}Push`,
@@ -117,11 +120,12 @@ export function replicationOperations(
           },
         },
       },
-      problems: ['invalid'],
-      async handle({ user, session, body, request }) {
+      problems: ['invalid', 'checkpoint_expired'],
+      async handle({ user, session, query, body, request }) {
         const keepsRejected = request.accepts(['application/json', PUSH_RESULT]) === PUSH_RESULT
         const at = now().toISOString()
-        const pushed = await push(store, { user, session }, resource, body, at, { keepsRejected })
+        const options = { keepsRejected, from: checkpointOf(query) }
+        const pushed = await push(store, { user, session }, resource, body, at, options)
         if (!keepsRejected) return { status: 200, body: pushed.conflicts }
         return { status: 200, headers: { 'Content-Type': PUSH_RESULT }, body: pushed }
       },
@@ -144,13 +148,13 @@ export function refuseOutdated(resources: readonly Resource[]): RequestHandler {
   }
 }
 
-interface PullQuery {
-  lwt?: number
-  id?: string
-  limit?: number
+/** The one that the client was given last, if it says so. */
+function checkpointOf(query: Call['query']): Checkpoint | undefined {
+  const { lwt, id } = query as Partial<Checkpoint>
+  return lwt === undefined && id === undefined ? undefined : { id: id ?? '', lwt: lwt ?? 0 }
 }
 
-const PULL_PARAMETERS: readonly Parameter[] = [
+const CHECKPOINT_PARAMETERS: readonly Parameter[] = [
   {
     name: 'lwt',
     description: 'From the last checkpoint; 0 at the start.',
@@ -163,10 +167,11 @@ const PULL_PARAMETERS: readonly Parameter[] = [
     schema: z.string().max(100),
     mayBeEmpty: true,
   },
-  {
-    name: 'limit',
-    description: `How many documents at most; ${DEFAULT_LIMIT} if not given.`,
-    schema: wholeNumber(0, MAX_PULL_LIMIT),
-    json: { type: 'integer', minimum: 0, maximum: MAX_PULL_LIMIT },
-  },
 ]
+
+const LIMIT_PARAMETER: Parameter = {
+  name: 'limit',
+  description: `How many documents at most; ${DEFAULT_LIMIT} if not given.`,
+  schema: wholeNumber(0, MAX_PULL_LIMIT),
+  json: { type: 'integer', minimum: 0, maximum: MAX_PULL_LIMIT },
+}

@@ -282,6 +282,17 @@ describe('the server answers as described', () => {
     ).toEqual([])
   })
 
+  test('to a checkpoint that is ahead of the feed', async () => {
+    const continued = api.operations.filter(takes('lwt'))
+    expect(continued).not.toEqual([])
+    expect(
+      await complaintsOfCalls(continued, async (operation) => {
+        const path = `${operation.path}?id=1&lwt=987654321`
+        return [await expecting(410, operation, ann.call, path)]
+      }),
+    ).toEqual([])
+  })
+
   test('to methods that a path does not know', async () => {
     for (const [path, methods] of Object.entries(api.document.paths)) {
       const known = Object.keys(methods).map((method) => method.toUpperCase())

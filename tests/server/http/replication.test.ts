@@ -33,7 +33,7 @@ const pushed = (person: Person, rows: readonly Row[], resource = 'tasks') =>
   person.call('POST', `/replication/${resource}/0/push`, rows, { headers: { accept: RESULT } })
 
 const pull = (person: Person, lwt = 0, limit = 100, resource = 'tasks') =>
-  person.call('GET', `/replication/${resource}/0/pull?lwt=${lwt}&id=x&limit=${limit}`)
+  person.call('GET', `/replication/${resource}/0/pull?lwt=${lwt}&id=1&limit=${limit}`)
 
 async function everything(person: Person, resource = 'tasks'): Promise<WireDocument[]> {
   return (await pull(person, 0, 2_000, resource)).body.documents
@@ -53,11 +53,7 @@ describe('pull', () => {
       const { body } = await pull(ann, lwt, 10)
       sizes.push(body.documents.length)
       seen.push(...body.documents)
-      expect(body.checkpoint).toEqual(
-        body.documents.length > 0
-          ? { id: seen.at(-1)!.id, lwt: expect.any(Number) }
-          : { id: 'x', lwt },
-      )
+      expect(body.checkpoint).toEqual({ id: '1', lwt: 1 + seen.length })
       lwt = body.checkpoint.lwt
       if (body.documents.length < 10) break
     }
@@ -84,8 +80,32 @@ describe('pull', () => {
 
   test('an empty page leaves the checkpoint where it was', async () => {
     const ann = await server.person()
-    expect((await pull(ann, 77)).body).toEqual({ documents: [], checkpoint: { id: 'x', lwt: 77 } })
-    expect((await pull(ann, 0, 0)).body.documents).toEqual([])
+    const { checkpoint } = (await pull(ann, 1)).body
+    expect(checkpoint).toEqual({ id: '1', lwt: 1 })
+    expect((await pull(ann, 0, 0)).body).toEqual({ documents: [], checkpoint: { id: '1', lwt: 0 } })
+  })
+
+  test.each<[what: string, query: string, status: number]>([
+    ['nothing', '', 200],
+    ['the start, as the first release gave it', 'id=&lwt=0', 200],
+    ['a document, as the first release gave it', `id=${randomUUID()}&lwt=2`, 200],
+    ['no document, as its frames did', 'id=&lwt=2', 200],
+    ['the end', 'id=1&lwt=2', 200],
+    ['more than there is', 'id=1&lwt=3', 410],
+    ['the same, as the first release gave it', `id=${randomUUID()}&lwt=3`, 410],
+    ['another epoch', 'id=2&lwt=1', 410],
+    ['the start of another epoch', 'id=2&lwt=0', 410],
+  ])('goes on from %s: ?%s', async (_what, query, status) => {
+    const ann = await server.person()
+    await ann.call('POST', '/api/tasks/', { title: 'Milk' })
+    const pulled = await ann.call('GET', `/replication/tasks/0/pull?${query}`)
+    const pushed = await ann.call('POST', `/replication/tasks/0/push?${query}`, [
+      { newDocumentState: aTask() },
+    ])
+    const code = status === 410 ? 'checkpoint_expired' : undefined
+    for (const reply of [pulled, pushed])
+      expect([reply.status, reply.body.code]).toEqual([status, code])
+    expect(await everything(ann)).toHaveLength(status === 410 ? 1 : 2)
   })
 
   test.each(['lwt=abc', 'lwt=-1', 'limit=2001', 'limit=x'])('refuses %s', async (query) => {

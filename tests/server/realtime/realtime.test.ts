@@ -373,7 +373,10 @@ describe('a pull stream', () => {
       'two',
     ])
     const { checkpoint } = events.at(-1)
-    const after = await ann.call('GET', `/replication/tasks/0/pull?lwt=${checkpoint.lwt}&id=x`)
+    const after = await ann.call(
+      'GET',
+      `/replication/tasks/0/pull?lwt=${checkpoint.lwt}&id=${checkpoint.id}`,
+    )
     expect(after.body.documents).toEqual([])
     expect(text).not.toContain('not in this stream')
   })

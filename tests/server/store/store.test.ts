@@ -5,7 +5,7 @@ import { type Resource, resources, settle } from '../../../protocol/index.ts'
 import type { Database } from '../../../server/database/connect.ts'
 import { postgresLists } from '../../../server/store/lists.ts'
 import { postgresStore } from '../../../server/store/postgres.ts'
-import type { Store, Transaction } from '../../../server/sync/store.ts'
+import type { Changes, Store, Transaction } from '../../../server/sync/store.ts'
 import { connectTo } from '../../support/cluster.ts'
 import { memoryStore } from '../../support/memory-store.ts'
 import { type Person, startServer, type TestServer } from '../../support/server.ts'
@@ -58,7 +58,7 @@ describe('the store in memory', () => {
   )
 })
 
-describe('a frame, for whoever asks on hearing of a transaction', () => {
+describe('a commit is announced with what it has changed', () => {
   const category = aCategory()
   const filed = aTask({ category_id: category.id })
   const [first, second] = [aTask(), aTask()]
@@ -74,60 +74,77 @@ describe('a frame, for whoever asks on hearing of a transaction', () => {
     return settle(conflicts, { id, ...fields, lost_at: EDITED }, undefined, EDITED)
   }
 
-  /** @param from how far whoever asks has come; up to the transaction if not given */
-  async function scene(from?: number) {
-    const ann = await addUser(db)
-    const node = postgresStore(db)
-    await node.insert(ann, categories, category)
-    await node.insert(ann, tasks, filed)
-    const before = (await node.heads([ann])).get(ann)!
-    let heard: ReturnType<Store['frame']> | undefined
-    const store = postgresStore(db, (user) => {
-      heard = store.frame(user, from ?? before)
-    })
-    return { ann, store, before, heard: () => heard }
-  }
+  type Write = (store: Store, user: string) => Promise<unknown>
+  const inTransaction =
+    (write: (transaction: Transaction) => Promise<void>): Write =>
+    (store, user) =>
+      store.transaction(user, write)
 
-  test.each<[string, (transaction: Transaction) => Promise<void>]>([
-    ['two tasks', (transaction) => transaction.write(tasks, [live(first), tombstone(second)])],
+  test.each<[string, Write]>([
+    ['a task', (store, user) => store.insert(user, tasks, first)],
+    ['an edited task', (store, user) => store.edit(user, tasks, patch(filed.id, { title: 'Rye' }))],
+    ['a deleted task', (store, user) => store.edit(user, tasks, removal(filed.id))],
+    [
+      'a renamed category',
+      (store, user) => store.edit(user, categories, patch(category.id, { name: 'Home' })),
+    ],
+    ['two tasks', inTransaction((tx) => tx.write(tasks, [live(first), tombstone(second)]))],
     [
       'a task, and what gave way for it',
-      async (transaction) => {
-        await transaction.write(tasks, [live(first)])
-        await transaction.write(conflicts, [live(aConflict())])
-      },
+      inTransaction(async (tx) => {
+        await tx.write(tasks, [live(first)])
+        await tx.write(conflicts, [live(aConflict())])
+      }),
     ],
-    ['a category', (transaction) => transaction.write(categories, [live(aCategory())])],
+  ])('%s, as others read it', async (_, write) => {
+    expect(await announced(write)).toMatchObject([{ changes: expect.anything() }])
+  })
+
+  test.each<[string, Write]>([
     [
       'a deleted category, which takes itself off its tasks',
-      (transaction) => transaction.write(categories, [tombstone(category)]),
+      (store, user) => store.edit(user, categories, removal(category.id)),
     ],
-    ['more than a frame carries', (transaction) => transaction.write(tasks, many)],
+    ['the same, pushed', inTransaction((tx) => tx.write(categories, [tombstone(category)]))],
+    ['more than a frame carries', inTransaction((tx) => tx.write(tasks, many))],
     [
       'a task twice',
-      async (transaction) => {
-        await transaction.write(tasks, [live(first)])
-        await transaction.write(tasks, [live({ ...first, title: 'Again' })])
-      },
+      inTransaction(async (tx) => {
+        await tx.write(tasks, [live(first)])
+        await tx.write(tasks, [live({ ...first, title: 'Again' })])
+      }),
     ],
-  ])('that wrote %s is what others read', async (_, write) => {
-    const { ann, store, before, heard } = await scene()
-    await store.transaction(ann, write)
-    expect(await heard()).toEqual(await postgresStore(otherDb).frame(ann, before))
+  ])('but not %s: that is to be read', async (_, write) => {
+    expect(await announced(write)).toMatchObject([{ changes: undefined }])
   })
 
-  test('has what came before too, for whoever has missed it', async () => {
-    const { ann, store, heard } = await scene(0)
-    await store.transaction(ann, (transaction) => transaction.write(tasks, [live(first)]))
-    expect(await heard()).toEqual(await postgresStore(otherDb).frame(ann, 0))
+  test('what changes nothing is not announced', async () => {
+    expect(
+      await announced((store, user) => store.edit(user, tasks, patch(first.id, { title: 'x' }))),
+    ).toEqual([])
+    expect(await announced((store, user) => store.insert(user, tasks, filed))).toEqual([])
   })
 
-  test('goes no further back than that: what another node writes next is in it', async () => {
-    const { ann, store, before } = await scene()
-    await store.transaction(ann, (transaction) => transaction.write(tasks, [live(first)]))
-    const { seq } = (await postgresStore(otherDb).insert(ann, tasks, second))!
-    expect((await store.frame(ann, before)).seq).toBe(seq)
-  })
+  /** What is announced, each compared with what another node reads of it. */
+  async function announced(write: Write) {
+    const ann = await addUser(db)
+    const heard: { user: string; changes: Changes | undefined }[] = []
+    const node = postgresStore(db, (user, changes) => heard.push({ user, changes }))
+    const other = postgresStore(otherDb)
+    await node.insert(ann, categories, category)
+    await node.insert(ann, tasks, filed)
+    const { seq } = (await node.heads([ann])).get(ann)!
+    heard.length = 0
+    await write(node, ann)
+    for (const { user, changes } of heard) {
+      expect(user).toBe(ann)
+      if (!changes) continue
+      const { prev, head, documents } = changes
+      expect(prev).toBe(seq)
+      expect({ head, documents: documents() }).toEqual(await other.frame(ann, seq))
+    }
+    return heard
+  }
 })
 
 describe('two nodes on one database', () => {

@@ -79,8 +79,8 @@ export class Gateway {
     const resource = resources[name as keyof typeof resources]
     if (!resource) return problem('not_found')
     if (face === 'replication' && Number(version) === resource.version) {
+      const from = { id: searchParams.get('id') ?? '', lwt: Number(searchParams.get('lwt')) }
       if (method === 'GET' && action === 'pull') {
-        const from = { id: searchParams.get('id') ?? '', lwt: Number(searchParams.get('lwt')) }
         const limit = Number(searchParams.get('limit') ?? 100)
         const page = await node.answer(user, { kind: 'pull', resource: name, from, limit })
         return page === undefined ? undefined : json(page)
@@ -93,6 +93,7 @@ export class Gateway {
           resource: name,
           rows: rows.data,
           keepsRejected: true,
+          from,
         } as const
         const pushed = (await node.answer(user, request)) as PushResponse | undefined
         return pushed && json(pushed, 'application/vnd.tasktide.push+json')

@@ -101,10 +101,10 @@ export class Socket {
         if (attempt === this.attempt && isAlive()) run()
       })
     this.connection = network.connect(caller, {
-      ready: (seq) =>
+      ready: (head) =>
         whenCurrent(() => {
           this.greeted()
-          this.tell('ready', { seq })
+          this.tell('ready', head)
         }),
       frame: (frame) =>
         whenCurrent(() => {

@@ -1,0 +1,177 @@
+import { randomUUID } from 'node:crypto'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { Client } from '../../client-sdk/index.ts'
+import { backupOf } from '../support/backup.ts'
+import { type Person, startServer, type TestServer } from '../support/server.ts'
+import { device, deviceOf, shut, tasksOf, until } from './device.ts'
+import { failingStorage, type Moment } from './failing-storage.ts'
+import { createNetwork, type Network } from './network.ts'
+
+let server: TestServer
+let network: Network
+beforeAll(async () => {
+  server = await startServer()
+})
+beforeEach(async () => {
+  network = await createNetwork(server.url)
+})
+afterEach(() => network.close())
+afterAll(() => server.stop())
+
+describe('a device whose server was restored to an older point', () => {
+  test('finds that so while it is connected, and brings back what only it has', async () => {
+    const { ann, phone, restore } = await scene()
+    await restore()
+    await expect.poll(() => titlesAt(ann), { timeout: 15_000 }).toEqual(['Oat milk', 'Tea'])
+    await phone.sync.awaitInSync()
+    expect(await titlesOf(phone)).toEqual(['Oat milk', 'Tea'])
+  })
+
+  test('says nothing of synced, and lets nobody delete what is here, until it is through', async () => {
+    const { ann, phone, restore } = await scene(network)
+    await phone.sync.pause()
+    await restore()
+    network.seen.length = 0
+    const statuses: string[] = []
+    let letPass = () => {}
+    const held = new Promise<void>((isHeld) => {
+      network.onAnswer = (path) => {
+        if (!path.includes('/tasks/0/pull?limit=')) return
+        isHeld()
+        return new Promise<void>((pass) => {
+          letPass = pass
+        })
+      }
+    })
+    await phone.sync.resume()
+    const watching = phone.sync.status$.subscribe((status) => statuses.push(status))
+    await held
+    // As much as passes meanwhile, and an edit.
+    await ann.call('POST', '/api/tasks/', { title: 'Made since' })
+    await phone.tasks.add({ title: 'Unsent' })
+    await until(phone.sync.status$, (status) => status === 'syncing')
+    await expect(phone.session.signOut()).rejects.toMatchObject({ code: 'unsent_edits' })
+    expect(statuses.at(-1)).toBe('syncing')
+    expect(network.seen.filter((request) => request.includes('/tasks/0/push'))).toEqual([])
+    network.onAnswer = () => {}
+    letPass()
+    await phone.sync.awaitInSync()
+    watching.unsubscribe()
+    expect(statuses.slice(0, statuses.indexOf('syncing'))).not.toContain('synced')
+    expect(await titlesAt(ann)).toEqual(['Made since', 'Oat milk', 'Tea', 'Unsent'])
+    expect(await titlesOf(phone)).toEqual(await titlesAt(ann))
+  })
+
+  test('takes what was written there since: it is later', async () => {
+    const { ann, phone, restore } = await scene()
+    await phone.sync.pause()
+    await restore()
+    const [milk] = (await ann.call('GET', '/api/tasks/?search=milk')).body.results
+    await ann.call('PATCH', `/api/tasks/${milk.id}/`, { title: 'Soy milk' })
+    await phone.sync.resume()
+    await phone.sync.awaitInSync()
+    expect(await titlesAt(ann)).toEqual(['Soy milk', 'Tea'])
+    expect(await titlesOf(phone)).toEqual(['Soy milk', 'Tea'])
+  })
+
+  test('does not send again what was refused and discarded', async () => {
+    const { phone, restore } = await scene()
+    await phone.tasks.insert({ id: randomUUID(), title: ' ' } as never)
+    const [row] = await until(phone.sync.rejected$, (rows) => rows.length === 1)
+    await row!.discard()
+    await phone.sync.awaitInSync()
+    await restore()
+    const rejected: number[] = []
+    phone.sync.rejected$.subscribe((rows) => rejected.push(rows.length))
+    await phone.sync.awaitInSync()
+    expect(Math.max(...rejected)).toBe(0)
+  })
+
+  test('keeps conflicts that the server does not have any more, and takes its own', async () => {
+    const ann = await server.person()
+    const phone = await deviceOf(server, ann)
+    const early = await aConflict(ann)
+    await phone.sync.awaitInSync()
+    const restore = await backupOf(server.testDatabase, ann)
+    await ann.call('POST', `/api/conflicts/${early}/restore/`)
+    await aConflict(ann)
+    await phone.sync.awaitInSync()
+    await restore()
+    await phone.sync.awaitInSync()
+    expect(await phone.conflicts.count().exec()).toBe(2)
+    expect((await phone.conflicts.findOne(early).exec(true)).restored_at).toBeNull()
+    expect((await ann.call('GET', '/api/conflicts/')).body.count).toBe(1)
+  })
+
+  test.each<Moment>(['before', 'half', 'after'])(
+    'loses nothing when it is killed at any of its writes, %s it',
+    { timeout: 120_000 },
+    async (moment) => {
+      for (let nth = 1; ; nth++) {
+        const failing = failingStorage()
+        const name = `killed-${randomUUID()}`
+        const { ann, phone, restore } = await scene(server, { name, ...failing })
+        await phone.sync.pause()
+        const tea = await phone.tasks.findOne({ selector: { title: 'Tea' } }).exec(true)
+        await tea.incrementalPatch({ description: 'Green' })
+        await restore()
+        let count = 0
+        failing.onWrite = ({ context }) => {
+          if (count < nth && !context.startsWith('replication-')) return undefined
+          return ++count < nth ? undefined : { moment: count === nth ? moment : 'before' }
+        }
+        const isKilled = until(phone.sync.status$, (status) => status === 'error')
+        await phone.sync.resume()
+        await Promise.race([isKilled, phone.sync.awaitInSync()])
+        failing.onWrite = () => ({ moment: 'before' })
+        await shut(phone)
+        failing.onWrite = () => undefined
+        const again = await device(server, { name, ...failing })
+        await again.sync.awaitInSync()
+        expect(await titlesAt(ann), `killed at write ${nth}`).toEqual(['Oat milk', 'Tea'])
+        expect(await tasksOf(again)).toEqual(await tasksAt(ann))
+        expect(
+          (await tasksAt(ann)).map((task: { description: string }) => task.description),
+        ).toContain('Green')
+        await shut(again)
+        if (count < nth) break
+      }
+    },
+  )
+})
+
+/** Bread and milk, and a backup of them; then the one is deleted, the other edited, and tea is new. */
+async function scene(at: Pick<TestServer, 'url'> = server, options: object = {}) {
+  const ann = await server.person()
+  const phone = await deviceOf(at, ann, options)
+  const [milk, bread] = [
+    await phone.tasks.add({ title: 'Milk' }),
+    await phone.tasks.add({ title: 'Bread' }),
+  ]
+  await phone.sync.awaitInSync()
+  const restore = await backupOf(server.testDatabase, ann)
+  await milk.incrementalPatch({ title: 'Oat milk' })
+  await bread.incrementalRemove()
+  await phone.tasks.add({ title: 'Tea' })
+  await phone.sync.awaitInSync()
+  return { ann, phone, restore }
+}
+
+/** @returns the id of its entry in the journal */
+async function aConflict(person: Person): Promise<string> {
+  const { body: task } = await person.call('POST', '/api/tasks/', { title: 'Ferry' })
+  await person.call('PATCH', `/api/tasks/${task.id}/`, { title: 'Day ferry' })
+  const assumedMasterState = { ...task, _deleted: false }
+  const newDocumentState = { ...assumedMasterState, title: 'Night ferry' }
+  await person.call('POST', '/replication/tasks/0/push', [{ newDocumentState, assumedMasterState }])
+  return (await person.call('GET', '/api/conflicts/')).body.results[0].id
+}
+
+async function tasksAt(person: Person) {
+  const { results } = (await person.call('GET', '/api/tasks/?page_size=100')).body
+  return results.sort((a: { id: string }, b: { id: string }) => (a.id < b.id ? -1 : 1))
+}
+
+const titlesAt = async (person: Person) => titles(await tasksAt(person))
+const titlesOf = async (client: Client) => titles(await tasksOf(client))
+const titles = (tasks: { title: string }[]) => tasks.map(({ title }) => title).sort()

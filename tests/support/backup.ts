@@ -1,0 +1,32 @@
+import { type Resource, resources } from '../../protocol/index.ts'
+import { beginEpoch } from '../../server/store/epoch.ts'
+import type { TestDatabase } from './database.ts'
+import type { Person } from './server.ts'
+
+/**
+ * The documents of a person as they are now.
+ *
+ * @returns puts them back, as a restored database would have them, and begins another epoch
+ */
+export async function backupOf(
+  { db }: Pick<TestDatabase, 'db'>,
+  { id: user_id }: Pick<Person, 'id'>,
+): Promise<() => Promise<void>> {
+  const tables = ['feeds', ...Object.values<Resource>(resources).map(({ table }) => table)]
+  const kept = new Map<string, string>()
+  for (const table of tables) {
+    const rows = `select coalesce(json_agg(t), '[]')::text as json from ${table} t where user_id = ?`
+    kept.set(table, (await db.raw(rows, [user_id])).rows[0].json)
+  }
+  return () =>
+    db.transaction(async (trx) => {
+      // Without triggers: nothing of this is a change.
+      await trx.raw('set local session_replication_role = replica')
+      for (const [table, json] of kept) {
+        await trx(table).where({ user_id }).delete()
+        const rows = `json_populate_recordset(null::${table}, ?)`
+        await trx.raw(`insert into ${table} select * from ${rows}`, [json])
+      }
+      await beginEpoch(trx)
+    })
+}
