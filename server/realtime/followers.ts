@@ -1,7 +1,7 @@
 import type { Frame, Ready } from '../../protocol/index.ts'
 import type { Log } from '../runtime/log.ts'
 import { cursorAt, FIRST_EPOCH } from '../sync/cursors.ts'
-import type { Head, Store } from '../sync/store.ts'
+import type { Changes, Head, Store } from '../sync/store.ts'
 
 /** Somebody who hears of a user's changes: a socket, or a stream. */
 export interface Subscriber {
@@ -51,8 +51,9 @@ export function createFollowers(store: Pick<Store, 'frame' | 'heads'>, log: Pick
       }
     },
 
-    /** There may be something new, committed then, if that is known. */
-    changed: (user: string, committed?: number) => followers.get(user)?.look(committed),
+    /** There may be something new: committed then, and this, if that is known. */
+    changed: (user: string, committed?: number, changes?: Changes) =>
+      followers.get(user)?.look(committed, changes),
 
     /** There may be something new for anybody. */
     gap() {
@@ -97,6 +98,8 @@ class Follower {
   private again = false
   /** When the first change was committed that has been heard of and not been read. */
   private committed: number | undefined
+  /** What the latest of them was, if that is known. */
+  private changes: Changes | undefined
 
   constructor(
     store: Pick<Store, 'frame' | 'heads'>,
@@ -112,14 +115,19 @@ class Follower {
   }
 
   /** Reads what is new and passes it on; asked while it reads, it reads once more after that. */
-  look(committed?: number): void {
+  look(committed?: number, changes?: Changes): void {
     this.again = true
+    this.changes = changes
     this.committed ??= committed
     if (!this.reading) void this.readOn()
   }
 
   isBehind({ epoch, seq }: Head): boolean {
     return epoch !== this.head.epoch || seq > this.head.seq
+  }
+
+  private isContinuedBy({ prev, head }: Changes): boolean {
+    return head.epoch === this.head.epoch && prev === this.head.seq
   }
 
   private async open(): Promise<void> {
@@ -132,9 +140,13 @@ class Follower {
       await this.opened
       while (this.again && this.subscribers.size > 0) {
         this.again = false
-        const { committed } = this
+        const { committed, changes } = this
         this.committed = undefined
-        const read = await this.store.frame(this.user, this.head.seq)
+        this.changes = undefined
+        const read =
+          changes && this.isContinuedBy(changes)
+            ? { head: changes.head, documents: changes.documents() }
+            : await this.store.frame(this.user, this.head.seq)
         if (!read || !this.isBehind(read.head)) continue
         if (read.head.epoch !== this.head.epoch) return this.end()
         const { head, documents } = read

@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto'
+import type { Changes } from '../sync/store.ts'
 import type { OpenBus } from './bus.ts'
 
 const GATHER_MS = 10
 
 /** What is told to whoever listens on a node. Anything may come late, twice, or not at all. */
 export interface Listener {
-  /** This user has changes: the first of them committed then, if that is known. */
-  changed(user: string, committed?: number): void
+  /** This user has changes: the first of them committed then, and these, if that is known. */
+  changed(user: string, committed?: number, changes?: Changes): void
   /** This session has ended. */
   ended(session: string): void
   /** Some of the above may have been missed. */
@@ -14,15 +15,16 @@ export interface Listener {
 }
 
 export interface Hints {
-  changed(user: string): void
+  changed(user: string, changes?: Changes): void
   ended(session: string): void
   listen(listener: Listener): void
   close(): Promise<void>
 }
 
 /**
- * Hints to this node at once, and to the others over the bus, gathered. Nothing depends on their arrival:
- * each node also looks for itself every few seconds.
+ * Hints to this node at once, with what has changed, and to the others over the bus: gathered, and of
+ * changes only whose they are. Nothing depends on their arrival: each node also looks for itself every
+ * few seconds.
  */
 export async function openHints(openBus: OpenBus): Promise<Hints> {
   const node = randomUUID().slice(0, 8)
@@ -38,8 +40,8 @@ export async function openHints(openBus: OpenBus): Promise<Hints> {
   })
 
   return {
-    changed(user) {
-      for (const listener of listeners) listener.changed(user, Date.now())
+    changed(user, changes) {
+      for (const listener of listeners) listener.changed(user, Date.now(), changes)
       tellOthers(`u${user}`)
     },
     ended(session) {

@@ -137,7 +137,7 @@ describe('a socket', () => {
     expect(frame.seq - frame.prev).toBe(150)
   })
 
-  test('costs one read for all of a person’s sockets, and none where there are none', async () => {
+  test('costs no read where it was written, and elsewhere one for all of a person’s sockets', async () => {
     const [ann, bob] = [await server.person(), await server.person()]
     const devices = Array.from({ length: 20 }, () => new Device(ann))
     await Promise.all(devices.map(({ ready }) => ready))
@@ -150,8 +150,15 @@ describe('a socket', () => {
     }
     try {
       await add(bob, 'nobody listens')
-      await add(ann, 'twenty do')
-      await Promise.all(devices.map((device) => device.untilTitle('twenty do')))
+      const { body } = await add(ann, 'twenty do')
+      await ann.call('PATCH', `/api/tasks/${body.id}/`, { title: 'twenty still do' })
+      const newDocumentState = { id: randomUUID(), title: 'and of what is pushed' }
+      await ann.call('POST', '/replication/tasks/0/push', [{ newDocumentState }])
+      await Promise.all(devices.map((device) => device.untilTitle('and of what is pushed')))
+      expect(seen).toEqual([])
+      await add(bob, 'nobody listens', other)
+      await add(ann, 'from another node', other)
+      await Promise.all(devices.map((device) => device.untilTitle('from another node')))
     } finally {
       store.frame = original
     }
