@@ -3,14 +3,28 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import express from 'express'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { resources, settle, type WireDocument } from '../../../protocol/index.ts'
+import type * as z from 'zod'
+import {
+  conflictsSchema,
+  PUSH_RESULT,
+  pullResponseSchema,
+  pushResponseSchema,
+  resources,
+  settle,
+  type WireDocument,
+} from '../../../protocol/index.ts'
 import { answerProblems } from '../../../server/http/problems.ts'
 import { refuseOutdated } from '../../../server/http/replication/replication.ts'
 import { createLog } from '../../../server/runtime/log.ts'
-import { callerTo, type Person, startServer, type TestServer } from '../../support/server.ts'
+import {
+  callerTo,
+  type Person,
+  type Reply,
+  startServer,
+  type TestServer,
+} from '../../support/server.ts'
 
 const { tasks, conflicts } = resources
-const RESULT = 'application/vnd.tasktide.push+json'
 
 let server: TestServer
 beforeAll(async () => {
@@ -27,13 +41,28 @@ const aTask = (fields: Record<string, unknown> = {}, at = server.clock.now().toI
 type Row = { newDocumentState: object; assumedMasterState?: object }
 
 const push = (person: Person, rows: unknown, resource = 'tasks') =>
-  person.call('POST', `/replication/${resource}/0/push`, rows)
+  asDefined(conflictsSchema, person.call('POST', `/replication/${resource}/0/push`, rows))
 
 const pushed = (person: Person, rows: readonly Row[], resource = 'tasks') =>
-  person.call('POST', `/replication/${resource}/0/push`, rows, { headers: { accept: RESULT } })
+  asDefined(
+    pushResponseSchema,
+    person.call('POST', `/replication/${resource}/0/push`, rows, {
+      headers: { accept: PUSH_RESULT },
+    }),
+  )
 
 const pull = (person: Person, lwt = 0, limit = 100, resource = 'tasks') =>
-  person.call('GET', `/replication/${resource}/0/pull?lwt=${lwt}&id=1&limit=${limit}`)
+  asDefined(
+    pullResponseSchema,
+    person.call('GET', `/replication/${resource}/0/pull?lwt=${lwt}&id=1&limit=${limit}`),
+  )
+
+/** Every answer that a test gets is as the protocol has it. */
+async function asDefined(schema: z.ZodType, answer: Promise<Reply>): Promise<Reply> {
+  const reply = await answer
+  if (reply.status === 200) schema.parse(reply.body)
+  return reply
+}
 
 async function everything(person: Person, resource = 'tasks'): Promise<WireDocument[]> {
   return (await pull(person, 0, 2_000, resource)).body.documents
@@ -323,7 +352,7 @@ describe('push', () => {
     const bad = rows[500]!.newDocumentState
     bad.priority = 'urgent'
     const { body, headers } = await pushed(ann, rows)
-    expect(headers.get('content-type')).toBe(RESULT)
+    expect(headers.get('content-type')).toBe(PUSH_RESULT)
     expect(body.rejected).toEqual([
       { id: bad.id, code: 'invalid', errors: { priority: [expect.stringContaining('low')] } },
     ])

@@ -2,7 +2,12 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { io, type Socket } from 'socket.io-client'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
-import type { ClientEvents, Frame, ServerEvents } from '../../../protocol/index.ts'
+import {
+  type ClientEvents,
+  type Frame,
+  type ServerEvents,
+  streamEventSchema,
+} from '../../../protocol/index.ts'
 import { type Person, startServer, type TestServer } from '../../support/server.ts'
 
 type Live = Socket<ServerEvents, ClientEvents>
@@ -374,12 +379,14 @@ describe('a pull stream', () => {
     await add(ann, 'two')
     const text = await stream.until((text) => text.includes('two'))
     stream.close()
-    const events = [...text!.matchAll(/^data: (.*)$/gm)].map(([, json]) => JSON.parse(json!))
+    const events = [...text!.matchAll(/^data: (.*)$/gm)].map(([, json]) =>
+      streamEventSchema.parse(JSON.parse(json!)),
+    )
     expect(events.flatMap(({ documents }) => documents).map(({ title }) => title)).toEqual([
       'one',
       'two',
     ])
-    const { checkpoint } = events.at(-1)
+    const { checkpoint } = events.at(-1)!
     const after = await ann.call(
       'GET',
       `/replication/tasks/0/pull?lwt=${checkpoint.lwt}&id=${checkpoint.id}`,

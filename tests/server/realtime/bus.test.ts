@@ -1,10 +1,10 @@
 import { once } from 'node:events'
 import net from 'node:net'
 import pg from 'pg'
-import { postgresBus } from '../../server/realtime/postgres-bus.ts'
-import { createLog } from '../../server/runtime/log.ts'
-import { busContract } from '../support/bus-contract.ts'
-import { createDatabase } from '../support/database.ts'
+import { postgresBus } from '../../../server/realtime/postgres-bus.ts'
+import { createLog } from '../../../server/runtime/log.ts'
+import { busContract } from '../../support/bus-contract.ts'
+import { createDatabase } from '../../support/database.ts'
 
 busContract('Postgres', async () => {
   const database = await createDatabase()

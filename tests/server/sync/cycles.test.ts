@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { nullable, reference } from '../../protocol/field.ts'
-import { type Resource, settle } from '../../protocol/index.ts'
-import { defineResource } from '../../protocol/resource.ts'
-import { withoutCyclesOf } from '../../server/sync/cycles.ts'
-import { judge, type Loss, type State } from '../../server/sync/judge.ts'
-import { readRows } from '../../server/sync/rows.ts'
+import { nullable, reference } from '../../../protocol/field.ts'
+import { type Resource, settle } from '../../../protocol/index.ts'
+import { defineResource } from '../../../protocol/resource.ts'
+import { withoutCyclesOf } from '../../../server/sync/cycles.ts'
+import { judge, type Loss, type State } from '../../../server/sync/judge.ts'
+import { readRows } from '../../../server/sync/rows.ts'
 
 const parts: Resource = defineResource({
   name: 'parts',
