@@ -402,7 +402,7 @@ describe('push', () => {
     'a row whose %s is too deep to be read stops no other',
     async (name) => {
       const deep = `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`
-      for (const accept of [RESULT, '*/*']) {
+      for (const accept of [PUSH_RESULT, '*/*']) {
         const ann = await server.person()
         const [good, bad] = [aTask(), aTask()]
         const rows = JSON.stringify([
