@@ -112,8 +112,12 @@ describe('a device whose server was restored to an older point', () => {
         const name = `killed-${randomUUID()}`
         const { ann, phone, restore } = await scene(server, { name, ...failing })
         await phone.sync.pause()
-        const tea = await phone.tasks.findOne({ selector: { title: 'Tea' } }).exec(true)
-        await tea.incrementalPatch({ description: 'Green' })
+        // Unsent, over what the server has not, and over what it has in a former state.
+        const descriptions = { Tea: 'Green', 'Oat milk': 'Unsweetened' }
+        for (const [title, description] of Object.entries(descriptions))
+          await (await phone.tasks.findOne({ selector: { title } }).exec(true)).patch({
+            description,
+          })
         await restore()
         let count = 0
         failing.onWrite = ({ context }) => {
@@ -128,11 +132,12 @@ describe('a device whose server was restored to an older point', () => {
         failing.onWrite = () => undefined
         const again = await device(server, { name, ...failing })
         await again.sync.awaitInSync()
-        expect(await titlesAt(ann), `killed at write ${nth}`).toEqual(['Oat milk', 'Tea'])
-        expect(await tasksOf(again)).toEqual(await tasksAt(ann))
-        expect(
-          (await tasksAt(ann)).map((task: { description: string }) => task.description),
-        ).toContain('Green')
+        const tasks: { title: string; description: string }[] = await tasksAt(ann)
+        const described = Object.fromEntries(
+          tasks.map(({ title, description }) => [title, description]),
+        )
+        expect(described, `killed at write ${nth}`).toEqual(descriptions)
+        expect(await tasksOf(again)).toEqual(tasks)
         await shut(again)
         if (count < nth) break
       }
