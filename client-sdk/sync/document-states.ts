@@ -46,7 +46,6 @@ export class DocumentStates {
     this.known = known
     this.isReadOnly = isReadOnly
     this.cursor = known.cursor
-    if (known.isExpired) this.seen = new Set()
   }
 
   /** What is kept is a snapshot that is not complete: what the server has may not be what is known of it. */
@@ -54,9 +53,11 @@ export class DocumentStates {
     return this.seen !== undefined
   }
 
-  /** The cursor has expired. What is kept from now on is a snapshot, until it is complete. */
-  async expire(): Promise<void> {
-    await this.known.expire()
+  /**
+   * The cursor has expired. What is kept from now on is a snapshot, until it is complete. The storage has
+   * the cursor until then: whoever begins again from it is told the same.
+   */
+  expire(): void {
     this.cursor = undefined
     this.seen = new Set()
   }

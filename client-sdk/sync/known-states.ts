@@ -12,9 +12,7 @@ import {
 } from 'rxdb'
 import type { Checkpoint, WireDocument } from '../../protocol/replication.ts'
 
-/** In the place of a cursor: what was there has expired, and a snapshot is not complete yet. */
-type Expired = { expired: true }
-type Meta = RxStorageReplicationMeta<WireDocument, Checkpoint | Expired>
+type Meta = RxStorageReplicationMeta<WireDocument, Checkpoint>
 type MetaDocument = RxDocumentData<Meta>
 type Instance = RxStorageInstance<Meta, unknown, unknown, unknown>
 
@@ -35,7 +33,7 @@ export class KnownStates {
   static async open(collection: RxCollection): Promise<KnownStates> {
     const { database, schema, name } = collection
     const collectionName = `rx-replication-meta-${await database.hashFunction(`${name}-${IDENTIFIER}`)}`
-    const metaSchema = getRxReplicationMetaInstanceSchema<WireDocument, Checkpoint | Expired>(
+    const metaSchema = getRxReplicationMetaInstanceSchema<WireDocument, Checkpoint>(
       schema.jsonSchema as RxJsonSchema<RxDocumentData<WireDocument>>,
       false,
     )
@@ -67,18 +65,7 @@ export class KnownStates {
 
   /** Of everything before it, the documents are in the storage. */
   get cursor(): Checkpoint | undefined {
-    const kept = this.cursorDocument?.checkpointData
-    return kept && !('expired' in kept) ? kept : undefined
-  }
-
-  get isExpired(): boolean {
-    const kept = this.cursorDocument?.checkpointData
-    return kept !== undefined && 'expired' in kept
-  }
-
-  /** Keeps that the cursor has expired, until there is another one. */
-  async expire(): Promise<void> {
-    if (!this.isExpired) await this.store([this.cursorRow({ expired: true })])
+    return this.cursorDocument?.checkpointData
   }
 
   /** The states by id; none of what the server is not known to have. */
@@ -121,7 +108,7 @@ export class KnownStates {
     return new Map(found.map((document) => [document.itemId, document]))
   }
 
-  private cursorRow(checkpointData: Checkpoint | Expired): BulkWriteRow<Meta> {
+  private cursorRow(checkpointData: Checkpoint): BulkWriteRow<Meta> {
     return this.row(CURSOR, { checkpointData }, this.cursorDocument)
   }
 

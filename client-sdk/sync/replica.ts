@@ -221,7 +221,6 @@ export class Replica {
   private async run(): Promise<void> {
     const { collection, resource } = this.options
     this.opened = await this.lasting(() => DocumentStates.open(collection, resource.readOnly))
-    this.isStartingOver$.next(this.states.isExpired)
     this.mayPush$.next(this.states.cursor !== undefined)
     this.opened$.next()
     const isWritable = !resource.readOnly
@@ -396,7 +395,7 @@ export class Replica {
       if (!isExpiry(error)) throw error
       this.mayPush$.next(false)
       this.isStartingOver$.next(true)
-      await this.turns.take(() => this.lasting(() => this.states.expire()))
+      await this.turns.take(async () => this.states.expire())
     }
   }
 

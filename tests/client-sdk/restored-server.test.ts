@@ -22,9 +22,9 @@ describe('a device whose server was restored to an older point', () => {
   test('finds that so while it is connected, and brings back what only it has', async () => {
     const { ann, phone, restore } = await scene()
     await restore()
-    await expect.poll(() => titlesAt(ann), { timeout: 15_000 }).toEqual(['Oat milk', 'Tea'])
+    await expect.poll(() => titlesAt(ann), { timeout: 15_000 }).toEqual(LATEST)
     await phone.sync.awaitInSync()
-    expect(await titlesOf(phone)).toEqual(['Oat milk', 'Tea'])
+    expect(await titlesOf(phone)).toEqual(LATEST)
   })
 
   test('says nothing of synced, and lets nobody delete what is here, until it is through', async () => {
@@ -58,7 +58,7 @@ describe('a device whose server was restored to an older point', () => {
     await phone.sync.awaitInSync()
     watching.unsubscribe()
     expect(statuses.slice(0, statuses.indexOf('syncing'))).not.toContain('synced')
-    expect(await titlesAt(ann)).toEqual(['Made since', 'Oat milk', 'Tea', 'Unsent'])
+    expect(await titlesAt(ann)).toEqual([...LATEST, 'Made since', 'Unsent'].sort())
     expect(await titlesOf(phone)).toEqual(await titlesAt(ann))
   })
 
@@ -70,8 +70,9 @@ describe('a device whose server was restored to an older point', () => {
     await ann.call('PATCH', `/api/tasks/${milk.id}/`, { title: 'Soy milk' })
     await phone.sync.resume()
     await phone.sync.awaitInSync()
-    expect(await titlesAt(ann)).toEqual(['Soy milk', 'Tea'])
-    expect(await titlesOf(phone)).toEqual(['Soy milk', 'Tea'])
+    const titles = LATEST.map((title) => (title === 'Oat milk' ? 'Soy milk' : title)).sort()
+    expect(await titlesAt(ann)).toEqual(titles)
+    expect(await titlesOf(phone)).toEqual(titles)
   })
 
   test('does not send again what was refused and discarded', async () => {
@@ -136,7 +137,8 @@ describe('a device whose server was restored to an older point', () => {
         const described = Object.fromEntries(
           tasks.map(({ title, description }) => [title, description]),
         )
-        expect(described, `killed at write ${nth}`).toEqual(descriptions)
+        const all = Object.fromEntries(LATEST.map((title) => [title, '']))
+        expect(described, `killed at write ${nth}`).toEqual({ ...all, ...descriptions })
         expect(await tasksOf(again)).toEqual(tasks)
         await shut(again)
         if (count < nth) break
@@ -145,7 +147,13 @@ describe('a device whose server was restored to an older point', () => {
   )
 })
 
-/** Bread and milk, and a backup of them; then the one is deleted, the other edited, and tea is new. */
+/** What there is in the end of `scene`. */
+const LATEST = ['Duck eggs', 'Jam', 'Oat milk', 'Tea']
+
+/**
+ * Bread, milk and eggs, and a backup of them. Then bread is deleted, the others are edited, and tea and jam
+ * are new: half of it here, and half of it elsewhere.
+ */
 async function scene(at: Pick<TestServer, 'url'> = server, options: object = {}) {
   const ann = await server.person()
   const phone = await deviceOf(at, ann, options)
@@ -153,11 +161,14 @@ async function scene(at: Pick<TestServer, 'url'> = server, options: object = {})
     await phone.tasks.add({ title: 'Milk' }),
     await phone.tasks.add({ title: 'Bread' }),
   ]
+  const { body: eggs } = await ann.call('POST', '/api/tasks/', { title: 'Eggs' })
   await phone.sync.awaitInSync()
   const restore = await backupOf(server.testDatabase, ann)
   await milk.incrementalPatch({ title: 'Oat milk' })
   await bread.incrementalRemove()
   await phone.tasks.add({ title: 'Tea' })
+  await ann.call('PATCH', `/api/tasks/${eggs.id}/`, { title: 'Duck eggs' })
+  await ann.call('POST', '/api/tasks/', { title: 'Jam' })
   await phone.sync.awaitInSync()
   return { ann, phone, restore }
 }
@@ -177,6 +188,6 @@ async function tasksAt(person: Person) {
   return results.sort((a: { id: string }, b: { id: string }) => (a.id < b.id ? -1 : 1))
 }
 
-const titlesAt = async (person: Person) => titles(await tasksAt(person))
-const titlesOf = async (client: Client) => titles(await tasksOf(client))
-const titles = (tasks: { title: string }[]) => tasks.map(({ title }) => title).sort()
+const titlesAt = async (person: Person) => titlesIn(await tasksAt(person))
+const titlesOf = async (client: Client) => titlesIn(await tasksOf(client))
+const titlesIn = (tasks: { title: string }[]) => tasks.map(({ title }) => title).sort()
