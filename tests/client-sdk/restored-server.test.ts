@@ -95,13 +95,16 @@ describe('a device whose server was restored to an older point', () => {
     await phone.sync.awaitInSync()
     const restore = await backupOf(server.testDatabase, ann)
     await ann.call('POST', `/api/conflicts/${early}/restore/`)
-    await aConflict(ann)
+    const late = await aConflict(ann)
     await phone.sync.awaitInSync()
     await restore()
     await phone.sync.awaitInSync()
     expect(await phone.conflicts.count().exec()).toBe(2)
     expect((await phone.conflicts.findOne(early).exec(true)).restored_at).toBeNull()
     expect((await ann.call('GET', '/api/conflicts/')).body.count).toBe(1)
+    const rows = await until(phone.sync.conflicts$, (rows) => rows.some(({ id }) => id === late))
+    const row = rows.find(({ id }) => id === late)!
+    await expect(row.restore()).rejects.toMatchObject({ code: 'not_found' })
   })
 
   test.each<Moment>(['before', 'half', 'after'])(
