@@ -32,7 +32,7 @@ function mailboxOf(address: string): string {
  * Whether an address may be notified about its account. An unconfirmed address may be a stranger's, so
  * the limit applies to it.
  */
-export async function mayTell(
+export async function mayNotify(
   trx: Database,
   { email, email_verified_at }: { email: string; email_verified_at: Date | null },
   now: Date,

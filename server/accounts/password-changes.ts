@@ -4,7 +4,7 @@ import type { Database } from '../database/connect.ts'
 import { addJob, SOON } from '../jobs/queue.ts'
 import { post } from '../mail/outbox.ts'
 import type { Links } from './links.ts'
-import { mayMail, mayTell } from './mail-allowance.ts'
+import { mayMail, mayNotify } from './mail-allowance.ts'
 import { lockOwner, lockOwnerBy, type Owner, ownerBy } from './owners.ts'
 import { type Passwords, weakness } from './passwords.ts'
 import type { Sessions } from './sessions.ts'
@@ -86,7 +86,7 @@ export function createPasswordChanges({ db, passwords, sessions, links, now }: D
     await links.end(trx, user, 'reset_password')
     // An attacker with the old password may have started to change the address to their own.
     await links.end(trx, user, 'confirm_email', { except: email })
-    if (!(await mayTell(trx, { ...owner, ...changes }, now()))) return ended
+    if (!(await mayNotify(trx, { ...owner, ...changes }, now()))) return ended
     const cause = `password_changed ${uuidv7()}`
     await post(trx, [{ cause, user, to: email, letter: 'password_changed' }], now())
     return ended
