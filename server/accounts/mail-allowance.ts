@@ -48,7 +48,7 @@ export function tooMuchMail(): Problem {
   )
 }
 
-export async function forgetAllowances(db: Database, now: Date): Promise<void> {
+export async function deleteOldAllowances(db: Database, now: Date): Promise<void> {
   await db('mail_allowances')
     .where('used_at', '<', new Date(now.getTime() - HOUR_MS))
     .delete()

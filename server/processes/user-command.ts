@@ -20,7 +20,7 @@ import { openDatabase } from '../database/open.ts'
 import { openHints } from '../realtime/hints.ts'
 import { readConfig } from '../runtime/config.ts'
 import { createLog } from '../runtime/log.ts'
-import { orExplain } from './start-fault.ts'
+import { exitOnError } from './startup-error.ts'
 
 const USAGE = `Manages accounts: for the first admin, and for emergencies.
 
@@ -128,7 +128,7 @@ export async function runUserCommand(args: string[]): Promise<void> {
   if (!command) return end(`Unknown command: ${name}\n\n${USAGE}`, USAGE_FAULT)
   const given = readGiven(command, rest)
   if (typeof given === 'string') return end(`${name}: ${given}\n\n${USAGE}`, USAGE_FAULT)
-  await orExplain(() =>
+  await exitOnError(() =>
     withAdministration((administration) => runOne(command, administration, given)),
   )
 }

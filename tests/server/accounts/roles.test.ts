@@ -4,7 +4,7 @@ import { io } from 'socket.io-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Role } from '../../../protocol/index.ts'
 import { may } from '../../../server/accounts/permissions.ts'
-import { demonstrate } from '../../../server/processes/demonstration.ts'
+import { createDemoData } from '../../../server/processes/demo-data.ts'
 import {
   type Api,
   bodyOf,
@@ -471,9 +471,9 @@ describe('the audit log', () => {
   test('has the demo users too, whose addresses are confirmed', async () => {
     const own = await startServer()
     try {
-      const made = await demonstrate(own)
+      const made = await createDemoData(own)
       expect(made.map(({ username }) => username)).toEqual(['demo-ann', 'demo-bob', 'demo-admin'])
-      expect(await demonstrate(own)).toEqual([])
+      expect(await createDemoData(own)).toEqual([])
       const { access } = (await own.call('POST', '/api/token/', made[2])).body
       const call = callerTo(own.url, { authorization: `Bearer ${access}` })
       expect((await call('GET', '/api/account/')).body).toMatchObject({
