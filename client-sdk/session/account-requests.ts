@@ -63,13 +63,13 @@ interface SignedIn {
 /** @param gone called with a token of a deleted account */
 export function createAccountRequests(
   api: Api,
-  account$: { readonly value: SignedIn | undefined },
+  localCopy$: { readonly value: SignedIn | undefined },
   gone: (token: string) => Promise<void>,
 ): AccountRequests {
   const ask = <T>(path: string, request?: ApiRequest) => api<T>(`/api/account/${path}`, request)
   const authorized: Connection['authorized'] = async (attempt) => {
-    if (!account$.value) throw signedOut()
-    return account$.value.connection.authorized(attempt)
+    if (!localCopy$.value) throw signedOut()
+    return localCopy$.value.connection.authorized(attempt)
   }
   const signedIn = <T>(path: string, request?: ApiRequest) =>
     authorized((token) => ask<T>(path, { ...request, token }))
