@@ -77,11 +77,11 @@ export async function createClient(options: ClientOptions): Promise<Client> {
     fetch,
     clock,
     patience,
-    gone: (token) => void gone(token).catch(() => {}),
+    onAccountDeleted: (token) => void onAccountDeleted(token).catch(() => {}),
   })
   const store = await openTokenStore(storage, name)
   clock.restore((await store.clock()) ?? { offset: 0, at: 0 })
-  clock.learned = (reading) => void store.keepClock(reading).catch(() => {}) // it will be measured again
+  clock.onOffset = (offset) => void store.keepClock(offset).catch(() => {}) // it will be measured again
   const session = new Session(store, api, now, name)
   const signOuts = new SignOuts(store, api, name)
   const server = { api, url, session, clock, pollInterval, patience }
@@ -137,7 +137,7 @@ export async function createClient(options: ClientOptions): Promise<Client> {
       },
     },
     sync: createSync(localCopy$),
-    account: createAccountRequests(api, localCopy$, gone),
+    account: createAccountRequests(api, localCopy$, onAccountDeleted),
     close: () =>
       enqueue(async () => {
         tabs.close()
@@ -207,7 +207,7 @@ export async function createClient(options: ClientOptions): Promise<Client> {
   }
 
   /** Called with a token, of either kind, of a deleted account. */
-  function gone(token: string): Promise<void> {
+  function onAccountDeleted(token: string): Promise<void> {
     return enqueue(() => exclusively(`${name} wipe`, () => wipe(claimsOf(token).sub)))
   }
 
@@ -223,7 +223,7 @@ export async function createClient(options: ClientOptions): Promise<Client> {
     await removeRxDatabase(databaseName(name, { id }), storage, multiInstance)
     // Last, so that after an interruption the delivery of this sign-out triggers it again.
     for (const refresh of await store.forgotten())
-      if (claimsOf(refresh).sub === id) await store.told(refresh)
+      if (claimsOf(refresh).sub === id) await store.notified(refresh)
   }
 
   /** An ended session sends no requests, so this checks whether its account was deleted. */

@@ -60,11 +60,11 @@ interface SignedIn {
   readonly connection: Pick<Connection, 'authorized'>
 }
 
-/** @param gone called with a token of a deleted account */
+/** @param onAccountDeleted called with a token of a deleted account */
 export function createAccountRequests(
   api: Api,
   localCopy$: { readonly value: SignedIn | undefined },
-  gone: (token: string) => Promise<void>,
+  onAccountDeleted: (token: string) => Promise<void>,
 ): AccountRequests {
   const ask = <T>(path: string, request?: ApiRequest) => api<T>(`/api/account/${path}`, request)
   const authorized: Connection['authorized'] = async (attempt) => {
@@ -92,7 +92,7 @@ export function createAccountRequests(
     delete: (password) =>
       authorized(async (token) => {
         await ask('delete/', { ...post({ password }), token })
-        await gone(token)
+        await onAccountDeleted(token)
       }),
     export: (format) =>
       signedIn(`export/${format === 'json' ? '' : `tasks.${format}`}`, {

@@ -5,7 +5,7 @@ import { useSyncState } from '../documents/documents.ts'
 import { spokenFault } from '../forms/spoken-fault.ts'
 
 export interface KnownAccount {
-  /** Undefined until the server has told. */
+  /** Undefined until the server has responded. */
   details: AccountDetails | undefined
   /** Why it has not. */
   fault: string
