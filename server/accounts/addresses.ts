@@ -2,7 +2,7 @@ import { invalid, Problem } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 import { post } from '../mail/outbox.ts'
 import { isUniqueViolation } from './accounts.ts'
-import type { Links } from './links.ts'
+import { type Links, linkNotValid } from './links.ts'
 import { mayMail, mayNotify, tooMuchMail } from './mail-allowance.ts'
 import { confirmationOf } from './mail-data.ts'
 import { lockOwner, lockOwnerBy, ownerBy } from './owners.ts'
@@ -31,7 +31,7 @@ export function createAddresses({ db, passwords, links, now }: Dependencies) {
       try {
         await db.transaction(async (trx) => {
           const owner = await lockOwner(trx, user)
-          if (!owner) throw new Problem('link_not_valid')
+          if (!owner) throw linkNotValid()
           await links.take(trx, link)
           await trx('users').where({ id: user }).update({ email, email_verified_at: now() })
           if (owner.email === email) return
