@@ -1,10 +1,10 @@
 import { removeRxDatabase } from 'rxdb'
 import { BehaviorSubject, distinctUntilChanged, map, type Observable } from 'rxjs'
-import { Account, databaseName } from './account.ts'
-import { createSync } from './account-sync.ts'
+import { createSync } from './client-sync.ts'
 import type { Collections } from './local/database.ts'
 import { shapes } from './local/shapes.ts'
 import type { Storage } from './local/storage.ts'
+import { databaseName, LocalCopy } from './local-copy.ts'
 import { isShaped } from './runtime/answers.ts'
 import { createApi, PATIENCE_MS } from './runtime/api.ts'
 import { ClientError, signedOut } from './runtime/client-error.ts'
@@ -78,27 +78,27 @@ export async function createClient(options: ClientOptions): Promise<Client> {
     fetch,
     clock,
     patience,
-    gone: (token) => void gone(token).catch(() => {}),
+    onAccountDeleted: (token) => void onAccountDeleted(token).catch(() => {}),
   })
   const store = await openTokenStore(storage, name)
   clock.restore((await store.clock()) ?? { offset: 0, at: 0 })
-  clock.learned = (reading) => void store.keepClock(reading).catch(() => {}) // it will be measured again
+  clock.onOffset = (offset) => void store.keepClock(offset).catch(() => {}) // it will be measured again
   const session = new Session(store, api, now, name)
   const signOuts = new SignOuts(store, api, name)
   const server = { api, url, session, clock, pollInterval, patience }
-  const accountOptions = { storage, name, multiInstance, now, ...server }
-  const account$ = new BehaviorSubject<Account | undefined>(undefined)
+  const copyOptions = { storage, name, multiInstance, now, ...server }
+  const localCopy$ = new BehaviorSubject<LocalCopy | undefined>(undefined)
   const notice$ = new BehaviorSubject<'account_deleted' | null>(null)
   const tabs = new Tabs<'session' | 'account_deleted'>(`tasktide ${name}`, multiInstance)
-  let turn: Promise<unknown> = Promise.resolve()
+  let queue: Promise<unknown> = Promise.resolve()
 
-  await inTurn(follow)
-  void inTurn(deleteDocuments).catch(() => {}) // the next start retries
+  await enqueue(follow)
+  void enqueue(deleteDocuments).catch(() => {}) // the next start retries
   void signOuts.deliver()
   void askAfterEnded()
   tabs.message$.subscribe((message) => {
     notice$.next(message === 'session' ? null : message)
-    void inTurn(follow)
+    void enqueue(follow)
   })
 
   return {
@@ -115,8 +115,8 @@ export async function createClient(options: ClientOptions): Promise<Client> {
       return collections().conflicts
     },
     session: {
-      user$: account$.pipe(
-        map((account) => account?.user ?? null),
+      user$: localCopy$.pipe(
+        map((copy) => copy?.user ?? null),
         distinctUntilChanged(),
       ),
       notice$,
@@ -133,55 +133,55 @@ export async function createClient(options: ClientOptions): Promise<Client> {
       },
       signIn,
       async signOut({ keepData } = {}) {
-        await inTurn(() => signOut(keepData))
+        await enqueue(() => signOut(keepData))
         await signOuts.deliver()
       },
     },
-    sync: createSync(account$),
-    account: createAccountRequests(api, account$, gone),
+    sync: createSync(localCopy$),
+    account: createAccountRequests(api, localCopy$, onAccountDeleted),
     close: () =>
-      inTurn(async () => {
+      enqueue(async () => {
         tabs.close()
-        await closeAccount()
-        account$.complete()
+        await closeLocalCopy()
+        localCopy$.complete()
         await signOuts.close()
         await store.close()
       }),
   }
 
   function signIn(credentials: Credentials): Promise<User> {
-    return inTurn(async () => {
+    return enqueue(async () => {
       // From the storage: an earlier sign-in may have failed after storing the session.
       const kept = await session.load()
-      if (kept && !kept.ended && account$.value)
+      if (kept && !kept.ended && localCopy$.value)
         throw new ClientError('signed_in', `${kept.user.username} is signed in; sign out first.`)
       await session.signIn(credentials)
       notice$.next(null)
       await follow()
       tabs.tell('session')
-      await account$.value!.pause(false)
-      account$.value!.wake()
-      return account$.value!.user
+      await localCopy$.value!.pause(false)
+      localCopy$.value!.wake()
+      return localCopy$.value!.user
     })
   }
 
   async function signOut(keepData: boolean | undefined): Promise<void> {
-    const account = account$.value
-    if (!account) return
+    const copy = localCopy$.value
+    if (!copy) return
     // No writes between the check for unsent edits and the deletion.
-    await account.writes.stop()
+    await copy.writes.stop()
     try {
-      if (keepData === undefined) await refuseUnsent(account)
-      await session.forget(keepData ? undefined : account.user.id).catch(async (error) => {
+      if (keepData === undefined) await refuseUnsent(copy)
+      await session.forget(keepData ? undefined : copy.user.id).catch(async (error) => {
         // A failed write may have been stored, which means signed out.
         if (await session.load()) throw error
       })
     } catch (error) {
-      account.writes.resume()
+      copy.writes.resume()
       throw error
     }
     tabs.tell('session')
-    await closeAccount()
+    await closeLocalCopy()
     await deleteDocuments()
   }
 
@@ -198,8 +198,8 @@ export async function createClient(options: ClientOptions): Promise<Client> {
     })
   }
 
-  async function refuseUnsent(account: Account): Promise<void> {
-    const edits = (await account.unsent()) + (await account.rejections.all()).length
+  async function refuseUnsent(copy: LocalCopy): Promise<void> {
+    const edits = (await copy.unsent()) + (await copy.rejections.all()).length
     if (edits > 0)
       throw new ClientError(
         'unsent_edits',
@@ -208,8 +208,8 @@ export async function createClient(options: ClientOptions): Promise<Client> {
   }
 
   /** Called with a token, of either kind, of a deleted account. */
-  function gone(token: string): Promise<void> {
-    return inTurn(() => exclusively(`${name} wipe`, () => wipe(claimsOf(token).sub)))
+  function onAccountDeleted(token: string): Promise<void> {
+    return enqueue(() => exclusively(`${name} wipe`, () => wipe(claimsOf(token).sub)))
   }
 
   /** Deletes all data of the user on this device, unsent edits included. */
@@ -224,7 +224,7 @@ export async function createClient(options: ClientOptions): Promise<Client> {
     await removeRxDatabase(databaseName(name, { id }), storage, multiInstance)
     // Last, so that after an interruption the delivery of this sign-out triggers it again.
     for (const refresh of await store.forgotten())
-      if (claimsOf(refresh).sub === id) await store.told(refresh)
+      if (claimsOf(refresh).sub === id) await store.notified(refresh)
   }
 
   /** An ended session sends no requests, so this checks whether its account was deleted. */
@@ -238,27 +238,27 @@ export async function createClient(options: ClientOptions): Promise<Client> {
   /** Opens or closes the local copy according to the stored session, which another tab may have changed. */
   async function follow(): Promise<void> {
     const kept = await session.load()
-    if (account$.value && account$.value.user.id !== kept?.user.id) await closeAccount()
-    if (!kept || account$.value) return
+    if (localCopy$.value && localCopy$.value.user.id !== kept?.user.id) await closeLocalCopy()
+    if (!kept || localCopy$.value) return
     await deleteDocuments()
-    account$.next(await Account.open(kept.user, accountOptions))
+    localCopy$.next(await LocalCopy.open(kept.user, copyOptions))
   }
 
-  async function closeAccount(): Promise<void> {
-    const account = account$.value
-    account$.next(undefined)
-    await account?.stop()
-    await account?.database.close()
+  async function closeLocalCopy(): Promise<void> {
+    const copy = localCopy$.value
+    localCopy$.next(undefined)
+    await copy?.stop()
+    await copy?.database.close()
   }
 
   function collections(): Collections {
-    if (!account$.value) throw signedOut()
-    return account$.value.collections
+    if (!localCopy$.value) throw signedOut()
+    return localCopy$.value.collections
   }
 
-  function inTurn<T>(run: () => Promise<T>): Promise<T> {
-    const result = turn.then(run)
-    turn = result.catch(() => {})
+  function enqueue<T>(run: () => Promise<T>): Promise<T> {
+    const result = queue.then(run)
+    queue = result.catch(() => {})
     return result
   }
 }

@@ -93,7 +93,7 @@ class LoggedInstance
   private readonly memory: Memory
   private readonly log: DocumentLog
   /** Serializes writes. */
-  private turn: Promise<unknown> = Promise.resolve()
+  private queue: Promise<unknown> = Promise.resolve()
   private closing: Promise<void> | undefined
 
   constructor(memory: Memory, log: DocumentLog) {
@@ -109,7 +109,7 @@ class LoggedInstance
     rows: BulkWriteRow<Record<string, unknown>>[],
     context: string,
   ): Promise<RxStorageBulkWriteResponse<Record<string, unknown>>> {
-    return this.inTurn(async () => {
+    return this.enqueue(async () => {
       const written = this.accepted(rows, context)
       if (written.length > 0) await this.log.keep(written)
       return this.memory.bulkWrite(rows, context)
@@ -137,7 +137,7 @@ class LoggedInstance
   }
 
   cleanup(minimumDeletedTime: number): Promise<boolean> {
-    return this.inTurn(async () => {
+    return this.enqueue(async () => {
       const { primaryPath, schema, internals } = this.memory
       const latest = now() - minimumDeletedTime
       const old = [...this.documents().values()].filter(
@@ -151,7 +151,7 @@ class LoggedInstance
   }
 
   remove(): Promise<void> {
-    return this.inTurn(async () => {
+    return this.enqueue(async () => {
       await this.log.remove()
       await this.memory.remove()
       this.closing = Promise.resolve()
@@ -160,7 +160,7 @@ class LoggedInstance
 
   /** Waits for running writes. */
   close(): Promise<void> {
-    this.closing ??= this.turn.then(() => this.memory.close())
+    this.closing ??= this.queue.then(() => this.memory.close())
     return this.closing
   }
 
@@ -181,10 +181,10 @@ class LoggedInstance
     return this.memory.internals.documents
   }
 
-  private inTurn<T>(run: () => Promise<T>): Promise<T> {
+  private enqueue<T>(run: () => Promise<T>): Promise<T> {
     if (this.closing) return Promise.reject(new Error(`${this.collectionName} is closed.`))
-    const result = this.turn.then(run)
-    this.turn = result.catch(() => {})
+    const result = this.queue.then(run)
+    this.queue = result.catch(() => {})
     return result
   }
 }

@@ -29,7 +29,7 @@ export interface ApiOptions {
   fetch: typeof globalThis.fetch
   clock: Clock
   /** Called with a token of a deleted account. */
-  gone: (token: string) => void
+  onAccountDeleted: (token: string) => void
   patience?: number
 }
 
@@ -42,7 +42,7 @@ export interface ApiOptions {
  *   server's, otherwise the code of the server's problem
  */
 export function createApi(options: ApiOptions): Api {
-  const { url, fetch, clock, gone, patience = PATIENCE_MS } = options
+  const { url, fetch, clock, onAccountDeleted, patience = PATIENCE_MS } = options
   return async <T>(path: string, request: ApiRequest = {}): Promise<T> => {
     const { method = 'GET', token, body, stream, signal } = request
     const { accept = stream ?? 'application/json' } = request
@@ -73,7 +73,7 @@ export function createApi(options: ApiOptions): Api {
     } catch (cause) {
       if (!(cause instanceof ClientError)) throw unreachable(cause, wait)
       const presented = token ?? (body as { refresh?: string } | undefined)?.refresh
-      if (cause.code === 'account_deleted' && presented) gone(presented)
+      if (cause.code === 'account_deleted' && presented) onAccountDeleted(presented)
       throw cause
     } finally {
       wait.end()

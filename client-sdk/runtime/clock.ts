@@ -3,7 +3,7 @@ const RESOLUTION_MS = 1_000
 const TOLERANCE_MS = 2_000
 
 /** A measured offset of a device's clock. */
-export interface Reading {
+export interface ClockOffset {
   offset: number
   /** The time of the measurement, by the device's clock. */
   at: number
@@ -18,14 +18,14 @@ export class Clock {
   offset = 0
   readonly device: () => number
   /** Called with each new offset. */
-  learned: (reading: Reading) => void = () => {}
+  onOffset: (offset: ClockOffset) => void = () => {}
 
   constructor(device: () => number) {
     this.device = device
   }
 
   /** Restores the offset from before a restart, unless the clock was set back since. */
-  restore({ offset, at }: Reading): void {
+  restore({ offset, at }: ClockOffset): void {
     if (at <= this.device()) this.offset = offset
   }
 
@@ -45,6 +45,6 @@ export class Clock {
     const isOff = (offset: number) => offset < least - TOLERANCE_MS || offset > most + TOLERANCE_MS
     if (!isOff(this.offset)) return
     this.offset = isOff(0) ? least : 0
-    this.learned({ offset: this.offset, at: this.device() })
+    this.onOffset({ offset: this.offset, at: this.device() })
   }
 }

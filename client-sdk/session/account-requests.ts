@@ -61,16 +61,16 @@ interface SignedIn {
   readonly connection: Pick<Connection, 'authorized'>
 }
 
-/** @param gone called with a token of a deleted account */
+/** @param onAccountDeleted called with a token of a deleted account */
 export function createAccountRequests(
   api: Api,
-  account$: { readonly value: SignedIn | undefined },
-  gone: (token: string) => Promise<void>,
+  localCopy$: { readonly value: SignedIn | undefined },
+  onAccountDeleted: (token: string) => Promise<void>,
 ): AccountRequests {
   const ask = <T>(path: string, request?: ApiRequest) => api<T>(`/api/account/${path}`, request)
   const authorized: Connection['authorized'] = async (attempt) => {
-    if (!account$.value) throw signedOut()
-    return account$.value.connection.authorized(attempt)
+    if (!localCopy$.value) throw signedOut()
+    return localCopy$.value.connection.authorized(attempt)
   }
   const signedIn = <T>(path: string, request?: ApiRequest) =>
     authorized((token) => ask<T>(path, { ...request, token }))
@@ -93,7 +93,7 @@ export function createAccountRequests(
     delete: (password) =>
       authorized(async (token) => {
         await ask('delete/', { ...post({ password }), token })
-        await gone(token)
+        await onAccountDeleted(token)
       }),
     export: (format) =>
       signedIn(`export/${format === 'json' ? '' : `tasks.${format}`}`, {

@@ -13,7 +13,7 @@ export class SignOuts {
   private readonly stopListening: () => void
   private timer: ReturnType<typeof setTimeout> | undefined
   private failures = 0
-  private turn: Promise<void> = Promise.resolve()
+  private queue: Promise<void> = Promise.resolve()
 
   constructor(store: TokenStore, api: Api, name: string) {
     this.store = store
@@ -26,14 +26,14 @@ export class SignOuts {
   deliver(): Promise<void> {
     clearTimeout(this.timer)
     const run = () => exclusively(`${this.name} sign-outs`, () => this.tellAll())
-    this.turn = this.turn.then(run).catch(() => this.later())
-    return this.turn
+    this.queue = this.queue.then(run).catch(() => this.later())
+    return this.queue
   }
 
   async close(): Promise<void> {
     this.abort.abort()
     this.stopListening()
-    await this.turn
+    await this.queue
     clearTimeout(this.timer)
   }
 
@@ -45,7 +45,7 @@ export class SignOuts {
         // The session has already ended.
         if (!(error instanceof ClientError && error.code === 'token_not_valid')) throw error
       })
-      await this.store.told(refresh)
+      await this.store.notified(refresh)
     }
     this.failures = 0
   }

@@ -1,6 +1,6 @@
 import { createRevision, fillWithDefaultSettings, randomToken } from 'rxdb'
 import type { Storage } from '../local/storage.ts'
-import type { Reading } from '../runtime/clock.ts'
+import type { ClockOffset } from '../runtime/clock.ts'
 
 export interface User {
   id: string
@@ -34,10 +34,10 @@ export interface TokenStore {
   /** The refresh tokens of removed sessions, to notify the server. */
   forgotten(): Promise<readonly string[]>
   /** The server was notified. */
-  told(refresh: string): Promise<void>
+  notified(refresh: string): Promise<void>
   /** The last known offset of the device's clock, available before sign-in. */
-  clock(): Promise<Reading | undefined>
-  keepClock(reading: Reading): Promise<void>
+  clock(): Promise<ClockOffset | undefined>
+  keepClock(offset: ClockOffset): Promise<void>
   close(): Promise<void>
 }
 
@@ -45,7 +45,7 @@ interface Kept {
   session?: StoredSession
   forgotten?: readonly string[]
   wiping?: readonly string[]
-  clock?: Reading
+  clock?: ClockOffset
 }
 
 const ID = 'session'
@@ -89,7 +89,7 @@ export async function openTokenStore(storage: Storage, name: string): Promise<To
         forgotten: session && !session.ended ? [...forgotten, session.refresh] : forgotten,
       })),
     forgotten: async () => (await find())?.forgotten ?? [],
-    told: (refresh) =>
+    notified: (refresh) =>
       change(({ forgotten = [], ...kept }) => ({
         ...kept,
         forgotten: forgotten.filter((one) => one !== refresh),

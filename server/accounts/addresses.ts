@@ -2,8 +2,8 @@ import { invalid, Problem } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 import { post } from '../mail/outbox.ts'
 import { isUniqueViolation } from './accounts.ts'
-import type { Links } from './links.ts'
-import { mayMail, mayTell, tooMuchMail } from './mail-allowance.ts'
+import { type Links, linkNotValid } from './links.ts'
+import { mayMail, mayNotify, tooMuchMail } from './mail-allowance.ts'
 import { confirmationOf } from './mail-data.ts'
 import { lockOwner, lockOwnerBy, ownerBy } from './owners.ts'
 import type { Passwords } from './passwords.ts'
@@ -31,14 +31,14 @@ export function createAddresses({ db, passwords, links, now }: Dependencies) {
       try {
         await db.transaction(async (trx) => {
           const owner = await lockOwner(trx, user)
-          if (!owner) throw new Problem('link_not_valid')
+          if (!owner) throw linkNotValid()
           await links.take(trx, link)
           await trx('users').where({ id: user }).update({ email, email_verified_at: now() })
           if (owner.email === email) return
           // Links that were sent to the former address are no longer valid.
           await links.end(trx, user, 'confirm_email')
           await links.end(trx, user, 'reset_password')
-          if (!(await mayTell(trx, owner, now()))) return
+          if (!(await mayNotify(trx, owner, now()))) return
           const notice = { letter: 'email_changed', data: { new_email: email } } as const
           const cause = `email_changed ${link.id}`
           await post(trx, [{ cause, user, to: owner.email, ...notice }], now())
@@ -81,7 +81,7 @@ export function createAddresses({ db, passwords, links, now }: Dependencies) {
           throw tooManyAddresses()
         await links.end(trx, user, 'confirm_email', { except: owner.email })
         const link = await ask(trx, user, email)
-        if (!(await mayTell(trx, owner, now()))) return
+        if (!(await mayNotify(trx, owner, now()))) return
         const notice = { letter: 'email_changing', data: { new_email: email } } as const
         const cause = `email_changing ${link}`
         await post(trx, [{ cause, user, to: owner.email, ...notice }], now())

@@ -35,7 +35,7 @@ interface Dependencies {
   db: Database
   accounts: Pick<Accounts, 'register'>
   passwords: Passwords
-  sessions: Pick<Sessions, 'endAll' | 'announceEnd' | 'reconsider'>
+  sessions: Pick<Sessions, 'endAll' | 'announceEnd' | 'forgetRole'>
   links: Links
   now: () => Date
 }
@@ -225,7 +225,7 @@ export function createAdministration({
     })
     if (!result) return
     sessions.announceEnd(result.ended ?? [])
-    sessions.reconsider(id)
+    sessions.forgetRole(id)
   }
 
   function mailTo(account: Row, mail: Notice | Mail): Mail {

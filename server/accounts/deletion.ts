@@ -2,7 +2,7 @@ import type { Database } from '../database/connect.ts'
 import { addJob } from '../jobs/queue.ts'
 import { post } from '../mail/outbox.ts'
 import type { Links } from './links.ts'
-import { mayTell } from './mail-allowance.ts'
+import { mayNotify } from './mail-allowance.ts'
 import { lockOwnerBy, ownerBy } from './owners.ts'
 import type { Passwords } from './passwords.ts'
 import type { Sessions } from './sessions.ts'
@@ -35,7 +35,7 @@ export function createDeletion({ db, passwords, sessions, links, now }: Dependen
         user,
         letter: 'account_deleted',
       } as const
-      if (await mayTell(trx, owner, now()))
+      if (await mayNotify(trx, owner, now()))
         await post(trx, [{ ...farewell, to: owner.email }], now())
       await addJob(trx, PURGE_ACCOUNT, { user }, { key: `purge ${user}` })
       return ended

@@ -67,7 +67,7 @@ export function createLinks(secrets: Secrets, now: () => Date) {
       const link = await good(trx)
         .where({ purpose, token_hash: hashOf(token) })
         .first<Link | undefined>('id', 'user_id', 'purpose', 'email')
-      if (!link) throw new Problem('link_not_valid')
+      if (!link) throw linkNotValid()
       return link
     },
 
@@ -79,8 +79,7 @@ export function createLinks(secrets: Secrets, now: () => Date) {
      */
     async take(trx: Database, { id, user_id: user, purpose, email }: Link): Promise<void> {
       const used_at = now()
-      if ((await good(trx).where({ id }).update({ used_at })) === 0)
-        throw new Problem('link_not_valid')
+      if ((await good(trx).where({ id }).update({ used_at })) === 0) throw linkNotValid()
       await good(trx).where({ purpose, user_id: user, email }).update({ used_at })
     },
 
@@ -123,6 +122,9 @@ export function createLinks(secrets: Secrets, now: () => Date) {
 }
 
 export type Links = ReturnType<typeof createLinks>
+
+export const linkNotValid = () =>
+  new Problem('link_not_valid', 'The link has been used or has expired; request a new one.')
 
 const deriveKey = (secret: string) =>
   Buffer.from(hkdfSync('sha256', secret, '', 'tasktide links', 32))

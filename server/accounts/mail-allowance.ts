@@ -32,7 +32,7 @@ function mailboxOf(address: string): string {
  * Whether an address may be notified about its account. An unconfirmed address may be a stranger's, so
  * the limit applies to it.
  */
-export async function mayTell(
+export async function mayNotify(
   trx: Database,
   { email, email_verified_at }: { email: string; email_verified_at: Date | null },
   now: Date,
@@ -48,7 +48,7 @@ export function tooMuchMail(): Problem {
   )
 }
 
-export async function forgetAllowances(db: Database, now: Date): Promise<void> {
+export async function deleteOldAllowances(db: Database, now: Date): Promise<void> {
   await db('mail_allowances')
     .where('used_at', '<', new Date(now.getTime() - HOUR_MS))
     .delete()

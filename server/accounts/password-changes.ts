@@ -1,10 +1,10 @@
 import { v7 as uuidv7 } from 'uuid'
-import { invalid, Problem } from '../../protocol/index.ts'
+import { invalid } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 import { addJob, SOON } from '../jobs/queue.ts'
 import { post } from '../mail/outbox.ts'
-import type { Links } from './links.ts'
-import { mayMail, mayTell } from './mail-allowance.ts'
+import { type Links, linkNotValid } from './links.ts'
+import { mayMail, mayNotify } from './mail-allowance.ts'
 import { lockOwner, lockOwnerBy, type Owner, ownerBy } from './owners.ts'
 import { type Passwords, weakness } from './passwords.ts'
 import type { Sessions } from './sessions.ts'
@@ -64,7 +64,7 @@ export function createPasswordChanges({ db, passwords, sessions, links, now }: D
       const ended = await db.transaction(async (trx) => {
         const owner = await lockOwner(trx, link.user_id)
         // The link proves only the address that it was sent to.
-        if (owner?.email !== link.email) throw new Problem('link_not_valid')
+        if (owner?.email !== link.email) throw linkNotValid()
         await links.take(trx, link)
         const email_verified_at = owner.email_verified_at ?? now()
         return replace(trx, owner, { password_hash, email_verified_at })
@@ -86,7 +86,7 @@ export function createPasswordChanges({ db, passwords, sessions, links, now }: D
     await links.end(trx, user, 'reset_password')
     // An attacker with the old password may have started to change the address to their own.
     await links.end(trx, user, 'confirm_email', { except: email })
-    if (!(await mayTell(trx, { ...owner, ...changes }, now()))) return ended
+    if (!(await mayNotify(trx, { ...owner, ...changes }, now()))) return ended
     const cause = `password_changed ${uuidv7()}`
     await post(trx, [{ cause, user, to: email, letter: 'password_changed' }], now())
     return ended

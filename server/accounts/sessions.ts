@@ -11,9 +11,9 @@ import {
   type Tokens,
 } from './tokens.ts'
 
-/** How long another node may go on believing in a session that has ended. */
-const BELIEF_MS = 1_000
-const MAX_BELIEFS = 50_000
+/** How long another node may use a session that has ended. */
+const CACHE_MS = 1_000
+const MAX_CACHED = 50_000
 const MAX_CLAIMS = 20_000
 const MAX_USER_AGENT = 300
 /** The accuracy of `last_seen_at`. */
@@ -66,10 +66,7 @@ export function createSessions(
   now: () => Date,
   ended: (session: string) => void = () => {},
 ) {
-  const beliefs = new Map<
-    string,
-    { user: string; until: number; role: Promise<Role | undefined> }
-  >()
+  const cache = new Map<string, { user: string; until: number; role: Promise<Role | undefined> }>()
   const claims = new Map<string, AccessClaims>()
 
   return {
@@ -202,8 +199,8 @@ export function createSessions(
     announceEnd,
 
     /** Clears the cached role of a user on this node. Other nodes use the old one for up to a second. */
-    reconsider(user: string): void {
-      for (const [session, belief] of beliefs) if (belief.user === user) beliefs.delete(session)
+    forgetRole(user: string): void {
+      for (const [session, entry] of cache) if (entry.user === user) cache.delete(session)
     },
 
     /** Ends the session of this refresh token. Idempotent. */
@@ -256,7 +253,7 @@ export function createSessions(
   }
 
   function forget(session: string): void {
-    beliefs.delete(session)
+    cache.delete(session)
     ended(session)
   }
 
@@ -266,16 +263,16 @@ export function createSessions(
    */
   function roleIn({ user, session }: AccessClaims): Promise<Role | undefined> {
     const moment = performance.now()
-    const belief = beliefs.get(session)
-    if (belief && belief.until > moment) return belief.role
-    if (beliefs.size >= MAX_BELIEFS) beliefs.clear()
-    const answer = look(session)
-    beliefs.set(session, { user, until: moment + BELIEF_MS, role: answer })
-    answer.catch(() => beliefs.delete(session))
+    const entry = cache.get(session)
+    if (entry && entry.until > moment) return entry.role
+    if (cache.size >= MAX_CACHED) cache.clear()
+    const answer = lookUp(session)
+    cache.set(session, { user, until: moment + CACHE_MS, role: answer })
+    answer.catch(() => cache.delete(session))
     return answer
   }
 
-  async function look(session: string): Promise<Role | undefined> {
+  async function lookUp(session: string): Promise<Role | undefined> {
     const moment = now()
     const lately = new Date(moment.getTime() - SEEN_MS)
     const [row] = await run<[Role, boolean]>(db, IS_LIVE, [session, moment, lately])

@@ -109,7 +109,11 @@ export function toProblem(error: unknown): Problem {
     return new Problem('token_not_valid', 'The account does not exist; sign in again.')
   const { status, type, code } = (error ?? {}) as { status?: number; type?: string; code?: string }
   if (type !== undefined && BODY_FAULTS[type]) return BODY_FAULTS[type]()
-  if (status === 412) return new Problem('precondition_failed')
+  if (status === 412)
+    return new Problem(
+      'precondition_failed',
+      'The file has changed; request it without conditions.',
+    )
   if (status !== undefined && status >= 400 && status < 500)
     return new Problem(
       'malformed',
@@ -125,7 +129,7 @@ export function toProblem(error: unknown): Problem {
       retryAfter: 2,
       cause: error,
     })
-  return new Problem('internal', undefined, { cause: error })
+  return new Problem('internal', 'The server failed; try again later.', { cause: error })
 }
 
 /** By the error type of body-parser. */

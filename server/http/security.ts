@@ -38,7 +38,8 @@ export function redirectToHttps(publicUrl: string): RequestHandler {
   return (req, res, next) => {
     if (req.secure || FROM_INSIDE.has(req.path)) next()
     else {
-      if (!URL.canParse(req.originalUrl, publicUrl)) throw new Problem('malformed')
+      if (!URL.canParse(req.originalUrl, publicUrl))
+        throw new Problem('malformed', 'The request URL is not valid; correct it.')
       // The target may be a whole URL, of any host: only its path is ours.
       const { pathname, search } = new URL(req.originalUrl, publicUrl)
       const target = req.originalUrl.startsWith('/') ? req.originalUrl : `${pathname}${search}`

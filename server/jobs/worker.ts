@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Logger, parseCronItems, run } from 'graphile-worker'
 import { type ConnectionTarget, clientOptions, openPool } from '../database/connect.ts'
 import type { Log } from '../runtime/log.ts'
-import { keepSignOfLife } from './sign-of-life.ts'
+import { holdWorkerLease } from './worker-lease.ts'
 
 /** The work of a job. If it throws, the error is logged and the job is retried. */
 export type Task = (payload: never) => Promise<void>
@@ -90,9 +90,9 @@ async function startRunner({ target, jobs, concurrency, log }: WorkerOptions) {
   const pool = openPool({ ...clientOptions(target), max: CONNECTIONS }, (error) =>
     log.warn({ error }, 'a database connection of the worker was lost'),
   )
-  const life = keepSignOfLife(target, pool, log)
+  const lease = holdWorkerLease(target, pool, log)
   const close = async () => {
-    await life.end()
+    await lease.end()
     void pool.end() // waits for busy connections; there are no new ones
   }
   try {
@@ -102,7 +102,7 @@ async function startRunner({ target, jobs, concurrency, log }: WorkerOptions) {
       pollInterval: POLL_MS,
       noHandleSignals: true,
       logger: loggerTo(log),
-      events: life.events,
+      events: lease.events,
       preset: { worker: { ...IN_BATCHES, localQueue: { size: 5 * concurrency, ttl: TTL_MS } } },
       taskList: Object.fromEntries(
         Object.entries(jobs).map(([name, { task }]) => [name, logged(name, task, log)]),
@@ -117,7 +117,7 @@ async function startRunner({ target, jobs, concurrency, log }: WorkerOptions) {
     const finished = runner.promise.catch((error) =>
       log.warn({ error }, 'the worker stopped with an error'),
     )
-    const isLost = new Promise((lost) => life.events.once('pool:gracefulShutdown', lost))
+    const isLost = new Promise((lost) => lease.events.once('pool:gracefulShutdown', lost))
     let isAskedTo = false
     return {
       /** Resolves when it has stopped, for whatever reason. */

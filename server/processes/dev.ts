@@ -1,4 +1,4 @@
-import { demonstrate } from './demonstration.ts'
+import { createDemoData } from './demo-data.ts'
 import { runFromEnvironment, type Server } from './web.ts'
 
 if (process.env.DATABASE_URL || process.env.NODE_ENV === 'production') {
@@ -13,7 +13,7 @@ process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'))
 
 /** `npm run dev`: the server with demo data. */
 await runFromEnvironment(async (server: Server) => {
-  const names = await demonstrate(server)
+  const names = await createDemoData(server)
   for (const { username, password } of names)
     process.stdout.write(`Demo user: ${username}, password: ${password}\n`)
 })

@@ -3,7 +3,7 @@ import { readConfig, withoutBlanks } from '../runtime/config.ts'
 import { createLog } from '../runtime/log.ts'
 import { beginEpoch } from '../store/epoch.ts'
 import { UNUSED_SECRET, withDatabase } from './command-database.ts'
-import { orExplain } from './start-fault.ts'
+import { exitOnError } from './startup-error.ts'
 
 const USAGE = `Run this once after the database was restored to an older point, before web and worker start.
 
@@ -23,7 +23,7 @@ export async function runRestoredCommand(args: string[]): Promise<void> {
     process.exitCode = 2
     return
   }
-  await orExplain(async () => {
+  await exitOnError(async () => {
     // It signs nothing, so it may run without the key.
     const config = readConfig({ SECRET_KEY: UNUSED_SECRET, ...withoutBlanks(process.env) })
     const log = createLog('warn', { readable: false, to: process.stderr })

@@ -19,7 +19,7 @@ import { postgresBus } from '../realtime/postgres-bus.ts'
 import { readConfig } from '../runtime/config.ts'
 import { createLog } from '../runtime/log.ts'
 import { withDatabase } from './command-database.ts'
-import { orExplain } from './start-fault.ts'
+import { exitOnError } from './startup-error.ts'
 
 const USAGE = `Manages accounts: for the first admin, and for emergencies.
 
@@ -127,7 +127,7 @@ export async function runUserCommand(args: string[]): Promise<void> {
   if (!command) return end(`Unknown command: ${name}\n\n${USAGE}`, USAGE_FAULT)
   const given = readGiven(command, rest)
   if (typeof given === 'string') return end(`${name}: ${given}\n\n${USAGE}`, USAGE_FAULT)
-  await orExplain(() =>
+  await exitOnError(() =>
     withAdministration((administration) => runOne(command, administration, given)),
   )
 }

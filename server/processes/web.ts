@@ -11,7 +11,7 @@ import { type Config, readConfig } from '../runtime/config.ts'
 import { createLog, type Log } from '../runtime/log.ts'
 import { type App, type AppDependencies, createApp } from './app.ts'
 import { startRealtime } from './live.ts'
-import { cannotListen, orExplain } from './start-fault.ts'
+import { cannotListen, exitOnError } from './startup-error.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 import { startJobs } from './worker.ts'
 
@@ -93,7 +93,7 @@ export async function start(
 export async function runFromEnvironment(
   afterStart?: (server: Server) => Promise<void>,
 ): Promise<void> {
-  await orExplain(async () => {
+  await exitOnError(async () => {
     const config = readConfig()
     const log = createLog(config.LOG_LEVEL, { readable: !config.isProduction })
     const server = await start(config, log)

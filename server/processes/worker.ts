@@ -16,8 +16,8 @@ import { dueReminders, SEND_REMINDERS } from '../reminders/reminders.ts'
 import { type Config, readConfig } from '../runtime/config.ts'
 import { createLog, type Log } from '../runtime/log.ts'
 import { purgeDocuments } from '../store/purge.ts'
-import { forgetOld } from './forgetting.ts'
-import { orExplain } from './start-fault.ts'
+import { deleteExpired } from './retention.ts'
+import { exitOnError } from './startup-error.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 
 interface Dependencies {
@@ -68,7 +68,7 @@ export async function startJobs({
         [SEND_DIGESTS]: { task: dueDigests(db, now), schedule: '* * * * *' },
         [SEND_RESET_LINK]: { task: resetLinkSender({ db, links, now }) },
         [PURGE_ACCOUNT]: { task: accountPurge(db, (user) => purgeDocuments(db, user)) },
-        forget_old: { task: () => forgetOld(db, now()), schedule: '17 3 * * *' },
+        forget_old: { task: () => deleteExpired(db, now()), schedule: '17 3 * * *' },
       },
     }),
   ]
@@ -83,7 +83,7 @@ export async function startJobs({
 
 /** The worker process: runs jobs until a signal. */
 export async function runWorkerFromEnvironment(): Promise<void> {
-  await orExplain(async () => {
+  await exitOnError(async () => {
     const config = readConfig()
     const log = createLog(config.LOG_LEVEL, { readable: !config.isProduction })
     if (config.DATABASE_URL === undefined)

@@ -192,8 +192,8 @@ describe('the clock of a device', () => {
   ])('is remembered after a restart, if %s', (_what, ahead, offset) => {
     const before = new Clock(() => noon + hour)
     let kept = { offset: 0, at: 0 }
-    before.learned = (reading) => {
-      kept = reading
+    before.onOffset = (offset) => {
+      kept = offset
     }
     before.learn(new Date(noon).toUTCString(), noon + hour)
     const after = new Clock(() => noon + ahead)

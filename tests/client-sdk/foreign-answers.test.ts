@@ -419,7 +419,7 @@ describe('a captive portal', () => {
 /** What the SDK sends edits with, through the network. */
 function pushThroughNetwork(): Push {
   const clock = new Clock(Date.now)
-  const api = createApi({ url: network.url, fetch, clock, gone: () => {} })
+  const api = createApi({ url: network.url, fetch, clock, onAccountDeleted: () => {} })
   return new Push({ api, path: '/replication/tasks/0', signal: new AbortController().signal })
 }
 

@@ -2,10 +2,10 @@ import type { AccountDetails } from '@tasktide/client'
 import { useEffect, useState } from 'preact/hooks'
 import { useClient } from '../documents/client-context.ts'
 import { useSyncState } from '../documents/documents.ts'
-import { spokenFault } from '../forms/spoken-fault.ts'
+import { errorMessage } from '../forms/error-message.ts'
 
 export interface KnownAccount {
-  /** Undefined until the server has told. */
+  /** Undefined until the server has responded. */
   details: AccountDetails | undefined
   /** Why it has not. */
   fault: string
@@ -25,7 +25,7 @@ export function useAccountDetails(): KnownAccount {
       setDetails(await client.account.get())
       setFault('')
     } catch (error) {
-      setFault(spokenFault(error))
+      setFault(errorMessage(error))
     }
   }
 

@@ -3,7 +3,7 @@ import { useEffect, useState } from 'preact/hooks'
 import { useClient } from '../documents/client-context.ts'
 import { Fault } from '../forms/fault.tsx'
 import { useRequest } from '../forms/request.ts'
-import { spokenMoment } from '../time/moments.ts'
+import { formatMoment } from '../time/moments.ts'
 import { Section } from './page.tsx'
 
 /** Lists the sessions and revokes them. */
@@ -27,11 +27,11 @@ export function AccountDevices() {
               {device.device}
               {device.current && <span class="tag">This device</span>}
             </span>
-            <span class="hint">Last seen {spokenMoment(device.last_seen_at)}</span>
+            <span class="hint">Last seen {formatMoment(device.last_seen_at)}</span>
             {!device.current && (
               <button
                 type="button"
-                aria-label={`Sign out ${device.device}, last seen ${spokenMoment(device.last_seen_at)}`}
+                aria-label={`Sign out ${device.device}, last seen ${formatMoment(device.last_seen_at)}`}
                 disabled={isBusy}
                 onClick={() => list(account.endSession(device.id))}
               >

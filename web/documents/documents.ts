@@ -13,7 +13,7 @@ import { ClientContext } from './client-context.ts'
 import { useObserved } from './observed.ts'
 
 /** A rejected edit. To retry or discard it, see `edits.tsx`. */
-export type RefusedEdit = Omit<RejectedRow, 'retry' | 'discard'>
+export type RejectedEdit = Omit<RejectedRow, 'retry' | 'discard'>
 
 /** A sync error, as a message. */
 export interface SyncError {
@@ -49,7 +49,7 @@ export const useProfile = (id: string): Readonly<Profile> | null => {
 }
 
 /** Rejected edits, until they are retried or discarded. */
-export const useRefusedEdits = (): readonly RefusedEdit[] => {
+export const useRejectedEdits = (): readonly RejectedEdit[] => {
   const { sync } = useWholeClient()
   return useObserved<readonly RejectedRow[]>(() => sync.rejected$, [], [sync])
 }

@@ -9,10 +9,10 @@ import {
 } from '@tasktide/client'
 import { type ComponentChildren, createContext } from 'preact'
 import { useContext, useMemo, useState } from 'preact/hooks'
+import { errorMessage } from '../forms/error-message.ts'
 import { Fault } from '../forms/fault.tsx'
-import { spokenFault } from '../forms/spoken-fault.ts'
 import { ClientContext } from './client-context.ts'
-import type { RefusedEdit } from './documents.ts'
+import type { RejectedEdit } from './documents.ts'
 
 /**
  * All writes of components on this device. None of these rejects: if the write fails, the result is
@@ -35,8 +35,8 @@ export interface Edits {
   restoreCategory(category: RestoredCategory, given: CategoryText): Promise<boolean>
   changeProfile(id: string, changed: Partial<Profile>): Promise<boolean>
   /** Retries a rejected edit. */
-  retry(edit: RefusedEdit, corrections: Record<string, unknown>): Promise<boolean>
-  discard(edit: RefusedEdit): Promise<boolean>
+  retry(edit: RejectedEdit, corrections: Record<string, unknown>): Promise<boolean>
+  discard(edit: RejectedEdit): Promise<boolean>
   workOffline(isOffline: boolean): Promise<boolean>
   /** @returns `unsent` if there are unsent edits and `keepData` is not given */
   signOut(options: { keepData?: boolean }): Promise<'signed_out' | 'unsent' | null>
@@ -94,7 +94,7 @@ function editsOf(client: Client, tell: (fault: string) => void): Edits {
       return result
     } catch (error) {
       console.warn(error)
-      tell(spokenFault(error))
+      tell(errorMessage(error))
       return null
     }
   }

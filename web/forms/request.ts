@@ -1,6 +1,6 @@
 import { ClientError, type FieldErrors } from '@tasktide/client'
 import { useState } from 'preact/hooks'
-import { spokenFault } from './spoken-fault.ts'
+import { errorMessage } from './error-message.ts'
 
 interface Outcome {
   isBusy: boolean
@@ -36,7 +36,7 @@ export function useRequest(fields: readonly string[] = []) {
       const { errors, code } =
         error instanceof ClientError ? error : { errors: {}, code: 'not_stored_here' }
       const isBesideFields = Object.keys(errors).some((name) => fields.includes(name))
-      const fault = isBesideFields ? '' : spokenFault(error)
+      const fault = isBesideFields ? '' : errorMessage(error)
       setOutcome({ ...NOTHING_YET, errors, fault, code })
       return false
     }

@@ -4,7 +4,7 @@ import { ConfirmationBanner } from '../account/confirmation-banner.tsx'
 import { useAccountDetails } from '../account/details.ts'
 import { AccountMenu } from '../account/menu.tsx'
 import { AccountPage } from '../account/page.tsx'
-import { type RefusedEdit, useAllTasks, useCategories } from '../documents/documents.ts'
+import { type RejectedEdit, useAllTasks, useCategories } from '../documents/documents.ts'
 import { draftKeyOf, type Editing, Editor, editingOf } from '../documents/editor.tsx'
 import { EditsProvider, useWriteFault } from '../documents/edits.tsx'
 import { shortened } from '../documents/field-names.ts'
@@ -14,7 +14,7 @@ import { SessionBanner } from '../sign-in/session-banner.tsx'
 import { Alerts } from '../sync/alerts.tsx'
 import { Notices } from '../sync/notices.tsx'
 import { OfflineSwitch } from '../sync/offline-switch.tsx'
-import { RefusedEditor } from '../sync/refused-editor.tsx'
+import { RejectedEditor } from '../sync/rejected-editor.tsx'
 import { FirstSync, SyncChip } from '../sync/sync-chip.tsx'
 import { SyncPanel } from '../sync/sync-panel.tsx'
 import { TaskPane } from '../tasks/task-pane.tsx'
@@ -43,7 +43,7 @@ function Rooms({ user }: { user: User }) {
   const [viewId, go] = useViewId()
   const [done, setDone] = useState<Undoable | null>(null)
   const { editing, edit, close } = useEditing(user, viewId, setDone)
-  const [refused, setRefused] = useState<RefusedEdit | null>(null)
+  const [rejected, setRejected] = useState<RejectedEdit | null>(null)
   const views = useMemo(() => viewsOf(categories, today), [categories, today])
   const isAccount = viewId === 'account'
   const view = views.find(({ id }) => id === viewId) ?? views[0]!
@@ -61,7 +61,7 @@ function Rooms({ user }: { user: User }) {
           <AccountMenu user={user} />
         </div>
       </header>
-      <SyncPanel onEdit={setRefused} />
+      <SyncPanel onEdit={setRejected} />
       <Navigation
         views={views}
         current={isAccount ? null : view.id}
@@ -107,8 +107,8 @@ function Rooms({ user }: { user: User }) {
           onClose={close}
         />
       )}
-      {refused && (
-        <RefusedEditor edit={refused} categories={categories} onClose={() => setRefused(null)} />
+      {rejected && (
+        <RejectedEditor edit={rejected} categories={categories} onClose={() => setRejected(null)} />
       )}
       <div class="toasts">
         <Alerts />

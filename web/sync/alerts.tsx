@@ -1,5 +1,5 @@
 import { useState } from 'preact/hooks'
-import { useRefusedEdits, useSyncState } from '../documents/documents.ts'
+import { useRejectedEdits, useSyncState } from '../documents/documents.ts'
 import { useWriteFault } from '../documents/edits.tsx'
 import { shortened, titleOf } from '../documents/field-names.ts'
 import { Icon } from '../frame/icon.tsx'
@@ -23,12 +23,12 @@ function WriteFaultAlert() {
 }
 
 function RefusedAlert() {
-  const refused = useRefusedEdits()
+  const rejected = useRejectedEdits()
   const [read, setRead] = useState<readonly string[]>([])
-  const unread = refused.filter(({ rejected_at }) => !read.includes(rejected_at))
+  const unread = rejected.filter(({ rejected_at }) => !read.includes(rejected_at))
   if (unread.length === 0) return null
   const [{ document }] = unread as [(typeof unread)[0]]
-  const dismiss = () => setRead(refused.map(({ rejected_at }) => rejected_at))
+  const dismiss = () => setRead(rejected.map(({ rejected_at }) => rejected_at))
   return (
     <Alert
       text={

@@ -5,8 +5,8 @@ import { FIELD_NAMES, shortened, titleOf } from '../documents/field-names.ts'
 import { Fault } from '../forms/fault.tsx'
 import { useRequest } from '../forms/request.ts'
 import { PRIORITY_NAMES } from '../tasks/task-dialog.tsx'
-import { spokenDay } from '../time/days.ts'
-import { spokenMoment } from '../time/moments.ts'
+import { formatDay } from '../time/days.ts'
+import { formatMoment } from '../time/moments.ts'
 
 interface NoticesProps {
   tasks: readonly Readonly<Task>[]
@@ -49,7 +49,7 @@ function ConflictNotice({ row, name, categories, onDismiss }: ConflictNoticeProp
   const lines = linesOf(row)
   const isDeletion = row.cause === 'deletion'
   const valuesOf = (which: 'lost' | 'kept') =>
-    lines.map((line) => quoted(spokenValue(line.field, line[which], categories))).join(', ')
+    lines.map((line) => quoted(formatValue(line.field, line[which], categories))).join(', ')
   return (
     <article class="notice">
       <h2>“{shortened(name)}”</h2>
@@ -60,12 +60,12 @@ function ConflictNotice({ row, name, categories, onDismiss }: ConflictNoticeProp
           <dl>
             <dt>{isDeletion ? (FIELD_NAMES[field] ?? field) : 'Replaced'}</dt>
             <dd>
-              <del>{spokenValue(field, lost, categories)}</del>
+              <del>{formatValue(field, lost, categories)}</del>
             </dd>
             {!isDeletion && (
               <>
                 <dt>Current</dt>
-                <dd>{spokenValue(field, kept, categories)}</dd>
+                <dd>{formatValue(field, kept, categories)}</dd>
               </>
             )}
           </dl>
@@ -97,15 +97,15 @@ function linesOf({ lost, kept }: ConflictRow): Line[] {
     .map(([field, value]) => ({ field, lost: value, kept: kept[field] }))
 }
 
-function spokenValue(
+function formatValue(
   field: string,
   value: unknown,
   categories: readonly Readonly<Category>[],
 ): string {
   if (value === null || value === undefined || value === '') return NOTHING
   if (field === 'category_id') return categories.find(({ id }) => id === value)?.name ?? NOTHING
-  if (field === 'due_date') return spokenDay(String(value))
-  if (field === 'remind_at') return spokenMoment(String(value))
+  if (field === 'due_date') return formatDay(String(value))
+  if (field === 'remind_at') return formatMoment(String(value))
   if (field === 'priority') return PRIORITY_NAMES[value as Task['priority']]
   if (typeof value === 'boolean') return value ? 'yes' : 'no'
   return shortened(String(value))

@@ -10,7 +10,7 @@ import { useIsPaused, useSyncState } from '../documents/documents.ts'
 export function useMayBeDeleted(): boolean {
   const { status, pending } = useSyncState()
   const isPaused = useIsPaused()
-  const [isRefused, setIsRefused] = useState(false)
+  const [isRejected, setIsRefused] = useState(false)
   // While it is on its way to the server, it will not be here alone for long.
   const isUnsent = pending > 0 && status !== 'syncing' && status !== 'connecting'
   const isWanted = isUnsent || isPaused
@@ -21,5 +21,5 @@ export function useMayBeDeleted(): boolean {
       () => {}, // not in this context
     )
   }, [isWanted])
-  return isRefused && isUnsent
+  return isRejected && isUnsent
 }

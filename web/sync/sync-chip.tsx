@@ -1,22 +1,26 @@
 import type { SyncStatus } from '@tasktide/client'
-import { useRefusedEdits, useSyncState } from '../documents/documents.ts'
+import { useRejectedEdits, useSyncState } from '../documents/documents.ts'
 import { useWriteFault } from '../documents/edits.tsx'
 import { SYNC_PANEL } from './sync-panel.tsx'
 
 /** The sync status in a word or two; opens the panel with details. */
 export function SyncChip() {
   const { status, pending } = useSyncState()
-  const refused = useRefusedEdits().length
+  const rejected = useRejectedEdits().length
   const isUnsaved = useWriteFault().text !== ''
-  const isRefused = refused > 0 && QUIET.has(status)
-  const text = isUnsaved ? 'Not saved' : isRefused ? `${refused} rejected` : textOf(status, pending)
+  const isRejected = rejected > 0 && QUIET.has(status)
+  const text = isUnsaved
+    ? 'Not saved'
+    : isRejected
+      ? `${rejected} rejected`
+      : textOf(status, pending)
   return (
     <>
       <button
         type="button"
         class="chip"
         data-testid="sync-status"
-        data-status={isUnsaved || isRefused ? 'error' : status}
+        data-status={isUnsaved || isRejected ? 'error' : status}
         data-pending={pending}
         title="Sync status"
         popovertarget={SYNC_PANEL}

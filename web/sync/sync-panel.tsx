@@ -1,26 +1,26 @@
 import type { SyncStatus } from '@tasktide/client'
-import { type RefusedEdit, useRefusedEdits, useSyncState } from '../documents/documents.ts'
+import { type RejectedEdit, useRejectedEdits, useSyncState } from '../documents/documents.ts'
 import { useWriteFault } from '../documents/edits.tsx'
-import { spokenMoment } from '../time/moments.ts'
+import { formatMoment } from '../time/moments.ts'
 import { useMayBeDeleted } from './persistence.ts'
-import { RefusedEdits } from './refused-edits.tsx'
+import { RejectedEdits } from './rejected-edits.tsx'
 
 export const SYNC_PANEL = 'sync-panel'
 
 /** Sync status, errors and rejected edits. */
-export function SyncPanel({ onEdit }: { onEdit: (edit: RefusedEdit) => void }) {
+export function SyncPanel({ onEdit }: { onEdit: (edit: RejectedEdit) => void }) {
   const { status, pending, last_synced_at, error } = useSyncState()
-  const refused = useRefusedEdits()
+  const rejected = useRejectedEdits()
   const { text: writeFault } = useWriteFault()
   const mayBeDeleted = useMayBeDeleted()
   return (
     <div id={SYNC_PANEL} popover="auto" class="menu sync-panel" role="dialog" aria-label="Sync">
       <h2>Sync</h2>
-      <p>{refused.length > 0 && status === 'synced' ? OTHERWISE : SENTENCES[status]}</p>
+      <p>{rejected.length > 0 && status === 'synced' ? OTHERWISE : SENTENCES[status]}</p>
       {pending > 0 && (
         <p>{pending === 1 ? '1 change has' : `${pending} changes have`} not been sent yet.</p>
       )}
-      {last_synced_at && <p class="hint">Last synced: {spokenMoment(last_synced_at)}</p>}
+      {last_synced_at && <p class="hint">Last synced: {formatMoment(last_synced_at)}</p>}
       {error && <p class="fault">{error.message}</p>}
       {writeFault && <p class="fault">{writeFault}</p>}
       {mayBeDeleted && (
@@ -29,7 +29,7 @@ export function SyncPanel({ onEdit }: { onEdit: (edit: RefusedEdit) => void }) {
           long.
         </p>
       )}
-      <RefusedEdits edits={refused} onEdit={onEdit} />
+      <RejectedEdits edits={rejected} onEdit={onEdit} />
     </div>
   )
 }

@@ -14,7 +14,7 @@ interface QuickAddProps {
 export function QuickAdd({ hint, onAdd }: QuickAddProps) {
   const draft = useDraft('new-task')
   const [initial] = useState(() => String(draft.offered?.fields.title ?? ''))
-  const turn = useRef<Promise<void>>(Promise.resolve())
+  const queue = useRef<Promise<void>>(Promise.resolve())
   const title = useTextLimit<HTMLInputElement>(maxLength('tasks', 'title'), { initial })
   const { field } = title
 
@@ -45,7 +45,7 @@ export function QuickAdd({ hint, onAdd }: QuickAddProps) {
       onSubmit={(event) => {
         event.preventDefault()
         field.current!.focus()
-        turn.current = turn.current.then(add)
+        queue.current = queue.current.then(add)
       }}
     >
       <Icon name="plus" />

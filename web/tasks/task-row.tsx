@@ -2,8 +2,8 @@ import type { Category, Task } from '@tasktide/client'
 import { useId } from 'preact/hooks'
 import { Grip, Icon } from '../frame/icon.tsx'
 import { placeOf } from '../lists/rows.tsx'
-import { spokenDay } from '../time/days.ts'
-import { spokenMoment } from '../time/moments.ts'
+import { formatDay } from '../time/days.ts'
+import { formatMoment } from '../time/moments.ts'
 
 interface TaskRowProps {
   task: Readonly<Task>
@@ -104,14 +104,14 @@ function About({ task, category, today }: Pick<TaskRowProps, 'task' | 'category'
     <>
       {due_date && (
         <span class={isOverdue ? 'due is-overdue' : due_date === today ? 'due is-today' : 'due'}>
-          {spokenDay(due_date)}
+          {formatDay(due_date)}
           {due_time && `, ${due_time}`}
         </span>
       )}
       {remind_at && !completed && (
-        <span class="reminder" title={`Reminder: ${spokenMoment(remind_at)}`}>
+        <span class="reminder" title={`Reminder: ${formatMoment(remind_at)}`}>
           <Icon name="bell" />
-          <span class="unseen">Reminder: {spokenMoment(remind_at)}</span>
+          <span class="unseen">Reminder: {formatMoment(remind_at)}</span>
         </span>
       )}
       {priority !== 'medium' && (

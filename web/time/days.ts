@@ -27,7 +27,7 @@ const thisYear = new Intl.DateTimeFormat('en', { weekday: 'short', day: 'numeric
 const otherYear = new Intl.DateTimeFormat('en', { day: 'numeric', month: 'short', year: 'numeric' })
 
 /** A date for display: Today, Tomorrow, Fri, Dec 4. */
-export function spokenDay(day: string): string {
+export function formatDay(day: string): string {
   if (day === dayFromNow(-1)) return 'Yesterday'
   if (day === dayFromNow()) return 'Today'
   if (day === dayFromNow(1)) return 'Tomorrow'

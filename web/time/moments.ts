@@ -1,4 +1,4 @@
-import { dayFromNow, spokenDay } from './days.ts'
+import { dayFromNow, formatDay } from './days.ts'
 
 /** The value of `<input type="datetime-local">` for an instant, in the device's timezone. */
 export function localOf(moment: Date): string {
@@ -11,9 +11,9 @@ export function localOf(moment: Date): string {
 export const instantOf = (local: string) => new Date(local).toISOString()
 
 /** An instant for display: Tomorrow, 09:00. */
-export function spokenMoment(instant: string): string {
+export function formatMoment(instant: string): string {
   const [day, time] = localOf(new Date(instant)).split('T')
-  return `${spokenDay(day!)}, ${time}`
+  return `${formatDay(day!)}, ${time}`
 }
 
 const HOUR_MS = 60 * 60 * 1000

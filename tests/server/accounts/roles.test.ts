@@ -4,7 +4,7 @@ import { io } from 'socket.io-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Role } from '../../../protocol/index.ts'
 import { may } from '../../../server/accounts/permissions.ts'
-import { demonstrate } from '../../../server/processes/demonstration.ts'
+import { createDemoData } from '../../../server/processes/demo-data.ts'
 import {
   type Api,
   bodyOf,
@@ -35,8 +35,8 @@ const ALLOWED: Readonly<Record<string, readonly Role[]>> = {
   list_audit_entries: ['admin'],
 }
 
-/** Other nodes believe for a second; a busy machine may take longer. */
-const BELIEF = { timeout: 10_000 }
+/** Other nodes cache roles for a second; a busy machine may take longer. */
+const SOON = { timeout: 10_000 }
 
 const ROLES: readonly Role[] = ['user', 'support', 'admin']
 
@@ -221,7 +221,7 @@ describe('deactivating', () => {
       body: { code: 'credentials_not_valid' },
     })
     await expect
-      .poll(() => callAt(other, ann)('GET', '/api/tasks/'), BELIEF)
+      .poll(() => callAt(other, ann)('GET', '/api/tasks/'), SOON)
       .toMatchObject({ status: 401 })
     const mails = () =>
       server.testDatabase.db('mails').where({ user_id: ann.id, letter: 'account_deactivated' })
@@ -323,16 +323,16 @@ describe('a role', () => {
     const onOther = callAt(other, bob)
     await server.testDatabase.db('users').where({ id: bob.id }).update({ role: 'support' })
     expect((await onOther('GET', '/api/admin/audit/')).status).toBe(403)
-    // As that node still believes within the second.
+    // That node may use its cache for a second.
     await server.testDatabase.db('users').where({ id: bob.id }).update({ role: 'admin' })
     await expect
-      .poll(() => onOther('GET', '/api/admin/audit/'), BELIEF)
+      .poll(() => onOther('GET', '/api/admin/audit/'), SOON)
       .toMatchObject({ status: 200 })
     await admin.call('PUT', at(bob, 'role'), { role: 'user' })
     expect((await onOther('POST', at(ann, 'deactivate'))).status).toBe(403)
     expect((await ann.call('GET', '/api/tasks/')).status).toBe(200)
     await expect
-      .poll(() => onOther('GET', '/api/admin/audit/'), BELIEF)
+      .poll(() => onOther('GET', '/api/admin/audit/'), SOON)
       .toMatchObject({ status: 403 })
   })
 
@@ -364,7 +364,7 @@ describe('a role', () => {
       )
       .forUpdate()
     const replies = actions.map((act) => act())
-    await expect.poll(() => blocked(), BELIEF).toBe(3)
+    await expect.poll(() => blocked(), SOON).toBe(3)
     await holding.rollback()
     const statuses = (await Promise.all(replies)).map(({ status }) => status)
     expect(statuses).toContain(204)
@@ -471,9 +471,9 @@ describe('the audit log', () => {
   test('has the demo users too, whose addresses are confirmed', async () => {
     const own = await startServer()
     try {
-      const made = await demonstrate(own)
+      const made = await createDemoData(own)
       expect(made.map(({ username }) => username)).toEqual(['demo-ann', 'demo-bob', 'demo-admin'])
-      expect(await demonstrate(own)).toEqual([])
+      expect(await createDemoData(own)).toEqual([])
       const { access } = (await own.call('POST', '/api/token/', made[2])).body
       const call = callerTo(own.url, { authorization: `Bearer ${access}` })
       expect((await call('GET', '/api/account/')).body).toMatchObject({

@@ -36,7 +36,7 @@ const PEOPLE: Person[] = [
  *
  * @returns the credentials of the users that it created
  */
-export async function demonstrate({
+export async function createDemoData({
   app: { administration, store },
   database: { db },
 }: Pick<Server, 'app' | 'database'>) {

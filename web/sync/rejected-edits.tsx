@@ -1,18 +1,18 @@
-import type { RefusedEdit } from '../documents/documents.ts'
+import type { RejectedEdit } from '../documents/documents.ts'
 import { useEdits } from '../documents/edits.tsx'
 import { FIELD_NAMES, shortened, titleOf } from '../documents/field-names.ts'
 
-interface RefusedEditsProps {
-  edits: readonly RefusedEdit[]
-  onEdit: (edit: RefusedEdit) => void
+interface RejectedEditsProps {
+  edits: readonly RejectedEdit[]
+  onEdit: (edit: RejectedEdit) => void
 }
 
 /** Rejected edits with their reasons. */
-export function RefusedEdits({ edits, onEdit }: RefusedEditsProps) {
+export function RejectedEdits({ edits, onEdit }: RejectedEditsProps) {
   const { discard } = useEdits()
   if (edits.length === 0) return null
   return (
-    <section aria-label="Rejected by the server" class="refused">
+    <section aria-label="Rejected by the server" class="rejected">
       {edits.map((edit) => (
         <article key={`${edit.resource}/${edit.id}`} class="notice is-rejected">
           <h3>The server rejected “{shortened(titleOf(edit.document))}”</h3>
@@ -40,7 +40,7 @@ export function RefusedEdits({ edits, onEdit }: RefusedEditsProps) {
   )
 }
 
-function reasonsOf({ errors, code }: RefusedEdit): [field: string, reason: string][] {
+function reasonsOf({ errors, code }: RejectedEdit): [field: string, reason: string][] {
   const reasons = Object.entries(errors).map(
     ([field, messages]) => [FIELD_NAMES[field] ?? field, messages.join(' ')] as [string, string],
   )

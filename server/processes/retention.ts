@@ -1,5 +1,5 @@
 import { PURGE_ACCOUNT } from '../accounts/deletion.ts'
-import { forgetAllowances } from '../accounts/mail-allowance.ts'
+import { deleteOldAllowances } from '../accounts/mail-allowance.ts'
 import type { Database } from '../database/connect.ts'
 import { keptSince } from '../mail/delivery.ts'
 
@@ -8,10 +8,10 @@ const DELETED_DAYS = 90
 const DAY_MS = 24 * 60 * 60 * 1000
 
 /** Deletes expired data. */
-export async function forgetOld(db: Database, now: Date): Promise<void> {
+export async function deleteExpired(db: Database, now: Date): Promise<void> {
   const since = keptSince(now)
   await db('mails').where('created_at', '<', since).delete()
-  await forgetAllowances(db, now)
+  await deleteOldAllowances(db, now)
   await db('account_links').where('expires_at', '<', since).delete()
   await db('deleted_accounts')
     .where('deleted_at', '<', new Date(now.getTime() - DELETED_DAYS * DAY_MS))

@@ -4,7 +4,7 @@ import type { Config } from '../runtime/config.ts'
  * Runs the main function of a process. If it fails, prints the reason without a stack trace and exits
  * with 1.
  */
-export async function orExplain(work: () => Promise<void>): Promise<void> {
+export async function exitOnError(work: () => Promise<void>): Promise<void> {
   try {
     await work()
   } catch (error) {

@@ -11,7 +11,7 @@ const RETRY_MS = 1_000
 /** A working worker is never without its lock for longer than this. */
 const GRACE = '3 seconds'
 
-const FREE_JOBS_OF_THE_DEAD = `
+const RELEASE_JOBS_OF_DEAD_WORKERS = `
   select graphile_worker.force_unlock_workers(array_agg(distinct locked_by))
   from graphile_worker.jobs
   where locked_at < now() - interval '${GRACE}'
@@ -26,7 +26,7 @@ const FREE_JOBS_OF_THE_DEAD = `
  * advisory lock (a lease) on a connection of its own. It ends with the process, and the other workers
  * then release its jobs.
  */
-export function keepSignOfLife(target: ConnectionTarget, pool: pg.Pool, log: Log) {
+export function holdWorkerLease(target: ConnectionTarget, pool: pg.Pool, log: Log) {
   const events = new EventEmitter() as WorkerEvents
   let client: pg.Client | undefined
   let name = ''
@@ -35,7 +35,7 @@ export function keepSignOfLife(target: ConnectionTarget, pool: pg.Pool, log: Log
     name = workerPool.id
     void hold()
   })
-  const timer = setInterval(freeJobsOfTheDead, LOOK_MS)
+  const timer = setInterval(releaseJobsOfDeadWorkers, LOOK_MS)
 
   return {
     events,
@@ -63,9 +63,9 @@ export function keepSignOfLife(target: ConnectionTarget, pool: pg.Pool, log: Log
     next.once('end', () => void hold())
   }
 
-  async function freeJobsOfTheDead(): Promise<void> {
+  async function releaseJobsOfDeadWorkers(): Promise<void> {
     try {
-      await pool.query(FREE_JOBS_OF_THE_DEAD)
+      await pool.query(RELEASE_JOBS_OF_DEAD_WORKERS)
     } catch (error) {
       if (!ended) log.warn({ error }, 'the jobs of dead workers could not be released')
     }

@@ -1,8 +1,8 @@
 import { ClientError } from '@tasktide/client'
 
 /** An error as a message for the user. */
-export function spokenFault(error: unknown): string {
-  if (error instanceof ClientError) return spokenRefusal(error)
+export function errorMessage(error: unknown): string {
+  if (error instanceof ClientError) return clientErrorMessage(error)
   const names = namesOf(error)
   if (names.includes('QuotaExceededError'))
     return 'The storage of this device is full, so the change was not saved. Free some space, then try again.'
@@ -11,7 +11,7 @@ export function spokenFault(error: unknown): string {
   return 'This device could not save the change. Try again, or copy your text and reload.'
 }
 
-function spokenRefusal({ code, message }: ClientError): string {
+function clientErrorMessage({ code, message }: ClientError): string {
   switch (code) {
     case 'credentials_not_valid':
       return 'Wrong username or password.'

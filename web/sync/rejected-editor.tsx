@@ -1,17 +1,17 @@
 import type { Category, Task } from '@tasktide/client'
 import { CategoryDialog } from '../categories/category-dialog.tsx'
-import type { RefusedEdit } from '../documents/documents.ts'
+import type { RejectedEdit } from '../documents/documents.ts'
 import { useEdits } from '../documents/edits.tsx'
 import { TaskDialog } from '../tasks/task-dialog.tsx'
 
-interface RefusedEditorProps {
-  edit: RefusedEdit
+interface RejectedEditorProps {
+  edit: RejectedEdit
   categories: readonly Category[]
   onClose: () => void
 }
 
 /** Edits and retries a rejected edit. */
-export function RefusedEditor({ edit, categories, onClose }: RefusedEditorProps) {
+export function RejectedEditor({ edit, categories, onClose }: RejectedEditorProps) {
   const { retry } = useEdits()
   const { resource, id, document, errors } = edit
   const dialog = {

@@ -37,7 +37,7 @@ type Message =
   | { kind: 'await'; nonce: string }
   | { kind: 'in_sync'; nonce: string }
 
-export interface AccountOptions {
+export interface LocalCopyOptions {
   storage: Storage
   name: string
   multiInstance: boolean
@@ -57,7 +57,7 @@ const ASK_AGAIN_MS = 500
 export const databaseName = (name: string, { id }: Pick<User, 'id'>) => `${name}-${id}`
 
 /** One user's local copy and its sync, which runs in this tab or in another. */
-export class Account {
+export class LocalCopy {
   readonly user: User
   readonly database: RxDatabase<Collections>
   /** If a newer release in another tab has closed them, they throw `outdated_client`. */
@@ -69,7 +69,7 @@ export class Account {
   readonly api: Api
   /** Writes of this tab count as unsent at once, before the leader counts them. */
   readonly writes = new Writes((collection, ids) => this.wrote(collection, ids))
-  private readonly options: AccountOptions
+  private readonly options: LocalCopyOptions
   private readonly tabs: Tabs<Message>
   private readonly leader: Leader
   private readonly replication$ = new BehaviorSubject<Replication | undefined>(undefined)
@@ -77,17 +77,17 @@ export class Account {
   /** The tabs that wait for a message when everything is in sync. */
   private readonly answering = new Set<string>()
   /** Serializes starting and stopping. */
-  private turn: Promise<void> = Promise.resolve()
+  private queue: Promise<void> = Promise.resolve()
   private isOver = false
   /** Serializes storing the paused state. */
   private keeping: Promise<void> = Promise.resolve()
 
-  static async open(user: User, options: AccountOptions): Promise<Account> {
+  static async open(user: User, options: LocalCopyOptions): Promise<LocalCopy> {
     const name = databaseName(options.name, user)
     const database = await openDatabase({ ...options, name, now: () => options.clock.now() })
     const synced = await database.getLocal<{ at: string }>('last_synced')
     const paused = await database.getLocal<{ isPaused: boolean }>('paused')
-    return new Account(user, database, options, {
+    return new LocalCopy(user, database, options, {
       last_synced_at: synced?.get('at') ?? null,
       isPaused: paused?.get('isPaused') ?? false,
     })
@@ -96,7 +96,7 @@ export class Account {
   private constructor(
     user: User,
     database: RxDatabase<Collections>,
-    options: AccountOptions,
+    options: LocalCopyOptions,
     kept: { last_synced_at: string | null; isPaused: boolean },
   ) {
     this.user = user
@@ -136,7 +136,7 @@ export class Account {
     this.leader = new Leader(this.tabs as Tabs<LeaderMessage>)
     this.subscription.add(
       this.leader.isLeader$.pipe(distinctUntilChanged()).subscribe((isLeader) => {
-        this.turn = this.turn
+        this.queue = this.queue
           .then(() => (isLeader ? this.lead() : this.follow()))
           .catch(() => this.state$.next({ ...this.state$.value, status: 'error' }))
       }),
@@ -195,7 +195,7 @@ export class Account {
 
   async stop(): Promise<void> {
     this.leader.close()
-    await this.turn
+    await this.queue
     this.subscription.unsubscribe()
     await this.keeping
     await this.remember()
@@ -254,7 +254,7 @@ export class Account {
     if (this.isOver) return
     this.isOver = true
     this.leader.close()
-    await this.turn
+    await this.queue
     this.state$.next({ ...this.state$.value, status: 'outdated' })
   }
 

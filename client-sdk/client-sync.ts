@@ -8,10 +8,10 @@ import {
   switchMap,
 } from 'rxjs'
 import { sameValue } from '../protocol/canonical.ts'
-import type { Account } from './account.ts'
 import type { Collections } from './local/database.ts'
 import { type Conflict, resources } from './local/resources.ts'
 import { shapes } from './local/shapes.ts'
+import type { LocalCopy } from './local-copy.ts'
 import { isShaped } from './runtime/answers.ts'
 import { readAgain } from './runtime/back-off.ts'
 import { ClientError, signedOut } from './runtime/client-error.ts'
@@ -29,9 +29,9 @@ const SIGNED_OUT: SyncState = {
 const PATIENCE_MS = 30_000
 
 /** The sync of the signed-in user. */
-export function createSync(account$: BehaviorSubject<Account | undefined>): Sync {
-  const state$ = account$.pipe(
-    switchMap((account) => account?.state$ ?? of(SIGNED_OUT)),
+export function createSync(localCopy$: BehaviorSubject<LocalCopy | undefined>): Sync {
+  const state$ = localCopy$.pipe(
+    switchMap((copy) => copy?.state$ ?? of(SIGNED_OUT)),
     shareReplay({ bufferSize: 1, refCount: true }),
   )
   const select = <K extends keyof SyncState>(key: K): Observable<SyncState[K]> =>
@@ -40,8 +40,8 @@ export function createSync(account$: BehaviorSubject<Account | undefined>): Sync
       distinctUntilChanged((a, b) => JSON.stringify(a) === JSON.stringify(b)),
     )
   const current = () => {
-    if (!account$.value) throw signedOut()
-    return account$.value
+    if (!localCopy$.value) throw signedOut()
+    return localCopy$.value
   }
   return {
     state$,
@@ -49,22 +49,22 @@ export function createSync(account$: BehaviorSubject<Account | undefined>): Sync
     pending$: select('pending'),
     last_synced_at$: select('last_synced_at'),
     progress$: select('progress'),
-    rejected$: account$.pipe(switchMap((account) => (account ? rejectedOf(account) : of([])))),
-    conflicts$: account$.pipe(switchMap((account) => (account ? conflictsOf(account) : of([])))),
+    rejected$: localCopy$.pipe(switchMap((copy) => (copy ? rejectedOf(copy) : of([])))),
+    conflicts$: localCopy$.pipe(switchMap((copy) => (copy ? conflictsOf(copy) : of([])))),
     async awaitInSync({ timeout = PATIENCE_MS } = {}) {
       await inTime(current().inSync(), timeout)
     },
     pause: () => current().pause(true),
     resume: () => current().pause(false),
-    isPaused$: account$.pipe(
-      switchMap((account) => account?.isPaused$ ?? of(false)),
+    isPaused$: localCopy$.pipe(
+      switchMap((copy) => copy?.isPaused$ ?? of(false)),
       distinctUntilChanged(),
     ),
-    wake: () => account$.value?.wake(),
+    wake: () => localCopy$.value?.wake(),
   }
 }
 
-function rejectedOf({ rejections, database }: Account): Observable<RejectedRow[]> {
+function rejectedOf({ rejections, database }: LocalCopy): Observable<RejectedRow[]> {
   return rejections.all$.pipe(
     map((edits) =>
       edits.map((edit) => ({
@@ -131,7 +131,7 @@ function pick(from: Readonly<Record<string, unknown>>, names: readonly string[])
   return Object.fromEntries(names.map((name) => [name, from[name]]))
 }
 
-function conflictsOf({ database, connection, api }: Account): Observable<ConflictRow[]> {
+function conflictsOf({ database, connection, api }: LocalCopy): Observable<ConflictRow[]> {
   const open = database.conflicts.find({
     selector: { restored_at: null },
     sort: [{ created_at: 'desc' }],
