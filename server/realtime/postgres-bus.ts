@@ -15,20 +15,28 @@ export function postgresBus(target: ConnectionTarget, log: Log): OpenBus {
   return async (receiver): Promise<Bus> => {
     let isClosed = false
     let client: pg.Client | undefined = await connect()
+    /** One after the other: a client is not to be asked while it works. */
+    let sending = Promise.resolve()
 
     return {
-      async send(messages) {
-        await client
-          ?.query('select pg_notify($1, message) from unnest($2::text[]) message', [
-            CHANNEL,
-            messages,
-          ])
-          .catch((error) => log.warn({ error }, 'hints were lost'))
+      send(messages) {
+        sending = sending.then(() => notify(messages))
+        return sending
       },
       async close() {
         isClosed = true
+        await sending
         await client?.end()
       },
+    }
+
+    async function notify(messages: readonly string[]): Promise<void> {
+      await client
+        ?.query('select pg_notify($1, message) from unnest($2::text[]) message', [
+          CHANNEL,
+          messages,
+        ])
+        .catch((error) => log.warn({ error }, 'hints were lost'))
     }
 
     async function connect(): Promise<pg.Client> {
