@@ -18,6 +18,22 @@ beforeEach(async () => {
 afterEach(() => network.close())
 afterAll(() => server.stop())
 
+test('a device that has read nothing sends nothing: it could not tell whether its server was restored', async () => {
+  const ann = await server.person()
+  let letPass = () => {}
+  network.onAnswer = (path) =>
+    path.includes('/tasks/0/pull') ? new Promise<void>((pass) => (letPass = pass)) : undefined
+  const phone = await deviceOf(network, ann)
+  await phone.tasks.add({ title: 'Ferry' })
+  await phone.categories.insert({ name: 'Travel' } as never)
+  await expect.poll(() => network.seen.join()).toContain('/categories/0/push')
+  expect(network.seen.join()).not.toContain('/tasks/0/push')
+  network.onAnswer = () => {}
+  letPass()
+  await phone.sync.awaitInSync()
+  expect(await titlesAt(ann)).toEqual(['Ferry'])
+})
+
 describe('a device whose server was restored to an older point', () => {
   test('finds that so while it is connected, and brings back what only it has', async () => {
     const { ann, phone, restore } = await scene()
@@ -60,6 +76,50 @@ describe('a device whose server was restored to an older point', () => {
     expect(statuses.slice(0, statuses.indexOf('syncing'))).not.toContain('synced')
     expect(await titlesAt(ann)).toEqual([...LATEST, 'Made since', 'Unsent'].sort())
     expect(await titlesOf(phone)).toEqual(await titlesAt(ann))
+  })
+
+  test('sends nothing until it is through, not even what it was about to send', async () => {
+    const { ann, phone, restore } = await scene(network)
+    await phone.sync.pause()
+    const milk = await phone.tasks.findOne({ selector: { title: 'Oat milk' } }).exec(true)
+    await milk.incrementalPatch({ description: 'Unsweetened' })
+    await restore()
+    network.seen.length = 0
+    const pushes = () => network.seen.filter((request) => request.includes('/tasks/0/push'))
+    let lose = () => {}
+    const lost = new Promise<void>((isLost) => {
+      lose = isLost
+    })
+    let letPass = () => {}
+    const held = new Promise<void>((isHeld) => {
+      network.onRequest = async (path) => {
+        if (path.includes('/tasks/0/push')) {
+          lose()
+          return 'lose'
+        }
+        if (path.includes('/tasks/0/pull')) await lost
+        return 'pass'
+      }
+      network.onAnswer = (path) => {
+        if (!path.includes('/tasks/0/pull?limit=')) return
+        isHeld()
+        return new Promise<void>((pass) => {
+          letPass = pass
+        })
+      }
+    })
+    await phone.sync.resume()
+    await held
+    network.onRequest = () => 'pass'
+    phone.sync.wake()
+    await phone.categories.insert({ name: 'Travel' } as never)
+    await expect.poll(() => network.seen.join()).toContain('/categories/0/push')
+    expect(pushes()).toHaveLength(1)
+    network.onAnswer = () => {}
+    letPass()
+    await phone.sync.awaitInSync()
+    expect(await titlesAt(ann)).toEqual(LATEST)
+    expect((await ann.call('GET', `/api/tasks/${milk.id}/`)).body.description).toBe('Unsweetened')
   })
 
   test('takes what was written there since: it is later', async () => {
