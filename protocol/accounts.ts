@@ -44,7 +44,7 @@ export const password = z
     (value) => new TextEncoder().encode(value).length <= PASSWORD_MAX_BYTES,
     'Use at most 72 bytes. Characters other than basic Latin letters take more than one byte.',
   )
-  .refine((value) => !value.includes('\0'), 'Remove the NUL character.')
+  .refine((value) => !value.includes('\0'), 'Remove NUL characters.')
   .meta({ minLength: PASSWORD_MIN_CHARACTERS, maxLength: PASSWORD_MAX_BYTES, format: 'password' })
 
 export const registration = z.strictObject({

@@ -1,8 +1,8 @@
 import type { Field } from './field.ts'
 
 /**
- * The form in which equal values of a kind are kept; undefined where each value has only one. Apart from the
- * other rules of `kinds.ts`, which devices do not need.
+ * The canonical form of each kind; undefined if each value has only one form. Separate from the other rules in
+ * `kinds.ts`, which devices do not need.
  */
 export const canonicalForms = {
   text: undefined,
@@ -22,12 +22,12 @@ export const canonicalForms = {
 
 export type Kind = keyof typeof canonicalForms
 
-/** A value in the form in which it is kept. What is not of the kind at all is left for a validator. */
+/** A value in canonical form. Values of another type are returned unchanged, for the validator. */
 export function canonical({ kind }: Pick<Field, 'kind'>, value: unknown): unknown {
   return value === null || value === undefined ? value : (canonicalForms[kind]?.(value) ?? value)
 }
 
-/** Whether two values say the same. */
+/** Whether two values are equal. */
 export function sameValue(field: Pick<Field, 'kind'>, a: unknown, b: unknown): boolean {
   if (a === b) return true
   const [x, y] = [canonical(field, a), canonical(field, b)]
@@ -35,8 +35,8 @@ export function sameValue(field: Pick<Field, 'kind'>, a: unknown, b: unknown): b
 }
 
 /**
- * JSON in the one form that equal values have: keys in the order in which Postgres keeps them in `jsonb`,
- * by their length in UTF-8 and then by code point, but for those that JavaScript puts first of itself.
+ * Canonical JSON: keys in the order of Postgres's `jsonb`, by their length in UTF-8 and then by code point,
+ * except those that JavaScript always puts first.
  */
 export function canonicalJson(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(canonicalJson)
@@ -51,7 +51,7 @@ function compareKeys(a: string, b: string): number {
   return bytesOf(a) - bytesOf(b) || compareCodePoints(a, b)
 }
 
-/** The length in UTF-8. Not all devices have a TextEncoder. */
+/** The length in UTF-8. Some devices lack TextEncoder. */
 function bytesOf(text: string): number {
   let bytes = 0
   for (const character of text) {
@@ -71,7 +71,7 @@ function sorted(value: unknown): unknown {
   return Array.isArray(value) ? [...new Set(value)].sort() : value
 }
 
-/** Most come in the form that is kept, and need no second look. */
+/** Most values are already canonical. */
 const IN_UTC = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 
 function inUtc(value: unknown): unknown {
@@ -84,7 +84,7 @@ function inLowerCase(value: unknown): unknown {
   return typeof value === 'string' ? value.toLowerCase() : value
 }
 
-/** JSON writes both zeros alike. */
+/** JSON does not distinguish 0 and -0. */
 function withoutMinusZero(value: unknown): unknown {
   return value === 0 ? 0 : value
 }

@@ -1,16 +1,16 @@
 import { canonicalForms, type Kind } from './canonical.ts'
 import type { Field } from './field.ts'
 
-/** What goes for all values of one kind. */
+/** The rules of one kind. */
 interface Rules {
-  /** The one form in which equal values are kept, by which they are compared. */
+  /** The canonical form, in which values are stored and compared. */
   readonly canonical: ((value: unknown) => unknown) | undefined
   /**
-   * What comes of two edits of a value; undefined where one of them has to give way, as always where
-   * this is absent. It does not matter which of the two is called ours.
+   * Merges two edits of a value. Undefined if one of them has to lose, which is always so without this
+   * function. Symmetric.
    */
   readonly merge?: (field: Pick<Field, 'max'>, base: unknown, a: unknown, b: unknown) => unknown
-  /** The least that a column takes, for rows that stand for documents which are still to come. */
+  /** The least value of the column, for placeholder rows. */
   readonly least: (field: Pick<Field, 'values'>) => unknown
   /** Whether a field may be null. */
   readonly nullable: boolean
@@ -19,8 +19,8 @@ interface Rules {
 const NIL = '00000000-0000-0000-0000-000000000000'
 
 /**
- * The kinds of values, each with its rules. Whatever else goes by kind is an exhaustive table over these
- * keys: the schemas in `field.ts`, columns, filters, what devices keep, and the types of the SDK.
+ * The kinds of values with their rules. Everything else that depends on the kind is an exhaustive table over
+ * these keys: the schemas in `field.ts`, columns, filters, RxDB schemas, and the types of the SDK.
  */
 export const kinds = {
   text: { canonical: canonicalForms.text, least: () => '', nullable: true },
@@ -41,7 +41,7 @@ export const kinds = {
   number: { canonical: canonicalForms.number, least: () => 0, nullable: true },
   reference: { canonical: canonicalForms.reference, least: () => NIL, nullable: true },
   uuid: { canonical: canonicalForms.uuid, least: () => NIL, nullable: true },
-  // The empty set says that there is nothing.
+  // The empty set represents no value.
   set: {
     canonical: canonicalForms.set,
     merge: ({ max = Number.POSITIVE_INFINITY }, base, a, b) =>
@@ -50,7 +50,7 @@ export const kinds = {
     nullable: false,
   },
   record: { canonical: canonicalForms.record, least: () => ({}), nullable: true },
-  // What nobody has placed is placed by its date of creation.
+  // The initial key is derived from the creation date.
   order_key: { canonical: canonicalForms.order_key, least: () => '', nullable: false },
 } as const satisfies Record<Kind, Rules>
 
@@ -60,7 +60,7 @@ export type NullableKind = {
 
 const rulesOf = ({ kind }: Pick<Field, 'kind'>): Rules => kinds[kind]
 
-/** What comes of two edits of a value; undefined where one of them has to give way. */
+/** Merges two edits of a value; undefined if one of them has to lose. */
 export function mergeValues(
   field: Pick<Field, 'kind' | 'max'>,
   base: unknown,
@@ -70,14 +70,14 @@ export function mergeValues(
   return rulesOf(field).merge?.(field, base, a, b)
 }
 
-/** The least that a column of this field takes. */
+/** The least value of the column of this field. */
 export function leastValue(field: Pick<Field, 'kind' | 'values'>): unknown {
   return rulesOf(field).least(field)
 }
 
 /**
- * What both sides have, and what either side added. What one side took away is gone, though the other
- * side kept it. Undefined where that would be too much.
+ * The elements that both sides have, and those that either side added. An element that one side removed is
+ * removed, even if the other side kept it. Undefined if the result is too large.
  */
 function mergeSets(
   max: number,

@@ -3,16 +3,16 @@ import { mergeValues } from './kinds.ts'
 import type { Document, Resource } from './resource.ts'
 import { settle } from './settle.ts'
 
-/** Values that gave way, and what they gave way to, by field. */
+/** Lost values and the values that replaced them, by field. */
 export interface GaveWay {
   readonly lost: Readonly<Record<string, unknown>>
   readonly kept: Readonly<Record<string, unknown>>
 }
 
 /**
- * When fields were last changed, by name, in milliseconds: the `updated_at` of the state that the change
- * made. A deletion and a restoration are changes of `_deleted`; a deletion that came with that of what the
- * document refers to is one of `takenKey` too. What never changed is absent.
+ * The times of the last change by field, in milliseconds: the `updated_at` of the resulting state. A deletion
+ * and a restore are changes of `_deleted`; a cascaded deletion is also one of `takenKey`. Unchanged fields are
+ * missing.
  */
 export type ChangeTimes = Readonly<Record<string, number>>
 
@@ -23,10 +23,10 @@ interface State {
   readonly changed?: ChangeTimes | undefined
 }
 
-/** Under which name it stands when what this field refers to took the document along as it was deleted. */
+/** The key for the time of a cascaded deletion through this field. */
 export const takenKey = (field: string) => `_deleted.${field}`
 
-/** The change times of the state that follows on another one. */
+/** The change times of a new state. */
 export function changeTimes(resource: Resource, before: State, after: State): ChangeTimes {
   const at = Date.parse(after.document.updated_at)
   const names = resource.writable.filter(
@@ -37,35 +37,34 @@ export function changeTimes(resource: Resource, before: State, after: State): Ch
 }
 
 /**
- * Whether a field has been changed since a state that was once stored, even if it is as it was: states
- * are in the order of their `updated_at`.
+ * Whether a field has changed since an earlier stored state, even if it has the same value again. States are
+ * ordered by `updated_at`.
  */
 export function isChangedSince(base: Document, field: string, changed: ChangeTimes = {}): boolean {
   return (changed[field] ?? 0) > Date.parse(base.updated_at)
 }
 
-/** What became of two edits of one document, and which values had to give way. */
+/** The merged document and the lost values. */
 export interface Merged {
   readonly document: Document
-  /** Of the fields that both sides changed: those in which ours gave way, and those in which theirs did. */
+  /** Of the fields that both sides changed: those in which ours lost, and those in which theirs did. */
   readonly oursLost: GaveWay
   readonly theirsLost: GaveWay
 }
 
 /**
- * Three-way merge, field by field. Pure. A field that one side changed takes that side's value. What
- * both changed is merged where its kind knows how (see `kinds.ts`). Else it takes the later edit's value,
- * and by the order of their JSON where both are of one instant, so that every end decides alike whatever
- * it heard first. A field that was changed and put back has been changed: an edit that comes again,
- * however late, finds that so.
+ * Three-way merge, field by field. Pure. A field that one side changed takes that side's value. A field that
+ * both changed is merged by its kind if possible (see `kinds.ts`). Otherwise it takes the later edit's value,
+ * or the greater JSON on a tie, so that the result does not depend on the order of arrival. A field that was
+ * changed and changed back counts as changed, also for a late retry.
  *
- * @param base what `ours` was made from; without it, every difference counts as changed by both
- * @param ours the edit that arrives
+ * @param base the base of `ours`; without it, every difference counts as changed by both
+ * @param ours the arriving edit
  * @param oursAt when it was made: UTC instant, not ahead of `now`
- * @param theirs what is stored
- * @param changed when its fields were last changed, as far as that is known
- * @param mayBeTaken whether `ours` may be an edit that comes again and is no longer known. Then what has
- *   been changed later is not merged: an element of a set that was taken away since would come back
+ * @param theirs the stored document
+ * @param changed the times of the last change by field, if known
+ * @param mayBeTaken whether `ours` may be a forgotten retry. Fields that have changed later are then not
+ *   merged, because a removed element of a set would come back
  */
 export function merge(
   resource: Resource,
@@ -103,23 +102,23 @@ export function merge(
     theirsLost.lost[field] = b
     theirsLost.kept[field] = a
   }
-  // A stamp goes with its flag: `settle` keeps the stored one while the flag was set before.
+  // A stamp follows its flag: `settle` keeps the stored stamp while the flag stays set.
   for (const stamp of Object.keys(resource.stamps)) next[stamp] = ours[stamp]
   return { document: settle(resource, next, theirs, now), oursLost, theirsLost }
 }
 
-/** When a field was last changed; where that is not known, the document. */
+/** The last change of a field; if unknown, of the document. */
 export function changedAt({ updated_at }: Document, field: string, changed: ChangeTimes = {}) {
   const at = changed[field]
   return at === undefined ? updated_at : new Date(at).toISOString()
 }
 
-/** Equal in everything that a person can write. */
+/** Whether all writable fields are equal. */
 export function sameFields(resource: Resource, a: Document, b: Document): boolean {
   return resource.writable.every((field) => sameIn(resource, field, a, b))
 }
 
-/** Equal in one field, or in none of the two: one that is not of the resource. */
+/** Whether a field is equal or missing in both, such as a field of another resource. */
 export function sameIn(
   { fields }: Pick<Resource, 'fields'>,
   name: string,

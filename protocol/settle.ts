@@ -2,7 +2,7 @@ import { canonical } from './canonical.ts'
 import { orderKeyAt } from './order-key.ts'
 import type { Document, Resource } from './resource.ts'
 
-/** A document on its way to being stored: what `settle` keeps may still be missing. */
+/** A document before `settle`, which fills in missing fields. */
 export interface Unsettled {
   id: string
   created_at?: string
@@ -11,20 +11,19 @@ export interface Unsettled {
 }
 
 /**
- * What both ends make of a document before they keep it, so that a device offline holds what the
- * server will store. Pure. Settling twice over the same `previous` changes nothing.
+ * Normalizes a document before it is stored, identically on client and server, so that an offline device has
+ * what the server will store. Pure and idempotent for the same `previous`.
  *
- * - absent fields are their initial values; an unplaced document goes after the older ones;
+ * - missing fields get their initial values; a document without a position goes after older ones;
  * - each value is in its canonical form (`canonical.ts`);
- * - `created_at` is fixed at creation, by whoever creates, and not ahead of `now`;
- * - `updated_at` is when the edit was made, not ahead of `now`, not before the creation, and later than
- *   before even where the clock is not: so the states of a document are in the order of their
- *   `updated_at`;
+ * - `created_at` is set by the creator and never changes; it is not ahead of `now`;
+ * - `updated_at` is the time of the edit, not ahead of `now`, not before the creation, and always later than
+ *   before, whatever the clock says: so the states of a document are ordered by `updated_at`;
  * - a stamp (`completed_at`) is set when its flag becomes true, kept while it stays, and cleared.
  *
- * @param next what is to be kept
- * @param previous what is kept now, unless this is a creation
- * @param now UTC instant with milliseconds, on the clock of whoever settles
+ * @param next the new document
+ * @param previous the stored document; undefined for a creation
+ * @param now UTC instant with milliseconds, by the local clock
  */
 export function settle(
   resource: Resource,
@@ -32,7 +31,7 @@ export function settle(
   previous: Document | undefined,
   now: string,
 ): Document {
-  // Assigned, because spreading both into one literal takes many times as long.
+  // Object.assign, because spreading both into one literal is many times slower.
   const settled = Object.assign({}, resource.initial, next) as Document
   settled.created_at = previous?.created_at ?? earlier(next.created_at ?? now, now)
   settled.updated_at = later(
@@ -55,13 +54,13 @@ export function settle(
   return settled
 }
 
-/** Whether nobody has chosen this order key: it only says when the document claims to be created. */
+/** Whether this is the initial order key, which is derived from the creation date. */
 export function isUnplaced(document: Unsettled, field: string): boolean {
   const { id, created_at } = document
   return created_at !== undefined && document[field] === orderKeyAt(created_at, id)
 }
 
-// Instants are all of one form, so that text order is time order.
+// All instants have the same form, so text order is time order.
 const earlier = (a: string, b: string) => (a < b ? a : b)
 const later = (a: string, b: string | undefined) => (b !== undefined && b > a ? b : a)
 

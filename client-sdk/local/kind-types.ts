@@ -1,6 +1,6 @@
 import type { Kind } from '../../protocol/canonical.ts'
 
-/** What a value of each kind is in TypeScript, for the types that `build.mjs` writes. */
+/** The TypeScript type of each kind, for the types that `build.mjs` writes. */
 export const kindTypes: Readonly<Record<Kind, string>> = {
   text: 'string',
   choice: 'string',

@@ -25,8 +25,8 @@ const PROPERTIES: Readonly<Record<Kind, Property>> = {
 }
 
 /**
- * RxDB's description of a resource. Only what lists are ordered by has an index: an index costs
- * every write, and nullable fields cannot have one.
+ * The RxDB schema of a resource. Only sort fields have an index: each index slows down writes, and nullable
+ * fields cannot have one.
  */
 export function rxSchema<Doc>(resource: Definition): RxJsonSchema<Doc> {
   const keys = resource.fieldNames.filter((name) => resource.fields[name]!.kind === 'order_key')
@@ -46,7 +46,7 @@ export function rxSchema<Doc>(resource: Definition): RxJsonSchema<Doc> {
   } as unknown as RxJsonSchema<Doc>
 }
 
-/** RxDB takes a form for the one before only if its version is another one. */
+/** RxDB detects a changed schema only by its version. */
 function localVersion({ version, revision }: Definition): number {
   return version * 1000 + revision
 }

@@ -4,26 +4,26 @@ import { elapsed } from '../runtime/environment.ts'
 
 const SHRINK = 4
 const GROW = 2
-/** A larger batch must not take so long that it is given up. */
+/** A larger batch must not time out. */
 const QUICK_SHARE = 0.25
 
 /**
- * How many documents travel at once: fewer after the line was too slow for a batch, so that each
- * attempt gets something through, and more again while batches are quick.
+ * Adapts the number of documents per request: fewer after a time-out, so that each attempt makes progress,
+ * and more again while requests are quick.
  */
 export class BatchSize {
   current: number
   private readonly most: number
   private readonly patience: number
 
-  /** @param patience how long a request may take, in milliseconds */
+  /** @param patience the time-out of a request, in milliseconds */
   constructor(most: number, patience = PATIENCE_MS) {
     this.current = most
     this.most = most
     this.patience = patience
   }
 
-  /** Makes a request for so many documents, and learns from it. */
+  /** Makes a request with a number of documents, and adapts that number. */
   async learnFrom<T>(count: number, request: () => Promise<T>): Promise<T> {
     const began = elapsed()
     try {

@@ -16,14 +16,13 @@ type Meta = RxStorageReplicationMeta<WireDocument, Checkpoint>
 type MetaDocument = RxDocumentData<Meta>
 type Instance = RxStorageInstance<Meta, unknown, unknown, unknown>
 
-/** The name of the replication, and of its cursor, from which RxDB makes names of its own. */
+/** The name of the replication and its cursor, from which RxDB derives names. */
 const IDENTIFIER = 'tasktide'
 const CURSOR = 'down'
 
 /**
- * What the server is known to have of one collection, and how far its feed has been read: in the
- * storage of the device, in the place and the form of RxDB's replication, with which the first
- * releases of this SDK synced.
+ * The known states of the server for one collection, and the cursor of its feed. Stored on the device in the
+ * format of RxDB's replication, which the first releases of this SDK used.
  */
 export class KnownStates {
   private readonly instance: Instance
@@ -37,7 +36,7 @@ export class KnownStates {
       schema.jsonSchema as RxJsonSchema<RxDocumentData<WireDocument>>,
       false,
     )
-    // So that it goes when the collection goes.
+    // So that it is deleted with the collection.
     await addConnectedStorageToCollection(collection, collectionName, metaSchema)
     const instance: Instance = await database.storage.createStorageInstance<Meta>({
       databaseName: database.name,
@@ -63,12 +62,12 @@ export class KnownStates {
     this.cursorDocument = cursor
   }
 
-  /** Of everything before it, the documents are in the storage. */
+  /** All documents before it are in the storage. */
   get cursor(): Checkpoint | undefined {
     return this.cursorDocument?.checkpointData
   }
 
-  /** The states by id; none of what the server is not known to have. */
+  /** The known states by id. */
   async of(ids: readonly string[]): Promise<Map<string, WireDocument>> {
     const found = await this.find(ids)
     const known = [...found.values()].filter(({ _deleted }) => !_deleted)
@@ -76,8 +75,8 @@ export class KnownStates {
   }
 
   /**
-   * Keeps states, and a cursor if it is given. May be repeated after a failure, of which nothing or
-   * only a part may have been kept.
+   * Stores states, and a cursor if given. Can be retried after a failure, which may have stored nothing or a
+   * part.
    */
   async write(states: readonly WireDocument[], cursor?: Checkpoint): Promise<void> {
     const found = await this.find(states.map(({ id }) => id))
@@ -86,7 +85,7 @@ export class KnownStates {
     await this.store(rows)
   }
 
-  /** Forgets what the server is known to have of some documents. */
+  /** Deletes the known states of some documents. */
   async forget(ids: readonly string[]): Promise<void> {
     const found = await this.find(ids)
     await this.store(
@@ -141,10 +140,10 @@ export class KnownStates {
     for (const { document } of rows)
       if (document.isCheckpoint === '1' && !failed.has(document.id)) this.cursorDocument = document
     if (error.length === 0) return
-    // A failed attempt may have kept it, or another tab: the next attempt begins from what is kept.
+    // A failed attempt or another tab may have stored it: the next attempt reads it again.
     const [cursor] = await this.instance.findDocumentsById([key(CURSOR, '1')], false)
     this.cursorDocument = cursor
-    throw new Error(`The storage refused ${error.length} known states.`, { cause: error[0] })
+    throw new Error(`The storage rejected ${error.length} known states.`, { cause: error[0] })
   }
 }
 

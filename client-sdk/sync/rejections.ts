@@ -15,26 +15,26 @@ export interface PushedRow {
   assumedMasterState?: PushedDocument
 }
 
-/** An edit that the server did not take, with what the person had written. */
+/** A rejected edit, with the document as written by the user. */
 export interface RejectedEdit {
   resource: string
   id: string
   code: string
   errors: FieldErrors
-  /** The document as it was written. */
+  /** The document as written by the user. */
   document: PushedDocument
-  /** What it was written over; null for a new document. */
+  /** The state before the edit; null for a new document. */
   previous: PushedDocument | null
   rejected_at: string
 }
 
-/** The code of an edit that something between here and the server does not let through. */
+/** The code of an edit that is blocked on the way to the server. */
 export const REFUSED_ON_THE_WAY = 'refused_on_the_way'
 
-/** The code of an edit on which the server fails, while it takes others. */
+/** The code of an edit on which the server fails, while it accepts others. */
 export const SERVER_ERROR = 'server_error'
 
-/** Whether nobody has judged an edit: it is unsent still, in its document, and tried again some time. */
+/** Whether the edit was only set aside: it is still in its document, unsent, and retried later. */
 export function isSetAside({ code }: Pick<RejectedEdit, 'code'>): boolean {
   return code === REFUSED_ON_THE_WAY || code === SERVER_ERROR
 }
@@ -46,8 +46,8 @@ interface Kept {
 const DOCUMENT = 'rejected'
 
 /**
- * The rejected edits of one person, kept until that person retries or discards them. The documents
- * themselves go back to what the server has.
+ * The rejected edits of a user, kept until the user retries or discards them. The documents themselves are
+ * rolled back to the server's state.
  */
 export class Rejections {
   readonly all$: Observable<RejectedEdit[]>
@@ -73,7 +73,7 @@ export class Rejections {
     })
   }
 
-  /** Forgets edits of these documents that were set aside, and have passed now. */
+  /** Removes set-aside edits of these documents, which have now been sent. */
   async passed(resource: string, ids: readonly string[]): Promise<void> {
     const keys = new Set(ids.map((id) => keyOf({ resource, id })))
     const isPassed = (edit: RejectedEdit) => isSetAside(edit) && keys.has(keyOf(edit))
@@ -83,7 +83,7 @@ export class Rejections {
     })
   }
 
-  /** Unless it has been tried and rejected again since. */
+  /** Unless it was retried and rejected again since. */
   async forget(edit: RejectedEdit): Promise<void> {
     await this.change((rows) => {
       const key = keyOf(edit)

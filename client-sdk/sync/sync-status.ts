@@ -10,7 +10,7 @@ export type SyncStatus =
   | 'outdated'
   | 'signed_out'
 
-/** How far the first sync has come, in documents. */
+/** The progress of the first sync, in documents. */
 export interface Progress {
   done: number
   total: number
@@ -18,13 +18,13 @@ export interface Progress {
 
 export interface SyncState {
   status: SyncStatus
-  /** Edits that the server has not confirmed. */
+  /** The number of edits that the server has not confirmed. */
   pending: number
-  /** When this device last had all that the server had; null before the first time. */
+  /** When this device was last fully synced; null before the first time. */
   last_synced_at: string | null
-  /** Of the first sync of this device, while it lasts. */
+  /** The progress of the first sync on this device; null otherwise. */
   progress: Progress | null
-  /** Why the status is `error`: a code of `ClientError`, and words for people. */
+  /** Why the status is `error`: a code of `ClientError`, and a message for the user. */
   error: { code: string; message: string } | null
 }
 
@@ -33,22 +33,22 @@ export interface Situation {
   isOutdated: boolean
   isPaused: boolean
   contact: Contact
-  /** All that the server has told of is here. */
+  /** Everything that the server has announced is here. */
   isComplete: boolean
-  /** It has not been for a while. */
+  /** Announced changes are missing for a while. */
   isBehind: boolean
-  /** Edits that the server has not confirmed. */
+  /** The number of edits that the server has not confirmed. */
   pending: number
-  /** What the storage of this device does not keep. */
+  /** The storage error of this device. */
   fault: ClientError | undefined
-  /** What something on the way to the server does not let through, when nothing else is unsent. */
+  /** The set-aside edits, if nothing else is unsent. */
   stuck: ClientError | undefined
 }
 
 /**
- * What to tell the person, the weightiest first.
+ * The status for the user, the most important first.
  *
- * @param before what was told last: what comes while all is synced does not show at once
+ * @param before the previous status: short syncs after `synced` are not shown at once
  */
 export function statusOf(situation: Situation, before: SyncStatus): SyncStatus {
   const { isSignedIn, isOutdated, isPaused, contact, pending, fault, stuck } = situation

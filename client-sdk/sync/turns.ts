@@ -1,4 +1,4 @@
-/** Lets one piece of work run at a time, in the order in which they came. */
+/** Serializes work in order. */
 export class Turns {
   private last: Promise<unknown> = Promise.resolve()
 

@@ -2,13 +2,13 @@ import type { RxCollection } from 'rxdb'
 import { signedOut } from '../runtime/client-error.ts'
 import { DocumentStates } from './document-states.ts'
 
-/** Told of the documents that were edited, or tried to be. */
+/** Called with the documents that were edited, or attempted to be. */
 type Wrote = (collection: string, ids: string[]) => void
 
 /**
- * The edits of this tab. The events of the storage tell less: a write that fails may have been kept all
- * the same, without one; and RxDB's channel between tabs drops what is dated earlier than the tab that
- * listens, as after the clock was set back.
+ * Tracks the edits of this tab. The storage's events are not enough: a failed write may have been stored
+ * without an event, and RxDB's channel between tabs drops events dated before the listening tab, as happens
+ * after the clock was set back.
  */
 export class Writes {
   private readonly wrote: Wrote
@@ -34,7 +34,7 @@ export class Writes {
     }
   }
 
-  /** Refuses edits from now on, and waits for those that are being stored. */
+  /** Rejects edits from now on, and waits for running writes. */
   async stop(): Promise<void> {
     this.isStopped = true
     await Promise.allSettled(this.underWay)

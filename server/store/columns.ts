@@ -1,6 +1,6 @@
 import { fieldOf, type Kind, type Resource } from '../../protocol/index.ts'
 
-/** How each kind of value is kept. A choice is an enum of its own, in meaning order. */
+/** The column type of each kind. A choice has an enum type, in meaning order. */
 const SQL_TYPES: Record<Exclude<Kind, 'choice'>, string> = {
   text: 'text',
   day: 'date',
@@ -16,7 +16,7 @@ const SQL_TYPES: Record<Exclude<Kind, 'choice'>, string> = {
   order_key: 'text',
 }
 
-/** Every column of a resource that a client sees, in the order in which documents show them. */
+/** The columns of a resource that clients see, in the order of documents. */
 export function columnsOf(resource: Resource): readonly string[] {
   return ['id', ...resource.fieldNames, 'created_at', 'updated_at']
 }
@@ -29,14 +29,14 @@ export function sqlType(resource: Resource, column: string): string {
 }
 
 /**
- * SQL that gives the document of a row `t` as JSON, in the exact form of the protocol. Of a row,
- * because row_to_json is faster than json_build_object and writes no spaces.
+ * SQL for the document of a row `t` as JSON, in the exact form of the protocol. Uses row_to_json, which is
+ * faster than json_build_object and writes no spaces.
  */
 export function documentSql(resource: Resource): string {
   return rowSql(valuesSql(resource))
 }
 
-/** The same in its wire form, which says whether it is deleted. */
+/** The same in replication form, with `_deleted`. */
 export function wireDocumentSql(resource: Resource): string {
   return rowSql([...valuesSql(resource), 't.deleted as _deleted'])
 }
@@ -50,8 +50,8 @@ const valuesSql = (resource: Resource) =>
 function valueSql(resource: Resource, column: string): string {
   if (column === 'id') return 't.id'
   const { kind } = fieldOf(resource, column)
-  // to_char would take a fifth of the time of a page. JSON leaves out zeros at the end of a second's
-  // fraction; with a microsecond more there are none, and it is cut off again.
+  // to_char would take a fifth of the time of a page. JSON omits trailing zeros of the fraction of a
+  // second, so this adds a microsecond and cuts it off again.
   if (kind === 'instant')
     return `substr(to_json((t.${column} at time zone 'utc') + interval '1 microsecond')::text, 2, 23) || 'Z'`
   if (kind === 'time') return `left(t.${column}::text, 5)`

@@ -5,9 +5,9 @@ import { named } from './statements.ts'
 import { createTurns } from './turns.ts'
 
 const MAX_PAGE = 200
-/** A few documents of ten thousand characters each fill memory as fast as many short ones. */
+/** Limits a page by size too: a few long documents need as much memory as many short ones. */
 const MAX_PAGE_BYTES = 256 * 1024
-/** Less than any id that a document may have. */
+/** Less than any valid id. */
 const BEFORE_ALL = '00000000-0000-0000-0000-000000000000'
 
 export interface ExportedDocument {
@@ -16,14 +16,14 @@ export interface ExportedDocument {
   readonly deleted: boolean
 }
 
-/** Everything that a person has, read a page at a time. */
+/** All documents of a user, read page by page. */
 export interface Exports {
-  /** One export of a person runs at a time. */
+  /** Serializes the exports of a user. */
   takeTurn(user: string, work: () => Promise<void>): Promise<void>
 
   /**
-   * The documents of a kind, deleted ones too, each once: in the order of their ids, which never
-   * change. No connection is held while whoever reads takes their time.
+   * All documents of a resource, deleted ones included, each once, sorted by their immutable ids. Holds no
+   * connection while the client reads.
    */
   pages(user: string, resource: Resource): AsyncGenerator<ExportedDocument[]>
 }
@@ -51,7 +51,7 @@ export function postgresExports(db: Database): Exports {
         if (rows.length === 0) return
         yield rows.map(([, deleted, json]) => ({ json, deleted }))
         after = rows.at(-1)![0]
-        // Where documents are long, not many are read in vain.
+        // Smaller pages for long documents.
         limit = Math.min(MAX_PAGE, Math.ceil(1.25 * rows.length))
       }
     },

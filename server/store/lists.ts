@@ -4,7 +4,7 @@ import { documentSql, sqlType } from './columns.ts'
 import { named } from './statements.ts'
 import { createTurns } from './turns.ts'
 
-/** Reading lists for people, as opposed to changes for replicas: filters, order, pages. */
+/** Lists for REST: filters, sorting, pagination. */
 
 export type Operator =
   | 'eq'
@@ -20,7 +20,7 @@ export type Operator =
 export interface Filter {
   readonly field: string
   readonly operator: Operator
-  /** Parsed: text, a number, a boolean, or a list of these for what takes several. */
+  /** Parsed: text, a number, a boolean, or a list of these for operators with several values. */
   readonly value: unknown
 }
 
@@ -33,17 +33,17 @@ export interface Listing {
   readonly filters: readonly Filter[]
   /** Each of these words must be in one of the searchable fields. */
   readonly words: readonly string[]
-  /** Nulls come last whatever the direction; ties go by id. */
+  /** Nulls come last in both directions; ties are sorted by id. */
   readonly order: readonly OrderKey[]
-  /** The deleted documents instead of the others. */
+  /** Lists deleted documents instead of the others. */
   readonly deleted: boolean
 }
 
-/** A place between two documents: beside the one with these values of the order's keys, and this id. */
+/** A position between two documents: next to the one with these sort values and this id. */
 export interface Bookmark {
   readonly values: readonly (string | number | boolean | null)[]
   readonly id: string
-  /** Whether to go on before it rather than after it. */
+  /** Whether to continue before it instead of after it. */
   readonly backward: boolean
 }
 
@@ -57,7 +57,7 @@ export interface Lists {
     offset: number,
   ): Promise<{ count: number; results: string }>
 
-  /** The documents beside a bookmark (or the first ones), in order, and whether there are more beyond. */
+  /** The documents next to a bookmark (or the first ones), in order, and whether there are more. */
   slice(
     user: string,
     resource: Resource,
@@ -67,7 +67,7 @@ export interface Lists {
   ): Promise<{ documents: Document[]; more: boolean }>
 }
 
-/** A search through many long texts may take seconds: of one user, so many at a time. */
+/** Concurrent searches per user. A search through many long texts may take seconds. */
 const LISTS_AT_ONCE = 2
 
 export function postgresLists(db: Database): Lists {
@@ -78,7 +78,7 @@ export function postgresLists(db: Database): Lists {
       const where = whereSql(resource, listing, values)
       const order = orderSql(resource, listing.order, false)
       values.push(limit, offset)
-      // Two reads of one snapshot: the count walks an index where the page need not.
+      // Two queries in one snapshot: the count can use an index-only scan.
       const text = `
         select
           (select count(*) from ${resource.table} t where ${where}),
@@ -109,7 +109,7 @@ export function postgresLists(db: Database): Lists {
   }
 }
 
-/** Names of columns come from the resource's definition only; what a client sends is a value. */
+/** Column names come from the definition only; client input is always a bound value. */
 function whereSql(resource: Resource, listing: Listing, values: unknown[]): string {
   const conditions = ['t.user_id = $1', listing.deleted ? 't.deleted' : 'not t.deleted']
   if (listing.deleted) conditions.push('t.seq > 0')
@@ -129,7 +129,7 @@ function whereSql(resource: Resource, listing: Listing, values: unknown[]): stri
   return conditions.join(' and ')
 }
 
-/** The same letters may be stored composed or not. Composing every text takes time, so not for ASCII. */
+/** Letters may be stored composed or decomposed. Normalizing is slow, so it is skipped for ASCII. */
 const searched = (field: string, word: string) =>
   Buffer.byteLength(word) === word.length ? `t.${field}` : `normalize(t.${field})`
 
@@ -154,8 +154,8 @@ function orderSql(resource: Resource, order: readonly OrderKey[], backward: bool
 }
 
 /**
- * Rows beyond a bookmark: they differ from it first in some key, and there lie beyond it. (A row
- * comparison cannot say this, for the directions of the keys differ and nulls are to come last.)
+ * Rows after a bookmark: the first differing key is after the bookmark's. (A row comparison cannot express
+ * this, because the directions of keys differ and nulls come last.)
  */
 function beyondSql(
   resource: Resource,

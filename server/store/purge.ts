@@ -5,8 +5,8 @@ import { named } from './statements.ts'
 const BATCH = 1_000
 
 /**
- * Deletes all documents of a user, tombstones too, so many at a time: none of the statements takes
- * long, and whoever is cut off has done what it did.
+ * Deletes all documents of a user, tombstones included, in batches: statements are short, and an
+ * interrupted purge keeps its progress.
  */
 export async function purgeDocuments(db: Database, user: string): Promise<void> {
   for (const { table } of referringFirst()) {
@@ -18,7 +18,7 @@ export async function purgeDocuments(db: Database, user: string): Promise<void> 
   }
 }
 
-/** What refers to others goes before those: without that, each of them would have to be let go of. */
+/** Referring documents first; otherwise each reference would have to be cleared. */
 export function referringFirst(
   all: Readonly<Record<string, Resource>> = resources,
 ): readonly Resource[] {

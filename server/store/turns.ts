@@ -1,15 +1,14 @@
 import { Problem } from '../../protocol/index.ts'
 
-/** Far more than any device has under way at once. */
+/** Far more than any device sends at the same time. */
 const MAX_WAITING = 1_000
 
 /**
- * Lets so much work per key run at a time, in the order of asking; what is beyond waits here rather
- * than in the pool, so that one busy user cannot starve the others. With one lane (the default) work
- * of a key is serial: writers of one user wait for each other anyway, on the feed's row, and here
- * they do so without each holding a connection.
+ * A queue per key with a number of lanes. Work waits here instead of in the pool, so one busy user cannot
+ * starve the others. With one lane (the default) the work of a key is serial: writers of one user wait for
+ * each other anyway, on the feed's row, but here without holding a connection each.
  *
- * @throws Problem `too_many_requests` when too much is waiting
+ * @throws Problem `too_many_requests` if the queue is full
  */
 export function createTurns({ lanes = 1 } = {}) {
   const queues = new Map<string, { running: number; waiting: (() => void)[] }>()
@@ -33,7 +32,11 @@ export function createTurns({ lanes = 1 } = {}) {
 }
 
 function tooMany(): Problem {
-  return new Problem('too_many_requests', 'Too many requests of yours are waiting; try again.', {
-    retryAfter: 1,
-  })
+  return new Problem(
+    'too_many_requests',
+    'Too many of your requests are waiting; try again in a second.',
+    {
+      retryAfter: 1,
+    },
+  )
 }

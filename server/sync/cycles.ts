@@ -4,9 +4,8 @@ import { treesOf } from './references.ts'
 import type { Transaction } from './store.ts'
 
 /**
- * Lets no document be above itself: two devices may each have put one of two documents under the other.
- * Of the references that make a circle the one gives way that was made last, and is kept in the journal;
- * so it is the same one whichever device came first.
+ * Breaks cycles: two devices may each have put one of two documents under the other. The newest reference of
+ * a cycle is cleared and kept in the journal, so the result does not depend on which device was first.
  */
 export async function withoutCycles(
   transaction: Transaction,
@@ -24,7 +23,7 @@ export async function withoutCycles(
   return acyclic
 }
 
-/** The same for one field, without a store: `above` is what the written documents refer to, all the way up. */
+/** The same for one field, without a store: `above` has all ancestors of the written documents. */
 export function withoutCyclesOf(
   resource: Resource,
   field: string,
@@ -56,7 +55,7 @@ export function withoutCyclesOf(
   }
 }
 
-/** The documents from this one up to itself; none if it does not come back to itself. */
+/** The documents of the cycle through this one; empty if there is none. */
 function circleFrom(
   id: string,
   field: string,
@@ -79,7 +78,7 @@ function clear(resource: Resource, field: string, state: State, now: string): St
   return { ...cleared, changed: changeTimes(resource, state, cleared) }
 }
 
-/** What has not been changed since was made with the document. */
+/** An unchanged field is as old as the document. */
 function madeAt(field: string, { document, changed }: State): number {
   return changed?.[field] ?? Date.parse(document.created_at)
 }

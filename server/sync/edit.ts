@@ -1,7 +1,6 @@
 /**
- * Creating and editing one document, as a REST client does: decisions without HTTP and without SQL.
- * The common case is one call of the store. Only when the store answers that it was not that simple
- * is the stored state read, to learn why.
+ * Creates and edits one document for REST clients, without HTTP and SQL. The common case is one call of
+ * the store. Only if the store reports a special case is the stored state read, to find the reason.
  */
 import {
   type Document,
@@ -16,25 +15,25 @@ import type { Edit, Encoded, Store, Stored } from './store.ts'
 
 export type Outcome =
   | { outcome: 'created' | 'edited'; encoded: Encoded }
-  /** Nothing had to be done: a replay, or an edit that changes nothing. */
+  /** Nothing to do: a replay, or an edit without changes. */
   | { outcome: 'unchanged'; stored: Stored }
   | { outcome: 'not_found' }
-  /** The id is taken by a document with other content, or by a deleted one. */
+  /** A document with other content, or a deleted one, has this id. */
   | { outcome: 'conflict'; stored: Stored }
   | { outcome: 'precondition_failed'; stored: Stored }
-  /** This field refers to a document that is not there. */
+  /** This field refers to a document that does not exist. */
   | { outcome: 'unknown_reference'; field: string }
-  /** By this field the document would come to refer to itself, over others perhaps. */
+  /** This field would create a cycle of references. */
   | { outcome: 'cyclic_reference'; field: string }
 
-/** How often a race is run again; each round loses only to a write of the same user in between. */
+/** The maximum number of retries; each is caused by a concurrent write of the same user. */
 const MAX_ROUNDS = 20
 
 /**
- * Creates a document. Creating it again with the same content is a success, so that a client which
- * did not get the answer may simply repeat its request.
+ * Creates a document. Creating it again with the same content succeeds, so a client can retry a request
+ * whose response was lost.
  *
- * @param input the fields given, with the id
+ * @param input the given fields and the id
  * @throws UnknownUser
  */
 export async function create(
@@ -53,7 +52,7 @@ export async function create(
       return { outcome: isReplay(resource, input, stored) ? 'unchanged' : 'conflict', stored }
     const wrong = await wrongReference(store, user, resource, document.id, input)
     if (wrong) return wrong
-    await store.transaction(user, async () => {}) // throws where the user is gone
+    await store.transaction(user, async () => {}) // throws if the user was deleted
   }
   throw new Error(`${resource.name}: a creation found no quiet moment`)
 }
@@ -78,7 +77,7 @@ export async function edit(
   throw new Error(`${resource.name}: an edit found no quiet moment`)
 }
 
-/** What becomes of an edit of this stored state. Pure. */
+/** Applies an edit to the stored state. Pure. */
 export function judgeEdit(
   resource: Resource,
   { action, fields, ifSeq }: Edit,
@@ -94,7 +93,7 @@ export function judgeEdit(
   return changesSomething ? { outcome: 'applies' } : { outcome: 'unchanged', stored }
 }
 
-/** Whether this creation, made now, would give what is stored: leaving out what time alone decides. */
+/** Whether this creation has the stored content, ignoring timestamps. */
 function isReplay(resource: Resource, input: Unsettled, { document, deleted }: Stored): boolean {
   if (deleted) return false
   const again: Document = settle(
@@ -106,7 +105,7 @@ function isReplay(resource: Resource, input: Unsettled, { document, deleted }: S
   return sameFields(resource, again, document)
 }
 
-/** The field by which a document with these fields refers to what it cannot refer to, and why. */
+/** The field with an invalid reference, and the reason. */
 async function wrongReference(
   store: Store,
   user: string,

@@ -1,4 +1,4 @@
-/** The conflict journal: what gave way is kept, and can be put back. */
+/** The conflict journal keeps lost values, which can be restored. */
 import { v5 as uuidv5 } from 'uuid'
 import {
   type Conflict,
@@ -18,10 +18,10 @@ import type { Store, Stored, Transaction } from './store.ts'
 
 const { conflicts } = resources
 
-/** An entry's id follows from what was lost, so that losing the same again makes no second entry. */
+/** The id of an entry is derived from the loss, so that the same loss does not create a second entry. */
 const NAMESPACE = '6f0a3f0e-5b0c-4a86-9c1d-0d6c8b1f2a77'
 
-/** Whose write it is, and from which session. */
+/** The user and session of a write. */
 export interface Party {
   user: string
   session: string
@@ -53,16 +53,16 @@ export async function keepLosses(
 }
 
 export type Restoral =
-  /** With the entry as it is then. */
+  /** With the updated entry. */
   | { outcome: 'restored'; entry: Stored }
   | { outcome: 'not_found' }
-  /** The values do not fit the document, as most refused ones: they can only be read. */
+  /** The values are not valid, like most rejected ones: they can only be read. */
   | { outcome: 'invalid'; errors: FieldErrors }
 
 /**
- * Puts the values of an entry back into its document, which is undeleted for that; what was refused
- * as a new document is created. Values that have come into their place since the entry was made are
- * journaled in turn. Putting an entry back again changes nothing.
+ * Restores the values of an entry, and undeletes the document if needed; a rejected new document is
+ * created. Values that have replaced them since the entry was created are journaled in turn. Restoring
+ * again changes nothing.
  */
 export async function restoreLoss(
   store: Store,
@@ -91,7 +91,7 @@ export async function restoreLoss(
     if (row!.takenBy !== undefined)
       return {
         outcome: 'invalid',
-        errors: { [row!.takenBy]: ['It is deleted: restore it first.'] },
+        errors: { [row!.takenBy]: ['This document is deleted. Restore it first.'] },
       }
     const next = { ...row!.next, id: document_id, updated_at: now }
     const document = settle(resource, next, current?.document, now)
@@ -121,7 +121,7 @@ export async function restoreLoss(
   })
 }
 
-/** What stood in the place of the values without being what the entry tells of. */
+/** The replaced values that are not in the entry itself. */
 function replaced(
   resource: Resource,
   { document_id, lost, kept }: Conflict,

@@ -1,6 +1,6 @@
 /**
- * Deciding what becomes of pushed rows. Pure: neither clock nor database, so that every rule can be
- * tried on paper and replayed in the simulation.
+ * Decides the result of pushed rows. Pure, without clock and database, so that every rule can be tested by
+ * itself and replayed in the simulation.
  */
 import {
   type ChangeTimes,
@@ -21,29 +21,29 @@ import {
 export interface State {
   readonly document: Document
   readonly deleted: boolean
-  /** Marks of the pushed edits that it has taken last, oldest first, after that of its creation. */
+  /** Marks of the last accepted edits, oldest first, after those of creations. */
   readonly taken?: readonly number[]
-  /** When its fields were last changed. */
+  /** The times of the last change by field. */
   readonly changed?: ChangeTimes
 }
 
-/** A valid pushed row. Fields that a client left out are absent, in both states. */
+/** A valid pushed row. Omitted fields are missing in both states. */
 export interface Row {
   readonly id: string
   readonly next: Readonly<Record<string, unknown>>
   readonly nextDeleted: boolean
-  /** What the client wrote over; undefined where it knew of nothing. */
+  /** The state that the client expects on the server; undefined if it expects none. */
   readonly assumed: Readonly<Record<string, unknown>> | undefined
   readonly assumedDeleted: boolean
-  /** The same for the same edit, pushed again; undefined where that cannot be told. */
+  /** Identifies the edit across retries; undefined if it cannot be identified. */
   readonly mark?: number | undefined
-  /** It is not quite what the client sent: its sender is to take over what is stored. */
+  /** The row was corrected, so the client must get the stored state. */
   readonly corrected?: true
-  /** The field that refers to a deleted document, whose deletion takes this one along. */
+  /** The field that refers to a deleted document, whose deletion cascades to this one. */
   readonly takenBy?: string
 }
 
-/** Values that gave way, to be kept in the conflict journal. */
+/** Lost values for the conflict journal. */
 export interface Loss {
   readonly id: string
   readonly cause: 'edit' | 'deletion'
@@ -51,23 +51,23 @@ export interface Loss {
   readonly kept: Readonly<Record<string, unknown>>
   /** When the losing edit was made. */
   readonly lostAt: string
-  /** The same as its maker dated it, which stays the same when the edit is sent again. */
+  /** The time given by the client, which is the same in a retry. */
   readonly dated: string
 }
 
 export interface Judgement {
-  /** What is to be stored, in order; each document once. */
+  /** The states to store, in order; each document once. */
   readonly writes: readonly State[]
-  /** The stored states that differ from what was pushed; their senders are to take them over. */
+  /** The stored states that differ from what was pushed, for the client to take over. */
   readonly conflicts: readonly State[]
-  /** Some with nothing in them, where nothing gave way. */
+  /** Empty losses are possible. */
   readonly losses: readonly Loss[]
 }
 
 /**
- * Judges the rows of one batch in their order, each on what the one before has left.
+ * Judges the rows of a batch in order, each on the result of the previous one.
  *
- * @param stored those of the documents that there are, deleted ones included, by id
+ * @param stored the existing documents by id, deleted ones included
  * @param now UTC instant with milliseconds
  */
 export function judge(
@@ -95,13 +95,13 @@ export function judge(
   return { writes: [...writes.values()], conflicts: [...conflicts.values()], losses }
 }
 
-/** So many pushed edits of a document are known again. */
+/** The number of accepted edits that a document remembers. */
 const MAX_MARKS = 32
 
-/** So many dates of creation that a document does not have itself. */
+/** The number of other creation dates that a document remembers. */
 const MAX_BIRTHS = 8
 
-/** An edit that changed nothing is marked too: what it lost to may be gone when it comes again. */
+/** Edits without effect are marked too: the state that they lost to may have changed before a retry. */
 function withMark(state: State, current: State | undefined, row: Row): State {
   const taken = current?.taken ?? []
   const { mark } = row
@@ -112,8 +112,8 @@ function withMark(state: State, current: State | undefined, row: Row): State {
 }
 
 /**
- * The dates of all creations that the document has taken, but for the one that it has itself: of those
- * whose date was ahead of the server's clock, whose id was in use, and that it has been made anew after.
+ * The dates of all accepted creations except the document's own: creations dated ahead of the server's
+ * clock, creations of an id in use, and earlier lives of the document.
  */
 function birthsOf({ document }: State, current: State | undefined, { next, assumed }: Row) {
   const born = [current?.document.created_at, assumed ? undefined : next.created_at]
@@ -127,24 +127,24 @@ function withChanges(resource: Resource, state: State, current: State | undefine
   return { ...state, changed: { ...changeTimes(resource, current, state), ...state.changed } }
 }
 
-/** Marks may have been dropped: an edit without one may have been taken all the same. */
+/** Whether marks may have been dropped, so that an unmarked edit may have been accepted before. */
 function mayBeForgotten({ taken = [] }: State): boolean {
   return taken.filter((one) => !isBirth(one)).length >= MAX_MARKS
 }
 
-/** The mark of a creation: its date. Below zero, where no edit's mark is, and not dropped for those. */
+/** The mark of a creation is its negated date, which no edit mark can be. Edits do not displace it. */
 const birthMark = (born: unknown) => -Date.parse(born as string)
 const isBirth = (mark: number) => mark < 0
 
-/** Whether the document has taken this edit before, whatever has become of it since. */
+/** Whether the document has accepted this edit before, whatever has changed since. */
 function isTaken({ mark }: Row, { taken = [] }: State): boolean {
   return mark !== undefined && taken.includes(mark)
 }
 
 interface Verdict {
-  /** The state that the document has from then on: the current one itself where nothing changes. */
+  /** The resulting state: the current object itself if nothing changes. */
   state: State
-  /** What gave way. */
+  /** The lost values. */
   lost?: readonly Omit<Loss, 'id'>[]
 }
 
@@ -177,7 +177,7 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
   }
   const at = editedAt(row, current, base, now)
   const dated = String(row.next.updated_at ?? '')
-  // Deleted and restored since, or the other way about: the later one stands.
+  // Deleted and restored since, or vice versa: the later one wins.
   const isOutdated =
     isChanged('_deleted') &&
     (mayBeForgotten(current) || at <= changedAt(current.document, '_deleted', current.changed))
@@ -186,7 +186,7 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
     const lost = changes(resource, base, wanted, current.document)
     return { state: current, lost: [{ cause: 'deletion', ...lost, lostAt: at, dated }] }
   }
-  // What was typed before a deletion is merged like any other edit: the trash has it, or the journal.
+  // Edits made before a deletion are merged like any other edit, into the trash or the journal.
   const { document, oursLost, theirsLost } = merge(
     resource,
     base,
@@ -211,7 +211,7 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
       lost: [lostHere, { cause: 'deletion', ...met, lostAt: before, dated: before }],
     }
   }
-  // Apart, because only what ours lost comes again when the row does.
+  // Separate entries: a replayed push repeats only our losses.
   return {
     state:
       isUnchanged && !isRestored ? current : { document, deleted: current.deleted && !isRestored },
@@ -220,8 +220,8 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
 }
 
 /**
- * A document under one that has been deleted: it is deleted too, as if it had been there then, and comes
- * back with what it refers to. What was written into it is in the journal.
+ * A document that refers to a deleted one: it is deleted too, as if it had existed at that time, and is
+ * restored with its target. The edit is in the journal.
  */
 function judgeTaken(
   resource: Resource,
@@ -255,8 +255,8 @@ function judgeTaken(
 }
 
 /**
- * A document made anew over a tombstone. The repetition of the creation that the tombstone ended is
- * not that (its answer was lost, and somebody else has deleted it since): it has the same birth.
+ * Whether a row creates a document again on its tombstone. A late retry of the original creation, whose
+ * response was lost, does not: it has the same creation date.
  */
 function isRecreation(row: Row, current: State): boolean {
   if (!current.deleted || row.assumed || row.nextDeleted) return false
@@ -266,8 +266,8 @@ function isRecreation(row: Row, current: State): boolean {
 }
 
 /**
- * A device whose clock was ahead derives another order key from its date of creation than the server
- * has: that places the document nowhere.
+ * A device with a fast clock derives another order key from its creation date than the server. Such a key
+ * is not a move.
  */
 function withPlaces(resource: Resource, wanted: Document, { document }: State): Document {
   if (wanted.created_at === document.created_at) return wanted
@@ -277,22 +277,22 @@ function withPlaces(resource: Resource, wanted: Document, { document }: State): 
   return { ...wanted, ...Object.fromEntries(derived.map((name) => [name, document[name]])) }
 }
 
-/** With what it leaves out as it is: an older or a narrower client does not touch what it does not know. */
+/** Adds omitted fields from the current state: a client does not change fields that it does not know. */
 function completed(given: Readonly<Record<string, unknown>>, current: State): Document {
   return { ...current.document, ...given, id: current.document.id }
 }
 
 /**
- * An edit that is no longer known may have met a deletion that was undone since. Then it is in the
- * journal already, and fills no field: all count as changed later.
+ * A forgotten edit may have lost to a deletion that was undone since. It is then in the journal already and
+ * changes no field: all fields count as changed later.
  */
 function changedLater({ writable }: Resource, now: string): ChangeTimes {
   return Object.fromEntries(writable.map((name) => [name, Date.parse(now) + 1]))
 }
 
 /**
- * When the edit was made. A client that does not keep `updated_at` edits now, and so does one whose clock
- * is ahead, unless its edit may be one that comes again: that wins over nothing made since its base.
+ * When the edit was made. Without its own `updated_at`, or with one ahead of the clock, an edit counts as
+ * made now. But if it may be a retry, it counts as made at its base and wins over nothing since.
  */
 function editedAt(
   { next, assumed }: Row,
@@ -308,7 +308,7 @@ function editedAt(
   return earliest < now ? earliest : now
 }
 
-/** What an edit from `base` to `edited` changed, beside what stands in its place. */
+/** The values that an edit from `base` to `edited` changed, and the values that replaced them. */
 function changes(
   resource: Resource,
   base: Document | undefined,
@@ -321,7 +321,7 @@ function changes(
   return { lost: of(edited), kept: of(standing) }
 }
 
-/** Whether the sender holds just what is stored, in all that it sent. */
+/** Whether the stored state equals what the client sent. */
 function isAsSent(resource: Resource, { document, deleted }: State, row: Row): boolean {
   return (
     !row.corrected &&

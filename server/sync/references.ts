@@ -3,9 +3,9 @@ import type { Row } from './judge.ts'
 import type { Transaction } from './store.ts'
 
 /**
- * Makes what rows refer to fit: a document may arrive before the one it refers to, for which a
- * placeholder is put; one that refers to a deleted document becomes what it would have become if it had
- * been there when that was deleted.
+ * Resolves the references of rows. A document may arrive before its target, for which a placeholder is
+ * inserted. A document that refers to a deleted one becomes what it would have become if it had existed at
+ * the deletion.
  */
 export async function withReferences(
   transaction: Transaction,
@@ -37,7 +37,7 @@ function afterDeletion({ field, onDelete }: Referring, row: Row): Row {
   return row.nextDeleted ? row : { ...row, takenBy: field, corrected: true }
 }
 
-/** The fields of a resource that make trees of its documents. */
+/** The fields of a resource that refer to the resource itself. */
 export function treesOf(resource: Resource): string[] {
   return referencesOf(resource)
     .filter(({ target }) => target === resource)
@@ -45,8 +45,8 @@ export function treesOf(resource: Resource): string[] {
 }
 
 /**
- * Rows in parts that are written one after the other. Where documents refer to others of their own
- * resource, one that is deleted or restored may change those that later rows are about.
+ * Splits rows into parts that are written one after the other. With references within a resource, a
+ * deletion or restore may change documents of later rows.
  */
 export function partsOf(resource: Resource, rows: readonly Row[]): Row[][] {
   if (treesOf(resource).length === 0) return [[...rows]]

@@ -1,6 +1,6 @@
 /**
- * Refused rows of clients that are not told why: they drop what they had, so the conflict journal
- * keeps it. A client that asks for rejections keeps them itself.
+ * Rejected rows of clients that do not ask for rejections: such clients lose the edit, so the conflict
+ * journal keeps it. A client that asks for rejections keeps them itself.
  */
 import { v5 as uuidv5 } from 'uuid'
 import {
@@ -19,16 +19,16 @@ import type { Stored, Transaction } from './store.ts'
 
 const { conflicts } = resources
 
-/** An entry's id follows from what was refused, so that refusing it again makes no second entry. */
+/** The id of an entry is derived from the rejection, so that a repeated one does not create a second entry. */
 const NAMESPACE = '3a3f1d52-5d0c-4d7e-8a43-2f6c1f0f9a55'
 
-/** Of one person, as much as one push may hold: so all of a push fits, and no client fills the disk. */
+/** The limits per user: enough for one push, but no client can fill the disk. */
 export const MAX_REFUSED = 1_000
 export const MAX_REFUSED_CHARACTERS = 5 * 1024 * 1024
 
 /**
- * Makes an entry of each refusal that would lose something typed. Where all entries of this kind are
- * too many or too long, the oldest are emptied and deleted.
+ * Creates an entry for each rejection that would lose an edit. Over the limits, the oldest entries are
+ * emptied and deleted.
  */
 export async function keepRefusals(
   transaction: Transaction,
@@ -66,7 +66,7 @@ export async function keepRefusals(
   ])
 }
 
-/** The same values refused twice are one loss, whenever they were typed. */
+/** The same values rejected twice are one loss, whenever they were entered. */
 function idOf(user: string, resource: Resource, { id, sent }: Refusal): string {
   const { updated_at: _, ...values } = sent
   const what = [
@@ -80,10 +80,10 @@ function idOf(user: string, resource: Resource, { id, sent }: Refusal): string {
   return uuidv5(JSON.stringify(what), NAMESPACE)
 }
 
-/** What the entry says; undefined where nothing typed is lost. */
+/** The content of an entry; undefined if no edit is lost. */
 function fieldsOf(resource: Resource, refusal: Refusal, stored: Document | undefined, now: string) {
   const { id, sent, assumed, errors } = refusal
-  // Whoever deletes a document lets its values go.
+  // A deletion loses no values.
   if (sent._deleted === true) return undefined
   const isIn = (values: Readonly<Record<string, unknown>>, name: string) =>
     values[name] !== undefined && sameIn(resource, name, sent, values)
@@ -105,7 +105,7 @@ function fieldsOf(resource: Resource, refusal: Refusal, stored: Document | undef
     document_id: documentIdOf(id) ?? uuidv5(JSON.stringify([resource.name, id]), NAMESPACE),
     cause: 'refused',
     lost,
-    // As text, in which every character that Postgres cannot hold is escaped.
+    // As text, which escapes characters that Postgres cannot store.
     lost_json: rest.length > 0 ? JSON.stringify(Object.fromEntries(rest)) : null,
     kept: stored ? Object.fromEntries(Object.keys(lost).map((name) => [name, stored[name]])) : {},
     lost_at: madeAt(sent.updated_at, now),
@@ -120,15 +120,15 @@ function madeAt(dated: unknown, now: string): string {
   return data !== undefined && data < now ? data : now
 }
 
-/** Kinds whose values are lists or objects. Elsewhere, readers of the journal expect none. */
+/** Kinds with lists or objects as values. For other kinds, readers of the journal expect scalars. */
 const OF_PARTS: ReadonlySet<Kind> = new Set(['set', 'record'])
 
 const NOT_TYPED = new Set(['id', 'created_at', 'updated_at', '_deleted'])
 
-/** A message may quote what was sent, and be cut within a character. */
+/** A message may quote the input, truncated within a character. */
 const storable = (text: string) => text.replaceAll(/[\0\ud800-\udfff]/gu, '\ufffd')
 
-/** The oldest entries, of which there must be room for the new ones. */
+/** The oldest entries, to make room for new ones. */
 function overflow(standing: readonly Document[], fresh: readonly Document[]): readonly Document[] {
   const size = (entry: Document) => JSON.stringify(entry).length
   let room = MAX_REFUSED_CHARACTERS - fresh.reduce((sum, entry) => sum + size(entry), 0)

@@ -8,11 +8,11 @@ import {
 } from '../../protocol/index.ts'
 import type { Row } from './judge.ts'
 
-/** A row that cannot be taken, with what the client sent. */
+/** An invalid row, with what the client sent. */
 export interface Refusal {
   readonly id: string
   readonly sent: Readonly<Record<string, unknown>>
-  /** What the client believed to write over, in its own form. */
+  /** The state that the client expected on the server, as sent. */
   readonly assumed: Readonly<Record<string, unknown>> | undefined
   readonly errors: FieldErrors
 }
@@ -24,14 +24,14 @@ export interface Reading {
 
 type Fields = Record<string, unknown>
 
-/** What is deeper could not be written down again, so of such a row nothing is kept but its id. */
+/** Deeper values cannot be serialized, so only the id of such a row is kept. */
 const MAX_DEPTH = 100
 const isTooDeep = (fields: unknown) => isDeeperThan(MAX_DEPTH, fields)
 
-/** A message may list every unknown name of a row. */
+/** Limits a message that lists unknown names. */
 const MAX_MESSAGE = 300
 
-/** Reads a pushed batch. What is wrong with a row refuses that row alone. */
+/** Reads a pushed batch. An error rejects only its own row. */
 export function readRows(resource: Resource, user: string, pushed: readonly PushRow[]): Reading {
   const rows: Row[] = []
   const refusals: Refusal[] = []
@@ -62,10 +62,12 @@ function readRow(
     const name = issue.path.join('.')
     errors[name] = [...(errors[name] ?? []), issue.message.slice(0, MAX_MESSAGE)]
   }
-  if (typeof nextDeleted !== 'boolean') errors._deleted = ['Write true or false.']
+  if (typeof nextDeleted !== 'boolean') errors._deleted = ['Use true or false.']
   if (resource.readOnly) errors[''] = [`${resource.name} are kept by the server.`]
-  if (resource.singleton && success && data.id !== user) errors.id = ['There is only your own.']
-  if (resource.singleton && nextDeleted) errors._deleted = [`A ${resource.singular} stays.`]
+  if (resource.singleton && success && data.id !== user)
+    errors.id = ['Use your own id; there is only one such document.']
+  if (resource.singleton && nextDeleted)
+    errors._deleted = [`A ${resource.singular} cannot be deleted.`]
   if (!success || Object.keys(errors).length > 0) return { errors: { ...errors } }
   const { id, ...next } = data as Fields & { id: string }
   const row = {
@@ -79,8 +81,8 @@ function readRow(
 }
 
 /**
- * Tells an edit that is pushed again from one that only looks like it. Only its date does: whoever
- * keeps no `updated_at` may make the same change twice, and mean it.
+ * Distinguishes a retry from a new edit with the same content, by `updated_at`. Rows without a new
+ * `updated_at` cannot be deduplicated.
  */
 function markOf(row: Row): number | undefined {
   const { updated_at } = row.next
@@ -88,12 +90,11 @@ function markOf(row: Row): number | undefined {
   return Number.parseInt(hash('sha256', JSON.stringify(row)).slice(0, MARK_DIGITS), 16)
 }
 
-/** As many as a number holds exactly: 48 bits. */
+/** 48 bits, which a number holds exactly. */
 const MARK_DIGITS = 12
 
 /**
- * What the client believes is stored, in the form in which it would be. It may believe anything: what
- * no document could say is no base for a merge.
+ * The expected state in stored form. It may contain anything; invalid values are not a base for a merge.
  */
 function readAssumed(resource: Resource, assumed: Fields): Fields | undefined {
   const { shape } = resource.document
@@ -104,7 +105,7 @@ function readAssumed(resource: Resource, assumed: Fields): Fields | undefined {
   return fields
 }
 
-/** Rows that would create a document, but do not say all that it must have. */
+/** Rows that would create a document without all required fields. */
 export function withoutIncomplete(
   resource: Resource,
   { rows, refusals }: Reading,
@@ -134,5 +135,5 @@ const documentId = idSchema()
 
 export const isDocumentId = (id: string) => documentId.safeParse(id).success
 
-/** The id in the form in which it is stored; undefined where no document can have it. */
+/** The id in stored form; undefined if no document can have it. */
 export const documentIdOf = (id: string) => documentId.safeParse(id).data

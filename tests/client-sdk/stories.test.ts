@@ -348,7 +348,7 @@ describe('one poisoned row among a thousand', () => {
     const again = await device(network, { name })
     const [rejected] = await until(again.sync.rejected$, (rows) => rows.length === 1)
     expect(rejected).toMatchObject({ resource: 'tasks', code: 'invalid', document: { title: ' ' } })
-    expect(rejected!.errors.title).toEqual(['Write something: it is blank.'])
+    expect(rejected!.errors.title).toEqual(['Enter some text; this is blank.'])
 
     await rejected!.retry()
     await again.sync.awaitInSync()

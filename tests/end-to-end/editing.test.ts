@@ -113,7 +113,7 @@ story('an edit that the server refuses is announced, corrected and sent again', 
   await tab.hasStatus('1 rejected')
   await photograph(tab, 'refused-alert')
   await alert.getByRole('button', { name: 'Show reason' }).click()
-  await eventually(() => tab.syncPanel.innerText()).toContain('Remove the NUL')
+  await eventually(() => tab.syncPanel.innerText()).toContain('Remove NUL')
   await photograph(tab, 'refused')
   await tab.page.keyboard.press('Escape')
   await tab.shows('Pack', 'Book the ferry')

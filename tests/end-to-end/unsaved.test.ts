@@ -289,7 +289,7 @@ story('a text that the server would refuse stays in its field, which says why', 
   const title = editor.getByLabel('Title')
   for (const [text, reason] of [
     [long, /at most 500 characters/],
-    ['   ', /it is blank/],
+    ['   ', /this is blank/],
   ] as const) {
     await title.fill(text)
     await editor.getByRole('button', { name: 'Save' }).click()

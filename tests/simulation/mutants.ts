@@ -146,7 +146,7 @@ export const mutants: readonly Mutant[] = [
   {
     guard: 'the SDK asks before it deletes what is unsent',
     file: 'client-sdk/client.ts',
-    find: 'if (keepData === undefined) await refuseUnsent(account)',
+    find: 'if (keepData === undefined) await refuseUnsent(copy)',
     replace: '',
     sdk: true,
   },

@@ -20,7 +20,7 @@ export function useTextLimit<E extends TextElement>(
   const fault = excess
     ? `Use at most ${inWords(limit)} characters (now ${inWords(text.length)}).`
     : isBlank
-      ? 'Write something: it is blank.'
+      ? 'Enter some text; this is blank.'
       : ''
   useLayoutEffect(() => field.current!.setCustomValidity(fault), [fault])
   const isNear = limit !== undefined && !excess && text.length > limit * NEAR

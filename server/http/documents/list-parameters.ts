@@ -139,7 +139,7 @@ function search(resource: Resource): Parameter {
     schema: z
       .string()
       .max(500)
-      .refine((value) => !value.includes('\0'), 'Remove the NUL character.')
+      .refine((value) => !value.includes('\0'), 'Remove NUL characters.')
       .refine((value) => !/[\ud800-\udfff]/u.test(value), 'Remove the invalid characters.')
       .transform((value) => value.split(/\s+/).filter((word) => word !== ''))
       .refine((words) => words.length <= MAX_WORDS, `Use at most ${MAX_WORDS} words.`),
