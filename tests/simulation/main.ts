@@ -14,6 +14,9 @@ import { findMutants } from './mutants.ts'
 import { bundleSdk } from './sdk/bundle.ts'
 import { type Backend, runSeed } from './world.ts'
 
+/** After so many seeds it says how far it is. */
+const PROGRESS = 250
+
 const { values: options } = parseArgs({
   options: {
     seeds: { type: 'string', default: '200' },
@@ -47,9 +50,6 @@ async function runAll(): Promise<boolean> {
     )
   return holds
 }
-
-/** After so many seeds it says how far it is. */
-const PROGRESS = 250
 
 /** Runs until the first seed that breaks a promise, and tells its history. */
 async function run(
