@@ -5,14 +5,14 @@ import { beginEpoch } from '../store/epoch.ts'
 import { UNUSED_SECRET, withDatabase } from './command-database.ts'
 import { exitOnError } from './startup-error.ts'
 
-const USAGE = `Run this once after the database was restored to an older point, before web and worker start.
+const USAGE = `Run this once after a restore of the database to an older point, before web and worker start.
 
   npm run restored
   npm run restored -- --keep-mail
 
-Devices then read everything again, and bring back what only they have. Reminders that are due and mails
-that are waiting are deleted, because they were sent after the backup; with --keep-mail they are sent
-(again). It takes the settings of the server: DATABASE_URL, DATA_DIR.
+Devices then read everything again and push what only they have. Due reminders and queued mails are
+deleted, because they were sent after the backup; --keep-mail keeps them, so they are sent again.
+Uses the configuration of the server: DATABASE_URL, DATA_DIR.
 `
 
 /** `npm run restored`. */
@@ -24,7 +24,7 @@ export async function runRestoredCommand(args: string[]): Promise<void> {
     return
   }
   await exitOnError(async () => {
-    // It signs nothing, so it may run without the key.
+    // It signs no tokens, so it does not need the key.
     const config = readConfig({ SECRET_KEY: UNUSED_SECRET, ...withoutBlanks(process.env) })
     const log = createLog('warn', { readable: false, to: process.stderr })
     await withDatabase(config, log, ({ withoutTimeLimit }) =>
@@ -44,7 +44,7 @@ export async function runRestoredCommand(args: string[]): Promise<void> {
   })
 }
 
-/** @returns whether mail is kept; undefined when the arguments are not those of the command */
+/** @returns whether to keep mail; undefined if the arguments are invalid */
 function readArgs(args: string[]): boolean | undefined {
   try {
     const { values } = parseArgs({ args, options: { 'keep-mail': { type: 'boolean' } } })

@@ -25,7 +25,7 @@ test('says so when its process ends, and starts another', async () => {
   const hash = await engine.hash('a ferry to Lisbon', 4)
   const long = engine.hash('a ferry to Lisbon', 15)
   process.kill(engine.pid!, 'SIGKILL')
-  await expect(long).rejects.toThrow('has ended')
+  await expect(long).rejects.toThrow('has exited')
   expect(await engine.compare('a ferry to Lisbon', hash)).toBe(true)
 })
 

@@ -50,7 +50,7 @@ describe('what load balancers ask', () => {
       name,
     ])
 
-    expectUnready(await call('GET', '/readyz'), /database cannot be reached/)
+    expectUnready(await call('GET', '/readyz'), /database is unreachable/)
     expect((await call('GET', '/healthz')).status).toBe(200)
 
     await admin.raw(`alter database ${name} allow_connections true`)
@@ -66,7 +66,7 @@ describe('what load balancers ask', () => {
     expect((await call('GET', '/readyz')).status).toBe(200)
     line.silence()
     const answer = await Promise.race([call('GET', '/readyz'), sleep(4_000, undefined)])
-    expectUnready(answer!, /database cannot be reached/)
+    expectUnready(answer!, /database is unreachable/)
     await expect
       .poll(async () => (await call('GET', '/readyz')).status, { timeout: 15_000 })
       .toBe(200)
