@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Client } from '../../client-sdk/index.ts'
 import { backupOf } from '../support/backup.ts'
@@ -41,6 +42,46 @@ describe('a device whose server was restored to an older point', () => {
     await expect.poll(() => titlesAt(ann), { timeout: 15_000 }).toEqual(LATEST)
     await phone.sync.awaitInSync()
     expect(await titlesOf(phone)).toEqual(LATEST)
+  })
+
+  test('finds that so when it is connected again, though the feed is just as far', async () => {
+    const { ann, phone } = await scene(network, { pollInterval: 3_600_000 })
+    network.websockets = false
+    network.cut()
+    await until(phone.sync.status$, (status) => status === 'offline')
+    network.mend()
+    await phone.sync.awaitInSync()
+    const { db } = server.testDatabase
+    const own = { user_id: ann.id }
+    await db('tasks')
+      .where({ ...own, title: 'Tea' })
+      .delete()
+    await db('feeds').where(own).update({ epoch: 'another' })
+    network.websockets = true
+    await expect.poll(() => titlesAt(ann), { timeout: 25_000 }).toEqual(LATEST)
+    await phone.sync.awaitInSync()
+  })
+
+  test('does not stay synced for as long as changes that are fetched soon', async () => {
+    const { phone, restore } = await scene(network)
+    let letPass = () => {}
+    const held = new Promise<void>((isHeld) => {
+      network.onAnswer = (path) => {
+        if (!path.includes('/tasks/0/pull?limit=')) return
+        isHeld()
+        return new Promise<void>((pass) => {
+          letPass = pass
+        })
+      }
+    })
+    await restore()
+    await held
+    const isSeen = until(phone.sync.status$, (status) => status !== 'synced').then(() => true)
+    const isLate = pause(500).then(() => false)
+    expect(await Promise.race([isSeen, isLate])).toBe(true)
+    network.onAnswer = () => {}
+    letPass()
+    await phone.sync.awaitInSync()
   })
 
   test('says nothing of synced, and lets nobody delete what is here, until it is through', async () => {
