@@ -1,3 +1,4 @@
+import type { RxCollection } from 'rxdb'
 import {
   type BehaviorSubject,
   distinctUntilChanged,
@@ -8,8 +9,9 @@ import {
   switchMap,
 } from 'rxjs'
 import { sameValue } from '../protocol/canonical.ts'
-import type { Collections } from './local/database.ts'
-import { type Conflict, resources } from './local/resources.ts'
+import type { Collections } from './local/collections.ts'
+import type { Conflict, ResourceName } from './local/documents.ts'
+import { resources } from './local/resources.ts'
 import { shapes } from './local/shapes.ts'
 import type { LocalCopy } from './local-copy.ts'
 import { isShaped } from './runtime/answers.ts'
@@ -89,13 +91,13 @@ async function writeAgain(
   corrections: Record<string, unknown>,
 ): Promise<void> {
   const { resource, id, document } = edit
-  const collection = collections[resource as 'tasks']
+  const collection = collections[resource as ResourceName] as RxCollection
   const { _deleted, updated_at, ...fields } = document
   const changed = isSetAside(edit) ? {} : pick(fields, changedBy(edit))
   const current = await collection.findOne(id).exec()
   if (_deleted) await current?.incrementalRemove()
   else if (current) await current.incrementalPatch({ ...changed, ...corrections })
-  else await collection.insert({ ...fields, ...corrections } as never)
+  else await collection.insert({ ...fields, ...corrections })
 }
 
 /**
@@ -104,14 +106,15 @@ async function writeAgain(
  */
 async function takeBack(collections: Collections, edit: RejectedEdit): Promise<void> {
   const { resource, id, document, previous } = edit
-  const current = await collections[resource as 'tasks'].findOne(id).exec()
+  const collection = collections[resource as ResourceName] as RxCollection
+  const current = await collection.findOne(id).exec()
   if (!current) return
-  const definition = resources[resource as 'tasks']
+  const definition = resources[resource as ResourceName]
   const isLeft = (now: Readonly<Record<string, unknown>>) => (name: string) =>
     sameValue(definition.fields[name]!, now[name], document[name])
   const isCreation = !previous || previous._deleted
   if (!isCreation)
-    await current.incrementalModify((now) => ({
+    await current.incrementalModify((now: Readonly<Record<string, unknown>>) => ({
       ...now,
       ...pick(previous, changedBy(edit).filter(isLeft(now))),
     }))
@@ -120,7 +123,7 @@ async function takeBack(collections: Collections, edit: RejectedEdit): Promise<v
 
 /** The names of the fields that an edit has changed. */
 function changedBy({ resource, document, previous }: RejectedEdit): string[] {
-  const definition = resources[resource as 'tasks']
+  const definition = resources[resource as ResourceName]
   const names = definition.fieldNames.filter((name) => name in document)
   return previous
     ? names.filter((name) => !sameValue(definition.fields[name]!, previous[name], document[name]))

@@ -1,7 +1,9 @@
 import { removeRxDatabase } from 'rxdb'
 import { BehaviorSubject, distinctUntilChanged, map, type Observable } from 'rxjs'
 import { createSync } from './client-sync.ts'
-import type { Collections } from './local/database.ts'
+import type { Collections } from './local/collections.ts'
+import type { ResourceName } from './local/documents.ts'
+import { resources } from './local/resources.ts'
 import { shapes } from './local/shapes.ts'
 import type { Storage } from './local/storage.ts'
 import { databaseName, LocalCopy } from './local-copy.ts'
@@ -56,7 +58,10 @@ export interface ClientSession {
   signOut(options?: { keepData?: boolean }): Promise<void>
 }
 
-export interface Client extends Readonly<Collections> {
+/** With a collection for each resource, by its name. They belong to whoever is signed in. */
+export type Client = Readonly<Collections> & ClientParts
+
+interface ClientParts {
   readonly session: ClientSession
   readonly sync: Sync
   readonly account: AccountRequests
@@ -101,19 +106,8 @@ export async function createClient(options: ClientOptions): Promise<Client> {
     void enqueue(follow)
   })
 
-  return {
-    get tasks() {
-      return collections().tasks
-    },
-    get categories() {
-      return collections().categories
-    },
-    get profile() {
-      return collections().profile
-    },
-    get conflicts() {
-      return collections().conflicts
-    },
+  // No resource may have the name of one of these.
+  const parts: ClientParts & { [N in ResourceName]?: never } = {
     session: {
       user$: localCopy$.pipe(
         map((copy) => copy?.user ?? null),
@@ -148,6 +142,9 @@ export async function createClient(options: ClientOptions): Promise<Client> {
         await store.close()
       }),
   }
+  for (const name of Object.keys(resources) as ResourceName[])
+    Object.defineProperty(parts, name, { get: () => collections()[name], enumerable: true })
+  return parts as ClientParts as Client
 
   function signIn(credentials: Credentials): Promise<User> {
     return enqueue(async () => {

@@ -1,6 +1,8 @@
 export { type Client, type ClientOptions, type ClientSession, createClient } from './client.ts'
+export type { Collection } from './local/collection.ts'
+export type { Collections } from './local/collections.ts'
+export type * from './local/documents.ts'
 export { maxLength } from './local/max-length.ts'
-export type { Category, Conflict, Profile, Task } from './local/resources.ts'
 export type { Storage } from './local/storage.ts'
 export type {
   DeletedTasks,

@@ -10,7 +10,10 @@ import {
   startWith,
   throttleTime,
 } from 'rxjs'
-import { type Collections, openDatabase } from './local/database.ts'
+import type { Collections } from './local/collections.ts'
+import { openDatabase } from './local/database.ts'
+import type { ResourceName } from './local/documents.ts'
+import { resources } from './local/resources.ts'
 import type { Storage } from './local/storage.ts'
 import type { Api } from './runtime/api.ts'
 import type { Clock } from './runtime/clock.ts'
@@ -126,9 +129,8 @@ export class LocalCopy {
         )
         .subscribe(() => void this.remember()),
     )
-    const { tasks, categories, profile } = database.collections
-    for (const collection of [tasks, categories, profile] as RxCollection[])
-      this.writes.watch(collection)
+    for (const collection of Object.values<RxCollection>(this.collections))
+      if (!resources[collection.name as ResourceName].readOnly) this.writes.watch(collection)
     this.subscription.add(
       takenOver(database as unknown as RxDatabase).subscribe(() => void this.giveUp()),
     )

@@ -1,29 +1,43 @@
 import { useEffect, useState } from 'react'
+import type { RxDocument } from 'rxdb'
 import { map, type Observable, of } from 'rxjs'
 import type { Client } from './client.ts'
-import type { Task } from './local/resources.ts'
+import type { Collections } from './local/collections.ts'
+import type { Documents, ResourceName, Task } from './local/documents.ts'
 import type { TaskCollection, TaskDocument, TaskQuery } from './local/tasks.ts'
 import type { User } from './session/token-store.ts'
 import type { SyncState } from './sync/sync-status.ts'
 
 /**
- * The tasks of a query, updated on every change; empty while nobody is signed in. The query may be a new
+ * The documents of a query, updated on every change; empty while nobody is signed in. The query may be a new
  * object on each render: RxDB recognizes equal queries.
  */
+export function useDocuments<
+  N extends ResourceName,
+  T extends Documents[N] = RxDocument<Documents[N]>,
+>(
+  client: Client,
+  resource: N,
+  query: (collection: Collections[N]) => Found<T> = (all) => all.find() as never,
+): T[] {
+  const [collection, setCollection] = useState<Collections[N] | null>(null)
+  useEffect(() => {
+    const collection$ = client.session.user$.pipe(map((user) => (user ? client[resource] : null)))
+    return follow(collection$, setCollection)
+  }, [client, resource])
+
+  const current = collection && !collection.closed ? query(collection) : null
+  const [found, setFound] = useState<T[]>([])
+  useEffect(() => follow(current ? current.$ : of([]), setFound), [current])
+  return found
+}
+
+/** `useDocuments` for tasks; without a query, all in the user's own order. */
 export function useTasks<T extends Task = TaskDocument>(
   client: Client,
   query: (tasks: TaskCollection) => Found<T> = inOwnOrder as never,
 ): T[] {
-  const [tasks, setTasks] = useState<TaskCollection | null>(null)
-  useEffect(() => {
-    const tasks$ = client.session.user$.pipe(map((user) => (user ? client.tasks : null)))
-    return follow(tasks$, setTasks)
-  }, [client])
-
-  const current = tasks && !tasks.closed ? query(tasks) : null
-  const [found, setFound] = useState<T[]>([])
-  useEffect(() => follow(current ? current.$ : of([]), setFound), [current])
-  return found
+  return useDocuments(client, 'tasks', query)
 }
 
 /** The sync state: status, unsent edits, time of the last sync, progress of the first one. */

@@ -41,7 +41,13 @@ export {
 } from './problem.ts'
 export type { Profile } from './profile.ts'
 export * from './replication.ts'
-export { type Document, type DocumentOf, fieldOf, type Resource } from './resource.ts'
+export {
+  type Document,
+  type DocumentOf,
+  fieldOf,
+  type NewDocumentOf,
+  type Resource,
+} from './resource.ts'
 export { isUnplaced, settle, type Unsettled } from './settle.ts'
 export { type Shape, shapeOf } from './shape.ts'
 export type { Task } from './tasks.ts'

@@ -8,7 +8,7 @@ export type Fields = Readonly<Record<string, Field>>
  * OpenAPI description, the SQL, the test that compares the table with it, and what both ends do to
  * a document before they keep it (settle.ts).
  */
-export interface Definition<F extends Fields> {
+export interface Definition<F extends Fields, I extends keyof F = keyof F> {
   /** The REST path segment, the replication name and (if not `table`) the table. */
   readonly name: string
   /** One document, in words. */
@@ -23,9 +23,12 @@ export interface Definition<F extends Fields> {
   readonly revision?: number
   readonly fields: F
   /** What an absent field is on insert. A field without a value here must be given. */
-  readonly initial: { readonly [K in keyof F]?: z.output<F[K]['schema']> }
-  /** Instants that follow a flag: `{completed_at: 'completed'}`. Kept by `settle`, read-only on REST. */
-  readonly stamps?: { readonly [K in keyof F]?: keyof F & string }
+  readonly initial: { readonly [K in I]: z.output<F[K]['schema']> }
+  /**
+   * Instants that follow a flag: `{completed_at: 'completed'}`. Kept by `settle`, read-only on REST; null in
+   * `initial`.
+   */
+  readonly stamps?: { readonly [K in NoInfer<I>]?: keyof F & string }
   readonly filterable: readonly ((keyof F & string) | Stamp)[]
   readonly sortable: readonly ((keyof F & string) | Stamp)[]
   readonly searchable: readonly (keyof F & string)[]
@@ -83,6 +86,21 @@ export interface Document {
 
 export type DocumentOf<R extends { document: z.ZodType }> = z.output<R['document']>
 
+/** What has to be given of a new document. */
+type RequiredOf<R extends Definition<Fields>> = {
+  [K in keyof R['fields']]: K extends keyof R['initial']
+    ? never
+    : R['fields'][K]['kind'] extends 'order_key'
+      ? never
+      : K
+}[keyof R['fields']]
+
+/** A document that is about to be created: both ends fill in what is left out (settle.ts). */
+export type NewDocumentOf<R extends Definition<Fields> & { document: z.ZodType }> = Partial<
+  DocumentOf<R>
+> &
+  Pick<DocumentOf<R>, RequiredOf<R> & keyof DocumentOf<R>>
+
 /** The fields that every document has, described like the others so that lists can use them. */
 export const stampFields: Readonly<Record<Stamp, Field>> = {
   created_at: instant('When it was created; never changes.'),
@@ -94,7 +112,9 @@ export function fieldOf(resource: Resource, name: string): Field {
   return resource.fields[name] ?? stampFields[name as Stamp]
 }
 
-export function defineResource<const F extends Fields>(definition: Definition<F>) {
+export function defineResource<const F extends Fields, I extends keyof F>(
+  definition: Definition<F, I>,
+) {
   const { fields, initial, stamps = {} } = definition
   for (const [name, field] of Object.entries<Field>(fields)) checkReference(definition, name, field)
   const fieldNames = Object.keys(fields)

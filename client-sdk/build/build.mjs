@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { build } from 'esbuild'
-import { importTypeScript, readResources, resourcesAsData } from './resources-as-data.mjs'
+import { importTypeScript, resourcesAsData } from './resources-as-data.mjs'
 
 /**
  * Builds `dist/`: the modules with the protocol bundled in, and their types. Resources are included as
@@ -18,7 +18,8 @@ export async function buildPackage(outdir) {
     rmSync(outdir, { recursive: true, force: true })
     await writeModules(outdir)
     const { kindTypes } = await importTypeScript('kind-types')
-    writeTypes(outdir, draft, documentTypes(await readResources(), kindTypes))
+    const { resources } = await importTypeScript('resources')
+    writeTypes(outdir, draft, documentTypes(resources, kindTypes))
   } finally {
     rmSync(draft, { recursive: true, force: true })
   }
@@ -80,7 +81,7 @@ function writeTypes(outdir, draft, types) {
   const flags = ['--noEmit', 'false', '--declaration', '--emitDeclarationOnly', '--outDir', draft]
   execFileSync(process.execPath, [tsc, '-p', project, ...flags], { stdio: 'inherit' })
   const declarations = path.join(draft, 'client-sdk')
-  writeFileSync(path.join(declarations, 'local/resources.d.ts'), types)
+  writeFileSync(path.join(declarations, 'local/documents.d.ts'), types)
   for (const name of reachable(declarations, [...ENTRIES, REACT_NATIVE])) {
     const text = readFileSync(path.join(declarations, `${name}.d.ts`), 'utf8')
     const file = path.join(outdir, `${name}.d.ts`)
@@ -107,20 +108,35 @@ function reachable(folder, names, found = new Set()) {
   return found
 }
 
-/** @returns the types of the documents, as TypeScript */
+/** @returns the types of the documents, as TypeScript: what `local/documents.ts` derives with zod */
 function documentTypes(resources, kindTypes) {
-  const names = { tasks: 'Task', categories: 'Category', profile: 'Profile', conflicts: 'Conflict' }
-  return Object.entries(names)
-    .map(([resource, name]) => {
-      const { fields } = resources[resource]
-      const members = Object.entries(fields).map(([field, { kind, nullable, values }]) => {
-        const type = values?.map((value) => `'${value}'`).join(' | ') ?? kindTypes[kind]
-        return `  ${field}: ${type}${nullable ? ' | null' : ''}\n`
-      })
-      const stamps = '  created_at: string\n  updated_at: string\n'
-      return `export interface ${name} {\n  id: string\n${members.join('')}${stamps}}\n`
-    })
-    .join('\n')
+  const all = Object.entries(resources)
+  const byName = (typeOf) => all.map(([name, one]) => `  ${name}: ${typeOf(one)}\n`).join('')
+  return `${all.map(([, one]) => documentType(one, kindTypes)).join('\n')}
+export interface Documents {\n${byName(typeName)}}
+export interface NewDocuments {\n${byName(newDocumentType)}}
+export type ResourceName = keyof Documents
+`
+}
+
+function documentType(resource, kindTypes) {
+  const members = Object.entries(resource.fields).map(([field, { kind, nullable, values }]) => {
+    const type = values?.map((value) => `'${value}'`).join(' | ') ?? kindTypes[kind]
+    return `  ${field}: ${type}${nullable ? ' | null' : ''}\n`
+  })
+  const stamps = '  created_at: string\n  updated_at: string\n'
+  return `export interface ${typeName(resource)} {\n  id: string\n${members.join('')}${stamps}}\n`
+}
+
+function newDocumentType(resource) {
+  const required = resource.required.map((name) => `'${name}'`).join(' | ') || 'never'
+  const name = typeName(resource)
+  return `Partial<${name}> & Pick<${name}, ${required}>`
+}
+
+/** `day plan` becomes `DayPlan`. */
+function typeName({ singular }) {
+  return singular.replaceAll(/(?:^|\W)(\w)/g, (_, letter) => letter.toUpperCase())
 }
 
 if (process.argv[1] === import.meta.filename) await buildPackage(path.join(sources, 'dist'))

@@ -6,27 +6,13 @@ import { ClientError } from '../runtime/client-error.ts'
 import { exclusively } from '../runtime/environment.ts'
 import { uuidv7 } from '../runtime/uuid.ts'
 import { refuseLateWrites } from '../tabs/takeover.ts'
+import { type Collections, methods } from './collections.ts'
+import type { ResourceName } from './documents.ts'
 import { hash } from './hash.ts'
 import { migrate } from './migration.ts'
-import {
-  type Category,
-  type Conflict,
-  type Definition,
-  type Profile,
-  resources,
-  type Task,
-} from './resources.ts'
+import { type Definition, resources } from './resources.ts'
 import { rxSchema } from './rx-schema.ts'
 import type { Storage } from './storage.ts'
-import { type TaskCollection, taskMethods } from './tasks.ts'
-
-export interface Collections {
-  tasks: TaskCollection
-  categories: RxCollection<Category>
-  profile: RxCollection<Profile>
-  /** The conflict journal: values that gave way to others. Read-only. */
-  conflicts: RxCollection<Conflict>
-}
 
 export interface DatabaseOptions {
   storage: Storage
@@ -52,16 +38,12 @@ export async function openDatabase(options: DatabaseOptions): Promise<RxDatabase
     await database.close()
     throw error
   })
-  await database.addCollections({
-    tasks: creator<Task>(resources.tasks),
-    categories: creator<Category>(resources.categories),
-    profile: creator<Profile>(resources.profile),
-    conflicts: creator<Conflict>(resources.conflicts),
-  })
-  // Not as RxDB's statics, among which its dev-mode knows names that may not be.
-  Object.assign(database.collections.tasks, taskMethods)
+  const creators = Object.entries(resources).map(([name, one]) => [name, creator(one)])
+  await database.addCollections(Object.fromEntries(creators))
   for (const [name, resource] of Object.entries(resources)) {
-    const collection = database.collections[name as keyof Collections] as RxCollection
+    const collection = database.collections[name as ResourceName] as RxCollection
+    // Not as RxDB's statics, among which its dev-mode knows names that may not be.
+    Object.assign(collection, methods[name as keyof typeof methods])
     if (resource.readOnly) refuseWrites(collection, resource)
     else settleWrites(collection, resource, () => new Date(options.now()).toISOString())
   }
@@ -70,15 +52,15 @@ export async function openDatabase(options: DatabaseOptions): Promise<RxDatabase
 }
 
 /** What RxDB makes a collection of. */
-export function creator<Doc>(resource: Definition) {
-  const schema = rxSchema<Doc>(resource)
+export function creator(resource: Definition) {
+  const schema = rxSchema(resource)
   // `migrate` has been there before RxDB could. But RxDB's dev-mode asks for a strategy for each version.
   const versions = Array.from({ length: schema.version }, (_, index) => index + 1)
   const migrationStrategies = Object.fromEntries(versions.map((version) => [version, same]))
   return { schema, autoMigrate: false, migrationStrategies }
 }
 
-const same = <Doc>(document: Doc) => document
+const same = (document: object) => document
 
 /** What the app writes is made into what the server will store, so that both hold the same. */
 function settleWrites(collection: RxCollection, resource: Definition, now: () => string): void {

@@ -1,6 +1,5 @@
 import { resources as definitions, type Resource } from '../../protocol/index.ts'
-
-export type { Category, Conflict, Profile, Task } from '../../protocol/index.ts'
+import type { ResourceName } from './documents.ts'
 
 /** What a device has to know of a resource. */
 export type Definition = Pick<
@@ -9,6 +8,4 @@ export type Definition = Pick<
 > & { readonly readOnly: boolean; readonly singleton: boolean }
 
 /** The build writes these down as data, so that no validator is in the bundle. */
-export const resources: Readonly<
-  Record<'tasks' | 'categories' | 'profile' | 'conflicts', Definition>
-> = { ...definitions }
+export const resources: Readonly<Record<ResourceName, Definition>> = { ...definitions }

@@ -2,7 +2,6 @@ import {
   type MangoQuery,
   normalizeMangoQuery,
   prepareQuery,
-  type RxCollection,
   type RxDocument,
   type RxDocumentData,
   type RxQuery,
@@ -10,12 +9,13 @@ import {
 import { type Observable, startWith, switchMap, throttleTime } from 'rxjs'
 import { readAgain } from '../runtime/back-off.ts'
 import { ClientError } from '../runtime/client-error.ts'
+import type { Collection } from './collection.ts'
+import type { NewDocuments, Task } from './documents.ts'
 import { keysAt, type Placed, type Side } from './place.ts'
-import type { Task } from './resources.ts'
 
 export type TaskDocument = RxDocument<Task>
 export type TaskQuery = RxQuery<Task, TaskDocument[]>
-export type TaskCollection = RxCollection<Task, object, TaskMethods>
+export type TaskCollection = Collection<'tasks', TaskMethods>
 
 /** Observable like a query. Its tasks are plain objects, which cannot be edited. */
 export interface DeletedTasks {
@@ -24,7 +24,7 @@ export interface DeletedTasks {
 }
 
 /** The fields given by the user; the others get initial values. */
-export type NewTask = Pick<Task, 'title'> & Partial<Omit<Task, 'created_at' | 'updated_at'>>
+export type NewTask = Omit<NewDocuments['tasks'], 'created_at' | 'updated_at'>
 
 export interface TaskMethods {
   add(task: NewTask): Promise<TaskDocument>
@@ -53,8 +53,7 @@ const LOOK_AGAIN_MS = 50
 /** The methods of `client.tasks`. */
 export const taskMethods: TaskMethods & ThisType<TaskCollection> = {
   add(task) {
-    // Missing fields are filled in before it is stored.
-    return this.insert(task as Task)
+    return this.insert(task)
   },
 
   async complete(id, completed = true) {
@@ -85,7 +84,7 @@ export const taskMethods: TaskMethods & ThisType<TaskCollection> = {
     if (!deleted) throw notFound(id)
     if (!deleted._deleted) return find(this, id)
     const { updated_at, ...fields } = plain(deleted)
-    return this.insert(fields as Task)
+    return this.insert(fields)
   },
 
   today(day = dayOf(new Date())) {

@@ -14,7 +14,8 @@ import {
 import { follow } from '../../protocol/follow.ts'
 import type { Frame, Ready } from '../../protocol/live.ts'
 import type { Checkpoint, WireDocument } from '../../protocol/replication.ts'
-import type { Collections } from '../local/database.ts'
+import type { Collections } from '../local/collections.ts'
+import type { ResourceName } from '../local/documents.ts'
 import { resources } from '../local/resources.ts'
 import type { Api } from '../runtime/api.ts'
 import type { ClientError } from '../runtime/client-error.ts'
@@ -60,8 +61,8 @@ export class Replication {
   constructor(options: ReplicationOptions) {
     this.options = options
     const { database, api, url, connection, rejections, now, patience, lastSyncedAt } = options
-    this.replicas = Object.entries(resources).map(([name, resource]) => {
-      const collection = database.collections[name as keyof Collections] as RxCollection
+    this.replicas = Object.values<RxCollection>(database.collections).map((collection) => {
+      const resource = resources[collection.name as ResourceName]
       return new Replica({ resource, collection, api, connection, rejections, now, patience })
     })
     this.live = new Live({

@@ -1,5 +1,5 @@
 import type { Observable } from 'rxjs'
-import type { Conflict } from '../local/resources.ts'
+import type { Conflict } from '../local/documents.ts'
 import type { RejectedEdit } from './rejections.ts'
 import type { Progress, SyncState, SyncStatus } from './sync-status.ts'
 

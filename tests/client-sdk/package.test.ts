@@ -71,15 +71,22 @@ test('an app in an empty project type-checks, runs and renders', async () => {
 })
 
 test('the types of documents and accounts are those of the protocol', async () => {
-  const names = ['Task', 'Category', 'Profile', 'Conflict', 'SignedInDevice', 'Account']
-  const published: Record<string, string> = { Account: 'AccountDetails' }
   const file = path.join(project, 'same.ts')
   await writeFile(
     file,
     `import type * as published from '@tasktide/client'
 import type * as protocol from '${root}/protocol/index.ts'
-type Same<A, B> = A extends B ? (B extends A ? (keyof A extends keyof B ? true : never) : never) : never
-${names.map((name) => `export const ${name}: Same<published.${published[name] ?? name}, protocol.${name}> = true`).join('\n')}
+import type * as derived from '${root}/client-sdk/local/documents.ts'
+type Same<A, B> = [A, B] extends [B, A] ? (keyof A extends keyof B ? true : never) : never
+type AllSame<A, B> = { [K in keyof A | keyof B]: K extends keyof A & keyof B ? Same<A[K], B[K]> : never }
+type AllTrue<A> = { [K in keyof A]: true }
+export const account: Same<published.AccountDetails, protocol.Account> = true
+export const device: Same<published.SignedInDevice, protocol.SignedInDevice> = true
+export function check(
+  documents: AllTrue<derived.Documents>, newDocuments: AllTrue<derived.NewDocuments>,
+): [AllSame<published.Documents, derived.Documents>, AllSame<published.NewDocuments, derived.NewDocuments>] {
+  return [documents, newDocuments]
+}
 `,
   )
   const flags = ['--noEmit', '--strict', '--skipLibCheck', '--allowImportingTsExtensions']

@@ -120,13 +120,12 @@ function editsOf(client: Client, tell: (fault: string) => void): Edits {
         const document = await client.tasks.restore(id)
         if (Object.keys(changed).length > 0) await document.incrementalPatch(changed)
       }),
-    addCategory: (given) =>
-      attempt(async () => (await client.categories.insert(given as never)).id),
+    addCategory: (given) => attempt(async () => (await client.categories.insert(given)).id),
     changeCategory: (id, changed) =>
       isKept(async () => (await categoryOf(id)).incrementalPatch(changed)),
     deleteCategory: (id) => isKept(async () => (await categoryOf(id)).incrementalRemove()),
     restoreCategory: ({ id, position, created_at }, given) =>
-      isKept(() => client.categories.insert({ id, position, created_at, ...given } as never)),
+      isKept(() => client.categories.insert({ id, position, created_at, ...given })),
     changeProfile: (id, changed) =>
       isKept(async () => {
         const document = await client.profile.findOne(id).exec(true)
