@@ -97,7 +97,11 @@ export async function createClient(options: ClientOptions): Promise<Client> {
   const tabs = new Tabs<'session' | 'account_deleted'>(`tasktide ${name}`, multiInstance)
   let queue: Promise<unknown> = Promise.resolve()
 
-  await enqueue(follow)
+  await enqueue(follow).catch(async (error) => {
+    tabs.close()
+    await store.close()
+    throw error
+  })
   void enqueue(deleteDocuments).catch(() => {}) // the next start retries
   void signOuts.deliver()
   void askAfterEnded()

@@ -88,12 +88,17 @@ export class LocalCopy {
   static async open(user: User, options: LocalCopyOptions): Promise<LocalCopy> {
     const name = databaseName(options.name, user)
     const database = await openDatabase({ ...options, name, now: () => options.clock.now() })
-    const synced = await database.getLocal<{ at: string }>('last_synced')
-    const paused = await database.getLocal<{ isPaused: boolean }>('paused')
-    return new LocalCopy(user, database, options, {
-      last_synced_at: synced?.get('at') ?? null,
-      isPaused: paused?.get('isPaused') ?? false,
-    })
+    try {
+      const synced = await database.getLocal<{ at: string }>('last_synced')
+      const paused = await database.getLocal<{ isPaused: boolean }>('paused')
+      return new LocalCopy(user, database, options, {
+        last_synced_at: synced?.get('at') ?? null,
+        isPaused: paused?.get('isPaused') ?? false,
+      })
+    } catch (error) {
+      await database.close()
+      throw error
+    }
   }
 
   private constructor(

@@ -26,13 +26,10 @@ for (const one of Object.values(resources)) one.fieldNames = Object.keys(one.fie
   },
 }
 
-/** @returns the resources by name, as plain data */
-export const readResources = async () => (await loadResources()).resources
-
 /** @returns what a module of `local/` exports */
 export const importTypeScript = async (name) => (await load(name)).exports
 
-/** @returns them, and the files that define them */
+/** @returns the resources by name, as plain data, and the files that define them */
 async function loadResources() {
   const { exports, watchFiles } = await load('resources')
   const resources = mapValues(exports.resources, (resource) => ({

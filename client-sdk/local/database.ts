@@ -7,7 +7,6 @@ import { exclusively } from '../runtime/environment.ts'
 import { uuidv7 } from '../runtime/uuid.ts'
 import { refuseLateWrites } from '../tabs/takeover.ts'
 import { type Collections, methods } from './collections.ts'
-import type { ResourceName } from './documents.ts'
 import { hash } from './hash.ts'
 import { migrate } from './migration.ts'
 import { type Definition, resources } from './resources.ts'
@@ -21,7 +20,7 @@ export interface DatabaseOptions {
   now: () => number
 }
 
-/** The documents of one person on this device. */
+/** The documents of one person on this device. If it fails, everything is closed again. */
 export async function openDatabase(options: DatabaseOptions): Promise<RxDatabase<Collections>> {
   const { storage, name, multiInstance } = options
   addRxPlugin(RxDBLocalDocumentsPlugin)
@@ -32,23 +31,32 @@ export async function openDatabase(options: DatabaseOptions): Promise<RxDatabase
     localDocuments: true,
     hashFunction: (input) => hash(input as string), // others are for attachments
   })
-  await exclusively(`${name} migration`, () =>
-    migrate(database as unknown as RxDatabase, Object.values(resources)),
-  ).catch(async (error) => {
+  try {
+    const plain = database as unknown as RxDatabase
+    await exclusively(`${name} migration`, () => migrate(plain, Object.values(resources)))
+    await openCollections(database, options)
+    if (multiInstance) refuseLateWrites(plain)
+    return database
+  } catch (error) {
     await database.close()
     throw error
-  })
-  const creators = Object.entries(resources).map(([name, one]) => [name, creator(one)])
-  await database.addCollections(Object.fromEntries(creators))
-  for (const [name, resource] of Object.entries(resources)) {
-    const collection = database.collections[name as ResourceName] as RxCollection
-    // Not as RxDB's statics, among which its dev-mode knows names that may not be.
-    Object.assign(collection, methods[name as keyof typeof methods])
-    if (resource.readOnly) refuseWrites(collection, resource)
-    else settleWrites(collection, resource, () => new Date(options.now()).toISOString())
   }
-  if (multiInstance) refuseLateWrites(database as unknown as RxDatabase)
-  return database
+}
+
+async function openCollections(
+  database: RxDatabase<Collections>,
+  options: DatabaseOptions,
+): Promise<void> {
+  const opening = Object.entries(resources).map(async ([name, resource]) => {
+    const { [name]: collection } = await database.addCollections({ [name]: creator(resource) })
+    // Not as RxDB's statics, among which its dev-mode knows names that may not be.
+    Object.assign(collection!, methods[name as keyof typeof methods])
+    if (resource.readOnly) refuseWrites(collection!, resource)
+    else settleWrites(collection!, resource, () => new Date(options.now()).toISOString())
+  })
+  // What opens after another has failed could not be closed with the database.
+  await Promise.allSettled(opening)
+  await Promise.all(opening)
 }
 
 /** What RxDB makes a collection of. */

@@ -21,6 +21,10 @@ export interface FailingStorage {
   failures: number
   /** How many of the next reads by id fail. */
   failingReads: number
+  /** Whether a collection cannot be opened or read by id. */
+  isBroken: (collection: string, access: 'open' | 'read') => boolean | Promise<boolean>
+  /** What is open. */
+  readonly open: Set<object>
 }
 
 /** A storage whose writes can be made to fail. */
@@ -31,19 +35,28 @@ export function failingStorage(storage: Storage = getRxStorageMemory()): Failing
     clockOffset: 0,
     failures: 0,
     failingReads: 0,
+    isBroken: () => false,
+    open: new Set(),
   }
   return failing
 
   async function create(parameters: Parameters<Storage['createStorageInstance']>[0]) {
+    const { collectionName: collection } = parameters
+    if (await failing.isBroken(collection, 'open')) throw new Error('The disk does not answer.')
     const instance = (await storage.createStorageInstance(parameters)) as RxStorageInstance<
       Record<string, unknown>,
       unknown,
       unknown
     >
+    failing.open.add(instance)
+    const close = instance.close.bind(instance)
+    instance.close = () => {
+      failing.open.delete(instance)
+      return close()
+    }
     const bulkWrite = instance.bulkWrite.bind(instance)
     instance.bulkWrite = async (rows, context) => {
       for (const { document } of rows) document._meta.lwt += failing.clockOffset
-      const { collectionName: collection } = parameters
       const fault = failing.onWrite({ collection, context, rows: rows as Write['rows'] })
       if (!fault) return bulkWrite(rows, context)
       failing.failures++
@@ -53,8 +66,9 @@ export function failingStorage(storage: Storage = getRxStorageMemory()): Failing
     }
     const find = instance.findDocumentsById.bind(instance)
     instance.findDocumentsById = async (...args) => {
-      if (failing.failingReads === 0) return find(...args)
-      failing.failingReads--
+      const isBroken = await failing.isBroken(collection, 'read')
+      if (failing.failingReads === 0 && !isBroken) return find(...args)
+      if (failing.failingReads > 0) failing.failingReads--
       throw new Error('The disk does not answer.')
     }
     return instance

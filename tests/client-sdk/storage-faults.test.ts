@@ -1,5 +1,7 @@
 import 'fake-indexeddb/auto'
 import { randomUUID } from 'node:crypto'
+import { setTimeout } from 'node:timers/promises'
+import { OPEN_COLLECTIONS } from 'rxdb'
 import { getRxStorageMemory } from 'rxdb/plugins/storage-memory'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { dexieStorage } from '../../client-sdk/dexie.ts'
@@ -207,6 +209,27 @@ describe.each(STORAGES)('on %s', (_name, storage) => {
     await again.sync.awaitInSync()
     await expectAgreement(ann, again)
     expect((await ann.call('GET', '/api/conflicts/')).body.count).toBe(0)
+  })
+
+  test.each([
+    ['opens no collection', 'categories', 'open'],
+    ['does not read what stands beside them', 'plugin-local-documents', 'read'],
+  ])('a start that %s leaves nothing open', async (_what, broken, access) => {
+    const ann = await server.person()
+    const failing = failingStorage(storage())
+    const name = `ajar-${ann.id}`
+    await shut(await deviceOf(server, ann, { name, ...failing }))
+    failing.isBroken = async (collection, doing) => {
+      if (collection === 'profile') await setTimeout(20) // later than what fails
+      return doing === access && collection.startsWith(broken)
+    }
+    for (let i = 0; i < 5; i++)
+      await expect(device(server, { name, ...failing })).rejects.toThrow('does not answer')
+    expect(failing.open.size).toBe(0)
+    expect(OPEN_COLLECTIONS.size).toBe(0)
+    failing.isBroken = () => false
+    const phone = await device(server, { name, ...failing })
+    await phone.sync.awaitInSync()
   })
 
   test('a read that fails ends no stream', async () => {
