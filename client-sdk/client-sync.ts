@@ -66,20 +66,22 @@ export function createSync(localCopy$: BehaviorSubject<LocalCopy | undefined>): 
   }
 }
 
-function rejectedOf({ rejections, database }: LocalCopy): Observable<RejectedRow[]> {
+function rejectedOf({ rejections, collections }: LocalCopy): Observable<RejectedRow[]> {
   return rejections.all$.pipe(
     map((edits) =>
-      edits.map((edit) => ({
-        ...edit,
-        async retry(corrections = {}) {
-          await writeAgain(database.collections, edit, corrections)
-          await rejections.forget(edit)
-        },
-        async discard() {
-          if (isSetAside(edit)) await takeBack(database.collections, edit)
-          await rejections.forget(edit)
-        },
-      })),
+      edits
+        .filter(({ resource }) => resource in collections)
+        .map((edit) => ({
+          ...edit,
+          async retry(corrections = {}) {
+            await writeAgain(collections, edit, corrections)
+            await rejections.forget(edit)
+          },
+          async discard() {
+            if (isSetAside(edit)) await takeBack(collections, edit)
+            await rejections.forget(edit)
+          },
+        })),
     ),
   )
 }
@@ -134,8 +136,15 @@ function pick(from: Readonly<Record<string, unknown>>, names: readonly string[])
   return Object.fromEntries(names.map((name) => [name, from[name]]))
 }
 
-function conflictsOf({ database, connection, api }: LocalCopy): Observable<ConflictRow[]> {
-  const open = database.conflicts.find({
+function conflictsOf({
+  database,
+  collections,
+  connection,
+  api,
+}: LocalCopy): Observable<ConflictRow[]> {
+  // An app may do without the journal.
+  if (!collections.conflicts) return of([])
+  const open = collections.conflicts.find({
     selector: { restored_at: null },
     sort: [{ created_at: 'desc' }],
   })

@@ -20,11 +20,16 @@ import { openTokenStore, type User } from './session/token-store.ts'
 import type { Sync } from './sync/sync.ts'
 import { Tabs } from './tabs/tabs.ts'
 
-export interface ClientOptions {
+export interface ClientOptions<N extends ResourceName = ResourceName> {
   /** The URL of the server, such as `https://tasks.example.com`. */
   url: string
   /** Any RxDB storage. */
   storage: Storage
+  /**
+   * The resources that the app uses: others are neither opened nor synced. Default: all. RxDB allows 13 open
+   * collections in a process.
+   */
+  resources?: readonly N[]
   /** Distinguishes several clients on one device. */
   name?: string
   /** Whether other tabs can have the same storage open. Default: true in browsers. */
@@ -58,8 +63,9 @@ export interface ClientSession {
   signOut(options?: { keepData?: boolean }): Promise<void>
 }
 
-/** With a collection for each resource, by its name. They belong to whoever is signed in. */
-export type Client = Readonly<Collections> & ClientParts
+/** Has the collection of each open resource under its name. They belong to the signed-in user. */
+export type Client<N extends ResourceName = ResourceName> = Readonly<Pick<Collections, N>> &
+  ClientParts
 
 interface ClientParts {
   readonly session: ClientSession
@@ -71,10 +77,13 @@ interface ClientParts {
 const POLL_MS = 15_000
 
 /** Opens the local data. Needs no network: a signed-in user stays signed in. */
-export async function createClient(options: ClientOptions): Promise<Client> {
+export async function createClient<N extends ResourceName = ResourceName>(
+  options: ClientOptions<N>,
+): Promise<Client<N>> {
   randomBytes(1) // fail now rather than at the first edit
   const { storage, name = 'tasktide', multiInstance = mayHaveTabs(), now = Date.now } = options
   const url = readUrl(options.url)
+  const names = readNames(options.resources)
   const clock = new Clock(now)
   const fetch = options.fetch ?? ((...args) => globalThis.fetch(...args))
   const { pollInterval = POLL_MS, patience = PATIENCE_MS } = options
@@ -91,7 +100,7 @@ export async function createClient(options: ClientOptions): Promise<Client> {
   const session = new Session(store, api, now, name)
   const signOuts = new SignOuts(store, api, name)
   const server = { api, url, session, clock, pollInterval, patience }
-  const copyOptions = { storage, name, multiInstance, now, ...server }
+  const copyOptions = { storage, name, multiInstance, now, resources: names, ...server }
   const localCopy$ = new BehaviorSubject<LocalCopy | undefined>(undefined)
   const notice$ = new BehaviorSubject<'account_deleted' | null>(null)
   const tabs = new Tabs<'session' | 'account_deleted'>(`tasktide ${name}`, multiInstance)
@@ -146,9 +155,9 @@ export async function createClient(options: ClientOptions): Promise<Client> {
         await store.close()
       }),
   }
-  for (const name of Object.keys(resources) as ResourceName[])
+  for (const name of names)
     Object.defineProperty(parts, name, { get: () => collections()[name], enumerable: true })
-  return parts as ClientParts as Client
+  return parts as ClientParts as Client<N>
 
   function signIn(credentials: Credentials): Promise<User> {
     return enqueue(async () => {
@@ -262,6 +271,12 @@ export async function createClient(options: ClientOptions): Promise<Client> {
     queue = result.catch(() => {})
     return result
   }
+}
+
+function readNames(names = Object.keys(resources) as readonly ResourceName[]) {
+  const unknown = names.find((name) => !(name in resources))
+  if (names.length > 0 && unknown === undefined) return [...new Set(names)]
+  throw new ClientError('invalid', `resources: there is no ${JSON.stringify(unknown)}.`)
 }
 
 /** The server is at the root of its host, so the URL has no path. */

@@ -21,6 +21,7 @@ import { uuidv7 } from './runtime/uuid.ts'
 import { Connection } from './session/connection.ts'
 import type { Session } from './session/session.ts'
 import type { User } from './session/token-store.ts'
+import { unsentInClosed } from './sync/closed-collections.ts'
 import { Rejections } from './sync/rejections.ts'
 import { Replication } from './sync/replication.ts'
 import type { SyncState } from './sync/sync-status.ts'
@@ -33,7 +34,8 @@ import { overtaken, takenOver } from './tabs/takeover.ts'
 type Message =
   | LeaderMessage
   | { kind: 'state'; state: SyncState; offset: number }
-  | { kind: 'hello' }
+  | { kind: 'hello'; open: readonly string[] }
+  | { kind: 'greeting'; open: readonly string[] }
   | { kind: 'pause'; isPaused: boolean }
   | { kind: 'wake' }
   | { kind: 'wrote'; collection: string; ids: readonly string[] }
@@ -42,6 +44,8 @@ type Message =
 
 export interface LocalCopyOptions {
   storage: Storage
+  /** Which are open. */
+  resources: readonly ResourceName[]
   name: string
   multiInstance: boolean
   api: Api
@@ -139,7 +143,7 @@ export class LocalCopy {
     this.subscription.add(
       takenOver(database as unknown as RxDatabase).subscribe(() => void this.giveUp()),
     )
-    this.tabs.tell({ kind: 'hello' })
+    this.tabs.tell({ kind: 'hello', open: this.options.resources })
     this.leader = new Leader(this.tabs as Tabs<LeaderMessage>)
     this.subscription.add(
       this.leader.isLeader$.pipe(distinctUntilChanged()).subscribe((isLeader) => {
@@ -176,7 +180,7 @@ export class LocalCopy {
     if (this.isOver) throw overtaken()
     this.leader.lead()
     const replication = await firstValueFrom(this.replication$.pipe(filter(Boolean)))
-    return replication.unsent()
+    return (await replication.unsent()) + (await unsentInClosed(this.database))
   }
 
   /** Resolves when it is stored. */
@@ -241,6 +245,8 @@ export class LocalCopy {
       this.state$.next(message.state)
       this.options.clock.offset = message.offset
     }
+    if ('open' in message && message.open.some((name) => !(name in this.collections)))
+      void this.giveUp()
     if (message.kind === 'hello') this.greet()
     if (message.kind === 'wake') replication?.wake()
     if (message.kind === 'wrote') replication?.edited(message.collection, message.ids)
@@ -256,7 +262,7 @@ export class LocalCopy {
     else this.tabs.tell({ kind: 'wrote', collection, ids })
   }
 
-  /** A tab with a newer release of the app has taken over the documents. */
+  /** A tab with a newer release of the app has taken over the documents, or has collections that this one lacks. */
   private async giveUp(): Promise<void> {
     if (this.isOver) return
     this.isOver = true
@@ -277,6 +283,7 @@ export class LocalCopy {
   }
 
   private greet(): void {
+    this.tabs.tell({ kind: 'greeting', open: this.options.resources })
     if (this.replication$.value) this.tellState()
     this.tabs.tell({ kind: 'pause', isPaused: this.isPaused$.value })
   }

@@ -16,13 +16,14 @@ export function useDocuments<
   N extends ResourceName,
   T extends Documents[N] = RxDocument<Documents[N]>,
 >(
-  client: Client,
+  client: Client<NoInfer<N>>,
   resource: N,
   query: (collection: Collections[N]) => Found<T> = (all) => all.find() as never,
 ): T[] {
   const [collection, setCollection] = useState<Collections[N] | null>(null)
   useEffect(() => {
-    const collection$ = client.session.user$.pipe(map((user) => (user ? client[resource] : null)))
+    const open = client as Readonly<Pick<Collections, N>>
+    const collection$ = client.session.user$.pipe(map((user) => (user ? open[resource] : null)))
     return follow(collection$, setCollection)
   }, [client, resource])
 
@@ -34,21 +35,21 @@ export function useDocuments<
 
 /** `useDocuments` for tasks; without a query, all in the user's own order. */
 export function useTasks<T extends Task = TaskDocument>(
-  client: Client,
+  client: Client<'tasks'>,
   query: (tasks: TaskCollection) => Found<T> = inOwnOrder as never,
 ): T[] {
   return useDocuments(client, 'tasks', query)
 }
 
 /** The sync state: status, unsent edits, time of the last sync, progress of the first one. */
-export function useSyncStatus(client: Client): SyncState {
+export function useSyncStatus(client: Client<never>): SyncState {
   const [state, setState] = useState<SyncState>(UNKNOWN)
   useEffect(() => follow(client.sync.state$, setState), [client])
   return state
 }
 
 /** The signed-in user, or null. */
-export function useUser(client: Client): User | null {
+export function useUser(client: Client<never>): User | null {
   const [user, setUser] = useState<User | null>(null)
   useEffect(() => follow(client.session.user$, setUser), [client])
   return user

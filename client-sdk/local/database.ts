@@ -1,4 +1,10 @@
-import { addRxPlugin, createRxDatabase, type RxCollection, type RxDatabase } from 'rxdb'
+import {
+  addRxPlugin,
+  createRxDatabase,
+  getAllCollectionDocuments,
+  type RxCollection,
+  type RxDatabase,
+} from 'rxdb'
 import { RxDBLocalDocumentsPlugin } from 'rxdb/plugins/local-documents'
 import type { Resource } from '../../protocol/resource.ts'
 import { settle, type Unsettled } from '../../protocol/settle.ts'
@@ -7,6 +13,7 @@ import { exclusively } from '../runtime/environment.ts'
 import { uuidv7 } from '../runtime/uuid.ts'
 import { refuseLateWrites } from '../tabs/takeover.ts'
 import { type Collections, methods } from './collections.ts'
+import type { ResourceName } from './documents.ts'
 import { hash } from './hash.ts'
 import { migrate } from './migration.ts'
 import { type Definition, resources } from './resources.ts'
@@ -15,10 +22,15 @@ import type { Storage } from './storage.ts'
 
 export interface DatabaseOptions {
   storage: Storage
+  /** Those to open. */
+  resources: readonly ResourceName[]
   name: string
   multiInstance: boolean
   now: () => number
 }
+
+/** RxDB's code for more open collections in a process than are free. */
+const LIMIT_REACHED = 'COL23'
 
 /** The documents of one person on this device. If it fails, everything is closed again. */
 export async function openDatabase(options: DatabaseOptions): Promise<RxDatabase<Collections>> {
@@ -47,16 +59,44 @@ async function openCollections(
   database: RxDatabase<Collections>,
   options: DatabaseOptions,
 ): Promise<void> {
-  const opening = Object.entries(resources).map(async ([name, resource]) => {
-    const { [name]: collection } = await database.addCollections({ [name]: creator(resource) })
+  const opening = options.resources.map(async (name) => {
+    const resource = resources[name]
+    const collection = await openCollection(database, name)
     // Not as RxDB's statics, among which its dev-mode knows names that may not be.
-    Object.assign(collection!, methods[name as keyof typeof methods])
-    if (resource.readOnly) refuseWrites(collection!, resource)
-    else settleWrites(collection!, resource, () => new Date(options.now()).toISOString())
+    Object.assign(collection, methods[name as keyof typeof methods])
+    if (resource.readOnly) refuseWrites(collection, resource)
+    else settleWrites(collection, resource, () => new Date(options.now()).toISOString())
   })
   // What opens after another has failed could not be closed with the database.
   await Promise.allSettled(opening)
   await Promise.all(opening)
+}
+
+/** The collection as RxDB has it. Nobody may write to it as it is. */
+export async function openCollection(
+  database: RxDatabase<Collections>,
+  name: ResourceName,
+): Promise<RxCollection> {
+  try {
+    const { [name]: collection } = await database.addCollections({
+      [name]: creator(resources[name]),
+    })
+    return collection!
+  } catch (cause) {
+    if ((cause as { code?: string }).code !== LIMIT_REACHED) throw cause
+    const message =
+      'Too many collections are open. Give createClient the resources that the app uses.'
+    throw new ClientError('too_many_collections', message, { cause })
+  }
+}
+
+/** Of what an earlier start has opened on this device, the names of what is closed now. */
+export async function closedCollections(
+  database: RxDatabase<Collections>,
+): Promise<ResourceName[]> {
+  const records = await getAllCollectionDocuments(database.internalStore)
+  const names = new Set(records.map(({ data }) => data.name as ResourceName))
+  return [...names].filter((name) => name in resources && !(name in database.collections))
 }
 
 /** What RxDB makes a collection of. */

@@ -1,0 +1,22 @@
+import type { RxDatabase } from 'rxdb'
+import type { Collections } from '../local/collections.ts'
+import { closedCollections, openCollection } from '../local/database.ts'
+import { resources } from '../local/resources.ts'
+import { DocumentStates } from './document-states.ts'
+
+/** How many edits wait in what an earlier start of the app has opened, and this one does not use. */
+export async function unsentInClosed(database: RxDatabase<Collections>): Promise<number> {
+  let count = 0
+  for (const name of await closedCollections(database)) {
+    if (resources[name].readOnly) continue
+    const collection = await openCollection(database, name)
+    try {
+      const states = await DocumentStates.open(collection, false)
+      for await (const ids of states.pagesOfIds()) count += (await states.unsent(ids)).length
+      await states.close()
+    } finally {
+      await collection.close()
+    }
+  }
+  return count
+}
