@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { nullable, number, record, reference, set, text } from '../../protocol/field.ts'
 import {
   type Document,
   type PushRow,
@@ -9,96 +8,18 @@ import {
   settle,
   type WireDocument,
 } from '../../protocol/index.ts'
-import { defineResource } from '../../protocol/resource.ts'
 import type { Store } from '../../server/sync/store.ts'
+import { comments } from '../added/comments.ts'
+import * as commentsTable from '../added/comments-table.ts'
+import { plans } from '../added/plans.ts'
+import * as plansTable from '../added/plans-table.ts'
+import { subtasks } from '../added/subtasks.ts'
+import * as subtasksTable from '../added/subtasks-table.ts'
 import { addResource } from '../peers/added-resource.ts'
 import type { Person, Reply, TestServer } from '../support/server.ts'
 
-const common = {
-  version: 0,
-  sortable: ['created_at'],
-  searchable: [],
-  ordering: 'created_at',
-} as const
-
-const plans = defineResource({
-  ...common,
-  name: 'plans',
-  singular: 'plan',
-  fields: {
-    labels: set('What it is filed under.', { max: 10, maxLength: 20 }),
-    settings: record('Whatever the app wants to know of it.', { max: 1_000 }),
-    estimate: number('Hours that it takes.'),
-  },
-  initial: { labels: [], settings: {}, estimate: 0 },
-  filterable: ['labels', 'estimate'],
-  sortable: ['estimate', 'created_at'],
-  example: { labels: ['urgent'], settings: { colour: 'red' }, estimate: 1.5 },
-})
-
-const subtasks = defineResource({
-  ...common,
-  name: 'subtasks',
-  singular: 'subtask',
-  fields: {
-    title: text('What is to be done.', { max: 100 }),
-    parent_id: nullable(
-      reference('What it is a part of.', { to: 'subtasks', on_delete: 'cascade' }),
-    ),
-  },
-  initial: { title: '', parent_id: null },
-  filterable: ['parent_id'],
-  example: { title: 'Look up the times' },
-})
-
-const comments = defineResource({
-  ...common,
-  name: 'comments',
-  singular: 'comment',
-  fields: {
-    body: text('What it says.', { max: 100 }),
-    task_id: reference('What it is about.', { to: 'tasks', on_delete: 'cascade' }),
-    subtask_id: nullable(reference('Which part of it.', { to: 'subtasks', on_delete: 'cascade' })),
-    see_id: nullable(reference('Another one.', { to: 'comments', on_delete: 'clear' })),
-  },
-  initial: { body: '', subtask_id: null, see_id: null },
-  filterable: ['task_id'],
-  example: { body: 'Two cabins.', task_id: '0190a5c2-7a4e-7cc3-98c4-dc0c0c07398f' },
-})
-
 const ADDED: readonly Resource[] = [plans, subtasks, comments]
-
-/** The migration of each, as CONTRIBUTING.md says. */
-const MIGRATIONS = `
-  ${table('plans', 'labels text[] not null, settings jsonb not null, estimate double precision not null,')}
-  ${table('subtasks', 'title text not null, parent_id uuid,')}
-  select add_reference('subtasks', 'parent_id', 'subtasks', 'cascade');
-  ${table('comments', 'body text not null, task_id uuid not null, subtask_id uuid, see_id uuid,')}
-  select add_reference('comments', 'task_id', 'tasks', 'cascade');
-  select add_reference('comments', 'subtask_id', 'subtasks', 'cascade');
-  select add_reference('comments', 'see_id', 'comments', 'clear');
-`
-
-function table(name: string, columns: string): string {
-  return `
-    create table ${name} (
-      user_id    uuid           not null references feeds (user_id) on delete cascade,
-      id         uuid           not null,
-      ${columns}
-      created_at timestamptz(3) not null,
-      updated_at timestamptz(3) not null,
-      deleted    boolean        not null default false,
-      seq        bigint         not null,
-      taken      bigint[]       not null default '{}',
-      changed    jsonb          not null default '{}',
-      primary key (user_id, id)
-    );
-    create unique index ${name}_feed on ${name} (user_id, seq);
-    create trigger ${name}_insert_stamp before insert on ${name}
-      for each row when (new.seq is null) execute function stamp_change();
-    create trigger ${name}_update_stamp before update on ${name}
-      for each row when (new.seq = old.seq) execute function stamp_change();`
-}
+const TABLES = [plansTable, subtasksTable, commentsTable]
 
 let server: TestServer
 let inPostgres: Store
@@ -106,7 +27,6 @@ let inMemory: Store & { addUser(user: string): void }
 let push: typeof import('../../server/sync/replicate.ts').push
 let pull: typeof import('../../server/sync/replicate.ts').pull
 let addUser: typeof import('../support/store-contract.ts')['addUser']
-let purgeDocuments: typeof import('../../server/store/purge.ts')['purgeDocuments']
 let tasks: Resource
 beforeAll(async () => {
   for (const resource of ADDED) addResource(resource)
@@ -115,10 +35,9 @@ beforeAll(async () => {
   const { postgresStore } = await import('../../server/store/postgres.ts')
   ;({ push, pull } = await import('../../server/sync/replicate.ts'))
   ;({ addUser } = await import('../support/store-contract.ts'))
-  ;({ purgeDocuments } = await import('../../server/store/purge.ts'))
   tasks = (await import('../../protocol/index.ts')).resources.tasks
   server = await startServer()
-  await server.testDatabase.db.raw(MIGRATIONS)
+  for (const table of TABLES) await table.up(server.testDatabase.db)
   inPostgres = postgresStore(server.testDatabase.db)
   inMemory = memoryStore()
 })
@@ -578,30 +497,6 @@ describe('what refers to something, pushed', () => {
     ])
     expect((await byId(ann, 'subtasks')).get(a)).toMatchObject({ parent_id: b, _deleted: false })
   })
-})
-
-/** Everything that depends on the definitions alone. */
-test('what was added is in the description, in the export, in frames, and purged', async () => {
-  const ann = await server.person()
-  const task = await store(ann, tasks, { title: 'Ferry' })
-  await store(ann, comments, { body: 'Two cabins', task_id: task.id })
-  const parent = await store(ann, subtasks, { title: 'parent' })
-  await store(ann, subtasks, { title: 'child', parent_id: parent.id })
-  await store(ann, plans, { labels: ['urgent'] })
-  const { body: api } = await server.call('GET', '/api/schema/')
-  const parameters = api.paths['/api/plans/'].get.parameters.map(
-    ({ name }: { name: string }) => name,
-  )
-  expect(parameters).toEqual(expect.arrayContaining(['labels__contains', 'labels__overlaps']))
-  const frame = await inPostgres.frame(ann.id, 0)
-  expect(Object.keys(frame!.documents!)).toEqual(
-    expect.arrayContaining(ADDED.map(({ name }) => name)),
-  )
-  const exported = await ann.call('GET', '/api/account/export/')
-  for (const { name } of ADDED) expect(Object.keys(exported.body), exported.text).toContain(name)
-  await purgeDocuments(server.testDatabase.db, ann.id)
-  for (const { table } of ADDED)
-    expect(await server.testDatabase.db(table).where({ user_id: ann.id })).toEqual([])
 })
 
 describe('whatever is pushed', () => {
