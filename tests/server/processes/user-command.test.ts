@@ -193,7 +193,9 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
       try {
         const refused = await user(['list'], { env })
         expect(refused).toMatchObject({ code: 1, output: '' })
-        expect(refused.errors).toMatch(/stop the server, run this command, and start the server again/)
+        expect(refused.errors).toMatch(
+          /stop the server, run this command, and start the server again/,
+        )
       } finally {
         await running.stop()
       }
