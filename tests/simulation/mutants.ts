@@ -193,6 +193,7 @@ export async function findMutant(mutant: Mutant): Promise<string | undefined> {
     'server',
     'migrations',
     'client-sdk',
+    'tests/client-sdk',
     'tests/simulation',
     'tests/support',
   ]
