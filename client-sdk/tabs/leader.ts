@@ -31,6 +31,7 @@ export class Leader {
   private heard = elapsed()
   /** The latest claim of any tab. A new claim is later, even if the clock was set back. */
   private latest = 0
+  private isClosed = false
 
   constructor(tabs: Tabs<LeaderMessage>) {
     this.tabs = tabs
@@ -44,13 +45,16 @@ export class Leader {
 
   /** Claims leadership; another visible tab may claim it later. */
   lead(): void {
+    if (this.isClosed) return
     this.since = Math.max(Date.now(), this.latest + 1)
     this.latest = this.since
     this.tell()
     if (!this.isLeader$.value) this.isLeader$.next(true)
   }
 
+  /** From then on this tab does not lead, even if others leave: all tabs close when the user signs out. */
   close(): void {
+    this.isClosed = true
     clearInterval(this.beat)
     if (this.isLeader$.value) this.tabs.tell({ kind: 'leave', id: this.id })
     this.isLeader$.next(false)

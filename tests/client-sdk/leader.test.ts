@@ -36,6 +36,16 @@ test('the tab opened last leads, and another when it is closed', async () => {
   await until(first.isLeader$, (isLeader) => isLeader)
 })
 
+test('a tab that is closing does not lead again when another one leaves', async () => {
+  const tabs = new Tabs<LeaderMessage>(randomUUID(), true)
+  const leader = new Leader(tabs)
+  opened.push(tabs)
+  leader.close()
+  tabs.message$.next({ kind: 'leave', id: 'another' })
+  leader.lead()
+  expect(leader.isLeader$.value).toBe(false)
+})
+
 test('a leader that sleeps does not stop the others, and yields when it awakes', async () => {
   const name = randomUUID()
   const first = open(name)
