@@ -144,7 +144,7 @@ test(
     await held.reached
     await allowConnections(false)
     await held.release()
-    await expect.poll(worker.output, { timeout: 20_000 }).toContain('cannot begin yet')
+    await expect.poll(worker.output, { timeout: 20_000 }).toContain('cannot start yet')
     await allowConnections(true)
     await addPeople(1)
     await addJob(db, SEND_REMINDERS, {})
@@ -167,7 +167,7 @@ test(
     await held.reached
     await allowConnections(false)
     await held.release()
-    await expect.poll(worker.output, { timeout: 20_000 }).toContain('cannot begin yet')
+    await expect.poll(worker.output, { timeout: 20_000 }).toContain('cannot start yet')
     worker.child.kill('SIGTERM')
     expect(await worker.exit).toBe(0)
     await allowConnections(true)
