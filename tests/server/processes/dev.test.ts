@@ -90,7 +90,7 @@ function edit(file: string, write: Write, from: string, to: string) {
 
 /** From the server that started last. */
 async function read(target: string): Promise<string> {
-  const url = [...output.matchAll(/listens at (\S+)/g)].at(-1)![1]
+  const url = [...output.matchAll(/listens on (\S+)/g)].at(-1)![1]
   return (await fetch(url + target)).text()
 }
 
