@@ -65,6 +65,7 @@ story('tasks are found by view, category, priority and words', async () => {
   await tab.shows('Book the ferry')
   expect(await tab.page.getByTestId('task-count').innerText()).toMatch(/^1\b/)
   await tab.openView('All')
+  await tab.shows('Book the ferry', 'Pack', 'Call Ines')
   const priority = tab.page.getByRole('combobox', { name: 'Filter priority' })
   await priority.selectOption({ label: 'High' })
   await tab.shows('Book the ferry')
