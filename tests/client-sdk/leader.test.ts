@@ -25,10 +25,17 @@ function open(name: string): Leader {
   return leader
 }
 
+/** Of two claims of one millisecond, the ids decide. */
+async function nextMillisecond(): Promise<void> {
+  const before = Date.now()
+  await vi.waitUntil(() => Date.now() > before, { interval: 1 })
+}
+
 test('the tab opened last leads, and another when it is closed', async () => {
   const name = randomUUID()
   const first = open(name)
   expect(first.isLeader$.value).toBe(true)
+  await nextMillisecond()
   const second = open(name)
   await until(first.isLeader$, (isLeader) => !isLeader)
   expect(second.isLeader$.value).toBe(true)
@@ -75,6 +82,7 @@ test('a leader that sleeps does not stop the others, and yields when it awakes',
 test('a clock that is set back keeps no tab from taking over from one that is gone', async () => {
   const name = randomUUID()
   const second = open(name)
+  await nextMillisecond()
   const tabs = new Tabs<LeaderMessage>(name, true)
   const first = new Leader(tabs)
   await until(second.isLeader$, (isLeader) => !isLeader)
