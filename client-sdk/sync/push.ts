@@ -20,7 +20,6 @@ const MOST_ROWS = 200
 const TRY_AGAIN_MS = 10 * 60_000
 /** So many rows refused while none has passed: it is the connection that is at fault. */
 const MOST_SUSPECTS = 5
-
 /** So often the server has to fail on rows, one push after the other, before one of them is suspected. */
 const MOST_FAILURES = 2
 /** So often the connection has to break while rows are sent, and only then: lines break by chance too. */
@@ -74,7 +73,7 @@ export class Push {
   private timer: ReturnType<typeof setTimeout> | undefined
   /** How often in a row the server has failed on rows. */
   private failures = 0
-  /** How often in a row the connection has broken while rows were sent. */
+  /** How often in a row the connection has broken while rows were sent, and not right after. */
   private cuts = 0
 
   constructor(options: PushOptions) {
@@ -92,8 +91,7 @@ export class Push {
       rows,
       this.size,
       (batch) => this.ask(token, batch, cursor),
-      () => this.failures >= MOST_FAILURES,
-      () => ++this.cuts >= MOST_CUTS,
+      (error) => this.isRepeated(error),
     )
     const pushed = await attempt.run()
     for (const { newDocumentState } of pushed.answered) this.aside.delete(newDocumentState.id)
@@ -156,9 +154,16 @@ export class Push {
       }
       return answer
     } catch (error) {
-      if (batch.length > 0 && isServerError(error)) this.failures++
+      if (batch.length === 0) this.cuts = 0
+      else if (isServerError(error)) this.failures++
+      else if (isCutOff(error)) this.cuts++
       throw error
     }
+  }
+
+  /** Whether this has happened so often in a row that a row may be why. */
+  private isRepeated(error: unknown): boolean {
+    return isCutOff(error) ? this.cuts >= MOST_CUTS : this.failures >= MOST_FAILURES
   }
 }
 
@@ -189,25 +194,19 @@ class Attempt {
   private isOpen = false
   private readonly size: BatchSize
   private readonly ask: Ask
-  private readonly isFailing: () => boolean
-  private readonly isCutAgain: () => boolean
+  private readonly isRepeated: (error: unknown) => boolean
 
-  /**
-   * @param isFailing whether the server has failed so often in a row that a row may be why
-   * @param isCutAgain told of a break while rows were sent: whether a row may be why
-   */
+  /** @param isRepeated whether an error that chance brings too has come so often that a row may be why */
   constructor(
     rows: readonly PushedRow[],
     size: BatchSize,
     ask: Ask,
-    isFailing: () => boolean,
-    isCutAgain: () => boolean,
+    isRepeated: (error: unknown) => boolean,
   ) {
     this.batches = [[...rows]]
     this.size = size
     this.ask = ask
-    this.isFailing = isFailing
-    this.isCutAgain = isCutAgain
+    this.isRepeated = isRepeated
   }
 
   async run(): Promise<Pushed> {
@@ -271,11 +270,12 @@ class Attempt {
    * @throws the error, unless it may be about a row, and others pass
    */
   private async seeThatOthersPass(error: unknown): Promise<void> {
-    const isFailing = isServerError(error) && (this.isOpen || this.isFailing())
     const isCut = isCutOff(error)
-    if (!isRefusedOnTheWay(error) && !isFailing && !isCut) throw error
+    if (!isRefusedOnTheWay(error) && !isServerError(error) && !isCut) throw error
+    const isSuspicious = this.isOpen || isRefusedOnTheWay(error) || this.isRepeated(error)
+    if (!isSuspicious && !isCut) throw error
     if (!this.isOpen || isCut) await this.ask([])
-    if (isCut && !this.isOpen && !this.isCutAgain()) throw error
+    if (!isSuspicious) throw error
     this.isOpen = true
   }
 
