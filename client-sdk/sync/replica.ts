@@ -24,6 +24,7 @@ import { Push, type Pushed } from './push.ts'
 import { type PushedRow, type RejectedEdit, type Rejections, SERVER_ERROR } from './rejections.ts'
 import type { Progress } from './sync-status.ts'
 import { Turns } from './turns.ts'
+import { UnsentEdits } from './unsent-edits.ts'
 
 /** More frames than this that nobody could keep yet are dropped, and pulled instead. */
 const MAX_FRAMES = 100
@@ -97,7 +98,7 @@ export class Replica {
   /** While the very first pull lasts. */
   readonly progress$ = new BehaviorSubject<Progress | undefined>(undefined)
   /** Documents with edits that the server has not confirmed. */
-  readonly pending$ = new BehaviorSubject(0)
+  readonly pending$: Observable<number>
   /** Why the storage does not keep what it should, while it does not. */
   readonly fault$ = new BehaviorSubject<ClientError | undefined>(undefined)
   /** Why edits stay here though others pass, while all that are unsent do. */
@@ -109,13 +110,10 @@ export class Replica {
   private opened: DocumentStates | undefined
   private readonly opened$ = new Subject<void>()
   private running: Promise<void> = Promise.resolve()
-  private edits: Subscription | undefined
+  private watching: Subscription | undefined
   /** One after the other: whatever reads both states of a document and writes one. */
   private readonly turns = new Turns()
-  /** Numbers of the latest edits, by id of the document. */
-  private readonly unsentEdits = new Map<string, number>()
-  private editCount = 0
-  private readonly edited$ = new Subject<void>()
+  private readonly edits = new UnsentEdits()
   /** All documents have been compared since the start. */
   private readonly isCompared$ = new BehaviorSubject(false)
   /** The ids that a push is under way for. */
@@ -136,10 +134,11 @@ export class Replica {
     this.options = options
     const { resource, api, patience } = options
     this.name = resource.name
+    this.pending$ = this.edits.count$
     const path = `/replication/${resource.name}/${resource.version}`
     const way = { api, path, signal: this.abort.signal, patience }
     this.pulls = new Pull(way)
-    this.pushes = new Push({ ...way, due: () => this.nudge() })
+    this.pushes = new Push({ ...way, due: () => this.edits.nudge() })
   }
 
   start(): void {
@@ -151,7 +150,7 @@ export class Replica {
 
   async stop(): Promise<void> {
     this.abort.abort()
-    this.edits?.unsubscribe()
+    this.watching?.unsubscribe()
     await this.running
     if (!this.opened) return
     // Else what is behind it would come again, and change nothing.
@@ -179,15 +178,14 @@ export class Replica {
 
   /** These may differ now from what the server is known to have. */
   edited(ids: readonly string[]): void {
-    for (const id of ids) this.markUnsent(id)
-    this.edited$.next()
+    this.edits.mark(ids)
   }
 
   /** Tries at once what the storage has refused, or something on the way. */
   wake(): void {
     this.retry$.next()
     this.pushes.forgetAside()
-    this.nudge()
+    this.edits.nudge()
   }
 
   /** Until all that was on the server when asked is here, and all that is here is on the server. */
@@ -228,33 +226,9 @@ export class Replica {
   }
 
   private watchEdits(): void {
-    this.edits = this.options.collection.storageInstance.changeStream().subscribe((bulk) => {
-      if (!DocumentStates.isEdit(bulk)) return
-      for (const { documentId } of bulk.events) this.markUnsent(documentId)
-      this.edited$.next()
+    this.watching = this.options.collection.storageInstance.changeStream().subscribe((bulk) => {
+      if (DocumentStates.isEdit(bulk)) this.edits.mark(bulk.events.map((event) => event.documentId))
     })
-  }
-
-  private markUnsent(id: string): void {
-    this.unsentEdits.set(id, ++this.editCount)
-    this.countPending()
-  }
-
-  /** Something that was set aside may pass now. */
-  private nudge(): void {
-    this.editCount++
-    this.edited$.next()
-  }
-
-  /** Unless it has been edited again. */
-  private markSent(id: string, edit: number): void {
-    if (this.unsentEdits.get(id) === edit) this.unsentEdits.delete(id)
-    this.countPending()
-  }
-
-  private countPending(): void {
-    const { size } = this.unsentEdits
-    if (this.pending$.value !== size) this.pending$.next(size)
   }
 
   // Up
@@ -265,23 +239,22 @@ export class Replica {
       for await (const ids of this.states.pagesOfIds())
         await this.turns.take(async () => {
           await this.states.repair(ids)
-          for (const row of await this.states.unsent(ids))
-            if (!this.unsentEdits.has(idOf(row))) this.markUnsent(idOf(row))
+          const unsent = (await this.states.unsent(ids)).map(idOf)
+          this.edits.mark(unsent.filter((id) => !this.edits.has(id)))
         })
     })
     this.isCompared$.next(true)
-    this.edited$.next()
     this.news$.next()
   }
 
   private async push(): Promise<void> {
     for (;;) {
-      if (this.unsentEdits.size === 0) await this.until(this.edited$)
+      if (this.edits.count$.value === 0) await this.until(this.edits.news$)
       await this.until(this.mayPush$.pipe(filter(Boolean)))
-      const { editCount } = this
+      const { version } = this.edits
       const batch = await this.nextBatch()
       if (batch.sent.length > 0) await this.pushThrough(batch)
-      else if (batch.asideCount > 0 && editCount === this.editCount)
+      else if (batch.asideCount > 0 && version === this.edits.version)
         await this.whileAside(batch.asideCount)
     }
   }
@@ -312,7 +285,7 @@ export class Replica {
         ? `The server fails on ${edits}.`
         : `Something on the way to the server refuses ${edits}.`
     this.stuck$.next(new ClientError(code, message))
-    await this.until(this.edited$).finally(() => this.stuck$.next(undefined))
+    await this.until(this.edits.news$).finally(() => this.stuck$.next(undefined))
   }
 
   private async pushOnce(token: string, { sent, cursor }: Batch): Promise<void> {
@@ -333,11 +306,11 @@ export class Replica {
         const { cursor } = this.states
         if (!this.mayPush$.value) return { sent: [], asideCount: 0, cursor }
         const most = this.pushes.size.current + this.pushes.asideCount
-        const edits = new Map([...this.unsentEdits].slice(0, most))
+        const edits = this.edits.first(most)
         const rows = await this.states.unsent([...edits.keys()])
         const unsent = rows.map((row): Sent => ({ row, edit: edits.get(idOf(row))! }))
         const ids = new Set(rows.map(idOf))
-        for (const [id, edit] of edits) if (!ids.has(id)) this.markSent(id, edit)
+        for (const [id, edit] of edits) if (!ids.has(id)) this.edits.markSent(id, edit)
         const sent = unsent.filter(({ row }) => !this.pushes.isAside(row))
         this.sending$.next(new Set(sent.map(({ row }) => idOf(row))))
         return { sent, asideCount: unsent.length - sent.length, cursor }
@@ -349,7 +322,8 @@ export class Replica {
   private async record(sent: readonly Sent[], pushed: Pushed): Promise<void> {
     await this.keepRefused(pushed, sent)
     const recorded = await this.states.record(pushed.answered, pushed.conflicts)
-    for (const { row, edit } of sent) if (recorded.has(idOf(row))) this.markSent(idOf(row), edit)
+    for (const { row, edit } of sent)
+      if (recorded.has(idOf(row))) this.edits.markSent(idOf(row), edit)
   }
 
   private async keepRefused(pushed: Pushed, sent: readonly Sent[]): Promise<void> {

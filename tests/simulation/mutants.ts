@@ -117,8 +117,8 @@ export const mutants: readonly Mutant[] = [
   {
     guard: 'the SDK finds at the start what was left unsent',
     file: 'client-sdk/sync/replica.ts',
-    find: 'if (!this.unsentEdits.has(idOf(row))) this.markUnsent(idOf(row))',
-    replace: 'this.unsentEdits.has(idOf(row))',
+    find: 'this.edits.mark(unsent.filter((id) => !this.edits.has(id)))',
+    replace: 'unsent.filter((id) => !this.edits.has(id))',
     sdk: true,
   },
   {
