@@ -1,8 +1,9 @@
 import { type Category, type FieldErrors, maxLength } from '@tasktide/client'
 import { useRef, useState } from 'preact/hooks'
 import { DialogFault } from '../documents/edits.tsx'
+import { DraftDialog } from '../drafts/draft-dialog.tsx'
 import { useFormDraft } from '../drafts/form-draft.tsx'
-import { Dialog, DialogFoot } from '../forms/dialog.tsx'
+import { DialogFoot } from '../forms/dialog.tsx'
 import { TextField } from '../forms/text-field.tsx'
 
 interface CategoryDialogProps {
@@ -73,76 +74,68 @@ export function CategoryDialog(props: CategoryDialogProps) {
   }
 
   return (
-    <Dialog title={category ? 'Edit category' : 'New category'} onLeave={onClose}>
-      {isDeleted && (
-        <p role="alert" class="fault">
-          This category was deleted in the meantime. Your text is still here.
-        </p>
+    <DraftDialog
+      title={category ? 'Edit category' : 'New category'}
+      noun="category"
+      isDeleted={isDeleted}
+      draft={draft}
+      form={form}
+      changed={changed}
+      onClose={onClose}
+    >
+      <TextField
+        label="Name"
+        name="name"
+        defaultValue={shown.name}
+        limit={maxLength('categories', 'name')}
+        required
+        autofocus
+        autocomplete="off"
+        errors={errors.name}
+      />
+      <fieldset class="colours">
+        <legend>Colour</legend>
+        {colours.map(([colour, name]) => (
+          <label key={colour} title={name}>
+            <input
+              type="radio"
+              name="color"
+              value={colour}
+              defaultChecked={colour === shown.color}
+              aria-label={name}
+              style={{ '--colour': colour }}
+            />
+          </label>
+        ))}
+        {errors.color && <p class="fault">{errors.color.join(' ')}</p>}
+      </fieldset>
+      {isDeleting ? (
+        <>
+          <DialogFault />
+          <div class="actions">
+            <p class="apart">Its tasks are kept without a category.</p>
+            <button type="button" onClick={() => setIsDeleting(false)}>
+              Keep it
+            </button>
+            <button type="button" class="danger" onClick={() => void remove()}>
+              Delete it
+            </button>
+          </div>
+        </>
+      ) : (
+        <DialogFoot
+          save={isDeleted ? 'Restore and save' : 'Save'}
+          isBusy={draft.isBusy}
+          onCancel={draft.cancel}
+        >
+          {onDelete && !isDeleted && (
+            <button type="button" class="danger apart" onClick={() => setIsDeleting(true)}>
+              Delete category
+            </button>
+          )}
+        </DialogFoot>
       )}
-      {draft.offer}
-      <form
-        ref={form}
-        key={draft.formKey}
-        onInput={() => draft.look(changed())}
-        onSubmit={(event) => {
-          event.preventDefault()
-          void draft.save(changed())
-        }}
-      >
-        <TextField
-          label="Name"
-          name="name"
-          defaultValue={shown.name}
-          limit={maxLength('categories', 'name')}
-          required
-          autofocus
-          autocomplete="off"
-          errors={errors.name}
-        />
-        <fieldset class="colours">
-          <legend>Colour</legend>
-          {colours.map(([colour, name]) => (
-            <label key={colour} title={name}>
-              <input
-                type="radio"
-                name="color"
-                value={colour}
-                defaultChecked={colour === shown.color}
-                aria-label={name}
-                style={{ '--colour': colour }}
-              />
-            </label>
-          ))}
-          {errors.color && <p class="fault">{errors.color.join(' ')}</p>}
-        </fieldset>
-        {isDeleting ? (
-          <>
-            <DialogFault />
-            <div class="actions">
-              <p class="apart">Its tasks are kept without a category.</p>
-              <button type="button" onClick={() => setIsDeleting(false)}>
-                Keep it
-              </button>
-              <button type="button" class="danger" onClick={() => void remove()}>
-                Delete it
-              </button>
-            </div>
-          </>
-        ) : (
-          <DialogFoot
-            save={isDeleted ? 'Restore and save' : 'Save'}
-            isBusy={draft.isBusy}
-            onCancel={draft.cancel}
-          >
-            {onDelete && !isDeleted && (
-              <button type="button" class="danger apart" onClick={() => setIsDeleting(true)}>
-                Delete category
-              </button>
-            )}
-          </DialogFoot>
-        )}
-      </form>
-    </Dialog>
+    </DraftDialog>
   )
 }
 

@@ -1,7 +1,8 @@
 import { type Category, type FieldErrors, maxLength, type Task } from '@tasktide/client'
 import { useId, useRef } from 'preact/hooks'
+import { DraftDialog } from '../drafts/draft-dialog.tsx'
 import { useFormDraft } from '../drafts/form-draft.tsx'
-import { Dialog, DialogFoot } from '../forms/dialog.tsx'
+import { DialogFoot } from '../forms/dialog.tsx'
 import { TextArea, TextField } from '../forms/text-field.tsx'
 import { instantOf, localOf } from '../time/moments.ts'
 import { ReminderField } from './reminder-field.tsx'
@@ -54,90 +55,74 @@ export function TaskDialog(props: TaskDialogProps) {
   }
 
   return (
-    <Dialog title="Edit task" onLeave={onClose}>
-      {isDeleted && (
-        <p role="alert" class="fault">
-          This task was deleted in the meantime. Your text is still here.
-        </p>
-      )}
-      {draft.offer}
-      <form
-        ref={form}
-        key={draft.formKey}
-        onInput={() => draft.look(changed())}
-        onSubmit={(event) => {
-          event.preventDefault()
-          void draft.save(changed())
-        }}
-      >
+    <DraftDialog title="Edit task" noun="task" {...{ isDeleted, draft, form, changed, onClose }}>
+      <TextField
+        label="Title"
+        name="title"
+        defaultValue={shown.title}
+        limit={maxLength('tasks', 'title')}
+        required
+        autofocus
+        autocomplete="off"
+        errors={errors.title}
+      />
+      <TextArea
+        label="Description"
+        name="description"
+        defaultValue={shown.description}
+        limit={maxLength('tasks', 'description')}
+        errors={errors.description}
+      />
+      <div class="pair">
         <TextField
-          label="Title"
-          name="title"
-          defaultValue={shown.title}
-          limit={maxLength('tasks', 'title')}
-          required
-          autofocus
-          autocomplete="off"
-          errors={errors.title}
+          label="Due date"
+          name="due_date"
+          type="date"
+          defaultValue={shown.due_date ?? ''}
+          errors={errors.due_date}
         />
-        <TextArea
-          label="Description"
-          name="description"
-          defaultValue={shown.description}
-          limit={maxLength('tasks', 'description')}
-          errors={errors.description}
+        <TextField
+          label="Due time"
+          name="due_time"
+          type="time"
+          defaultValue={shown.due_time ?? ''}
+          errors={errors.due_time}
         />
-        <div class="pair">
-          <TextField
-            label="Due date"
-            name="due_date"
-            type="date"
-            defaultValue={shown.due_date ?? ''}
-            errors={errors.due_date}
-          />
-          <TextField
-            label="Due time"
-            name="due_time"
-            type="time"
-            defaultValue={shown.due_time ?? ''}
-            errors={errors.due_time}
-          />
+      </div>
+      <ReminderField remindAt={shown.remind_at} errors={errors.remind_at} />
+      <div class="pair">
+        <div class="field">
+          <label htmlFor={`${id}-priority`}>Priority</label>
+          <select id={`${id}-priority`} name="priority" defaultValue={shown.priority}>
+            {(['high', 'medium', 'low'] as const).map((priority) => (
+              <option key={priority} value={priority} selected={priority === shown.priority}>
+                {PRIORITY_NAMES[priority]}
+              </option>
+            ))}
+          </select>
         </div>
-        <ReminderField remindAt={shown.remind_at} errors={errors.remind_at} />
-        <div class="pair">
-          <div class="field">
-            <label htmlFor={`${id}-priority`}>Priority</label>
-            <select id={`${id}-priority`} name="priority" defaultValue={shown.priority}>
-              {(['high', 'medium', 'low'] as const).map((priority) => (
-                <option key={priority} value={priority} selected={priority === shown.priority}>
-                  {PRIORITY_NAMES[priority]}
-                </option>
-              ))}
-            </select>
-          </div>
-          <div class="field">
-            <label htmlFor={`${id}-category`}>Category</label>
-            <select id={`${id}-category`} name="category_id">
-              <option value="">None</option>
-              {categories.map((category) => (
-                <option
-                  key={category.id}
-                  value={category.id}
-                  selected={category.id === shown.category_id}
-                >
-                  {category.name}
-                </option>
-              ))}
-            </select>
-          </div>
+        <div class="field">
+          <label htmlFor={`${id}-category`}>Category</label>
+          <select id={`${id}-category`} name="category_id">
+            <option value="">None</option>
+            {categories.map((category) => (
+              <option
+                key={category.id}
+                value={category.id}
+                selected={category.id === shown.category_id}
+              >
+                {category.name}
+              </option>
+            ))}
+          </select>
         </div>
-        <DialogFoot
-          save={isDeleted ? 'Restore and save' : 'Save'}
-          isBusy={draft.isBusy}
-          onCancel={draft.cancel}
-        />
-      </form>
-    </Dialog>
+      </div>
+      <DialogFoot
+        save={isDeleted ? 'Restore and save' : 'Save'}
+        isBusy={draft.isBusy}
+        onCancel={draft.cancel}
+      />
+    </DraftDialog>
   )
 }
 
