@@ -87,13 +87,14 @@ export async function restoreLoss(
     const [refusal] = reading.refusals
     if (refusal) return { outcome: 'invalid', errors: refusal.errors }
     const whole = { ...reading.rows[0]!, next: { ...current?.document, ...reading.rows[0]!.next } }
-    const [row] = await withReferences(transaction, resource, [whole])
-    if (row!.takenBy !== undefined)
+    const { rows } = await withReferences(transaction, resource, [whole], new Map())
+    const row = rows[0]!
+    if (row.takenBy !== undefined)
       return {
         outcome: 'invalid',
-        errors: { [row!.takenBy]: ['This document is deleted. Restore it first.'] },
+        errors: { [row.takenBy]: ['This document is deleted. Restore it first.'] },
       }
-    const next = { ...row!.next, id: document_id, updated_at: now }
+    const next = { ...row.next, id: document_id, updated_at: now }
     const document = settle(resource, next, current?.document, now)
     const state = { document, deleted: false }
     const changed = current && changeTimes(resource, current, state)

@@ -55,6 +55,9 @@ export interface Loss {
   readonly dated: string
 }
 
+/** The deleted documents that a field may refer to, by field. */
+export type Gone = ReadonlyMap<string, ReadonlySet<unknown>>
+
 export interface Judgement {
   /** The states to store, in order; each document once. */
   readonly writes: readonly State[]
@@ -69,19 +72,21 @@ export interface Judgement {
  *
  * @param stored the existing documents by id, deleted ones included
  * @param now UTC instant with milliseconds
+ * @param gone what a merge may not make a live document refer to: tombstones may
  */
 export function judge(
   resource: Resource,
   rows: readonly Row[],
   stored: ReadonlyMap<string, State>,
   now: string,
+  gone: Gone = new Map(),
 ): Judgement {
   const writes = new Map<string, State>()
   const conflicts = new Map<string, State>()
   const losses: Loss[] = []
   for (const row of rows) {
     const current = writes.get(row.id) ?? stored.get(row.id)
-    const verdict = judgeRow(resource, row, current, now)
+    const verdict = judgeRow(resource, row, current, now, gone)
     const { lost = [] } = verdict
     const state = withMark(withChanges(resource, verdict.state, current), current, row)
     if (state !== current) {
@@ -148,7 +153,13 @@ interface Verdict {
   lost?: readonly Omit<Loss, 'id'>[]
 }
 
-function judgeRow(resource: Resource, row: Row, current: State | undefined, now: string): Verdict {
+function judgeRow(
+  resource: Resource,
+  row: Row,
+  current: State | undefined,
+  now: string,
+  gone: Gone,
+): Verdict {
   if (current && isTaken(row, current)) return { state: current }
   if (row.takenBy !== undefined) return judgeTaken(resource, row, row.takenBy, current, now)
   if (!current || isRecreation(row, current)) {
@@ -182,10 +193,11 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
     isChanged('_deleted') &&
     (mayBeForgotten(current) || at <= changedAt(current.document, '_deleted', current.changed))
   const isRestored = current.deleted && row.assumedDeleted && !row.nextDeleted && !isOutdated
-  if (current.deleted && !row.nextDeleted && !isRestored) {
+  const lostToDeletion = (): Verdict => {
     const lost = changes(resource, base, wanted, current.document)
     return { state: current, lost: [{ cause: 'deletion', ...lost, lostAt: at, dated }] }
   }
+  if (current.deleted && !row.nextDeleted && !isRestored) return lostToDeletion()
   // Edits made before a deletion are merged like any other edit, into the trash or the journal.
   const { document, oursLost, theirsLost } = merge(
     resource,
@@ -201,6 +213,8 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
   )
   const before = current.document.updated_at
   const isDeletion = row.nextDeleted && !current.deleted && !isOutdated
+  const isLive = current.deleted ? isRestored : !isDeletion
+  if (isLive && refersTo(gone, document)) return lostToDeletion()
   const isUnchanged = sameFields(resource, document, current.document)
   const lostHere: Omit<Loss, 'id'> = { cause: 'edit', ...oursLost, lostAt: at, dated }
   if (isDeletion) {
@@ -213,10 +227,14 @@ function judgeRow(resource: Resource, row: Row, current: State | undefined, now:
   }
   // Separate entries: a replayed push repeats only our losses.
   return {
-    state:
-      isUnchanged && !isRestored ? current : { document, deleted: current.deleted && !isRestored },
+    state: isUnchanged && !isRestored ? current : { document, deleted: !isLive },
     lost: [lostHere, { cause: 'edit', ...theirsLost, lostAt: before, dated: before }],
   }
+}
+
+/** A tombstone may refer to a deleted document, so a merge with one may bring such a reference along. */
+function refersTo(gone: Gone, document: Document): boolean {
+  return [...gone].some(([field, ids]) => ids.has(document[field]))
 }
 
 /**

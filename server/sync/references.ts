@@ -1,35 +1,46 @@
 import { type Referring, type Resource, referencesOf } from '../../protocol/index.ts'
-import type { Row } from './judge.ts'
+import type { Gone, Row, State } from './judge.ts'
 import type { Transaction } from './store.ts'
 
 /**
  * Resolves the references of rows. A document may arrive before its target, for which a placeholder is
  * inserted. A document that refers to a deleted one becomes what it would have become if it had existed at
  * the deletion.
+ *
+ * @param stored the existing documents by id, whose references count where a tombstone is restored
  */
 export async function withReferences(
   transaction: Transaction,
   resource: Resource,
   rows: readonly Row[],
-): Promise<readonly Row[]> {
+  stored: ReadonlyMap<string, State>,
+): Promise<{ rows: readonly Row[]; gone: Gone }> {
   let fitting = rows
+  const gone = new Map<string, ReadonlySet<unknown>>()
   for (const reference of referencesOf(resource)) {
     const { field, target } = reference
-    const values = rows.map(({ next }) => next[field])
-    const ids = [...new Set(values.filter((value) => typeof value === 'string'))]
-    if (ids.length === 0) continue
-    const found = await transaction.read(target, ids)
+    const sent = idsIn(rows.map(({ next }) => next[field]))
+    const kept = idsIn(rows.filter(isRestoration).map(({ id }) => stored.get(id)?.document[field]))
+    if (sent.length + kept.length === 0) continue
+    const found = await transaction.read(target, idsIn([...sent, ...kept]))
     await transaction.placehold(
       target,
-      ids.filter((id) => !found.has(id)),
+      sent.filter((id) => !found.has(id)),
     )
-    const isDeleted = (id: unknown) => found.get(id as string)?.deleted === true
+    const deleted = new Set<unknown>([...found].filter(([, one]) => one.deleted).map(([id]) => id))
+    gone.set(field, deleted)
     fitting = fitting.map((row) =>
-      isDeleted(row.next[field]) ? afterDeletion(reference, row) : row,
+      deleted.has(row.next[field]) ? afterDeletion(reference, row) : row,
     )
   }
-  return fitting
+  return { rows: fitting, gone }
 }
+
+const idsIn = (values: readonly unknown[]): string[] => [
+  ...new Set(values.filter((value) => typeof value === 'string')),
+]
+
+const isRestoration = ({ assumedDeleted, nextDeleted }: Row) => assumedDeleted && !nextDeleted
 
 function afterDeletion({ field, onDelete }: Referring, row: Row): Row {
   if (onDelete === 'clear') return { ...row, next: { ...row.next, [field]: null }, corrected: true }

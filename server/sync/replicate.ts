@@ -75,8 +75,8 @@ export async function push(
     const losses: Loss[] = []
     for (const [i, part] of partsOf(resource, rows).entries()) {
       const before = i === 0 ? stored : await transaction.read(resource, idsOf(part))
-      const fitting = await withReferences(transaction, resource, part)
-      const judged = judge(resource, fitting, before, now)
+      const { rows: fitting, gone } = await withReferences(transaction, resource, part, before)
+      const judged = judge(resource, fitting, before, now, gone)
       const { writes, conflicts, ...rest } = await withoutCycles(transaction, resource, judged, now)
       await transaction.write(resource, writes)
       for (const { id } of part) answers.delete(id)

@@ -455,6 +455,39 @@ describe('what refers to something, pushed', () => {
     })
   })
 
+  test('that is put under another one and deleted is not restored under that once it is deleted', async () => {
+    const ann = await server.person()
+    const [old, other] = [
+      await store(ann, subtasks, { title: 'parent' }),
+      await store(ann, subtasks, { title: 'parent' }),
+    ]
+    const child = await store(ann, subtasks, { title: 'child', parent_id: old.id })
+    await send(ann, 'subtasks', [deletion(subtasks, child)])
+    const deleted = (await byId(ann, 'subtasks')).get(child.id)!
+    const moved = edited(subtasks, child, { parent_id: other.id, _deleted: true })
+    await send(ann, 'subtasks', [moved, deletion(subtasks, other)])
+    const restored = edited(subtasks, deleted, { title: 'restored', _deleted: false })
+    const { conflicts } = (await send(ann, 'subtasks', [restored])).body
+    expect(conflicts).toMatchObject([{ title: 'child', parent_id: other.id, _deleted: true }])
+    expect(await journal(ann)).toMatchObject([{ cause: 'deletion', lost: { title: 'restored' } }])
+  })
+
+  test('that has been deleted and restored is not put under a deleted one by an older deletion', async () => {
+    const ann = await server.person()
+    const [old, other] = [
+      await store(ann, subtasks, { title: 'parent' }),
+      await store(ann, subtasks, { title: 'parent' }),
+    ]
+    const child = await store(ann, subtasks, { title: 'child', parent_id: old.id })
+    const moved = edited(subtasks, child, { parent_id: other.id, _deleted: true })
+    await send(ann, 'subtasks', [deletion(subtasks, child), deletion(subtasks, other)])
+    const deleted = (await byId(ann, 'subtasks')).get(child.id)!
+    await send(ann, 'subtasks', [edited(subtasks, deleted, { _deleted: false })])
+    const { conflicts } = (await send(ann, 'subtasks', [moved])).body
+    expect(conflicts).toMatchObject([{ id: child.id, parent_id: old.id, _deleted: false }])
+    expect(await journal(ann)).toMatchObject([{ cause: 'deletion', lost: { parent_id: other.id } }])
+  })
+
   test.each([
     ['first', [0, 1]],
     ['last', [1, 0]],
