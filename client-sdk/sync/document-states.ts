@@ -73,7 +73,8 @@ export class DocumentStates {
     const documents = await this.find(ids)
     const differing = documents.filter((one) => !isKnown(one, known.get(one.id)))
     return differing.map((document) => {
-      const assumedMasterState = known.get(document.id)
+      // An insert was made over nothing: that the server has something here was not known to its author.
+      const assumedMasterState = isInsert(document) ? undefined : known.get(document.id)
       const newDocumentState = stateOf(document)
       return { newDocumentState, ...(assumedMasterState && { assumedMasterState }) }
     })
@@ -208,11 +209,11 @@ export class DocumentStates {
     }
   }
 
-  /** Writes documents as they are, so that none of them passes as one that the server has. */
+  /** Writes documents as they are, so that each of them passes as an edit. */
   private async unmark(documents: readonly Kept[]): Promise<void> {
-    const marked = documents.filter(isFromServer)
-    // One that is edited meanwhile has lost its mark by that.
-    await this.store(marked.map((document) => ({ previous: document, document })))
+    const unedited = documents.filter((one) => isFromServer(one) || isInsert(one))
+    // One that is edited meanwhile is an edit by that.
+    await this.store(unedited.map((document) => ({ previous: document, document })))
   }
 
   private async find(ids: readonly string[]): Promise<Kept[]> {
@@ -270,6 +271,11 @@ function rowOver(state: WireDocument, previous?: Kept): BulkWriteRow<WireDocumen
   const _meta = { ...previous?._meta, [FROM_SERVER]: height }
   const document = { ...state, _attachments: {}, _meta, _rev: previous?._rev ?? '' } as Kept
   return { ...(previous && { previous }), document }
+}
+
+/** Whether it was inserted on this device, and nothing has been written over it. */
+function isInsert(document: Kept): boolean {
+  return getHeightOfRevision(document._rev) === 1 && !isFromServer(document)
 }
 
 /** Whether it was last written from the server: RxDB raises the height with each write. */

@@ -162,6 +162,23 @@ describe.each(STORAGES)('on %s', (_name, storage) => {
     await until(phone.sync.status$, (status) => status === 'synced')
   })
 
+  test('a task that is inserted where one of the server cannot be stored does not replace that silently', async () => {
+    const ann = await server.person()
+    const failing = failingStorage(storage())
+    const phone = await impatient(await deviceOf(server, ann, failing))
+    await phone.sync.awaitInSync()
+    const isFerry = ({ document }: Write['rows'][number]) => document.title === 'Ferry'
+    failing.onWrite = ({ rows }) => (rows.some(isFerry) ? { moment: 'before' } : undefined)
+    const { body } = await ann.call('POST', '/api/tasks/', { title: 'Ferry' })
+    await until(phone.sync.status$, (status) => status === 'error')
+    await phone.tasks.insert({ id: body.id, title: 'Night ferry' })
+    phone.sync.wake()
+    await phone.sync.awaitInSync()
+    await expectAgreement(ann, phone)
+    const { results } = (await ann.call('GET', '/api/conflicts/')).body
+    expect(results).toMatchObject([{ lost: { title: 'Ferry' }, kept: { title: 'Night ferry' } }])
+  })
+
   test('an app that ends while the storage fails goes on at the next start', async () => {
     const ann = await server.person()
     for (const isMeant of [isFromServer, isKnownState]) {
