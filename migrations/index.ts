@@ -13,6 +13,7 @@ import * as mailAllowance from './0011_mail_allowance.ts'
 import * as refusedRows from './0012_refused_rows_and_changed_fields.ts'
 import * as references from './0013_references.ts'
 import * as epochs from './0014_epochs.ts'
+import * as timelines from './0015_timelines.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
@@ -30,6 +31,7 @@ const migrations: Record<string, Knex.Migration> = {
   '0012_refused_rows_and_changed_fields': refusedRows,
   '0013_references': references,
   '0014_epochs': epochs,
+  '0015_timelines': timelines,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {

@@ -92,6 +92,8 @@ create table feeds (
   user_id uuid not null,
   seq bigint not null default 0,
   epoch text not null default '1'::text,
+  timeline integer not null default wal_timeline(),
+  branches jsonb not null default '{}'::jsonb,
   constraint feeds_pkey PRIMARY KEY (user_id),
   constraint feeds_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 ) with (fillfactor=50);
@@ -309,6 +311,20 @@ AS $function$
         'create trigger %I after delete on %I
          for each row execute function release_references(%L, %L, %L)',
         referring || '_' || field || '_removed', target, referring, field, on_delete);
+    end $function$;
+
+CREATE OR REPLACE FUNCTION public.branch_feed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+    declare
+      steps constant bigint := greatest(wal_timeline() - old.timeline, 1);
+    begin
+      new.timeline := wal_timeline();
+      new.branches := old.branches || jsonb_build_object(old.epoch, old.seq);
+      new.epoch := right(gen_random_uuid()::text, 12);
+      new.seq := (((old.seq >> 32) + steps) << 32) + new.seq - old.seq;
+      return new;
     end $function$;
 
 CREATE OR REPLACE FUNCTION public.check_reference()
@@ -560,6 +576,13 @@ AS $function$
       return new;
     end $function$;
 
+CREATE OR REPLACE FUNCTION public.wal_timeline()
+ RETURNS integer
+ LANGUAGE sql
+AS $function$
+      select ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer
+    $function$;
+
 CREATE TRIGGER audit_log_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON audit_log FOR EACH STATEMENT EXECUTE FUNCTION keep_audit_log();
 
 CREATE TRIGGER categories_insert_stamp BEFORE INSERT ON categories FOR EACH ROW WHEN (new.seq IS NULL) EXECUTE FUNCTION stamp_change();
@@ -573,6 +596,8 @@ CREATE TRIGGER tasks_category_id_removed AFTER DELETE ON categories FOR EACH ROW
 CREATE TRIGGER conflicts_insert_stamp BEFORE INSERT ON conflicts FOR EACH ROW WHEN (new.seq IS NULL) EXECUTE FUNCTION stamp_change();
 
 CREATE TRIGGER conflicts_update_stamp BEFORE UPDATE ON conflicts FOR EACH ROW WHEN (new.seq = old.seq) EXECUTE FUNCTION stamp_change();
+
+CREATE TRIGGER feeds_branch BEFORE UPDATE ON feeds FOR EACH ROW WHEN (old.timeline <> wal_timeline()) EXECUTE FUNCTION branch_feed();
 
 CREATE TRIGGER profiles_insert_digest AFTER INSERT ON profiles FOR EACH ROW WHEN (new.digest_at IS NOT NULL) EXECUTE FUNCTION plan_digest();
 

@@ -30,19 +30,36 @@ export function wireDocumentOf(resource: Resource) {
 export const checkpointSchema = z.strictObject({ id: z.string(), lwt: z.int().nonnegative() })
 export type Checkpoint = z.output<typeof checkpointSchema>
 
-/** What a pull is answered with: the changes after a checkpoint, and the one to go on from. */
+/**
+ * The value of `REPLICA_HEADER`, as JSON: what the client holds. `seen` has the checkpoints of the latest responses that the client
+ * has stored, such as that of its latest push. `expired` has those that the client relied on before they
+ * expired, while it takes a snapshot because of that.
+ */
+export const replicaSchema = z.strictObject({
+  seen: z.array(checkpointSchema).max(3).optional(),
+  expired: z.array(checkpointSchema).max(3).optional(),
+})
+export type ReplicaState = z.output<typeof replicaSchema>
+
+/**
+ * The response to a pull: the changes after a checkpoint, and the next checkpoint. For a client with
+ * expired checkpoints, `changed_since` counts the documents, at the end of the page, that have changed
+ * since the history that the client knows was lost.
+ */
 export const pullResponseSchema = z.strictObject({
   documents: z.array(wireDocumentSchema),
   checkpoint: checkpointSchema,
+  changed_since: z.int().nonnegative().optional(),
 })
 export interface PullResponse {
   documents: WireDocument[]
   checkpoint: Checkpoint
+  changed_since?: number | undefined
 }
 
 /** The data of a server-sent event: the same, as it happens. */
-export const streamEventSchema = pullResponseSchema
-export type StreamEvent = PullResponse
+export const streamEventSchema = pullResponseSchema.omit({ changed_since: true })
+export type StreamEvent = z.output<typeof streamEventSchema>
 
 /** What the client wrote, and what it believed to be writing over; absent where it believed there was nothing. */
 export const pushRowSchema = z.object({
@@ -69,8 +86,11 @@ export type Rejection = z.output<typeof rejectionSchema>
 export const pushResponseSchema = z.strictObject({
   conflicts: conflictsSchema,
   rejected: z.array(rejectionSchema),
+  checkpoint: checkpointSchema.optional(),
 })
 export interface PushResponse {
   conflicts: WireDocument[]
   rejected: Rejection[]
+  /** The feed contains the push up to here. Not a checkpoint to pull from. Servers before 0.2 omit it. */
+  checkpoint?: Checkpoint | undefined
 }

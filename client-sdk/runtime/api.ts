@@ -15,6 +15,7 @@ export interface ApiRequest {
   token?: string
   body?: unknown
   accept?: string
+  headers?: Record<string, string>
   signal?: AbortSignal
   /** Checks the shape of the body. Without it, the response must have no body. */
   isAnswer?: (body: unknown) => boolean
@@ -55,6 +56,7 @@ export function createApi(options: ApiOptions): Api {
         // Passwords and tokens must not follow a redirect.
         redirect: 'manual',
         headers: {
+          ...request.headers,
           accept,
           ...(token !== undefined && { authorization: `Bearer ${token}` }),
           ...(body !== undefined && { 'content-type': 'application/json' }),

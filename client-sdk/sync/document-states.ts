@@ -7,7 +7,7 @@ import {
   type RxDocumentData,
   writeDocToDocState,
 } from 'rxdb'
-import type { Checkpoint, WireDocument } from '../../protocol/replication.ts'
+import type { Checkpoint, ReplicaState, WireDocument } from '../../protocol/replication.ts'
 import { KnownStates } from './known-states.ts'
 import type { PushedRow } from './rejections.ts'
 
@@ -16,6 +16,8 @@ const COMPARE_LIMIT = 500
 const CONTEXT = 'replication-tasktide'
 /** In a document's `_meta`: the height of the revision that is a state of the server. */
 const FROM_SERVER = 'from_server'
+/** In a document's `_meta`: the cursor of the page or frame that this state came with. */
+const PULLED = 'pulled'
 const NEVER = new Date(0).toISOString()
 
 type Kept = RxDocumentData<WireDocument>
@@ -32,8 +34,8 @@ export class DocumentStates {
   cursor: Checkpoint | undefined
   private readonly collection: RxCollection
   private readonly known: KnownStates
-  /** The ids that a snapshot has brought so far, while one is being taken. */
-  private seen: Set<string> | undefined
+  /** While a snapshot is being taken. */
+  private snapshot: Snapshot | undefined
   /** Nothing of it is ever unsent, so one state is enough. */
   private readonly isReadOnly: boolean
 
@@ -45,21 +47,30 @@ export class DocumentStates {
     this.collection = collection
     this.known = known
     this.isReadOnly = isReadOnly
-    this.cursor = known.cursor
+    this.cursor = known.marks.down
   }
 
   /** What is kept is a snapshot that is not complete: what the server has may not be what is known of it. */
   get isExpired(): boolean {
-    return this.seen !== undefined
+    return this.snapshot !== undefined
+  }
+
+  /** What the server has to know to tell whether it still has what is here. */
+  get replica(): ReplicaState {
+    if (this.snapshot) return { expired: this.snapshot.expired }
+    const { pulled, pushed } = this.known.marks
+    return { seen: distinct([pulled, pushed]) }
   }
 
   /**
    * The cursor has expired. What is kept from now on is a snapshot, until it is complete. The storage has
-   * the cursor until then: whoever begins again from it is told the same.
+   * the marks until then: whoever begins again from them is told the same.
    */
   expire(): void {
+    const { down, pulled, pushed } = this.known.marks
+    const expired = this.snapshot?.expired ?? distinct([this.cursor ?? down, pulled, pushed])
+    this.snapshot = { ids: new Set(), expired }
     this.cursor = undefined
-    this.seen = new Set()
   }
 
   /** Whether a write was made by a person, in whichever tab. */
@@ -95,60 +106,80 @@ export class DocumentStates {
   async repair(ids: readonly string[]): Promise<void> {
     const fromServer = (await this.find(ids)).filter(isFromServer)
     const known = await this.known.of(fromServer.map(({ id }) => id))
-    const states = fromServer.map(stateOf)
-    await this.known.write(states.filter((state) => !deepEqual(state, known.get(state.id))))
+    const cutOff = fromServer.filter((one) => !deepEqual(stateOf(one), known.get(one.id)))
+    const pulled = cutOff.map(({ _meta }) => _meta[PULLED] as Checkpoint | undefined).find(Boolean)
+    await this.known.write(cutOff.map(stateOf), { pulled })
   }
 
   /**
-   * Keeps what the server has, but for what is unsent here; then moves the cursor. Of a snapshot, what is
-   * older than what the server was known to have is a former state: from then on that is known, and what
-   * is here is unsent.
+   * Keeps what the server has, but for what is unsent here; then moves the cursor. In a snapshot, a state
+   * that is older than the known one is a former state: it is the known one from then on, and what is here
+   * is unsent. If the server's document has changed since it lost what this device knows, neither state
+   * is based on the other: what is here is unsent, without a base.
+   *
+   * @param changedSince how many documents, at the end, have changed since then
    */
-  async keep(documents: readonly WireDocument[], cursor: Checkpoint): Promise<void> {
+  async keep(
+    documents: readonly WireDocument[],
+    cursor: Checkpoint,
+    changedSince = 0,
+  ): Promise<void> {
     const ids = documents.map(({ id }) => id)
     const current = new Map((await this.find(ids)).map((one) => [one.id, one]))
     const known = this.isReadOnly ? undefined : await this.known.of(ids)
     const added: WireDocument[] = []
     const changed: Change[] = []
     const former: Change[] = []
+    const diverged: Kept[] = []
     const confirmed: WireDocument[] = []
-    for (const document of documents) {
+    for (const [i, document] of documents.entries()) {
+      const isDiverged = this.snapshot && i >= documents.length - changedSince
       const here = current.get(document.id)
       const knownState = known?.get(document.id)
       if (!here) added.push(document)
       else if (deepEqual(stateOf(here), document)) {
         if (known && !deepEqual(knownState, document)) confirmed.push(document)
       } else if (!known) {
-        if (this.seen || !isOlder(document, here)) changed.push({ document, here })
+        if (this.snapshot || !isOlder(document, here)) changed.push({ document, here })
+      } else if (isDiverged) {
+        if (!deepEqual(knownState, document)) diverged.push(here)
       } else if (isKnown(here, knownState)) {
         if (!isOlder(document, here)) changed.push({ document, here })
-        else if (this.seen) former.push({ document, here })
-      } else if (this.seen && knownState && isOlder(document, knownState))
+        else if (this.snapshot) former.push({ document, here })
+      } else if (this.snapshot && knownState && isOlder(document, knownState))
         former.push({ document, here })
     }
     // The known state comes first of a document that is new here, and last of any other: wherever
     // this is cut off, nothing that came from the server passes as an edit of this device.
-    if (known) await this.known.write(added, this.cursor)
+    // Until a snapshot is complete, the marks are what has expired.
+    const pulled = this.snapshot ? undefined : cursor
+    const isMarked = added.length > 0 || this.isReadOnly
+    await this.known.write(known ? added : [], {
+      down: this.cursor,
+      ...(isMarked && documents.length > 0 && { pulled }),
+    })
     const edited = await this.store([
       ...added.map((document) => rowOver(document)),
-      ...changed.map(({ document, here }) => rowOver(document, here)),
+      ...changed.map(({ document, here }) => rowOver(document, here, pulled)),
     ])
     if (known) {
       await this.known.forget(added.map(({ id }) => id).filter((id) => edited.has(id)))
       const kept = changed.filter(({ document }) => !edited.has(document.id))
-      await this.unmark(former.map(({ here }) => here))
+      await this.unmark([...former.map(({ here }) => here), ...diverged])
+      await this.known.forget(diverged.map(({ id }) => id))
       const states = [...[...kept, ...former].map(({ document }) => document), ...confirmed]
-      if (states.length > 0) await this.known.write(states, this.seen ? undefined : cursor)
+      if (states.length > 0) await this.known.write(states, { down: pulled })
     }
-    if (!this.seen) this.cursor = cursor
-    for (const id of ids) this.seen?.add(id)
+    if (!this.snapshot) this.cursor = cursor
+    for (const id of ids) this.snapshot?.ids.add(id)
   }
 
   /** All up to the cursor is here. What a snapshot has not brought by then, the server has not. */
   async complete(cursor: Checkpoint): Promise<void> {
-    if (this.seen) {
-      if (!this.isReadOnly) await this.forgetBut(this.seen)
-      this.seen = undefined
+    if (this.snapshot) {
+      if (!this.isReadOnly) await this.forgetBut(this.snapshot.ids)
+      await this.known.write([], { pulled: cursor, pushed: cursor, down: cursor })
+      this.snapshot = undefined
       this.cursor = cursor
     }
     await this.keepCursor()
@@ -158,12 +189,14 @@ export class DocumentStates {
    * Records what the server has answered to a push.
    *
    * @param conflicts what it has instead of what was pushed
+   * @param checkpoint how far the feed has to be that contains the push
    * @returns the ids of those that are recorded: others were edited meanwhile, and go up again over the
    *   same known state, where both edits are merged
    */
   async record(
     answered: readonly PushedRow[],
     conflicts: readonly WireDocument[],
+    checkpoint?: Checkpoint,
   ): Promise<ReadonlySet<string>> {
     const pushed = answered.map(({ newDocumentState }) => newDocumentState as WireDocument)
     const sent = new Map(pushed.map((state) => [state.id, state]))
@@ -181,15 +214,18 @@ export class DocumentStates {
       else if (here && deepEqual(stateOf(here), document)) states.push(document)
       else if (here && deepEqual(stateOf(here), state)) changed.push({ document, here })
     }
-    const edited = await this.store(changed.map(({ document, here }) => rowOver(document, here)))
+    const seen = this.snapshot ? undefined : checkpoint
+    const edited = await this.store(
+      changed.map(({ document, here }) => rowOver(document, here, seen)),
+    )
     for (const { document } of changed) if (!edited.has(document.id)) states.push(document)
-    await this.known.write(states, this.cursor)
+    await this.known.write(states, { down: this.cursor, pushed: seen })
     return new Set(states.map(({ id }) => id))
   }
 
   /** Lets the storage know of the cursor. */
   async keepCursor(): Promise<void> {
-    await this.known.write([], this.cursor)
+    await this.known.write([], { down: this.cursor })
   }
 
   close(): Promise<void> {
@@ -236,6 +272,18 @@ interface Change {
   here: Kept
 }
 
+interface Snapshot {
+  /** The ids that it has brought so far. */
+  ids: Set<string>
+  /** What the device relied on before. */
+  expired: Checkpoint[]
+}
+
+function distinct(cursors: readonly (Checkpoint | undefined)[]): Checkpoint[] {
+  const present = cursors.filter((one) => one !== undefined)
+  return present.filter((one, i) => present.findIndex((other) => deepEqual(one, other)) === i)
+}
+
 /** Whether the server is known to have it as it is here. */
 function isKnown(here: Kept, known: WireDocument | undefined): boolean {
   return isFromServer(here) || deepEqual(stateOf(here), known)
@@ -265,10 +313,15 @@ function stateOf(document: Kept): WireDocument {
   return writeDocToDocState(document, false, false) as WireDocument
 }
 
-/** Puts a state of the server into the place of what is here. */
-function rowOver(state: WireDocument, previous?: Kept): BulkWriteRow<WireDocument> {
+/** Puts a state of the server, and the cursor that it came with, into the place of what is here. */
+function rowOver(
+  state: WireDocument,
+  previous?: Kept,
+  pulled?: Checkpoint,
+): BulkWriteRow<WireDocument> {
   const height = previous ? getHeightOfRevision(previous._rev) + 1 : 1
-  const _meta = { ...previous?._meta, [FROM_SERVER]: height }
+  const { [PULLED]: _, ...meta } = { ...previous?._meta }
+  const _meta = { ...meta, [FROM_SERVER]: height, ...(pulled && { [PULLED]: pulled }) }
   const document = { ...state, _attachments: {}, _meta, _rev: previous?._rev ?? '' } as Kept
   return { ...(previous && { previous }), document }
 }

@@ -18,16 +18,26 @@ type Instance = RxStorageInstance<Meta, unknown, unknown, unknown>
 
 /** The name of the replication and its cursor, from which RxDB derives names. */
 const IDENTIFIER = 'tasktide'
-const CURSOR = 'down'
+
+/** How far the device has come, by what is stored of it. All but the first are seen, not complete. */
+export interface Marks {
+  /** All documents before it are in the storage. */
+  down?: Checkpoint | undefined
+  /** The latest page or frame of which some may be stored. */
+  pulled?: Checkpoint | undefined
+  /** The latest push whose response is stored. */
+  pushed?: Checkpoint | undefined
+}
+const MARKS = ['down', 'pulled', 'pushed'] as const
 
 /**
- * The known states of the server for one collection, and the cursor of its feed. Stored on the device in the
+ * The known states of the server for one collection, and the cursors of its feed. Stored on the device in the
  * format of RxDB's replication, which the first releases of this SDK used.
  */
 export class KnownStates {
   private readonly instance: Instance
   private readonly token: string
-  private cursorDocument: MetaDocument | undefined
+  private markDocuments: ReadonlyMap<string, MetaDocument>
 
   static async open(collection: RxCollection): Promise<KnownStates> {
     const { database, schema, name } = collection
@@ -48,23 +58,29 @@ export class KnownStates {
       devMode: false,
     })
     try {
-      const [cursor] = await instance.findDocumentsById([key(CURSOR, '1')], false)
-      return new KnownStates(instance, database.token, cursor)
+      return new KnownStates(instance, database.token, await marksIn(instance))
     } catch (error) {
       await instance.close()
       throw error
     }
   }
 
-  private constructor(instance: Instance, token: string, cursor: MetaDocument | undefined) {
+  private constructor(
+    instance: Instance,
+    token: string,
+    markDocuments: ReadonlyMap<string, MetaDocument>,
+  ) {
     this.instance = instance
     this.token = token
-    this.cursorDocument = cursor
+    this.markDocuments = markDocuments
   }
 
-  /** All documents before it are in the storage. */
-  get cursor(): Checkpoint | undefined {
-    return this.cursorDocument?.checkpointData
+  get marks(): Readonly<Marks> {
+    const marks = [...this.markDocuments].map(([name, { checkpointData }]) => [
+      name,
+      checkpointData,
+    ])
+    return Object.fromEntries(marks)
   }
 
   /** The known states by id. */
@@ -75,14 +91,16 @@ export class KnownStates {
   }
 
   /**
-   * Stores states, and a cursor if given. Can be retried after a failure, which may have stored nothing or a
-   * part.
+   * Stores marks, then states, then the cursor. Can be retried after a failure, which may have stored
+   * nothing or a part: what comes first in this order.
    */
-  async write(states: readonly WireDocument[], cursor?: Checkpoint): Promise<void> {
+  async write(states: readonly WireDocument[], { down, ...seen }: Marks = {}): Promise<void> {
     const found = await this.find(states.map(({ id }) => id))
-    const rows = states.map((state) => this.row(state.id, { docData: state }, found.get(state.id)))
-    if (cursor && isFurther(cursor, this.cursor)) rows.push(this.cursorRow(cursor))
-    await this.store(rows)
+    await this.store([
+      ...this.markRows(seen),
+      ...states.map((state) => this.row(state.id, { docData: state }, found.get(state.id))),
+      ...this.markRows({ down }),
+    ])
   }
 
   /** Deletes the known states of some documents. */
@@ -107,8 +125,13 @@ export class KnownStates {
     return new Map(found.map((document) => [document.itemId, document]))
   }
 
-  private cursorRow(checkpointData: Checkpoint): BulkWriteRow<Meta> {
-    return this.row(CURSOR, { checkpointData }, this.cursorDocument)
+  private markRows(marks: Marks): BulkWriteRow<Meta>[] {
+    return MARKS.flatMap((name) => {
+      const checkpointData = marks[name]
+      const previous = this.markDocuments.get(name)
+      if (!checkpointData || isSame(checkpointData, previous?.checkpointData)) return []
+      return [this.row(name, { checkpointData }, previous)]
+    })
   }
 
   private row(itemId: string, content: Partial<Meta>, previous?: MetaDocument): BulkWriteRow<Meta> {
@@ -137,18 +160,30 @@ export class KnownStates {
     if (rows.length === 0) return
     const { error } = await this.instance.bulkWrite(rows, 'replication-known-states')
     const failed = new Set(error.map(({ documentId }) => documentId))
-    for (const { document } of rows)
-      if (document.isCheckpoint === '1' && !failed.has(document.id)) this.cursorDocument = document
+    const marks = rows.filter(
+      ({ document: { isCheckpoint, id } }) => isCheckpoint === '1' && !failed.has(id),
+    )
+    this.markDocuments = new Map([
+      ...this.markDocuments,
+      ...marks.map(({ document }) => [document.itemId, document] as const),
+    ])
     if (error.length === 0) return
-    // A failed attempt or another tab may have stored it: the next attempt reads it again.
-    const [cursor] = await this.instance.findDocumentsById([key(CURSOR, '1')], false)
-    this.cursorDocument = cursor
+    // A failed attempt or another tab may have stored them: the next attempt reads them again.
+    this.markDocuments = await marksIn(this.instance)
     throw new Error(`The storage rejected ${error.length} known states.`, { cause: error[0] })
   }
 }
 
-function isFurther(cursor: Checkpoint, kept: Checkpoint | undefined): boolean {
-  return !kept || cursor.lwt !== kept.lwt || cursor.id !== kept.id
+async function marksIn(instance: Instance): Promise<ReadonlyMap<string, MetaDocument>> {
+  const found = await instance.findDocumentsById(
+    MARKS.map((name) => key(name, '1')),
+    false,
+  )
+  return new Map(found.map((document) => [document.itemId, document]))
+}
+
+function isSame(one: Checkpoint, other: Checkpoint | undefined): boolean {
+  return one.lwt === other?.lwt && one.id === other.id
 }
 
 const key = (itemId: string, isCheckpoint: '0' | '1') => `${itemId}|${isCheckpoint}`

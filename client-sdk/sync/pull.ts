@@ -1,4 +1,5 @@
-import type { Checkpoint, PullResponse } from '../../protocol/replication.ts'
+import { REPLICA_HEADER } from '../../protocol/headers.ts'
+import type { Checkpoint, PullResponse, ReplicaState } from '../../protocol/replication.ts'
 import { shapes } from '../local/shapes.ts'
 import { isShaped } from '../runtime/answers.ts'
 import type { Api } from '../runtime/api.ts'
@@ -31,10 +32,15 @@ export class Pull {
   }
 
   /** @throws ClientError */
-  async page(token: string, checkpoint: Checkpoint | undefined, limit?: number): Promise<Page> {
+  async page(
+    token: string,
+    checkpoint: Checkpoint | undefined,
+    replica: ReplicaState,
+    limit?: number,
+  ): Promise<Page> {
     const { api, path, signal } = this.options
     const asked = Math.min(limit ?? MOST_DOCUMENTS, this.size.current)
-    const request = { token, signal, isAnswer: isPage }
+    const request = { token, signal, isAnswer: isPage, headers: headersOf(replica) }
     const page = await this.size.learnFrom(asked, () =>
       api<PullResponse>(`${path}/pull?${queryOf(checkpoint, [`limit=${asked}`])}`, request),
     )
@@ -46,6 +52,10 @@ export class Pull {
 export function queryOf(cursor: Checkpoint | undefined, others: readonly string[] = []): string {
   const own = cursor ? [`id=${encodeURIComponent(cursor.id)}`, `lwt=${cursor.lwt}`] : []
   return [...own, ...others].join('&')
+}
+
+export function headersOf(replica: ReplicaState): Record<string, string> {
+  return { [REPLICA_HEADER]: JSON.stringify(replica) }
 }
 
 const isPage = isShaped(shapes.pull)

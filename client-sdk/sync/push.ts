@@ -4,6 +4,7 @@ import type {
   Checkpoint,
   PushResponse,
   Rejection as RejectedRow,
+  ReplicaState,
   WireDocument,
 } from '../../protocol/replication.ts'
 import { shapes } from '../local/shapes.ts'
@@ -12,7 +13,7 @@ import type { Api } from '../runtime/api.ts'
 import { ClientError } from '../runtime/client-error.ts'
 import { elapsed } from '../runtime/environment.ts'
 import { BatchSize } from './batch-size.ts'
-import { queryOf } from './pull.ts'
+import { headersOf, queryOf } from './pull.ts'
 import { type PushedRow, REFUSED_ON_THE_WAY, SERVER_ERROR } from './rejections.ts'
 
 const MOST_ROWS = 200
@@ -40,6 +41,15 @@ export interface Pushed {
   setAside: Rejection[]
   /** Rows that are unsent still, because the line broke after others were answered. */
   rest: PushedRow[]
+  /** How far the feed has to be that contains what was answered. */
+  checkpoint?: Checkpoint | undefined
+}
+
+/** What the rows are based on. */
+export interface PushBase {
+  /** Of what they assume to be stored. */
+  cursor: Checkpoint | undefined
+  replica: ReplicaState
 }
 
 export interface PushOptions {
@@ -82,15 +92,16 @@ export class Push {
     options.signal.addEventListener('abort', () => clearTimeout(this.timer))
   }
 
-  /**
-   * @param cursor of what the rows assume to be stored
-   * @throws ClientError when no row was answered
-   */
-  async send(token: string, rows: readonly PushedRow[], cursor?: Checkpoint): Promise<Pushed> {
+  /** @throws ClientError when no row was answered */
+  async send(
+    token: string,
+    rows: readonly PushedRow[],
+    base: PushBase = { cursor: undefined, replica: {} },
+  ): Promise<Pushed> {
     const attempt = new Attempt(
       rows,
       this.size,
-      (batch) => this.ask(token, batch, cursor),
+      (batch) => this.ask(token, batch, base),
       (error) => this.isRepeated(error),
     )
     const pushed = await attempt.run()
@@ -137,10 +148,11 @@ export class Push {
   private async ask(
     token: string,
     batch: readonly PushedRow[],
-    cursor: Checkpoint | undefined,
+    { cursor, replica }: PushBase,
   ): Promise<PushAnswer> {
     const { api, path, signal } = this.options
-    const request = { method: 'POST', token, body: batch, accept: PUSH_RESULT, signal }
+    const headers = headersOf(replica)
+    const request = { method: 'POST', token, body: batch, accept: PUSH_RESULT, headers, signal }
     try {
       const answer = await this.size.learnFrom(batch.length, () =>
         api<PushResponse>(`${path}/push?${queryOf(cursor)}`, {
@@ -173,7 +185,7 @@ function formerOf({ newDocumentState, assumedMasterState }: PushedRow): WireDocu
 }
 
 /** As the server gives it, or as it is in the place of that. */
-type PushAnswer = Pick<Pushed, 'conflicts' | 'rejected'>
+type PushAnswer = Pick<Pushed, 'conflicts' | 'rejected' | 'checkpoint'>
 
 type Ask = (batch: readonly PushedRow[]) => Promise<PushAnswer>
 
@@ -245,8 +257,12 @@ class Attempt {
     this.batches = this.batches.filter((one) => one !== batch)
   }
 
-  private record(batch: readonly PushedRow[], { conflicts, rejected }: PushAnswer): void {
+  private record(
+    batch: readonly PushedRow[],
+    { conflicts, rejected, checkpoint }: PushAnswer,
+  ): void {
     const ids = new Set(batch.map(({ newDocumentState }) => newDocumentState.id))
+    if (checkpoint) this.pushed.checkpoint = checkpoint
     this.pushed.answered.push(...batch)
     this.pushed.conflicts.push(...conflicts)
     this.pushed.rejected.push(...rejected.filter(({ id }) => ids.has(id)))

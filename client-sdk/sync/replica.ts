@@ -9,7 +9,12 @@ import {
   type Subscription,
   timer,
 } from 'rxjs'
-import type { Checkpoint, WireDocument } from '../../protocol/replication.ts'
+import type {
+  Checkpoint,
+  PullResponse,
+  ReplicaState,
+  WireDocument,
+} from '../../protocol/replication.ts'
 import type { Definition } from '../local/resources.ts'
 import { storageFault } from '../local/storage-fault.ts'
 import { isShaped } from '../runtime/answers.ts'
@@ -48,6 +53,7 @@ interface Batch {
   asideCount: number
   /** Of what they assume to be stored. */
   cursor: Checkpoint | undefined
+  replica: ReplicaState
 }
 
 /** A document with an unsent edit, as it was when its push began. */
@@ -288,11 +294,11 @@ export class Replica {
     await this.until(this.edits.news$).finally(() => this.stuck$.next(undefined))
   }
 
-  private async pushOnce(token: string, { sent, cursor }: Batch): Promise<void> {
+  private async pushOnce(token: string, { sent, cursor, replica }: Batch): Promise<void> {
     if (sent.length === 0) return
     try {
       const rows = sent.map(({ row }) => row)
-      const pushed = await this.pushes.send(token, rows, cursor)
+      const pushed = await this.pushes.send(token, rows, { cursor, replica })
       await this.turns.take(() => this.lasting(() => this.record(sent, pushed)))
     } finally {
       this.sending$.next(new Set())
@@ -303,8 +309,8 @@ export class Replica {
   private nextBatch(): Promise<Batch> {
     return this.turns.take(() =>
       this.lasting(async () => {
-        const { cursor } = this.states
-        if (!this.mayPush$.value) return { sent: [], asideCount: 0, cursor }
+        const { cursor, replica } = this.states
+        if (!this.mayPush$.value) return { sent: [], asideCount: 0, cursor, replica }
         const most = this.pushes.size.current + this.pushes.asideCount
         const edits = this.edits.first(most)
         const rows = await this.states.unsent([...edits.keys()])
@@ -313,7 +319,7 @@ export class Replica {
         for (const [id, edit] of edits) if (!ids.has(id)) this.edits.markSent(id, edit)
         const sent = unsent.filter(({ row }) => !this.pushes.isAside(row))
         this.sending$.next(new Set(sent.map(({ row }) => idOf(row))))
-        return { sent, asideCount: unsent.length - sent.length, cursor }
+        return { sent, asideCount: unsent.length - sent.length, cursor, replica }
       }),
     )
   }
@@ -321,7 +327,8 @@ export class Replica {
   /** What came of a push, beginning with what a person would miss. */
   private async record(sent: readonly Sent[], pushed: Pushed): Promise<void> {
     await this.keepRefused(pushed, sent)
-    const recorded = await this.states.record(pushed.answered, pushed.conflicts)
+    const { answered, conflicts, checkpoint } = pushed
+    const recorded = await this.states.record(answered, conflicts, checkpoint)
     for (const { row, edit } of sent)
       if (recorded.has(idOf(row))) this.edits.markSent(idOf(row), edit)
   }
@@ -382,7 +389,7 @@ export class Replica {
         next = this.page(page.checkpoint)
         next.catch(() => {}) // stopped before it is awaited
       }
-      await this.keep(page.documents, page.checkpoint)
+      await this.keep(page)
       if (!isSnapshot) this.mayPush$.next(true)
       if (!page.isLast) continue
       await this.turns.take(() => this.lasting(() => this.states.complete(page.checkpoint)))
@@ -408,7 +415,7 @@ export class Replica {
     )
     this.frames = []
     const { checkpoint } = frames.at(-1)!
-    await this.keep([...documents.values()], checkpoint, () => gaps === this.gaps)
+    await this.keep({ documents: [...documents.values()], checkpoint }, () => gaps === this.gaps)
   }
 
   /**
@@ -417,16 +424,16 @@ export class Replica {
    * @param isWanted asked when it is their turn
    */
   private async keep(
-    documents: readonly WireDocument[],
-    cursor: Checkpoint,
+    { documents, checkpoint, changed_since }: PullResponse,
     isWanted: () => boolean = () => true,
   ): Promise<void> {
+    const store = () => this.states.keep(documents, checkpoint, changed_since)
     const isSending = () => documents.some(({ id }) => this.sending$.value.has(id))
     for (let isKept = false; !isKept; ) {
       while (isSending()) await this.until(this.sending$.pipe(filter(() => !isSending())))
       isKept = await this.turns.take(async () => {
         if (isSending()) return false
-        if (isWanted()) await this.lasting(() => this.states.keep(documents, cursor))
+        if (isWanted()) await this.lasting(store)
         return true
       })
     }
@@ -437,7 +444,7 @@ export class Replica {
       const { gaps, frames } = this
       const counts = { gaps, frames: frames.length }
       const [page, total] = await Promise.all([
-        this.pulls.page(token, checkpoint),
+        this.pulls.page(token, checkpoint, this.states.replica),
         // A page that has come counts, also where this has not.
         checkpoint || this.isFetched || this.states.isExpired
           ? undefined

@@ -65,7 +65,7 @@ export function createFollowers(store: Pick<Store, 'frame' | 'heads'>, log: Pick
       if (followers.size === 0) return
       try {
         for (const [user, head] of await store.heads([...followers.keys()]))
-          if (followers.get(user)?.isBehind(head)) followers.get(user)!.look()
+          if (!followers.get(user)?.isAt(head)) followers.get(user)?.look()
       } catch (error) {
         log.warn({ error }, 'the heads of feeds could not be read')
       }
@@ -122,8 +122,13 @@ class Follower {
     if (!this.reading) void this.readOn()
   }
 
-  isBehind({ epoch, seq }: Head): boolean {
-    return epoch !== this.head.epoch || seq > this.head.seq
+  isAt({ epoch, seq }: Head): boolean {
+    return epoch === this.head.epoch && seq === this.head.seq
+  }
+
+  /** A feed that is behind what was read of it lost its last changes in a failover. */
+  private isOver({ epoch, seq }: Head): boolean {
+    return epoch !== this.head.epoch || seq < this.head.seq
   }
 
   private isContinuedBy({ prev, head }: Changes): boolean {
@@ -147,8 +152,8 @@ class Follower {
           changes && this.isContinuedBy(changes)
             ? { head: changes.head, documents: changes.documents() }
             : await this.store.frame(this.user, this.head.seq)
-        if (!read || !this.isBehind(read.head)) continue
-        if (read.head.epoch !== this.head.epoch) return this.end()
+        if (!read || this.isAt(read.head)) continue
+        if (this.isOver(read.head)) return this.end()
         const { head, documents } = read
         const position = { prev: this.head.seq, ...positionAt(head) }
         const frame: Frame = { ...position, ...(documents && { documents }) }
@@ -163,7 +168,7 @@ class Follower {
     }
   }
 
-  /** Its database was restored to an older point: what was told may not be so any more. */
+  /** Its database is back at an older point: what was sent may not be so any more. */
   private end(): void {
     this.ended(this)
     for (const subscriber of this.subscribers) subscriber.end()

@@ -5,13 +5,19 @@ import type { Database } from '../database/connect.ts'
 const SKIPPED = 1_000_000
 
 /**
- * Begins another epoch of every feed: cursors of the one before are refused (server/sync/cursors.ts). The
- * numbers that were lost are not given again, because ETags have nothing but the number.
+ * Begins another epoch of every feed: what is lost of the one before is refused (server/sync/cursors.ts).
+ * The numbers that were lost are not given again, because ETags have nothing but the number. Where a
+ * promotion or a recovery has begun another timeline, the database does the same by itself
+ * (migrations/0015_timelines.ts).
  *
  * @returns of how many feeds
  */
 export function beginEpoch(db: Database): Promise<number> {
   // Not of the form of a document's id, which the first release's cursors had in its place.
   const epoch = randomUUID().slice(-12)
-  return db('feeds').update({ epoch, seq: db.raw('seq + ?', [SKIPPED]) })
+  return db('feeds').update({
+    epoch,
+    seq: db.raw('seq + ?', [SKIPPED]),
+    branches: db.raw('branches || jsonb_build_object(epoch, seq)'),
+  })
 }

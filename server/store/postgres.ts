@@ -12,6 +12,7 @@ import {
 } from '../../protocol/index.ts'
 import { type Database, run, runOn, transactionOn } from '../database/connect.ts'
 import {
+  type Branched,
   type Changes,
   type Encoded,
   type Head,
@@ -38,8 +39,15 @@ import {
 } from './statements.ts'
 import { createTurns } from './turns.ts'
 
+type HeadRow = [user: string, epoch: string, seq: string, branches: string | null]
 type EncodedRow = [seq: string, json: string, epoch?: string]
-type PageRow = [epoch: string, seq: string, documents: string | null, last: string | null]
+type PageRow = [
+  epoch: string,
+  seq: string,
+  documents: string | null,
+  last: string | null,
+  branches: string | null,
+]
 type StoredRow = [
   seq: string,
   deleted: boolean,
@@ -110,21 +118,22 @@ export function postgresStore(
     async transaction<T>(user: string, work: (transaction: Transaction) => Promise<T>) {
       const done = await takeTurn(user, () =>
         retried(() =>
-          transactionOn<Locked, Done<T>>(db, LOCK, user, async (connection, { epoch, seq }) => {
+          transactionOn<Locked, Done<T>>(db, LOCK, user, async (connection, locked) => {
             const writes: Write[] = []
-            const transaction = transactionOf(connection, user, headOf(epoch, seq), writes)
-            return { result: await work(transaction), epoch, writes }
+            const head = branchedOf(locked.epoch, locked.seq, locked.branches)
+            const transaction = transactionOf(connection, user, head, writes)
+            return { result: await work(transaction), head: transaction.head, writes }
           }),
         ),
       )
       if (!done) throw new UnknownUser()
-      if (done.writes.length > 0) changed(user, changesOf(done.epoch, done.writes))
+      if (done.writes.length > 0) changed(user, changesOf(done.head, done.writes))
       return done.result
     },
 
     async heads(users) {
-      const rows = await run<[user: string, epoch: string, seq: string]>(db, headsSql, [users])
-      return new Map(rows.map(([user, epoch, seq]) => [user, headOf(epoch, seq)]))
+      const rows = await run<HeadRow>(db, headsSql, [users])
+      return new Map(rows.map(([user, ...head]) => [user, branchedOf(...head)]))
     },
 
     async frame(user, seq) {
@@ -148,11 +157,11 @@ export function postgresStore(
         run<PageRow>(db, pageSql(resource), [user, seq, limit]),
       )
       if (!rows[0]) return undefined
-      const [epoch, at, documents, last] = rows[0]
+      const [epoch, at, documents, last, branches] = rows[0]
       return {
         documents: documents ?? '[]',
         last: last === null ? undefined : Number(last),
-        head: headOf(epoch, at),
+        head: branchedOf(epoch, at, branches),
       }
     },
   }
@@ -161,18 +170,19 @@ export function postgresStore(
 interface Locked {
   epoch: string
   seq: string
+  branches: string | null
 }
 
 interface Done<T> {
   result: T
-  epoch: string
+  head: Head
   writes: Write[]
 }
 
 function transactionOf(
   connection: pg.ClientBase,
   user: string,
-  head: Head,
+  begun: Branched,
   writes: Write[],
 ): Transaction {
   async function placehold(resource: Resource, ids: readonly string[]): Promise<void> {
@@ -185,8 +195,11 @@ function transactionOf(
     await runOn(connection, placeholdSql(resource), [user, ids])
   }
 
+  let head = begun
   return {
-    head,
+    get head() {
+      return head
+    },
 
     async read(resource, ids) {
       return byId(await runOn<StoredRow>(connection, readSql(resource), [user, ids]))
@@ -213,14 +226,16 @@ function transactionOf(
         nth: i + 1,
       }))
       const values = [user, JSON.stringify(rows), rows.length]
-      const [row] = await runOn<[string]>(connection, writeSql(resource), values)
-      writes.push({ resource, written: documents, before: Number(row![0]) })
+      const [row] = await runOn<[string, string]>(connection, writeSql(resource), values)
+      const [before, epoch] = [Number(row![0]), row![1]]
+      head = { epoch, seq: before + documents.length, branches: begun.branches }
+      writes.push({ resource, written: documents, before })
     },
   }
 }
 
 /** What the writes have changed, unless it is too much for a frame, or they may have changed more. */
-function changesOf(epoch: string, writes: readonly Write[]): Changes | undefined {
+function changesOf({ epoch, seq }: Head, writes: readonly Write[]): Changes | undefined {
   const ids = new Set<string>()
   const documents: Record<string, WireDocument[]> = {}
   for (const { resource, written } of writes) {
@@ -236,8 +251,7 @@ function changesOf(epoch: string, writes: readonly Write[]): Changes | undefined
   const prev = writes[0]!.before
   const count = writes.reduce((sum, { written }) => sum + written.length, 0)
   const fits = count === ids.size && count <= MAX_FRAME_DOCUMENTS
-  const head = { epoch, seq: prev + count }
-  return fits ? { prev, head, documents: () => documents } : undefined
+  return fits ? { prev, head: { epoch, seq }, documents: () => documents } : undefined
 }
 
 /** What a statement has changed that writes one document. */
@@ -247,7 +261,8 @@ function changeOf(resource: Resource, [seq, json, epoch]: EncodedRow, deleted: b
   return { prev: head.seq - 1, head, documents }
 }
 
-const LOCK = 'select epoch, seq from feeds where user_id = ? for update'
+const LOCK =
+  "select epoch, seq, nullif(branches, '{}')::text as branches from feeds where user_id = ? for update"
 
 async function writeOne(
   write: () => Promise<EncodedRow[]>,
@@ -286,6 +301,11 @@ const DEADLOCK_DETECTED = '40P01'
 const codeOf = (error: unknown) => (error as { code?: unknown } | undefined)?.code
 
 const headOf = (epoch: string, seq: string): Head => ({ epoch, seq: Number(seq) })
+
+const branchedOf = (epoch: string, seq: string, branches: string | null): Branched => ({
+  ...headOf(epoch, seq),
+  branches: branches === null ? {} : JSON.parse(branches),
+})
 
 const encoded = ([seq, json]: EncodedRow): Encoded => ({ seq: Number(seq), json })
 

@@ -60,10 +60,10 @@ export const changesSql = kept(
     where t.user_id = $1 and t.seq > $2 order by t.seq limit $3`,
 )
 
-/** `$1` user, `$2` seq, `$3` limit. One row: the head, a JSON array, and where it ends. */
+/** `$1` user, `$2` seq, `$3` limit. One row: the head, a JSON array, where it ends, and former epochs. */
 export const pageSql = kept(
   (resource) => `
-    select f.epoch, f.seq, p.documents, p.last
+    select f.epoch, f.seq, p.documents, p.last, nullif(f.branches, '{}')::text
     from feeds f, (
       select '[' || string_agg(c.json, ',' order by c.seq) || ']' as documents, max(c.seq) as last
       from (
@@ -115,7 +115,7 @@ export function frameSql(): Statement {
 /** `$1` users. */
 export const headsSql: Statement = {
   name: 'tasktide_heads',
-  text: 'select user_id, epoch, seq from feeds where user_id = any ($1::uuid[])',
+  text: "select user_id, epoch, seq, nullif(branches, '{}')::text from feeds where user_id = any ($1::uuid[])",
 }
 
 /** `$1` user, then the columns in order. Fills a placeholder; leaves anything else alone. */
@@ -138,7 +138,7 @@ export const insertSql = kept((resource) => {
 
 /**
  * `$1` user, `$2` documents as a JSON array, `$3` how many. They take their numbers as one range; one
- * row tells after which number it begins. Whoever writes so has seen to it that no document refers to
+ * row tells after which number it begins, and in which epoch. Whoever writes so has seen to it that no document refers to
  * itself (sync/cycles.ts): the trigger need not look again, for each document all the way up.
  */
 export const writeSql = kept((resource) => {
@@ -148,7 +148,7 @@ export const writeSql = kept((resource) => {
   const updates = columns.slice(1).map((column) => `${column} = excluded.${column}`)
   return `
     with feed as (
-      update feeds set seq = seq + $3::bigint where user_id = $1 returning seq - $3::bigint as before
+      update feeds set seq = seq + $3::bigint where user_id = $1 returning seq - $3::bigint as before, epoch
     ), written as (
     insert into ${resource.table} (user_id, ${columns.join(', ')}, deleted, seq, taken, changed)
     select $1, ${columns.map((column) => `r.${column}`).join(', ')}, r.deleted,
@@ -158,7 +158,7 @@ export const writeSql = kept((resource) => {
     on conflict (user_id, id) do update
       set ${updates.join(', ')}, deleted = excluded.deleted, seq = excluded.seq, taken = excluded.taken, changed = excluded.changed
     )
-    select before${hasTrees ? `, set_config('tasktide.trees', 'checked', true)` : ''} from feed`
+    select before, epoch${hasTrees ? `, set_config('tasktide.trees', 'checked', true)` : ''} from feed`
 })
 
 /**

@@ -4,10 +4,11 @@ import type {
   Checkpoint,
   PushResponse,
   PushRow,
+  ReplicaState,
   Resource,
   WireDocument,
 } from '../../protocol/index.ts'
-import { cursorAt, numberOf, requireCurrent } from './cursors.ts'
+import { commonTo, cursorAt, numberOf, requireCurrent } from './cursors.ts'
 import { withoutCycles } from './cycles.ts'
 import { keepLosses, type Party } from './journal.ts'
 import { judge, type Loss, type State } from './judge.ts'
@@ -20,11 +21,13 @@ export interface Page {
   /** A JSON array of documents as they are on the wire. */
   documents: string
   checkpoint: Checkpoint
+  changed_since?: number
 }
 
 /**
  * The changes after a checkpoint. A page shorter than `limit` is the last one.
  *
+ * @param replica what the client holds, if it says so
  * @throws Problem `checkpoint_expired`
  */
 export async function pull(
@@ -33,18 +36,42 @@ export async function pull(
   resource: Resource,
   from: Checkpoint,
   limit: number,
+  replica?: ReplicaState,
 ): Promise<Page> {
+  if (replica?.expired) return pullSnapshot(store, user, resource, from, limit, replica)
   const after = numberOf(from)
   const page = await store.page(user, resource, after, limit)
   if (!page) throw new UnknownUser()
   const { documents, last = after, head } = page
-  requireCurrent(from, head)
+  requireCurrent(from, head, replica)
   return { documents, checkpoint: cursorAt({ ...head, seq: last }) }
+}
+
+/** The same for a client that takes a snapshot because what it knows has been lost. */
+async function pullSnapshot(
+  store: Store,
+  user: string,
+  resource: Resource,
+  from: Checkpoint,
+  limit: number,
+  replica: ReplicaState,
+): Promise<Page> {
+  const changes = await store.changes(user, resource, numberOf(from), limit)
+  const head = (await store.heads([user])).get(user)
+  if (!head) throw new UnknownUser()
+  requireCurrent(from, head, replica)
+  const common = commonTo(replica.expired ?? [], head)
+  return {
+    documents: JSON.stringify(changes.map(onTheWire)),
+    checkpoint: cursorAt({ ...head, seq: changes.at(-1)?.seq ?? numberOf(from) }),
+    changed_since: changes.filter(({ seq }) => seq > common).length,
+  }
 }
 
 interface PushOptions {
   keepsRejected?: boolean
   from?: Checkpoint | undefined
+  replica?: ReplicaState | undefined
 }
 
 /**
@@ -55,7 +82,7 @@ interface PushOptions {
  * @param now UTC instant with milliseconds
  * @param options `keepsRejected`: the client is told of rejected rows and keeps them itself; what
  *   others typed into them is kept in the conflict journal. `from`: how far the client has read, if it
- *   says so: what it assumes to be stored is from there
+ *   says so: what it assumes to be stored is from there. `replica`: what it holds besides
  * @throws Problem `checkpoint_expired`
  */
 export async function push(
@@ -64,11 +91,11 @@ export async function push(
   resource: Resource,
   pushed: readonly PushRow[],
   now: string,
-  { keepsRejected = false, from }: PushOptions = {},
+  { keepsRejected = false, from, replica }: PushOptions = {},
 ): Promise<PushResponse> {
   const reading = readRows(resource, pusher.user, pushed)
   return store.transaction(pusher.user, async (transaction) => {
-    if (from) requireCurrent(from, transaction.head)
+    if (from) requireCurrent(from, transaction.head, replica)
     const stored = await transaction.read(resource, idsOf([...reading.rows, ...reading.refusals]))
     const { rows, refusals } = withoutIncomplete(resource, reading, (id) => stored.has(id))
     const answers = new Map<string, State>()
@@ -91,6 +118,7 @@ export async function push(
         ...refusals.map((refusal) => inPlaceOf(refusal, stored.get(refusal.id))),
       ],
       rejected: refusals.map(({ id, errors }) => ({ id, code: 'invalid', errors })),
+      checkpoint: cursorAt(transaction.head),
     }
   })
 }

@@ -30,6 +30,11 @@ export interface Head {
   readonly seq: number
 }
 
+/** The same with where each former epoch ends: what came after that in it was lost with its database. */
+export interface Branched extends Head {
+  readonly branches: Readonly<Record<string, number>>
+}
+
 /**
  * What one commit has changed: everything after `prev` up to the head. So that whoever follows the feed
  * need not read back what was just written.
@@ -93,7 +98,7 @@ export interface Store {
   changes(user: string, resource: Resource, seq: number, limit: number): Promise<Stored[]>
 
   /** How far the feeds of these users are. */
-  heads(users: readonly string[]): Promise<Map<string, Head>>
+  heads(users: readonly string[]): Promise<Map<string, Branched>>
 
   /**
    * The changes after `seq` of all kinds, in one read, with how far the feed is then. Without
@@ -113,12 +118,12 @@ export interface Store {
     resource: Resource,
     seq: number,
     limit: number,
-  ): Promise<{ documents: string; last: number | undefined; head: Head } | undefined>
+  ): Promise<{ documents: string; last: number | undefined; head: Branched } | undefined>
 }
 
 export interface Transaction {
-  /** How far the feed was when the transaction began. */
-  readonly head: Head
+  /** How far the feed is, with what has been written. */
+  readonly head: Branched
   read(resource: Resource, ids: readonly string[]): Promise<Map<string, Stored>>
   /** The documents with this value in a field that are not deleted, in the order of their changes. */
   having(resource: Resource, field: string, value: string): Promise<Stored[]>

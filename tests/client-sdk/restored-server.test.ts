@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import type { Client } from '../../client-sdk/index.ts'
 import { backupOf } from '../support/backup.ts'
 import { type Person, startServer, type TestServer } from '../support/server.ts'
+import { justAfter } from '../support/store-contract.ts'
 import { device, deviceOf, shut, tasksOf, until } from './device.ts'
 import { failingStorage, type Moment } from './failing-storage.ts'
 import { createNetwork, type Network } from './network.ts'
@@ -183,6 +184,8 @@ describe('a device whose server was restored to an older point', () => {
     const titles = LATEST.map((title) => (title === 'Oat milk' ? 'Soy milk' : title)).sort()
     expect(await titlesAt(ann)).toEqual(titles)
     expect(await titlesOf(phone)).toEqual(titles)
+    const { results } = (await ann.call('GET', '/api/conflicts/')).body
+    expect(results).toMatchObject([{ lost: { title: 'Oat milk' }, kept: { title: 'Soy milk' } }])
   })
 
   test('does not send again what was refused and discarded', async () => {
@@ -258,6 +261,71 @@ describe('a device whose server was restored to an older point', () => {
       }
     },
   )
+})
+
+describe('a device whose server failed over to a standby without the last commits', () => {
+  test('finds out while it is connected, and pushes again what the server has lost', async () => {
+    const { ann, phone, restore } = await scene()
+    await restore('failover')
+    await expect.poll(() => titlesAt(ann), { timeout: 15_000 }).toEqual(LATEST)
+    await phone.sync.awaitInSync()
+    expect(await titlesOf(phone)).toEqual(LATEST)
+    expect((await ann.call('GET', '/api/conflicts/')).body.count).toBe(0)
+  })
+
+  test('pushes again what was accepted and not yet pulled', async () => {
+    const { ann, phone } = await scene(network, { pollInterval: 3_600_000 })
+    network.websockets = false
+    network.cut()
+    await until(phone.sync.status$, (status) => status === 'offline')
+    network.mend()
+    await phone.sync.awaitInSync()
+    const failOver = await backupOf(server.testDatabase, ann)
+    await phone.tasks.add({ title: 'Coffee' })
+    await until(phone.sync.pending$, (pending) => pending === 0)
+    expect(await titlesAt(ann)).toContain('Coffee')
+    await failOver('failover')
+    await ann.call('POST', '/api/tasks/', { title: 'Made since' })
+    phone.sync.wake()
+    await expect.poll(() => titlesAt(ann), { timeout: 15_000 }).toContain('Coffee')
+    await phone.sync.awaitInSync()
+    expect(await titlesOf(phone)).toEqual([...LATEST, 'Coffee', 'Made since'].sort())
+  })
+
+  test('leaves nothing silently of two edits that did not know of each other', async () => {
+    const { ann, phone, restore } = await scene()
+    await phone.sync.pause()
+    await restore('failover')
+    const [milk] = (await ann.call('GET', '/api/tasks/?search=milk')).body.results
+    // Made offline by another device, before the one that was lost.
+    const { _deleted: _, ...assumed } = { ...milk, _deleted: false }
+    const next = { ...assumed, title: 'Soy milk', updated_at: justAfter(milk.updated_at) }
+    await ann.call('POST', '/replication/tasks/0/push', [
+      {
+        newDocumentState: { ...next, _deleted: false },
+        assumedMasterState: { ...assumed, _deleted: false },
+      },
+    ])
+    await phone.sync.resume()
+    await phone.sync.awaitInSync()
+    expect(await titlesAt(ann)).toEqual(LATEST)
+    expect(await titlesOf(phone)).toEqual(LATEST)
+    const { results } = (await ann.call('GET', '/api/conflicts/')).body
+    expect(results).toMatchObject([{ lost: { title: 'Soy milk' }, kept: { title: 'Oat milk' } }])
+  })
+
+  test('reads nothing again if all that it knows is still there', async () => {
+    const { ann, phone } = await scene(network)
+    const failOver = await backupOf(server.testDatabase, ann)
+    network.seen.length = 0
+    await failOver('failover')
+    await ann.call('POST', '/api/tasks/', { title: 'Made since' })
+    await until(phone.tasks.findOne({ selector: { title: 'Made since' } }).$, Boolean)
+    await phone.tasks.add({ title: 'Coffee' })
+    await phone.sync.awaitInSync()
+    expect(await titlesOf(phone)).toEqual(await titlesAt(ann))
+    expect(network.seen.filter((request) => request.includes('/pull?limit='))).toEqual([])
+  })
 })
 
 /** What there is in the end of `scene`. */

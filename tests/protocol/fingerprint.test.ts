@@ -27,6 +27,10 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
     replication: [
       ['0f5a2426e282', 'the first release'],
       ['c02c08b3edd0', 'a rejection has the code of a problem, of which there is one more'],
+      [
+        '165b854bd02e',
+        'the response to a push has a `checkpoint`, a page of a snapshot `changed_since`',
+      ],
     ],
     live: [
       ['171b2308955e', 'the first release'],

@@ -28,8 +28,8 @@ export const mutants: readonly Mutant[] = [
   {
     guard: 'one writer of a user at a time (Postgres)',
     file: 'server/store/postgres.ts',
-    find: 'select epoch, seq from feeds where user_id = ? for update',
-    replace: 'select epoch, seq from feeds where user_id = ?',
+    find: 'from feeds where user_id = ? for update',
+    replace: 'from feeds where user_id = ?',
     store: 'postgres',
   },
   {

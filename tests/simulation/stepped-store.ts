@@ -99,7 +99,9 @@ export function steppedStore(store: Store, doorways: Doorways, steps: Steps): St
 
   function steppedTransaction(transaction: Transaction): Transaction {
     return {
-      head: transaction.head,
+      get head() {
+        return transaction.head
+      },
       async read(...args) {
         const read = await traffic.alone(() => transaction.read(...args))
         await steps.pause()

@@ -6,19 +6,20 @@ import type { Person } from './server.ts'
 /**
  * The documents of a person as they are now.
  *
- * @returns puts them back, as a restored database would have them, and begins another epoch
+ * @returns puts them back, as they would be in a restored database after `npm run restored`, or after a
+ *   failover to a standby that has not received later commits
  */
 export async function backupOf(
   { db }: Pick<TestDatabase, 'db'>,
   { id: user_id }: Pick<Person, 'id'>,
-): Promise<() => Promise<void>> {
+): Promise<(by?: 'command' | 'failover') => Promise<void>> {
   const tables = ['feeds', ...Object.values<Resource>(resources).map(({ table }) => table)]
   const kept = new Map<string, string>()
   for (const table of tables) {
     const rows = `select coalesce(json_agg(t), '[]')::text as json from ${table} t where user_id = ?`
     kept.set(table, (await db.raw(rows, [user_id])).rows[0].json)
   }
-  return () =>
+  return (by = 'command') =>
     db.transaction(async (trx) => {
       // Without triggers: nothing of this is a change.
       await trx.raw('set local session_replication_role = replica')
@@ -27,6 +28,8 @@ export async function backupOf(
         const rows = `json_populate_recordset(null::${table}, ?)`
         await trx.raw(`insert into ${table} select * from ${rows}`, [json])
       }
-      await beginEpoch(trx)
+      if (by === 'command') await beginEpoch(trx)
+      // A promotion raises the timeline of the log: here that of the last change is lowered.
+      else await trx('feeds').where({ user_id }).decrement('timeline')
     })
 }

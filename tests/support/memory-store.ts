@@ -17,6 +17,7 @@ import { MAX_FRAME_DOCUMENTS } from '../../server/store/statements.ts'
 import { createTurns } from '../../server/store/turns.ts'
 import { FIRST_EPOCH } from '../../server/sync/cursors.ts'
 import {
+  type Branched,
   type Edit,
   type Encoded,
   type Head,
@@ -32,7 +33,22 @@ type State = Omit<Stored, 'seq'>
 export interface MemoryStore extends Store {
   /** From here on this user has a feed. To write for anybody else fails as for one who is gone. */
   addUser(user: string): void
+  /**
+   * Fails over to a standby that the last commits have not reached. Writers fail with LostConnection.
+   *
+   * @param commits how many, of all users; the last 50 at most
+   * @returns whose
+   */
+  failOver(commits: number): ReadonlySet<string>
 }
+
+/** The database failed over while a transaction was open. */
+export class LostConnection extends Error {
+  override name = 'LostConnection'
+}
+
+/** So many commits can be lost. */
+const MOST_LOST = 50
 
 /**
  * The Store in memory: its promises in their shortest form, and gone with the process. What Postgres
@@ -41,16 +57,21 @@ export interface MemoryStore extends Store {
 export function memoryStore(): MemoryStore {
   const takeTurn = createTurns()
   const feeds = new Map<string, Feed>()
-  const feedOf = (user: string) => feeds.get(user) ?? newFeed()
+  let timeline = 1
+  const feedOf = (user: string) => feeds.get(user) ?? newFeed(timeline)
+  /** Each feed as it was before one of the last commits. */
+  const commits: { user: string; before: Feed }[] = []
 
   /** Whatever reads meanwhile reads the feed as it was; a draft that failed was never the feed. */
   function onDraft<T>(user: string, work: (draft: Feed) => Promise<T>): Promise<T> {
     return takeTurn(user, async () => {
       const feed = feeds.get(user)
       if (!feed) throw new UnknownUser()
-      const draft = copyOf(feed)
+      const draft = copyOf(feed, timeline)
       const result = await work(draft)
+      if (draft.now !== timeline) throw new LostConnection()
       feeds.set(user, draft)
+      if (commits.push({ user, before: feed }) > MOST_LOST) commits.shift()
       return result
     })
   }
@@ -60,7 +81,14 @@ export function memoryStore(): MemoryStore {
 
   return {
     addUser(user) {
-      if (!feeds.has(user)) feeds.set(user, newFeed())
+      if (!feeds.has(user)) feeds.set(user, newFeed(timeline))
+    },
+
+    failOver(count) {
+      const lost = commits.splice(Math.max(0, commits.length - count)).reverse()
+      for (const { user, before } of lost) feeds.set(user, before)
+      timeline++
+      return new Set(lost.map(({ user }) => user))
     },
 
     async find(user, resource, id) {
@@ -101,12 +129,12 @@ export function memoryStore(): MemoryStore {
       if (!feed) return undefined
       const changes = changesAfter(feed, resource, seq).slice(0, limit)
       const documents = JSON.stringify(changes.map(onTheWire))
-      return { documents, last: changes.at(-1)?.seq, head: headOf(feed) }
+      return { documents, last: changes.at(-1)?.seq, head: branchedOf(feed) }
     },
 
     async heads(users) {
       const known = users.filter((user) => feeds.has(user))
-      return new Map(known.map((user) => [user, headOf(feedOf(user))]))
+      return new Map(known.map((user) => [user, branchedOf(feedOf(user))]))
     },
 
     async frame(user, seq) {
@@ -123,11 +151,15 @@ export function memoryStore(): MemoryStore {
   }
 }
 
-const headOf = ({ seq }: Feed): Head => ({ epoch: FIRST_EPOCH, seq })
+const headOf = ({ epoch, seq }: Feed): Head => ({ epoch, seq })
+const branchedOf = ({ epoch, seq, branches }: Feed): Branched => ({ epoch, seq, branches })
 
 function transactionOn(draft: Feed): Transaction {
+  let { seq } = draft
   return {
-    head: headOf(draft),
+    get head() {
+      return { ...branchedOf(draft), seq }
+    },
     read: async (resource, ids) => read(draft, resource, ids),
     having: async (resource, field, value) =>
       changesAfter(draft, resource, 0).filter(
@@ -135,12 +167,20 @@ function transactionOn(draft: Feed): Transaction {
       ),
     above: async (resource, field, ids) => above(draft, resource, field, ids),
     placehold: async (resource, ids) => placehold(rowsOf(draft, resource), ids),
-    write: async (resource, documents) => void write(draft, resource, documents),
+    async write(resource, documents) {
+      seq = write(draft, resource, documents)?.seq ?? seq
+    },
   }
 }
 
 interface Feed {
   seq: number
+  epoch: string
+  branches: Readonly<Record<string, number>>
+  /** That of its last change. */
+  timeline: number
+  /** That of the database, for a draft when it was begun. */
+  now: number
   /** By resource. */
   readonly rows: ReadonlyMap<string, Map<string, Row>>
 }
@@ -154,12 +194,19 @@ interface Row extends Encoded {
 
 const PLACEHOLDER: Row = { seq: 0, deleted: true, json: '{}', taken: [], changed: {} }
 
-function newFeed(): Feed {
-  return { seq: 0, rows: new Map(Object.keys(resources).map((name) => [name, new Map()])) }
+function newFeed(timeline: number): Feed {
+  return {
+    seq: 0,
+    epoch: FIRST_EPOCH,
+    branches: {},
+    timeline,
+    now: timeline,
+    rows: new Map(Object.keys(resources).map((name) => [name, new Map()])),
+  }
 }
 
-function copyOf({ seq, rows }: Feed): Feed {
-  return { seq, rows: new Map([...rows].map(([name, own]) => [name, new Map(own)])) }
+function copyOf({ rows, ...feed }: Feed, now: number): Feed {
+  return { ...feed, now, rows: new Map([...rows].map(([name, own]) => [name, new Map(own)])) }
 }
 
 const rowsOf = (feed: Feed, { name }: Resource) => feed.rows.get(name)!
@@ -227,9 +274,21 @@ function put(feed: Feed, resource: Resource, state: State): Row {
   const { document, deleted, taken = [], changed = {} } = state
   const columns = columnsOf(resource).map((column) => [column, document[column]])
   const json = JSON.stringify(Object.fromEntries(columns))
-  const row = { seq: ++feed.seq, deleted, json, taken, changed }
+  const row = { seq: nextNumber(feed), deleted, json, taken, changed }
   rowsOf(feed, resource).set(document.id, row)
   return row
+}
+
+/** As Postgres' `branch_feed` does it. */
+function nextNumber(feed: Feed): number {
+  const steps = feed.now - feed.timeline
+  if (steps > 0) {
+    feed.branches = { ...feed.branches, [feed.epoch]: feed.seq }
+    feed.epoch = `timeline ${feed.now}`
+    feed.seq = (Math.floor(feed.seq / 2 ** 32) + steps) * 2 ** 32
+    feed.timeline = feed.now
+  }
+  return ++feed.seq
 }
 
 /** What becomes of what refers to a document that is deleted or restored. */

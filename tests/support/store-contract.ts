@@ -69,10 +69,12 @@ export function deferred<T = void>() {
  *
  * @param createStore opens a node: all of them keep the same documents
  * @param createUser makes a person that every store of `createStore` knows
+ * @param failOver goes over to another timeline, on which this person's documents are the same
  */
 export function storeContract(
   createStore: () => Promise<Store>,
   createUser: () => Promise<string>,
+  failOver: (user: string) => Promise<unknown>,
 ): void {
   const open = async () => {
     const [store, ann, bob] = [await createStore(), await createUser(), await createUser()]
@@ -622,7 +624,7 @@ export function storeContract(
       expect(page).toEqual({
         documents: '[]',
         last: undefined,
-        head: { epoch: FIRST_EPOCH, seq: 1 },
+        head: { epoch: FIRST_EPOCH, seq: 1, branches: {} },
       })
     })
   })
@@ -632,15 +634,63 @@ export function storeContract(
       const { store, ann, bob } = await open()
       await inserted(store, ann)
       const { seq } = (await store.insert(ann, tasks, aTask()))!
-      const head = { epoch: FIRST_EPOCH, seq }
+      const head = { epoch: FIRST_EPOCH, seq, branches: {} }
       const heads = await store.heads([ann, bob, randomUUID()])
       expect(heads).toEqual(
         new Map([
           [ann, head],
-          [bob, { epoch: FIRST_EPOCH, seq: 0 }],
+          [bob, { epoch: FIRST_EPOCH, seq: 0, branches: {} }],
         ]),
       )
       expect(await store.transaction(ann, async (tx) => tx.head)).toEqual(head)
+    })
+  })
+
+  describe('after a failover', () => {
+    const numbers = async ({ store, ann }: Scene) => {
+      const head = (await store.heads([ann])).get(ann)!
+      const changes = await store.changes(ann, tasks, 0, 10)
+      return { ...head, seqs: changes.map(({ seq }) => seq) }
+    }
+
+    test.each<[string, (scene: Scene) => Promise<unknown>]>([
+      ['an insert', ({ store, ann }) => inserted(store, ann)],
+      [
+        'a transaction',
+        async ({ store, ann }) =>
+          store.transaction(ann, async (tx) => {
+            await tx.write(tasks, [live(aTask())])
+            expect(tx.head).toMatchObject({ seq: 2 ** 32 + 1 })
+            expect(tx.head.epoch).not.toBe(FIRST_EPOCH)
+          }),
+      ],
+    ])('%s begins another epoch, with numbers that nobody has seen', async (_what, write) => {
+      const scene = await open()
+      await inserted(scene.store, scene.ann)
+      await failOver(scene.ann)
+      const before = await numbers(scene)
+      expect(before).toEqual({ epoch: FIRST_EPOCH, seq: 1, branches: {}, seqs: [1] })
+      await write(scene)
+      const after = await numbers(scene)
+      const seq = 2 ** 32 + 1
+      expect(after).toMatchObject({ seq, branches: { [FIRST_EPOCH]: 1 }, seqs: [1, seq] })
+      expect(after.epoch).not.toBe(FIRST_EPOCH)
+      await inserted(scene.store, scene.ann)
+      expect(await numbers(scene)).toMatchObject({ epoch: after.epoch, seq: seq + 1 })
+    })
+
+    test('those of a second one follow, also where nothing was written in between', async () => {
+      const scene = await open()
+      await inserted(scene.store, scene.ann)
+      for (const _ of [1, 2]) await failOver(scene.ann)
+      await inserted(scene.store, scene.ann)
+      const first = await numbers(scene)
+      expect(first.seq).toBe(2 * 2 ** 32 + 1)
+      await failOver(scene.ann)
+      await inserted(scene.store, scene.ann)
+      const { seq, branches } = await numbers(scene)
+      expect(seq).toBe(3 * 2 ** 32 + 1)
+      expect(branches).toEqual({ [FIRST_EPOCH]: 1, [first.epoch]: first.seq })
     })
   })
 
@@ -700,7 +750,7 @@ export function storeContract(
       expect((await store.page(ann, categories, 0, 10))!.documents).toBe('[]')
       const [change] = await store.changes(ann, tasks, 0, 10)
       const head = { epoch: FIRST_EPOCH, seq: change!.seq }
-      expect(await store.heads([ann])).toEqual(new Map([[ann, head]]))
+      expect(await store.heads([ann])).toEqual(new Map([[ann, { ...head, branches: {} }]]))
       expect(await store.frame(ann, 0)).toEqual({
         head,
         documents: { tasks: [{ ...task, _deleted: false }] },
@@ -948,7 +998,9 @@ export function storeContract(
       const { seq } = (await writing)!
       const late = await other.changes(ann, tasks, early.at(-1)!.seq, 10)
       expect(unnumbered([...early, ...late])).toEqual([live(first), live(second)])
-      expect(await other.heads([ann])).toEqual(new Map([[ann, { epoch: FIRST_EPOCH, seq }]]))
+      expect(await other.heads([ann])).toEqual(
+        new Map([[ann, { epoch: FIRST_EPOCH, seq, branches: {} }]]),
+      )
       expect(await other.changes(ann, tasks, seq, 10)).toEqual([])
     })
   })

@@ -1,4 +1,4 @@
-import type { RequestHandler } from 'express'
+import type { Request, RequestHandler } from 'express'
 import * as z from 'zod'
 import {
   type Checkpoint,
@@ -11,14 +11,17 @@ import {
   pullResponseSchema,
   pushResponseSchema,
   pushRowSchema,
+  REPLICA_HEADER,
+  type ReplicaState,
   type Resource,
+  replicaSchema,
   wireDocumentOf,
 } from '../../../protocol/index.ts'
 import { pull, push } from '../../sync/replicate.ts'
 import type { Store } from '../../sync/store.ts'
 import { wholeNumber } from '../documents/list-parameters.ts'
 import { exampleDocument } from '../examples.ts'
-import { type Call, type Operation, operation, type Parameter } from '../operation.ts'
+import { type Call, type Header, type Operation, operation, type Parameter } from '../operation.ts'
 import type { PullStreams } from './pull-streams.ts'
 
 const DEFAULT_LIMIT = 100
@@ -48,6 +51,7 @@ export function replicationOperations(
       summary: `Changes of ${name} after a checkpoint`,
       description: 'Tombstones included. A page shorter than `limit` is the last one.',
       query: [...CHECKPOINT_PARAMETERS, LIMIT_PARAMETER],
+      headers: [REPLICA],
       answers: {
         200: {
           description: 'The changes, and the checkpoint to go on from.',
@@ -60,15 +64,14 @@ export function replicationOperations(
         },
       },
       problems: ['checkpoint_expired'],
-      async handle({ user, query }) {
+      async handle({ user, query, request }) {
         const { limit = DEFAULT_LIMIT } = query as { limit?: number }
         const from = checkpointOf(query) ?? { id: '', lwt: 0 }
-        const { documents, checkpoint } = await pull(store, user, resource, from, limit)
+        const page = await pull(store, user, resource, from, limit, replicaOf(request))
+        const { documents, ...rest } = page
         // The documents are JSON text already, from Postgres.
-        return {
-          status: 200,
-          body: `{"documents":${documents},"checkpoint":${JSON.stringify(checkpoint)}}`,
-        }
+        const body = `{"documents":${documents},${JSON.stringify(rest).slice(1)}`
+        return { status: 200, body }
       },
     }),
     operation({
@@ -99,6 +102,7 @@ export function replicationOperations(
       summary: `Push changes of ${name} that were made on a device`,
       description: `Answers the stored states that differ from what was pushed. With \`Accept: ${PUSH_RESULT}\` the rejected rows are told too, for the client to keep; without it they are in the conflict journal. The others land either way.`,
       query: CHECKPOINT_PARAMETERS,
+      headers: [REPLICA],
       maxBodyBytes: MAX_PUSH_BYTES,
       body: {
         name: `${name}Push`,
@@ -115,7 +119,7 @@ export function replicationOperations(
             [PUSH_RESULT]: {
               name: `${name}PushResult`,
               schema: pushResponseSchema,
-              example: { conflicts: [], rejected: [] },
+              example: { conflicts: [], rejected: [], checkpoint: { id: '1', lwt: 13 } },
             },
           },
         },
@@ -124,7 +128,8 @@ export function replicationOperations(
       async handle({ user, session, query, body, request }) {
         const keepsRejected = request.accepts(['application/json', PUSH_RESULT]) === PUSH_RESULT
         const at = now().toISOString()
-        const options = { keepsRejected, from: checkpointOf(query) }
+        const replica = replicaOf(request)
+        const options = { keepsRejected, from: checkpointOf(query), replica }
         const pushed = await push(store, { user, session }, resource, body, at, options)
         if (!keepsRejected) return { status: 200, body: pushed.conflicts }
         return { status: 200, headers: { 'Content-Type': PUSH_RESULT }, body: pushed }
@@ -152,6 +157,32 @@ export function refuseOutdated(resources: readonly Resource[]): RequestHandler {
 function checkpointOf(query: Call['query']): Checkpoint | undefined {
   const { lwt, id } = query as Partial<Checkpoint>
   return lwt === undefined && id === undefined ? undefined : { id: id ?? '', lwt: lwt ?? 0 }
+}
+
+/** @throws Problem `invalid` */
+function replicaOf(request: Request): ReplicaState | undefined {
+  const given = request.get(REPLICA_HEADER)
+  if (given === undefined) return undefined
+  const { data, success } = replicaSchema.safeParse(parsed(given))
+  if (success) return data
+  const remedy = 'Send JSON such as {"seen":[{"id":"1","lwt":13}]}, or omit the header.'
+  throw new Problem('invalid', `The header ${REPLICA_HEADER} is invalid. ${remedy}`, {
+    errors: { [REPLICA_HEADER]: [remedy] },
+  })
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+const REPLICA: Header = {
+  name: REPLICA_HEADER,
+  description:
+    'For clients that store the checkpoint of each push: `{"seen": […]}` with the latest one, `{"seen": []}` before the first push, or `{"expired": […]}` with what has expired during a snapshot.',
 }
 
 const CHECKPOINT_PARAMETERS: readonly Parameter[] = [

@@ -185,6 +185,9 @@ function hear(
       learn(replica, stored.get(sent.id) ?? ({ _deleted: false, ...sent } as WireDocument))
 }
 
+/** A repetition is answered with how far the feed is by then. */
+const withoutCheckpoint = ({ checkpoint: _, ...answer }: PushResponse) => answer
+
 describe('what two devices push', () => {
   test('leaves the same in memory as in Postgres, and is answered the same', async () => {
     const seen = { journal: 0, tombstones: 0 }
@@ -220,7 +223,9 @@ describe('what two devices push', () => {
         const state = () => Promise.all(stores.map(stateOf))
         await replay(stores, user, all, async (answers, again) => {
           const before = await state()
-          expect(await again(later)).toEqual(answers)
+          expect((await again(later)).map(withoutCheckpoint)).toEqual(
+            answers.map(withoutCheckpoint),
+          )
           expect(await state()).toEqual(before)
         })
       }),
