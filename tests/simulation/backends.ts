@@ -16,6 +16,7 @@ export function memoryBackend(): Backend {
       for (const user of users) store.addUser(user)
     },
     store: () => store,
+    failOver: (commits) => store.failOver(commits),
   }
 }
 

@@ -18,7 +18,7 @@ export class Ledger {
   readonly violations: string[] = []
   /** How often things happened that the promises are about: a run without them would prove nothing. */
   readonly seen = new Map<string, number>()
-  private readonly feeds = new Map<string, { seq: number; states: Map<string, string> }>()
+  private readonly feeds = new Map<string, Feed>()
   /** Every state that ever was, with its last number. */
   private readonly seqs = new Map<string, number>()
   private readonly reached = new Map<string, number>()
@@ -68,7 +68,7 @@ export class Ledger {
   }
 
   /** Somebody who saw these values let them go, or was told that they were not taken. */
-  knows(values: Readonly<Record<string, unknown>>): void {
+  knows(values: object): void {
     for (const value of Object.values(values)) this.accounted.add(value)
   }
 
@@ -87,7 +87,41 @@ export class Ledger {
     const place = `${device} ${resource.name} ${state.document.id}`
     const before = this.reached.get(place) ?? 0
     if (seq < before) this.violated(`${place} went back from ${before} to ${seq}`)
-    this.reached.set(place, Math.max(before, seq))
+    if (!this.isLost(user, seq)) this.reached.set(place, Math.max(before, seq))
+  }
+
+  /**
+   * The database has lost its last commits. What was typed and is on no device is lost with them.
+   *
+   * @param held what devices hold of this person's documents
+   */
+  async failedOver(store: Store, user: string, held: readonly State[]): Promise<void> {
+    const feed = this.feedOf(user)
+    const lost = new Set([...feed.values.values()].flat())
+    // What had lost to another edit may be on no device, and its journal entry may be lost.
+    for (const [place, values] of feed.values)
+      if (place.startsWith('conflicts ')) this.knows(values)
+    const [before, last] = [[...feed.states.keys()], feed.seq]
+    feed.states.clear()
+    feed.values.clear()
+    feed.seq = 0
+    for (const place of this.deleted) if (place.startsWith(user)) this.deleted.delete(place)
+    await this.readOn(store, user)
+    feed.lost.push({ after: feed.seq, upTo: last })
+    // A server that lost a document does not know which creations of it were before its deletion.
+    for (const place of before) if (!feed.states.has(place)) this.revived.add(`${user} ${place}`)
+    const left = [...feed.values.values(), ...held.map(({ document }) => Object.values(document))]
+    for (const value of left.flat()) lost.delete(value)
+    for (const value of lost) this.accounted.add(value)
+    // A device goes back where it sets aside an edit of what was lost.
+    this.reached.clear()
+    this.landed.clear()
+    this.count('failovers')
+  }
+
+  /** Whether this change was lost in a failover: late messages may still carry it. */
+  isLost(user: string, seq: number): boolean {
+    return this.feedOf(user).lost.some(({ after, upTo }) => seq > after && seq <= upTo)
   }
 
   /** The number of the change that made this state; undefined if it was never stored. */
@@ -125,8 +159,7 @@ export class Ledger {
         final.set(place, { document, deleted })
         if (states.get(place) !== stateKey(resource, { document, deleted }))
           this.violated(`${place} changed unseen: a reader of the feed has missed it`)
-        const values = resource.name === 'conflicts' ? (document.lost as object) : document
-        for (const value of Object.values(values)) held.add(value)
+        for (const value of valuesOf(resource, document)) held.add(value)
       }
     }
     for (const place of states.keys())
@@ -146,6 +179,7 @@ export class Ledger {
         const place = `${resource.name} ${document.id}`
         const key = stateKey(resource, { document, deleted })
         feed.states.set(place, key)
+        feed.values.set(place, valuesOf(resource, document))
         feed.seq = Math.max(feed.seq, seq)
         this.seqs.set(`${user} ${key}`, seq)
         changed.push(`${place}@${seq}`)
@@ -162,10 +196,29 @@ export class Ledger {
   }
 
   private feedOf(user: string) {
-    const feed = this.feeds.get(user) ?? { seq: 0, states: new Map<string, string>() }
+    const feed: Feed = this.feeds.get(user) ?? {
+      seq: 0,
+      states: new Map(),
+      values: new Map(),
+      lost: [],
+    }
     this.feeds.set(user, feed)
     return feed
   }
+}
+
+/** What the ledger has seen of a person's feed. */
+interface Feed {
+  seq: number
+  /** What is stored, by resource and id. */
+  states: Map<string, string>
+  values: Map<string, unknown[]>
+  /** Numbers of changes that were lost. */
+  lost: { after: number; upTo: number }[]
+}
+
+function valuesOf({ name }: Resource, document: Document): unknown[] {
+  return Object.values(name === 'conflicts' ? (document.lost as object) : document)
 }
 
 /** The same for the same content, however its fields are ordered. */

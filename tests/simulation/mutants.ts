@@ -57,6 +57,24 @@ export const mutants: readonly Mutant[] = [
     replace: 'if (born === undefined) return false',
   },
   {
+    guard: 'a client that has seen what a failover lost is told',
+    file: 'server/sync/cursors.ts',
+    find: '(replica?.seen ?? []).every(isThere)',
+    replace: 'true',
+  },
+  {
+    guard: 'a cursor ahead of the feed is refused',
+    file: 'server/sync/cursors.ts',
+    find: 'isStart(one) || one.lwt <= endOf(one, known)',
+    replace: 'isStart(one) || endOf(one, known) >= 0',
+  },
+  {
+    guard: 'edits that a failover kept from each other are merged without a base',
+    file: 'server/sync/replicate.ts',
+    find: 'changed_since: changes.filter(({ seq }) => seq > common).length',
+    replace: 'changed_since: 0',
+  },
+  {
     guard: 'a document may come before the one it refers to',
     file: 'server/sync/references.ts',
     find: 'ids.filter((id) => !found.has(id)),',

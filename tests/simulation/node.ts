@@ -2,8 +2,10 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import {
   type Checkpoint,
   type Frame,
+  Problem,
   type PushRow,
   type Ready,
+  type ReplicaState,
   type Resource,
   resources,
 } from '../../protocol/index.ts'
@@ -12,19 +14,21 @@ import { create, edit, type Outcome } from '../../server/sync/edit.ts'
 import { type Restoral, restoreLoss } from '../../server/sync/journal.ts'
 import { pull, push } from '../../server/sync/replicate.ts'
 import type { Store } from '../../server/sync/store.ts'
+import { LostConnection } from '../support/memory-store.ts'
 import type { Timeline } from './timeline.ts'
 
 const SWEEP_MS = 3_000
 
 /** What a client asks of a node. All of it can be written down, so that a repetition is seen. */
 export type Request =
-  | { kind: 'pull'; resource: string; from: Checkpoint; limit: number }
+  | { kind: 'pull'; resource: string; from: Checkpoint; limit: number; replica?: ReplicaState }
   | {
       kind: 'push'
       resource: string
       rows: readonly PushRow[]
       keepsRejected: boolean
       from?: Checkpoint
+      replica?: ReplicaState
     }
   | { kind: 'list'; resource: string }
   | { kind: 'create'; resource: string; input: { id: string; [field: string]: unknown } }
@@ -140,7 +144,8 @@ export class Node {
       const reply = await underWay.run(request, () => this.serve(user, request))
       return this.alive && this.life === life ? reply : undefined
     } catch (error) {
-      if (!(error instanceof Crash)) this.failed(error)
+      if (error instanceof Problem && error.code === 'checkpoint_expired') return error
+      if (!(error instanceof Crash || error instanceof LostConnection)) this.failed(error)
       return undefined
     }
   }
@@ -172,8 +177,9 @@ export class Node {
     const resource: Resource = resources[request.resource as keyof typeof resources]
     switch (request.kind) {
       case 'pull': {
-        const page = await pull(this.store, user, resource, request.from, request.limit)
-        return { documents: JSON.parse(page.documents), checkpoint: page.checkpoint }
+        const { from, limit, replica } = request
+        const page = await pull(this.store, user, resource, from, limit, replica)
+        return { ...page, documents: JSON.parse(page.documents) }
       }
       case 'push':
         return push(this.store, { user, session: user }, resource, request.rows, now, request)

@@ -3,9 +3,11 @@ import {
   type Document,
   type Frame,
   follow,
+  Problem,
   type PullResponse,
   type PushResponse,
   type PushRow,
+  type ReplicaState,
   type Resource,
   resources,
   settle,
@@ -21,16 +23,45 @@ const PAGE = 5
 const RETRY_MS = 400
 const RECONNECT_MS = 700
 
+const START: Checkpoint = { id: '', lwt: 0 }
+
 /** What a device keeps of one kind of document; it survives a crash of the app. */
 class Collection {
   readonly resource: Resource
   readonly local = new Map<string, State>()
   /** What the device believes is stored. */
   readonly assumed = new Map<string, State>()
-  checkpoint: Checkpoint = { id: '', lwt: 0 }
+  checkpoint: Checkpoint = START
+  /** That of the latest push. */
+  pushed: Checkpoint | undefined
+  /** While a snapshot is taken: what it has brought, and the checkpoints that have expired. */
+  snapshot: { ids: Set<string>; expired: Checkpoint[] } | undefined
 
   constructor(resource: Resource) {
     this.resource = resource
+  }
+
+  get replica(): ReplicaState {
+    if (this.snapshot) return { expired: this.snapshot.expired }
+    return { seen: this.pushed ? [this.pushed] : [] }
+  }
+
+  expire(): void {
+    const known = [this.checkpoint, ...(this.pushed ? [this.pushed] : [])]
+    this.snapshot = { ids: new Set(), expired: this.snapshot?.expired ?? known }
+    this.checkpoint = START
+  }
+
+  /** What the snapshot has not brought, the server has not. */
+  complete(): void {
+    if (!this.snapshot) return
+    for (const id of this.local.keys()) {
+      if (this.snapshot.ids.has(id)) continue
+      this.assumed.delete(id)
+      if (this.resource.readOnly) this.local.delete(id)
+    }
+    this.snapshot = undefined
+    this.pushed = this.checkpoint
   }
 
   unsent(): string[] {
@@ -94,6 +125,7 @@ export class Replica {
 
   start(): void {
     this.working.clear()
+    for (const one of this.collections) if (one.snapshot) one.expire()
     this.due = new Map(this.collections.map((one) => [one, { pull: true, frames: [] }]))
     this.connect(this.life)
     this.workOn()
@@ -115,6 +147,13 @@ export class Replica {
       this.life++
       this.start()
     }
+  }
+
+  /** All that it has, but for the conflict journal. */
+  held(): State[] {
+    return this.collections.flatMap(({ resource, local }) =>
+      resource.readOnly ? [] : [...local.values()],
+    )
   }
 
   /** The documents that a person sees here. */
@@ -232,14 +271,27 @@ export class Replica {
       newDocumentState: onTheWire(sent.get(id)!),
       ...(assumed.has(id) && { assumedMasterState: onTheWire(assumed.get(id)!) }),
     }))
-    let answer: PushResponse | undefined
+    let answer: PushResponse | Problem | undefined
+    const { checkpoint: from, replica } = collection
     while (isCurrent() && !answer) {
       const { keepsRejected } = this
-      const request = { kind: 'push', resource: resource.name, rows, keepsRejected } as const
-      answer = (await this.network.ask(this, request)) as PushResponse | undefined
+      const request = {
+        kind: 'push',
+        resource: resource.name,
+        rows,
+        keepsRejected,
+        from,
+        replica,
+      } as const
+      answer = (await this.network.ask(this, request)) as PushResponse | Problem | undefined
       if (!answer) await this.timeline.pause(RETRY_MS)
     }
     if (!answer || !isCurrent()) return
+    if (answer instanceof Problem) {
+      this.due.get(collection)!.pull = true
+      return
+    }
+    collection.pushed = answer.checkpoint
     const rejectedIds = new Set(answer.rejected.map(({ id }) => id))
     const conflicts = new Map(answer.conflicts.map((document) => [document.id, ofWire(document)]))
     for (const id of ids) {
@@ -275,16 +327,46 @@ export class Replica {
   /** @returns whether all pages came */
   private async pull(collection: Collection, isCurrent: () => boolean): Promise<boolean> {
     for (;;) {
-      const { checkpoint: from, resource } = collection
-      const request = { kind: 'pull', resource: resource.name, from, limit: PAGE } as const
-      const page = (await this.network.ask(this, request)) as PullResponse | undefined
+      const { checkpoint: from, resource, replica } = collection
+      const request = { kind: 'pull', resource: resource.name, from, limit: PAGE, replica } as const
+      const page = (await this.network.ask(this, request)) as PullResponse | Problem | undefined
       if (!isCurrent()) return true
       if (!page) return false
+      if (page instanceof Problem) {
+        this.timeline.tell(this.name, `begins ${resource.name} anew`)
+        collection.expire()
+        continue
+      }
       this.timeline.tell(this.name, `pulls ${resource.name} up to ${page.checkpoint.lwt}`)
-      for (const document of page.documents) this.take(collection, ofWire(document))
+      const { documents, changed_since = 0 } = page
+      for (const [i, document] of documents.entries())
+        if (collection.snapshot)
+          this.takeAnew(collection, ofWire(document), i >= documents.length - changed_since)
+        else this.take(collection, ofWire(document))
       collection.checkpoint = page.checkpoint
-      if (page.documents.length < PAGE) return true
+      if (documents.length < PAGE) {
+        collection.complete()
+        return true
+      }
     }
+  }
+
+  /** Of a snapshot: what is here and not there is pushed again. */
+  private takeAnew(collection: Collection, state: State, isDiverged: boolean): void {
+    const { id, updated_at } = state.document
+    const { local, assumed, resource } = collection
+    collection.snapshot!.ids.add(id)
+    const [here, known] = [local.get(id), assumed.get(id)]
+    const isUnsent = !collection.isSame(here, known)
+    const isOlder = known !== undefined && updated_at < known.document.updated_at
+    if (collection.isSame(here, state)) assumed.set(id, state)
+    else if (resource.readOnly || !here || (!isDiverged && !isUnsent && !isOlder)) {
+      local.set(id, state)
+      assumed.set(id, state)
+      this.ledger.takesOver(this.name, this.user, resource, state)
+    } else if (isDiverged) {
+      if (!collection.isSame(known, state)) assumed.delete(id)
+    } else if (isOlder) assumed.set(id, state)
   }
 
   private apply(collection: Collection, { checkpoint, documents }: Frame): void {

@@ -22,6 +22,8 @@ const TROUBLE_MS = 15_000
 const DRAIN_MS = 60_000
 const SDK_DRAIN_MS = 300_000
 const HOUR_MS = 3_600_000
+/** So that a seed is the same otherwise where nothing fails over. */
+const FAILOVERS = 0x5eed
 
 /** A database, as the nodes of one run find it. */
 export interface Backend {
@@ -29,6 +31,8 @@ export interface Backend {
   open(users: readonly string[]): Promise<void>
   /** A store on it, as each node has its own. */
   store(): Store
+  /** Fails over to a standby without the last commits, where that can be played. */
+  failOver?(commits: number): unknown
 }
 
 export interface RunOptions {
@@ -124,6 +128,7 @@ export async function runSeed(
   )
   const apps = openSdk ? createApps(openSdk) : []
   crashNow(timeline, nodes)
+  failOverNow()
 
   await withUnhandled(unhandled, () => timeline.runUntil(TROUBLE_MS))
   timeline.tell('world', 'nothing goes wrong any more')
@@ -149,6 +154,27 @@ export async function runSeed(
   await traffic.atRest()
   for (const user of users) await ledger.close(observer, user)
   return { seed, history: timeline.history, violations: ledger.violations, seen: ledger.seen }
+
+  /** In some seeds, once or twice. */
+  function failOverNow(): void {
+    const failovers = new Chance(seed ^ FAILOVERS)
+    if (!backend.failOver || !failovers.happens(0.25)) return
+    for (let times = failovers.between(1, 2); times > 0; times--)
+      timeline.after(failovers.between(1_000, TROUBLE_MS - 1_000), async () => {
+        const commits = failovers.between(0, 8)
+        timeline.tell('world', `FAILS OVER, without ${commits} commits`)
+        backend.failOver!(commits)
+        for (const user of users) {
+          const own = devices.filter((device) => device.user === user)
+          const held = [
+            ...own.flatMap((one) => one.held()),
+            ...apps.flatMap((app) => app.watch.heldOf(user)),
+          ]
+          await ledger.failedOver(observer, user, held)
+        }
+        for (const app of apps) app.watch.failedOver()
+      })
+  }
 
   function unhandled(error: unknown): void {
     timeline.tell('process', `nobody handles ${error}`)

@@ -34,6 +34,7 @@ function throughDisk(instance: MemoryInstance, disk: Disk, tab: Tab, place: Plac
   const changes$ = new Subject()
   const silence = { next: () => {} }
   let isSilent = false
+  const shared = instance.internals
   Object.assign(instance, {
     internals: Object.create(instance.internals, {
       changes$: {
@@ -75,7 +76,9 @@ function throughDisk(instance: MemoryInstance, disk: Disk, tab: Tab, place: Plac
     },
     async remove() {
       await disk.remove(tab, place)
-      return original.remove()
+      await original.remove()
+      // For other tabs that have it open.
+      shared.removed = true
     },
   })
 }

@@ -2,12 +2,13 @@ import * as z from 'zod'
 import {
   MAX_PUSH_ROWS,
   PROBLEMS,
+  Problem,
   type ProblemCode,
-  type PushResponse,
+  PUSH_RESULT,
   pushRowSchema,
   resources,
 } from '../../../protocol/index.ts'
-import type { Node } from '../node.ts'
+import type { Node, Reply } from '../node.ts'
 import type { Accounts } from './accounts.ts'
 
 export interface HttpRequest {
@@ -65,13 +66,13 @@ export class Gateway {
     const token = request.headers.authorization?.replace('Bearer ', '') ?? ''
     const reading = accounts.read(token)
     if (!reading) return problem('token_not_valid')
-    return this.documents(node, reading.user, request.method, url, body)
+    return this.documents(node, reading.user, request, url, body)
   }
 
   private async documents(
     node: Node,
     user: string,
-    method: string,
+    { method, headers }: HttpRequest,
     { pathname, searchParams }: URL,
     body: unknown,
   ): Promise<HttpAnswer | undefined> {
@@ -79,11 +80,13 @@ export class Gateway {
     const resource = resources[name as keyof typeof resources]
     if (!resource) return problem('not_found')
     if (face === 'replication' && Number(version) === resource.version) {
+      const replica = JSON.parse(headers['tasktide-replica'] ?? 'null') ?? undefined
       const from = { id: searchParams.get('id') ?? '', lwt: Number(searchParams.get('lwt')) }
       if (method === 'GET' && action === 'pull') {
         const limit = Number(searchParams.get('limit') ?? 100)
-        const page = await node.answer(user, { kind: 'pull', resource: name, from, limit })
-        return page === undefined ? undefined : json(page)
+        const request = { kind: 'pull', resource: name, from, limit, replica } as const
+        const page = await node.answer(user, request)
+        return page === undefined ? undefined : answerOf(page)
       }
       if (method === 'POST' && action === 'push') {
         const rows = rowsSchema.safeParse(body)
@@ -94,9 +97,10 @@ export class Gateway {
           rows: rows.data,
           keepsRejected: true,
           from,
+          replica,
         } as const
-        const pushed = (await node.answer(user, request)) as PushResponse | undefined
-        return pushed && json(pushed, 'application/vnd.tasktide.push+json')
+        const pushed = await node.answer(user, request)
+        return pushed === undefined ? undefined : answerOf(pushed, PUSH_RESULT)
       }
     }
     if (face === 'api' && name === 'conflicts' && action === 'restore') {
@@ -111,6 +115,10 @@ export class Gateway {
     }
     return problem('not_found')
   }
+}
+
+function answerOf(reply: Reply, type?: string): HttpAnswer {
+  return reply instanceof Problem ? problem(reply.code) : json(reply, type)
 }
 
 function json(body: unknown, type = 'application/json'): HttpAnswer {

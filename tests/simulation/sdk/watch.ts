@@ -46,6 +46,7 @@ export class Watch implements Watcher {
   /** People whose documents somebody has said to delete, sent or not. */
   private readonly givenUp = new Set<string>()
   private readonly said = new Set<string>()
+  private hasFailedOver = false
 
   constructor(device: SdkDevice, timeline: Timeline, ledger: Ledger) {
     this.device = device
@@ -93,7 +94,7 @@ export class Watch implements Watcher {
         tab.name,
         `keeps ${resource.name} ${JSON.stringify(state.document)} ${state.deleted ? 'deleted ' : ''}@${seq} (${context})`,
       )
-      if (seq === undefined) continue
+      if (seq === undefined || this.ledger.isLost(user, seq)) continue
       if (seq < reached) this.violated(`${key} went back from ${reached} to ${seq}`)
       this.reached.set(key, Math.max(reached, seq))
     }
@@ -118,6 +119,17 @@ export class Watch implements Watcher {
     return this.orphans.size > 0
   }
 
+  /** All that is here of a person, but for the conflict journal, which devices do not push. */
+  heldOf(user: string): State[] {
+    return all.filter(({ readOnly }) => !readOnly).flatMap(({ name }) => this.held(user, name))
+  }
+
+  /** The database has lost commits, which the device cannot know yet. */
+  failedOver(): void {
+    this.hasFailedOver = true
+    for (const known of [this.told, this.reached]) known.clear()
+  }
+
   /** In the end: what others who used the device have left on it is there for their next time. */
   close(): void {
     for (const user of this.device.disk.people())
@@ -130,6 +142,9 @@ export class Watch implements Watcher {
     const [user, resource] = ownerOf(place)
     if (!user || !resource) return
     this.timeline.tell(this.device.name, `deletes ${resource.name} of ${user.slice(0, 4)}`)
+    // The only copies of what was accepted and lost may go with it, before the device can know that.
+    if (this.hasFailedOver)
+      for (const { document } of this.held(user, resource.name)) this.ledger.knows(document)
     for (const key of this.unsent(user, resource)) {
       if (this.givenUp.has(user)) this.letsGo(user, resource, key)
       else if (!this.writing.has(key))
@@ -223,7 +238,7 @@ export class Watch implements Watcher {
     const stored = this.ledger.stored(user)
     const unsent = new Set(all.flatMap((resource) => this.unsent(user, resource)))
     await inSync()
-    if (tab.user !== user) return
+    if (tab.user !== user || this.hasFailedOver) return
     this.ledger.count('awaited')
     for (const resource of all) {
       const held = this.device.disk.documents(placeOf(user, resource.name))
@@ -270,6 +285,8 @@ export class Watch implements Watcher {
       return [...ids].flatMap((id) => {
         const [here, there] = [held.get(id), final.get(`${resource.name} ${id}`)]
         const isNowhere = (here?.deleted ?? true) && (there?.deleted ?? true) && !(here && there)
+        // Nobody but the server writes the journal, and what it lost of that stays here.
+        if (this.hasFailedOver && resource.readOnly && !there) return []
         const [mine, theirs] = [here, there].map((one) => one && stateKey(resource, one))
         return isNowhere || mine === theirs ? [] : [`${mine} instead of ${theirs}`]
       })
@@ -286,6 +303,7 @@ export class Watch implements Watcher {
     const { _deleted: deleted, ...document } = wire
     const seq = this.ledger.seqOf(user, resource, { document, deleted } as State)
     if (seq === undefined) return // its own row that was refused, as a tombstone
+    if (this.ledger.isLost(user, seq)) return
     const key = `${user} ${resource.name} ${document.id}`
     if ((this.told.get(key)?.seq ?? -1) >= seq) return
     this.told.set(key, { seq, at: this.timeline.now, deleted })
