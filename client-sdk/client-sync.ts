@@ -166,7 +166,7 @@ function conflictsOf({
 async function inTime(work: Promise<void>, milliseconds: number): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined
   const late = new Promise<never>((_, reject) => {
-    const error = new ClientError('timed_out', `Not in sync after ${milliseconds} ms.`)
+    const error = new ClientError('timed_out', `Sync did not finish within ${milliseconds} ms.`)
     timer = setTimeout(() => reject(error), milliseconds)
   })
   await Promise.race([work, late]).finally(() => clearTimeout(timer))

@@ -276,7 +276,8 @@ export async function createClient<N extends ResourceName = ResourceName>(
 function readNames(names = Object.keys(resources) as readonly ResourceName[]) {
   const unknown = names.find((name) => !(name in resources))
   if (names.length > 0 && unknown === undefined) return [...new Set(names)]
-  throw new ClientError('invalid', `resources: there is no ${JSON.stringify(unknown)}.`)
+  const remedy = `Use one or more of ${Object.keys(resources).join(', ')}.`
+  throw new ClientError('invalid', `resources: ${JSON.stringify(names)} is not valid. ${remedy}`)
 }
 
 /** The server is at the root of its host, so the URL has no path. */

@@ -1,14 +1,14 @@
 import { choice, instant, nullable, record, text, uuid } from './field.ts'
 import { type DocumentOf, defineResource } from './resource.ts'
 
+/** As much as one push may contain. */
+const MAX = 20 * 1024 * 1024
+
 /**
  * The conflict journal: values that lost when two devices changed the same field, and rejected values
  * of clients that do not ask for rejections. Only the server writes it. Users read entries and restore
  * them.
  */
-/** As much as one push may hold. */
-const MAX = 20 * 1024 * 1024
-
 export const conflicts = defineResource({
   name: 'conflicts',
   singular: 'conflict',

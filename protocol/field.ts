@@ -18,7 +18,7 @@ export interface Field<S extends z.ZodType = z.ZodType> {
   readonly max?: number
   /** For a choice: its values in meaning order, lowest first. */
   readonly values?: readonly string[]
-  /** For a reference: what it points to. */
+  /** For a reference: its target. */
   readonly references?: Reference
 }
 
@@ -145,7 +145,7 @@ export function set(description: string, { max, maxLength }: { max: number; maxL
 /** The maximum depth of nested objects and lists. */
 const MAX_DEPTH = 16
 
-/** An object of any JSON, which is one value as a whole. */
+/** A JSON object, compared and merged as one value. */
 export function record(description: string, { max }: { max: number }) {
   const schema = z
     .unknown()

@@ -1,12 +1,11 @@
 import type { Frame } from './live.ts'
 
 /**
- * Whether a frame goes on from what a client has heard of. One that does is applied. After a hole (a
- * frame lost, or left out because there was too much) the client pulls. What it has heard of already
- * is passed over.
+ * Decides what a client does with a frame. It applies a frame that continues from its cursor, pulls after a
+ * gap (a frame was lost, or came without documents), and ignores a frame that it has received before.
  *
- * @param cursor the `seq` of the last frame, or of `ready`, whatever became of it; undefined before
- * @returns how far it has heard with this frame, and whether it has to pull to get there
+ * @param cursor the `seq` of the last received frame or `ready`, applied or not; undefined before the first
+ * @returns the new cursor, and whether the client must pull
  */
 export function follow(
   cursor: number | undefined,

@@ -68,7 +68,7 @@ export interface Referring {
   readonly onDelete: Reference['on_delete']
 }
 
-/** What documents of a resource refer to. */
+/** The references in documents of a resource. */
 export function referencesOf(resource: Resource): Referring[] {
   return resource.fieldNames.flatMap((field) => {
     const { references } = resource.fields[field]!
@@ -79,7 +79,7 @@ export function referencesOf(resource: Resource): Referring[] {
   })
 }
 
-/** What refers to documents of a resource. */
+/** The references to documents of a resource. */
 export function referencesTo(target: Resource): Referring[] {
   return Object.values<Resource>(resources)
     .flatMap(referencesOf)

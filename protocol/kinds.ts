@@ -6,8 +6,8 @@ interface Rules {
   /** The canonical form, in which values are stored and compared. */
   readonly canonical: ((value: unknown) => unknown) | undefined
   /**
-   * Merges two edits of a value. Undefined if one of them has to lose, which is always so without this
-   * function. Symmetric.
+   * Merges two edits of a value. Symmetric. Undefined if one of them must lose; without this function, one
+   * always does.
    */
   readonly merge?: (field: Pick<Field, 'max'>, base: unknown, a: unknown, b: unknown) => unknown
   /** The least value of the column, for placeholder rows. */
@@ -60,7 +60,7 @@ export type NullableKind = {
 
 const rulesOf = ({ kind }: Pick<Field, 'kind'>): Rules => kinds[kind]
 
-/** Merges two edits of a value; undefined if one of them has to lose. */
+/** Merges two edits of a value; undefined if one of them must lose. */
 export function mergeValues(
   field: Pick<Field, 'kind' | 'max'>,
   base: unknown,

@@ -1,4 +1,4 @@
-/** The events of Socket.IO. README.md in this folder is the prose, `/api/asyncapi/` the description. */
+/** The Socket.IO events. README.md in this folder explains them; `/api/asyncapi/` is the AsyncAPI document. */
 import * as z from 'zod'
 import { problemSchema } from './problem.ts'
 import { checkpointSchema, wireDocumentSchema } from './replication.ts'
@@ -10,49 +10,51 @@ export const handshakeSchema = z.strictObject({
   token: z.string().describe('The `access` token.'),
 })
 
-const checkpoint = checkpointSchema.describe('The same for the next pull, of any resource.')
+const checkpoint = checkpointSchema.describe(
+  'The same position as a checkpoint for pulls of any resource.',
+)
 
 export const readySchema = z.strictObject({
-  seq: seq.describe('How far the feed is.'),
+  seq: seq.describe('The current end of the feed.'),
   checkpoint,
 })
 export type Ready = z.output<typeof readySchema>
 
 /**
- * What happens to a person's documents, as it happens. A frame carries the changes after `prev` up
- * to `seq`, of all kinds, each document once. A client that has everything up to `prev` applies it;
- * any other, and any client that gets a frame without documents, pulls.
+ * Live changes of a user's documents. A frame contains the changes of all resources after `prev` up to
+ * `seq`, each document once. A client that has everything up to `prev` applies it. Otherwise, or if the
+ * frame has no documents, the client pulls.
  */
 export const frameSchema = z.strictObject({
-  prev: seq.describe('Where the frame before ended: the changes are those after this.'),
-  seq: seq.describe('What a client has come to that has applied the frame.'),
+  prev: seq.describe('The end of the previous frame; this frame contains the changes after it.'),
+  seq: seq.describe('The position of a client that has applied the frame.'),
   checkpoint,
   documents: z
     .record(z.string(), z.array(wireDocumentSchema))
     .optional()
-    .describe('By resource; left out when there are too many, or the client reads too slowly.'),
+    .describe('By resource; omitted if there are too many, or the client reads too slowly.'),
 })
 export type Frame = z.output<typeof frameSchema>
 
 export const renewalResultSchema = z.discriminatedUnion('ok', [
   z.strictObject({
     ok: z.literal(true),
-    expires_at: z.iso.datetime().describe('When the token that is now in use runs out.'),
+    expires_at: z.iso.datetime().describe('When the new token expires.'),
   }),
   z.strictObject({
     ok: z.literal(false),
-    code: problemSchema.shape.code.describe('Why the token was refused.'),
+    code: problemSchema.shape.code.describe('Why the token was rejected.'),
   }),
 ])
 export type RenewalResult = z.output<typeof renewalResultSchema>
 
 export interface ServerEvents {
-  /** The first event: from here on nothing is left out. A client that has not come so far pulls. */
+  /** The first event: frames follow without a gap. A client that is behind this position pulls. */
   ready(state: Ready): void
   changes(frame: Frame): void
 }
 
 export interface ClientEvents {
-  /** Goes on with another access token of the same session, before the current one expires. */
+  /** Replaces the access token by another one of the same session, before it expires. */
   renew(token: string, acknowledge: (result: RenewalResult) => void): void
 }

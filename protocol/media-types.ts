@@ -1,2 +1,2 @@
-/** What a client accepts that wants to be told which rows of its push were rejected, and why. */
+/** A client that accepts this media type gets the rejected rows of its push, with the reasons. */
 export const PUSH_RESULT = 'application/vnd.tasktide.push+json'

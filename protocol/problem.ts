@@ -55,7 +55,7 @@ export type ProblemBody = z.output<typeof problemSchema>
 interface ProblemExtras {
   errors?: FieldErrors
   current?: Record<string, unknown>
-  /** In so many seconds it may be tried again. */
+  /** Seconds until a retry makes sense, for the Retry-After header. */
   retryAfter?: number
   cause?: unknown
 }

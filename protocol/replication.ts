@@ -1,7 +1,7 @@
 /**
- * The replication wire, as RxDB clients speak it. README.md in this folder is the prose. The wire has
- * two names that are RxDB's own: `lwt` (there a time of last write) is the feed's seq here, and
- * `_deleted` marks a tombstone.
+ * The wire format of replication, compatible with RxDB's clients. README.md in this folder explains it. Two
+ * names are RxDB's: `lwt` (there the time of the last write) is the feed's `seq` here, and `_deleted` marks
+ * a tombstone.
  */
 import * as z from 'zod'
 import { problemSchema } from './problem.ts'
@@ -9,10 +9,10 @@ import type { Document, Resource } from './resource.ts'
 
 export const MAX_PUSH_ROWS = 1_000
 export const MAX_PUSH_BYTES = 5 * 1024 * 1024
-/** A page that is shorter than asked for means the end, so a larger limit is refused, never cut. */
+/** A page shorter than the limit is the last one, so a larger limit is rejected instead of reduced. */
 export const MAX_PULL_LIMIT = 2_000
 
-/** A document on the wire, of whichever resource. */
+/** A document of any resource in wire form. */
 export const wireDocumentSchema = z.looseObject({
   id: z.string(),
   created_at: z.string(),
@@ -21,12 +21,12 @@ export const wireDocumentSchema = z.looseObject({
 })
 export type WireDocument = Document & { _deleted: boolean }
 
-/** The same of one resource, with all of its fields. */
+/** A document of this resource in wire form, with all fields. */
 export function wireDocumentOf(resource: Resource) {
   return resource.document.extend({ _deleted: z.boolean() })
 }
 
-/** How far a client has read. Opaque to it: it sends back what it got. */
+/** A client's position in the feed. Opaque to the client, which returns it unchanged. */
 export const checkpointSchema = z.strictObject({ id: z.string(), lwt: z.int().nonnegative() })
 export type Checkpoint = z.output<typeof checkpointSchema>
 
@@ -61,7 +61,7 @@ export interface PullResponse {
 export const streamEventSchema = pullResponseSchema.omit({ changed_since: true })
 export type StreamEvent = z.output<typeof streamEventSchema>
 
-/** What the client wrote, and what it believed to be writing over; absent where it believed there was nothing. */
+/** The new state of a document, and the state that the client expects on the server; absent if it expects none. */
 export const pushRowSchema = z.object({
   newDocumentState: z.looseObject({ id: z.string() }),
   assumedMasterState: z.looseObject({}).nullish(),
@@ -69,12 +69,12 @@ export const pushRowSchema = z.object({
 export type PushRow = z.output<typeof pushRowSchema>
 
 /**
- * What a push is answered with: the stored state of each document that is not as it was sent. In the
- * place of a row that was refused, and of which nothing is stored, stands what was sent, as a tombstone.
+ * The response to a push: the stored state of each document that differs from the pushed one. For a rejected
+ * row without a stored document, it contains the pushed state as a tombstone.
  */
 export const conflictsSchema = z.array(wireDocumentSchema.pick({ id: true, _deleted: true }))
 
-/** Why a row was not taken. The rest of its batch was. */
+/** Why a row was rejected. The other rows of its batch are not affected. */
 export const rejectionSchema = z.strictObject({
   id: z.string(),
   code: problemSchema.shape.code,
@@ -82,7 +82,7 @@ export const rejectionSchema = z.strictObject({
 })
 export type Rejection = z.output<typeof rejectionSchema>
 
-/** What a push is answered with for those who ask for `PUSH_RESULT`. */
+/** The response to a push for clients that accept `PUSH_RESULT`. */
 export const pushResponseSchema = z.strictObject({
   conflicts: conflictsSchema,
   rejected: z.array(rejectionSchema),

@@ -4,25 +4,24 @@ import { type Field, id, instant } from './field.ts'
 export type Fields = Readonly<Record<string, Field>>
 
 /**
- * One kind of document, described once. From this value come the REST validation and routes, the
- * OpenAPI description, the SQL, the test that compares the table with it, and what both ends do to
- * a document before they keep it (settle.ts).
+ * The definition of a resource. REST validation and routes, OpenAPI, SQL, the normalization on both sides
+ * (settle.ts) and the test of the table are derived from it.
  */
 export interface Definition<F extends Fields, I extends keyof F = keyof F> {
   /** The REST path segment, the replication name and (if not `table`) the table. */
   readonly name: string
-  /** One document, in words. */
+  /** The name of one document. */
   readonly singular: string
   readonly table?: string
-  /** Increment when an older client could no longer read or write these fields. */
+  /** Increment when older clients can no longer read or write these fields. */
   readonly version: number
   /**
-   * Increment when the fields change in a way that older clients can live with. What is kept on a
-   * device is brought into the new form when the app is updated. A new version begins at 0 again.
+   * Increment when the fields change compatibly with older clients. The data on a device is migrated when
+   * the app is updated. A new version starts at 0 again.
    */
   readonly revision?: number
   readonly fields: F
-  /** What an absent field is on insert. A field without a value here must be given. */
+  /** The initial values of missing fields. A field without one is required. */
   readonly initial: { readonly [K in I]: z.output<F[K]['schema']> }
   /**
    * Instants that follow a flag: `{completed_at: 'completed'}`. Kept by `settle`, read-only on REST; null in
@@ -32,19 +31,19 @@ export interface Definition<F extends Fields, I extends keyof F = keyof F> {
   readonly filterable: readonly ((keyof F & string) | Stamp)[]
   readonly sortable: readonly ((keyof F & string) | Stamp)[]
   readonly searchable: readonly (keyof F & string)[]
-  /** The order of a list when none is asked for, as in the `ordering` parameter. */
+  /** The default order of lists, as in the `ordering` parameter. */
   readonly ordering: string
-  /** There is exactly one document per person, whose id is the person's. */
+  /** Each user has exactly one document, whose id is the user's. */
   readonly singleton?: boolean
   /** Only the server writes it. */
   readonly readOnly?: boolean
-  /** A realistic document for the API's description: the fields that a person would give. */
+  /** A realistic document for OpenAPI, with the fields that a user would enter. */
   readonly example: { readonly [K in keyof F]?: z.output<F[K]['schema']> }
 }
 
 export type Stamp = 'created_at' | 'updated_at'
 
-/** Any resource, for the code that treats them all alike. */
+/** Any resource, for generic code. */
 export interface Resource {
   readonly name: string
   readonly singular: string
@@ -64,19 +63,19 @@ export interface Resource {
   readonly singleton: boolean
   readonly readOnly: boolean
   readonly example: Readonly<Record<string, unknown>>
-  /** The document as it is stored and replicated, without `_deleted`. */
+  /** The stored and replicated document, without `_deleted`. */
   readonly document: z.ZodObject
-  /** What a pushed row may hold: any of the fields, in any state of completeness. */
+  /** A pushed row: any of the fields. */
   readonly partial: z.ZodObject
-  /** What POST takes: required fields, optional ones, and an id of the client's choice. */
+  /** The body of POST: required and optional fields, and an id chosen by the client. */
   readonly create: z.ZodObject
-  /** What PATCH takes: any of the writable fields. */
+  /** The body of PATCH: any writable fields. */
   readonly patch: z.ZodObject
-  /** What PUT takes: required fields must be there; read-only ones may be, and count for nothing. */
+  /** The body of PUT: required and optional fields; read-only ones are accepted and ignored. */
   readonly put: z.ZodObject
 }
 
-/** A document as every end holds it. Timestamps are UTC with milliseconds and `Z`. */
+/** A document, the same on client and server. Timestamps are UTC with milliseconds and `Z`. */
 export interface Document {
   id: string
   created_at: string
@@ -86,7 +85,7 @@ export interface Document {
 
 export type DocumentOf<R extends { document: z.ZodType }> = z.output<R['document']>
 
-/** What has to be given of a new document. */
+/** The required fields of a new document. */
 type RequiredOf<R extends Definition<Fields>> = {
   [K in keyof R['fields']]: K extends keyof R['initial']
     ? never
@@ -95,19 +94,19 @@ type RequiredOf<R extends Definition<Fields>> = {
       : K
 }[keyof R['fields']]
 
-/** A document that is about to be created: both ends fill in what is left out (settle.ts). */
+/** A document before its creation. `settle` fills in missing fields. */
 export type NewDocumentOf<R extends Definition<Fields> & { document: z.ZodType }> = Partial<
   DocumentOf<R>
 > &
   Pick<DocumentOf<R>, RequiredOf<R> & keyof DocumentOf<R>>
 
-/** The fields that every document has, described like the others so that lists can use them. */
+/** Fields of every document, defined like the others so that lists can use them. */
 export const stampFields: Readonly<Record<Stamp, Field>> = {
   created_at: instant('When it was created; never changes.'),
   updated_at: instant('When it was last changed.'),
 }
 
-/** What a column or parameter of this name means: a field of the resource, or a stamp that all have. */
+/** The field with this name: one of the resource, or one of every document. */
 export function fieldOf(resource: Resource, name: string): Field {
   return resource.fields[name] ?? stampFields[name as Stamp]
 }
@@ -148,15 +147,15 @@ export function defineResource<const F extends Fields, I extends keyof F>(
   } satisfies Resource
 }
 
-/** @throws where it could not always be kept: what is cleared is null then, and a tree has a root */
+/** @throws if a reference must be nullable and is not: a cleared reference is null, and so is that of a root */
 function checkReference({ name }: { name: string }, field: string, of: Field): void {
   const { references, nullable } = of
   if (!references || nullable) return
   if (references.on_delete === 'clear' || references.to === name)
-    throw new Error(`${name}.${field} has to be nullable: it refers to nothing at times.`)
+    throw new Error(`${name}.${field} must be nullable, because it has no target at times.`)
 }
 
-/** An order key that nobody gave is computed from the document: see `orderKeyAt`. */
+/** A missing order key is derived from the document: see `orderKeyAt`. */
 function isDerived(field: Field): boolean {
   return field.kind === 'order_key'
 }

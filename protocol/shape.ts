@@ -1,8 +1,8 @@
 import type * as z from 'zod'
 
 /**
- * What a value must have at least to be of a schema, as data: for a client that is to tell an answer of
- * the server's from anybody else's, and carries no validator. What may be null or left out is not in it.
+ * The minimal structure of values of a schema, as data. A client without a validator uses it to distinguish
+ * responses of the server from those of a proxy. Nullable and optional parts are omitted.
  */
 export type Shape =
   | 'string'
@@ -13,7 +13,7 @@ export type Shape =
 
 export function shapeOf(schema: z.ZodType): Shape {
   const shape = shapeOfJson(schema.toJSONSchema() as JsonSchema)
-  if (shape === undefined) throw new Error('A schema without a shape would let anything pass.')
+  if (shape === undefined) throw new Error('The schema has no shape, so every value would match.')
   return shape
 }
 

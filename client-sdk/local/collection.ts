@@ -1,7 +1,7 @@
 import type { RxCollection, RxDocument } from 'rxdb'
 import type { Documents, NewDocuments, ResourceName } from './documents.ts'
 
-/** The documents of one resource on this device, and what else its collection can do. */
+/** The RxDB collection of one resource, with additional methods. */
 export type Collection<N extends ResourceName, Methods = unknown> = RxCollection<
   Documents[N],
   object,
@@ -9,6 +9,6 @@ export type Collection<N extends ResourceName, Methods = unknown> = RxCollection
 >
 
 interface Inserting<N extends ResourceName> {
-  /** Creates a document. What is left out is filled in. */
+  /** Creates a document. Missing fields get initial values. */
   insert(document: NewDocuments[N]): Promise<RxDocument<Documents[N]>>
 }

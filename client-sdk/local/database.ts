@@ -22,17 +22,17 @@ import type { Storage } from './storage.ts'
 
 export interface DatabaseOptions {
   storage: Storage
-  /** Those to open. */
+  /** The resources to open. */
   resources: readonly ResourceName[]
   name: string
   multiInstance: boolean
   now: () => number
 }
 
-/** RxDB's code for more open collections in a process than are free. */
+/** RxDB's error code for more open collections than its free version allows per process. */
 const LIMIT_REACHED = 'COL23'
 
-/** The documents of one person on this device. If it fails, everything is closed again. */
+/** Opens the documents of one user on this device. On failure everything is closed again. */
 export async function openDatabase(options: DatabaseOptions): Promise<RxDatabase<Collections>> {
   const { storage, name, multiInstance } = options
   addRxPlugin(RxDBLocalDocumentsPlugin)
@@ -41,7 +41,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<RxDatabase
     name,
     multiInstance,
     localDocuments: true,
-    hashFunction: (input) => hash(input as string), // others are for attachments
+    hashFunction: (input) => hash(input as string), // other types are for attachments
   })
   try {
     const plain = database as unknown as RxDatabase
@@ -62,17 +62,17 @@ async function openCollections(
   const opening = options.resources.map(async (name) => {
     const resource = resources[name]
     const collection = await openCollection(database, name)
-    // Not as RxDB's statics, among which its dev-mode knows names that may not be.
+    // Not as RxDB statics, because its dev-mode rejects some of the names.
     Object.assign(collection, methods[name as keyof typeof methods])
     if (resource.readOnly) refuseWrites(collection, resource)
     else settleWrites(collection, resource, () => new Date(options.now()).toISOString())
   })
-  // What opens after another has failed could not be closed with the database.
+  // A collection that opens after another has failed would not be closed with the database.
   await Promise.allSettled(opening)
   await Promise.all(opening)
 }
 
-/** The collection as RxDB has it. Nobody may write to it as it is. */
+/** Opens a collection without the hooks that normalize writes. */
 export async function openCollection(
   database: RxDatabase<Collections>,
   name: ResourceName,
@@ -85,12 +85,12 @@ export async function openCollection(
   } catch (cause) {
     if ((cause as { code?: string }).code !== LIMIT_REACHED) throw cause
     const message =
-      'Too many collections are open. Give createClient the resources that the app uses.'
+      'Too many collections are open. Pass `resources` to createClient to open only those that the app uses.'
     throw new ClientError('too_many_collections', message, { cause })
   }
 }
 
-/** Of what an earlier start has opened on this device, the names of what is closed now. */
+/** The collections that an earlier run of the app opened on this device, and this one did not. */
 export async function closedCollections(
   database: RxDatabase<Collections>,
 ): Promise<ResourceName[]> {
@@ -99,10 +99,10 @@ export async function closedCollections(
   return [...names].filter((name) => name in resources && !(name in database.collections))
 }
 
-/** What RxDB makes a collection of. */
+/** The definition of an RxDB collection. */
 export function creator(resource: Definition) {
   const schema = rxSchema(resource)
-  // `migrate` has been there before RxDB could. But RxDB's dev-mode asks for a strategy for each version.
+  // `migrate` has already migrated the data, but RxDB's dev-mode requires a strategy for each version.
   const versions = Array.from({ length: schema.version }, (_, index) => index + 1)
   const migrationStrategies = Object.fromEntries(versions.map((version) => [version, same]))
   return { schema, autoMigrate: false, migrationStrategies }
@@ -110,7 +110,7 @@ export function creator(resource: Definition) {
 
 const same = (document: object) => document
 
-/** What the app writes is made into what the server will store, so that both hold the same. */
+/** Normalizes documents that the app writes, like the server. */
 function settleWrites(collection: RxCollection, resource: Definition, now: () => string): void {
   const settled = (next: Unsettled, previous?: never) =>
     settle(resource as Resource, next, previous, now())
@@ -119,7 +119,7 @@ function settleWrites(collection: RxCollection, resource: Definition, now: () =>
     Object.assign(data, settled(data))
   }, false)
   collection.preSave((data, previous) => {
-    // An edit that leaves the stamp as it was is an edit of now.
+    // An edit that does not change `updated_at` is made now.
     const isDated = data.updated_at !== (previous as unknown as Unsettled).updated_at
     const next = isDated ? data : { ...data, updated_at: undefined }
     Object.assign(data, settled(next, previous as never))
@@ -131,7 +131,7 @@ function settleWrites(collection: RxCollection, resource: Definition, now: () =>
 
 function refuseWrites(collection: RxCollection, { name }: Definition): void {
   const refuse = () => {
-    throw new ClientError('read_only', `The ${name} are kept by the server.`)
+    throw new ClientError('read_only', `Only the server can write ${name}.`)
   }
   collection.preInsert(refuse, false)
   collection.preSave(refuse, false)

@@ -4,10 +4,10 @@ export type { Category, Conflict, Profile, Task } from '../../protocol/index.ts'
 
 type Definitions = typeof resources
 
-/** The documents by the name of their resource. The build writes these types out. */
+/** The document types by resource. The build generates their declarations. */
 export type Documents = { [N in keyof Definitions]: DocumentOf<Definitions[N]> }
 
-/** What a new document needs; the rest is filled in. */
+/** The types of new documents; missing fields get initial values. */
 export type NewDocuments = { [N in keyof Definitions]: NewDocumentOf<Definitions[N]> }
 
 export type ResourceName = keyof Documents

@@ -239,7 +239,7 @@ export class KeyValueLog implements DocumentLog {
     return (this.store.getString(this.ownerKey) ?? this.owner) !== this.owner
   }
 
-  /** In this order. */
+  /** Removes keys in this order. */
   private forget(keys: readonly string[], mustSucceed = false): boolean {
     const { store } = this
     try {

@@ -68,7 +68,7 @@ async function carryOver(
   for (const place of emptied) await place.remove()
 }
 
-/** Keeps revisions and write times, which the known states refer to. */
+/** Copies documents with their revisions and write times, to which the known states refer. */
 async function copy(
   database: RxDatabase,
   collectionName: string,

@@ -6,7 +6,7 @@ import {
   shapeOf,
 } from '../../protocol/index.ts'
 
-/** The build writes these down as data, as it does the resources. */
+/** The build replaces these with data, like the resources. */
 export const shapes = {
   pull: shapeOf(pullResponseSchema),
   push: shapeOf(pushResponseSchema),

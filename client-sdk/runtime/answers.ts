@@ -56,12 +56,12 @@ function isOfType(response: Response, type: string): boolean {
   return !response.redirected && given.trim().toLowerCase() === type
 }
 
-/** Something else than the server has responded. */
+/** A proxy, a firewall or a captive portal responded instead of the server. */
 export function foreignAnswer(
   { status }: Response,
   details: { retryAfter?: number } = {},
 ): ClientError {
-  const message = `Something on the way to the server has answered in its place (HTTP ${status}).`
+  const message = `A proxy or firewall between this device and the server answered instead of it (HTTP ${status}).`
   return new ClientError('foreign_answer', message, {
     status,
     isSlow: TOO_SLOW.includes(status),

@@ -4,7 +4,7 @@ import { closedCollections, openCollection } from '../local/database.ts'
 import { resources } from '../local/resources.ts'
 import { DocumentStates } from './document-states.ts'
 
-/** How many edits wait in what an earlier start of the app has opened, and this one does not use. */
+/** The number of unsent edits in collections that an earlier run of the app opened, and this one did not. */
 export async function unsentInClosed(database: RxDatabase<Collections>): Promise<number> {
   let count = 0
   for (const name of await closedCollections(database)) {

@@ -12,9 +12,9 @@ import { KnownStates } from './known-states.ts'
 import type { PushedRow } from './rejections.ts'
 
 const COMPARE_LIMIT = 500
-/** Of writes that are no edits of a person. */
+/** The context of writes that are not edits of the user. */
 const CONTEXT = 'replication-tasktide'
-/** In a document's `_meta`: the height of the revision that is a state of the server. */
+/** The key in `_meta` for the height of the revision that came from the server. */
 const FROM_SERVER = 'from_server'
 /** In a document's `_meta`: the cursor of the page or frame that this state came with. */
 const PULLED = 'pulled'
@@ -23,14 +23,14 @@ const NEVER = new Date(0).toISOString()
 type Kept = RxDocumentData<WireDocument>
 
 /**
- * The two states of each document of a collection: what the person sees, and what the server is known
- * to have. A document is unsent if they differ.
+ * The two states of each document of a collection: the one that the user sees, and the known state of the
+ * server. A document is unsent if they differ.
  *
- * A method that writes may fail anywhere, and may then be called again: it begins from what is stored.
- * Only one of those may run at a time.
+ * A method that writes may fail anywhere and can then be called again: it starts from the stored data. Only
+ * one of these methods may run at a time.
  */
 export class DocumentStates {
-  /** Everything before it is kept. The storage may know only of an earlier one. */
+  /** The position in the feed up to which everything is stored. The stored cursor may be an earlier one. */
   cursor: Checkpoint | undefined
   private readonly collection: RxCollection
   private readonly known: KnownStates
@@ -50,7 +50,7 @@ export class DocumentStates {
     this.cursor = known.marks.down
   }
 
-  /** What is kept is a snapshot that is not complete: what the server has may not be what is known of it. */
+  /** Whether a snapshot is incomplete, so that known states may not be those of the server. */
   get isExpired(): boolean {
     return this.snapshot !== undefined
   }
@@ -73,25 +73,25 @@ export class DocumentStates {
     this.cursor = undefined
   }
 
-  /** Whether a write was made by a person, in whichever tab. */
+  /** Whether a write is an edit of the user, in any tab. */
   static isEdit({ context }: { context: string }): boolean {
     return !context.startsWith('replication-')
   }
 
-  /** What is to be pushed of these documents. */
+  /** The rows to push for these documents. */
   async unsent(ids: readonly string[]): Promise<PushedRow[]> {
     const known = await this.known.of(ids)
     const documents = await this.find(ids)
     const differing = documents.filter((one) => !isKnown(one, known.get(one.id)))
     return differing.map((document) => {
-      // An insert was made over nothing: that the server has something here was not known to its author.
+      // An insert has no base: its author did not know a document of the server.
       const assumedMasterState = isInsert(document) ? undefined : known.get(document.id)
       const newDocumentState = stateOf(document)
       return { newDocumentState, ...(assumedMasterState && { assumedMasterState }) }
     })
   }
 
-  /** All documents, the deleted ones too. */
+  /** The ids of all documents, deleted ones included. */
   async *pagesOfIds(): AsyncGenerator<string[]> {
     const { storageInstance } = this.collection
     for (let checkpoint: unknown; ; ) {
@@ -102,7 +102,7 @@ export class DocumentStates {
     }
   }
 
-  /** Completes what was cut off between the two states of a document. */
+  /** Completes writes that were interrupted between the two states of a document. */
   async repair(ids: readonly string[]): Promise<void> {
     const fromServer = (await this.find(ids)).filter(isFromServer)
     const known = await this.known.of(fromServer.map(({ id }) => id))
@@ -174,7 +174,7 @@ export class DocumentStates {
     for (const id of ids) this.snapshot?.ids.add(id)
   }
 
-  /** All up to the cursor is here. What a snapshot has not brought by then, the server has not. */
+  /** Called when everything up to the cursor is stored. The server lacks documents that a snapshot did not bring. */
   async complete(cursor: Checkpoint): Promise<void> {
     if (this.snapshot) {
       if (!this.isReadOnly) await this.forgetBut(this.snapshot.ids)
@@ -186,7 +186,7 @@ export class DocumentStates {
   }
 
   /**
-   * Records what the server has answered to a push.
+   * Records the answer to a push.
    *
    * @param conflicts what it has instead of what was pushed
    * @param checkpoint how far the feed has to be that contains the push
@@ -223,7 +223,7 @@ export class DocumentStates {
     return new Set(states.map(({ id }) => id))
   }
 
-  /** Lets the storage know of the cursor. */
+  /** Stores the cursor. */
   async keepCursor(): Promise<void> {
     await this.known.write([], { down: this.cursor })
   }
@@ -232,7 +232,7 @@ export class DocumentStates {
     return this.known.close()
   }
 
-  /** Of all documents but these, what is here is unsent. */
+  /** Makes all documents except these unsent. */
   private async forgetBut(seen: ReadonlySet<string>): Promise<void> {
     const all: string[] = []
     for await (const ids of this.pagesOfIds()) all.push(...ids)
@@ -245,10 +245,10 @@ export class DocumentStates {
     }
   }
 
-  /** Writes documents as they are, so that each of them passes as an edit. */
+  /** Rewrites documents unchanged, so that each of them counts as an edit. */
   private async unmark(documents: readonly Kept[]): Promise<void> {
     const unedited = documents.filter((one) => isFromServer(one) || isInsert(one))
-    // One that is edited meanwhile is an edit by that.
+    // A document that is edited meanwhile already counts as one.
     await this.store(unedited.map((document) => ({ previous: document, document })))
   }
 
@@ -257,7 +257,7 @@ export class DocumentStates {
     return (await this.collection.storageInstance.findDocumentsById([...ids], true)) as Kept[]
   }
 
-  /** @returns the ids of documents that were edited meanwhile, and so were not written */
+  /** @returns the ids of documents that were edited meanwhile and therefore not written */
   private async store(rows: BulkWriteRow<WireDocument>[]): Promise<ReadonlySet<string>> {
     if (rows.length === 0) return new Set()
     const { error } = await this.collection.storageInstance.bulkWrite(rows, CONTEXT)
@@ -290,25 +290,25 @@ function isKnown(here: Kept, known: WireDocument | undefined): boolean {
 }
 
 /**
- * A row that was refused comes back as a tombstone where the server has nothing of that id. Whatever
- * it comes to have there is newer, also what another device wrote before.
+ * A rejected row without a stored document is answered as a tombstone. That tombstone gets the oldest date,
+ * so that any later document with this id is newer, even one that another device wrote earlier.
  */
 function undated(answer: WireDocument, sent: WireDocument | undefined): WireDocument {
   const isOwn = sent && deepEqual(answer, { ...sent, _deleted: true })
   return isOwn ? { ...answer, updated_at: NEVER } : answer
 }
 
-/** What is here of a row that was refused, see `undated`. */
+/** Whether it is the tombstone of a rejected row, see `undated`. */
 function isRefused({ _deleted, updated_at }: Kept): boolean {
   return _deleted && updated_at === NEVER
 }
 
-/** It was read before a push whose answer is here by now: `updated_at` rises with every change. */
+/** Whether it was read before a push that has been answered since: `updated_at` increases with every change. */
 function isOlder(document: WireDocument, here: WireDocument): boolean {
   return String(document.updated_at) < String(here.updated_at)
 }
 
-/** A document as it travels. */
+/** A document in wire form. */
 function stateOf(document: Kept): WireDocument {
   return writeDocToDocState(document, false, false) as WireDocument
 }
@@ -326,12 +326,12 @@ function rowOver(
   return { ...(previous && { previous }), document }
 }
 
-/** Whether it was inserted on this device, and nothing has been written over it. */
+/** Whether it was inserted on this device and not written since. */
 function isInsert(document: Kept): boolean {
   return getHeightOfRevision(document._rev) === 1 && !isFromServer(document)
 }
 
-/** Whether it was last written from the server: RxDB raises the height with each write. */
+/** Whether its last write came from the server: RxDB increments the height with each write. */
 function isFromServer({ _meta, _rev }: Kept): boolean {
   return _meta[FROM_SERVER] === getHeightOfRevision(_rev)
 }

@@ -46,7 +46,7 @@ export class KnownStates {
       schema.jsonSchema as RxJsonSchema<RxDocumentData<WireDocument>>,
       false,
     )
-    // So that it is deleted with the collection.
+    // So that RxDB deletes it with the collection.
     await addConnectedStorageToCollection(collection, collectionName, metaSchema)
     const instance: Instance = await database.storage.createStorageInstance<Meta>({
       databaseName: database.name,

@@ -10,7 +10,7 @@ import { delayAfter } from '../runtime/back-off.ts'
 
 export interface LiveOptions {
   url: string
-  /** @param refused a token that the server does not take */
+  /** @param refused a token that the server has rejected */
   token: (refused?: string) => Promise<string>
   connected: () => void
   ready: (head: Ready) => void
@@ -18,7 +18,7 @@ export interface LiveOptions {
   disconnected: () => void
 }
 
-/** The live connection: opened and closed as told, and opened again whenever it breaks. */
+/** The live connection. While it is open, it reconnects whenever it breaks. */
 export class Live {
   private readonly socket: Socket<ServerEvents, ClientEvents>
   private isWanted = false
@@ -51,7 +51,7 @@ export class Live {
     this.socket.on('ready', (head) => options.ready(head))
     this.socket.on('changes', (frame) => options.frame(frame))
     this.socket.on('connect_error', (error: Error & { data?: { code?: string } }) => {
-      // The next attempt asks for the token again, and gets a good one.
+      // Refreshes the token for the next attempt.
       if (error.data?.code === 'token_not_valid') options.token(this.sent).catch(() => {})
       this.later()
     })
@@ -77,14 +77,14 @@ export class Live {
     this.socket.disconnect()
   }
 
-  /** Goes on with another token, so that the server does not cut the connection. */
+  /** Replaces the token before it expires, so that the server does not close the connection. */
   renew(token: string): void {
     if (!this.isConnected || token === this.sent) return
     this.sent = token
     this.socket.emit('renew', token, (_result: RenewalResult) => {})
   }
 
-  /** At once; but a websocket that is just being opened is not broken off. */
+  /** Connects at once, without interrupting an attempt in progress. */
   retry(): void {
     clearTimeout(this.timer)
     if (!this.isWanted || this.isOpening || this.isConnected) return

@@ -7,21 +7,21 @@ import { BatchSize } from './batch-size.ts'
 
 const MOST_DOCUMENTS = 500
 
-/** A part of what has changed on the server. */
+/** A page of changes. */
 export interface Page extends PullResponse {
-  /** Nothing came after it when it was asked for. */
+  /** Whether there were no further changes at the time of the request. */
   isLast: boolean
 }
 
 export interface PullOptions {
   api: Api
-  /** Of the resource, such as `/replication/tasks/0`. */
+  /** The path of the resource, such as `/replication/tasks/0`. */
   path: string
   signal: AbortSignal
   patience?: number | undefined
 }
 
-/** Asks for pages: smaller ones after the line was too slow, larger ones again while it is quick. */
+/** Requests pages: smaller ones after a time-out, larger ones again while requests are quick. */
 export class Pull {
   readonly size: BatchSize
   private readonly options: PullOptions
@@ -48,7 +48,7 @@ export class Pull {
   }
 }
 
-/** A cursor as it came, and other parameters. At the start there is none. */
+/** The query of a cursor, which is undefined at the start, and of other parameters. */
 export function queryOf(cursor: Checkpoint | undefined, others: readonly string[] = []): string {
   const own = cursor ? [`id=${encodeURIComponent(cursor.id)}`, `lwt=${cursor.lwt}`] : []
   return [...own, ...others].join('&')

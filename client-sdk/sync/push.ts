@@ -17,29 +17,29 @@ import { headersOf, queryOf } from './pull.ts'
 import { type PushedRow, REFUSED_ON_THE_WAY, SERVER_ERROR } from './rejections.ts'
 
 const MOST_ROWS = 200
-/** When it is tried again, unedited. */
+/** When a set-aside row is retried. */
 const TRY_AGAIN_MS = 10 * 60_000
-/** So many rows refused while none has passed: it is the connection that is at fault. */
+/** With this many blocked rows and none accepted, the connection is at fault. */
 const MOST_SUSPECTS = 5
-/** So often the server has to fail on rows, one push after the other, before one of them is suspected. */
+/** Consecutive server errors before a row is suspected. */
 const MOST_FAILURES = 2
-/** So often the connection has to break while rows are sent, and only then: lines break by chance too. */
+/** Consecutive broken connections before a row is suspected; more, because they also break by chance. */
 const MOST_CUTS = 3
 
-/** Why a row was not taken: by a code of the server's, `refused_on_the_way` or `server_error`. */
+/** Why a row was not accepted: a code of the server, `refused_on_the_way` or `server_error`. */
 export type Rejection = Omit<RejectedRow, 'code'> & { code: string }
 
-/** What has come of a batch: every row is in `answered`, `setAside` or `rest`. */
+/** The result of a batch: every row is in `answered`, `setAside` or `rest`. */
 export interface Pushed {
-  /** Rows that the server has answered. It has taken those that are not in `rejected`. */
+  /** Rows that the server has answered. It has accepted those that are not in `rejected`. */
   answered: PushedRow[]
-  /** Stored states that differ from what was pushed; for a row in `rejected`, what it goes back to. */
+  /** Stored states that differ from the pushed ones; for a row in `rejected`, the state to roll back to. */
   conflicts: WireDocument[]
-  /** Rows that the server did not take. */
+  /** Rows that the server rejected. */
   rejected: Rejection[]
-  /** Rows that did not get through, while others did. They are unsent still: see `isAside`. */
+  /** Rows that did not get through, while others did. They are still unsent: see `isAside`. */
   setAside: Rejection[]
-  /** Rows that are unsent still, because the line broke after others were answered. */
+  /** Rows that are still unsent, because the connection broke after others were answered. */
   rest: PushedRow[]
   /** How far the feed has to be that contains what was answered. */
   checkpoint?: Checkpoint | undefined
@@ -54,36 +54,34 @@ export interface PushBase {
 
 export interface PushOptions {
   api: Api
-  /** Of the resource, such as `/replication/tasks/0`. */
+  /** The path of the resource, such as `/replication/tasks/0`. */
   path: string
   signal: AbortSignal
   patience?: number | undefined
-  /** A row that was set aside may be tried again. */
+  /** Called when set-aside rows may be retried. */
   due?: () => void
 }
 
 /**
- * Sends edits, and finds out which of them a refusal is about. A batch that is refused as a whole is
- * halved until the row at fault stands alone. Then it matters who refused:
+ * Sends edits, and finds the row at fault when a batch fails as a whole: the batch is halved until that row
+ * is alone. Then:
  *
- * - the server itself: the row is rejected;
- * - something on the way (a firewall that dislikes a text): the row is set aside, to be tried again
- *   later, provided that it was refused twice and that the server has answered in between;
- * - something on the way that cuts the connection: the same, when it has done so three times in a row and
- *   let a push without rows pass after each;
- * - something on the way that lets nothing through (a captive portal): no row is at fault;
- * - the server fails: when it has done so twice in a row, and answers a push without rows, the row is set
- *   aside like one that is refused on the way.
+ * - the server rejects the row: it is rejected;
+ * - a proxy or firewall blocks the row, for its text: it is set aside and retried later, if it was blocked
+ *   twice and the server has answered in between;
+ * - the connection breaks: the same, after three times in a row with an accepted empty push after each;
+ * - the network blocks everything (a captive portal): no row is at fault;
+ * - the server fails twice in a row and answers an empty push: the row is set aside like a blocked one.
  */
 export class Push {
   readonly size: BatchSize
   private readonly options: PushOptions
-  /** Rows that were set aside, by id: in which state, and until when. */
+  /** Set-aside rows by id. An edit of the row or the end of the time ends this. */
   private readonly aside = new Map<string, { state: string; until: number; code: string }>()
   private timer: ReturnType<typeof setTimeout> | undefined
-  /** How often in a row the server has failed on rows. */
+  /** Consecutive server errors for pushes with rows. */
   private failures = 0
-  /** How often in a row the connection has broken while rows were sent, and not right after. */
+  /** Consecutive broken connections while rows were sent, each followed by an accepted empty push. */
   private cuts = 0
 
   constructor(options: PushOptions) {
@@ -110,7 +108,7 @@ export class Push {
     return pushed
   }
 
-  /** Whether this row, in this very state, is not to be sent for a while. */
+  /** Whether this row is set aside in exactly this state. */
   isAside({ newDocumentState }: PushedRow): boolean {
     const found = this.aside.get(newDocumentState.id)
     if (!found || found.until <= elapsed()) return false
@@ -121,13 +119,13 @@ export class Push {
     return this.aside.size
   }
 
-  /** Why those that are set aside are: by the server's fault only where all are. */
+  /** Why rows are set aside: `server_error` only if that holds for all of them. */
   get asideCode(): string {
     const codes = [...this.aside.values()].map(({ code }) => code)
     return codes.every((code) => code === SERVER_ERROR) ? SERVER_ERROR : REFUSED_ON_THE_WAY
   }
 
-  /** Whatever was set aside may be tried again at once, as on another network. */
+  /** Lets all set-aside rows be retried at once, for example on another network. */
   forgetAside(): void {
     this.aside.clear()
   }
@@ -173,13 +171,13 @@ export class Push {
     }
   }
 
-  /** Whether this has happened so often in a row that a row may be why. */
+  /** Whether the error has occurred often enough in a row to suspect one of the rows. */
   private isRepeated(error: unknown): boolean {
     return isCutOff(error) ? this.cuts >= MOST_CUTS : this.failures >= MOST_FAILURES
   }
 }
 
-/** What a row goes back to that was not taken: what the server has, or a tombstone. */
+/** The state to which a rejected row is rolled back: that of the server, or a tombstone. */
 function formerOf({ newDocumentState, assumedMasterState }: PushedRow): WireDocument {
   return (assumedMasterState ?? { ...newDocumentState, _deleted: true }) as WireDocument
 }
@@ -198,9 +196,9 @@ class Attempt {
     setAside: [],
     rest: [],
   }
-  /** Not answered yet, in their order. */
+  /** Not answered yet, in order. */
   private batches: PushedRow[][]
-  /** Refused on the way or failed on once, each alone. */
+  /** Rows that failed once when sent alone. */
   private suspects: PushedRow[] = []
   private isFromFront = true
   private isOpen = false
@@ -208,7 +206,7 @@ class Attempt {
   private readonly ask: Ask
   private readonly isRepeated: (error: unknown) => boolean
 
-  /** @param isRepeated whether an error that chance brings too has come so often that a row may be why */
+  /** @param isRepeated whether an error that also occurs by chance was repeated often enough to suspect a row */
   constructor(
     rows: readonly PushedRow[],
     size: BatchSize,
@@ -273,7 +271,7 @@ class Attempt {
     this.record([row], { conflicts: [formerOf(row)], rejected: [{ id, code, errors }] })
   }
 
-  /** The next batch is one from the other end: those that pass are found sooner. */
+  /** Continues from the other end, which finds accepted rows sooner. */
   private suspect(row: PushedRow, error: unknown): void {
     this.suspects.push(row)
     this.isFromFront = !this.isFromFront
@@ -281,9 +279,9 @@ class Attempt {
   }
 
   /**
-   * By a push without rows, which goes the same way: if that is refused, the rows are not why.
+   * Checks with an empty push to the same URL: if that fails too, the rows are not the cause.
    *
-   * @throws the error, unless it may be about a row, and others pass
+   * @throws the error, unless a row may be its cause and the empty push passes
    */
   private async seeThatOthersPass(error: unknown): Promise<void> {
     const isCut = isCutOff(error)
@@ -315,23 +313,24 @@ class Attempt {
 }
 
 const SET_ASIDE = {
-  [REFUSED_ON_THE_WAY]: 'Something on the way to the server does not let it through.',
-  [SERVER_ERROR]: 'The server fails on it. It is tried again later.',
+  [REFUSED_ON_THE_WAY]:
+    'A proxy or firewall between this device and the server blocked this change.',
+  [SERVER_ERROR]: 'The server failed to process this change. It will be retried later.',
 }
 
-/** The server's problems that are about the rows. */
+/** Problems of the server that rows can cause. */
 const JUDGEMENTS: readonly ProblemCode[] = ['invalid', 'too_large']
 
 function isJudgement(error: unknown): error is ClientError {
   return error instanceof ClientError && JUDGEMENTS.includes(error.code as ProblemCode)
 }
 
-/** Statuses with which nobody means the content: who asks, how often, or that something is down. */
+/** Statuses that are not about the content of a request. */
 const NOT_ABOUT_CONTENT = [401, 407, 408, 425, 429]
 
 /**
- * Whether something does not let it pass that others may pass. What the server cannot read has been
- * changed on the way.
+ * Whether a proxy or firewall blocked this request, but may not block others. A request that the server
+ * cannot parse was changed by one of them.
  */
 function isRefusedOnTheWay(error: unknown): boolean {
   if (!(error instanceof ClientError)) return false
@@ -340,14 +339,14 @@ function isRefusedOnTheWay(error: unknown): boolean {
   return code === 'foreign_answer' && status < 500 && !NOT_ABOUT_CONTENT.includes(status)
 }
 
-/** Whether there was no answer, though nobody waited long for one. */
+/** Whether the connection broke before a response, without a time-out. */
 function isCutOff(error: unknown): boolean {
   return error instanceof ClientError && error.code === 'unreachable' && !error.isSlow
 }
 
 /**
- * Whether the server has failed, or what stands before it has found it dead. One that is not available
- * says so of all requests.
+ * Whether the server, or a proxy for it, reported an error. 503 is excluded, because it applies to all
+ * requests.
  */
 function isServerError(error: unknown): boolean {
   return error instanceof ClientError && (error.status ?? 0) >= 500 && error.status !== 503

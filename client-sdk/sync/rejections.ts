@@ -28,7 +28,7 @@ export interface RejectedEdit {
   rejected_at: string
 }
 
-/** The code of an edit that is blocked on the way to the server. */
+/** The code of an edit that a proxy or firewall blocks. */
 export const REFUSED_ON_THE_WAY = 'refused_on_the_way'
 
 /** The code of an edit on which the server fails, while it accepts others. */
@@ -83,7 +83,7 @@ export class Rejections {
     })
   }
 
-  /** Unless it was retried and rejected again since. */
+  /** Removes an edit, unless it was retried and rejected again since. */
   async forget(edit: RejectedEdit): Promise<void> {
     await this.change((rows) => {
       const key = keyOf(edit)

@@ -31,35 +31,35 @@ import type { Progress } from './sync-status.ts'
 import { Turns } from './turns.ts'
 import { UnsentEdits } from './unsent-edits.ts'
 
-/** More frames than this that nobody could keep yet are dropped, and pulled instead. */
+/** The maximum number of frames waiting for the storage. Beyond it, they are dropped and pulled instead. */
 const MAX_FRAMES = 100
 
 interface Frame {
   documents: readonly WireDocument[]
-  /** Where whoever has applied it has come to. */
+  /** The position in the feed after this frame. */
   checkpoint: Checkpoint
 }
 
 interface Page extends Pulled {
-  /** How many gaps there had been when it was asked for. */
+  /** The number of gaps when it was requested. */
   gaps: number
-  /** How many frames had come and not been kept by then: if it is the last page, it has what they have. */
+  /** The number of waiting frames at that time. If it is the last page, it contains their changes. */
   frames: number
 }
 
-/** What is to be pushed at once. */
+/** The rows of one push. */
 interface Batch {
   sent: Sent[]
   asideCount: number
-  /** Of what they assume to be stored. */
+  /** The position in the feed of the states that they assume. */
   cursor: Checkpoint | undefined
   replica: ReplicaState
 }
 
-/** A document with an unsent edit, as it was when its push began. */
+/** A document with an unsent edit, in its state at the start of the push. */
 interface Sent {
   row: PushedRow
-  /** Which edit of it: a later one has another number. */
+  /** The number of the edit; a later edit has another one. */
   edit: number
 }
 
@@ -70,44 +70,44 @@ export interface ReplicaOptions {
   connection: Connection
   rejections: Rejections
   now: () => number
-  /** How long a request may wait while nothing moves, in milliseconds. */
+  /** The time-out of requests, in milliseconds. */
   patience: number
 }
 
 /**
- * Keeps one collection equal to the server's. For each document there are two states on the device:
- * what the person sees, and what the server is known to have.
+ * Synchronizes one collection with the server. The device stores two states of each document: the one that
+ * the user sees, and the known state of the server.
  *
- *     edit ──▶ unsent ──▶ push ──▶ record: the known state is what was sent, or what was answered
- *     page, frame ──▶ keep: the document and its known state are what came, then the cursor moves
+ *     edit ──▶ unsent ──▶ push ──▶ record: the known state becomes the pushed or the answered one
+ *     page, frame ──▶ keep: document and known state become the received one, then the cursor moves
  *
- * 1. A document is unsent if its two states differ. No clock and no cursor decides it: they are
- *    compared once at the start, and after each edit.
- * 2. The cursor moves past a page or a frame when all of it is in the storage. A storage that fails
- *    is tried again, with pauses, and nothing is called synced meanwhile.
- * 3. Of a document that is unsent, nothing from the server is kept: its push meets the same state
- *    there, and is answered with what came of both.
- * 4. Nothing is kept of a document between the start of its push and the record of the answer. Else
- *    a later edit of another device might pass as unsent, and be recorded over.
- * 5. Every step may be cut off anywhere and begun again from what is stored.
- * 6. A cursor that has expired tells that the server was restored to an older point. Then a snapshot is
- *    taken, from the start: what it has older than it was known to be, or has not, is unsent over what it
- *    has. So the devices bring back what only they have. Until it is complete, nothing is pushed (known
- *    states are not the server's) and nothing called synced; cut off, it is begun anew.
+ * 1. A document is unsent if its two states differ. They are compared at the start and after each edit,
+ *    without clocks or cursors.
+ * 2. The cursor moves past a page or frame when all of it is stored. A failing storage is retried with
+ *    pauses; meanwhile the status is not `synced`.
+ * 3. For an unsent document, received states are not stored: its push reaches the same state on the server
+ *    and is answered with the merge.
+ * 4. No received state is stored between the start of a document's push and the record of the answer.
+ *    Otherwise a later edit of another device could be taken for an unsent one, and be overwritten.
+ * 5. Every step can be interrupted anywhere and restarted from the stored data.
+ * 6. An expired cursor means that the server was restored to an earlier state. Then the device pulls a
+ *    snapshot from the start. Documents that are missing in it, or older than their known state, become
+ *    unsent, so the devices restore what only they have. Until it is complete, nothing is pushed (known
+ *    states are outdated) and the status is not `synced`. An interrupted snapshot starts over.
  */
 export class Replica {
   readonly name: string
-  /** Everything that the server has told of is here, and kept. */
+  /** Whether everything that the server has announced is stored. */
   readonly isComplete$ = new BehaviorSubject(false)
-  /** A snapshot is being taken because the cursor has expired. */
+  /** Whether a snapshot is being pulled because the cursor has expired. */
   readonly isStartingOver$ = new BehaviorSubject(false)
-  /** While the very first pull lasts. */
+  /** The progress of the first pull, while it lasts. */
   readonly progress$ = new BehaviorSubject<Progress | undefined>(undefined)
-  /** Documents with edits that the server has not confirmed. */
+  /** The number of documents with edits that the server has not confirmed. */
   readonly pending$: Observable<number>
-  /** Why the storage does not keep what it should, while it does not. */
+  /** The storage error, while writes fail. */
   readonly fault$ = new BehaviorSubject<ClientError | undefined>(undefined)
-  /** Why edits stay here though others pass, while all that are unsent do. */
+  /** Why edits are set aside, while all unsent ones are. */
   readonly stuck$ = new BehaviorSubject<ClientError | undefined>(undefined)
   private readonly options: ReplicaOptions
   private readonly abort = new AbortController()
@@ -117,22 +117,22 @@ export class Replica {
   private readonly opened$ = new Subject<void>()
   private running: Promise<void> = Promise.resolve()
   private watching: Subscription | undefined
-  /** One after the other: whatever reads both states of a document and writes one. */
+  /** Serializes work that reads both states of a document and writes one. */
   private readonly turns = new Turns()
   private readonly edits = new UnsentEdits()
   /** All documents have been compared since the start. */
   private readonly isCompared$ = new BehaviorSubject(false)
-  /** The ids that a push is under way for. */
+  /** The ids of documents that are being pushed. */
   private readonly sending$ = new BehaviorSubject<ReadonlySet<string>>(new Set())
-  /** Whether known states are the server's: there is a cursor, and it has not expired. */
+  /** Whether known states are valid: there is a cursor, and it has not expired. */
   private readonly mayPush$ = new BehaviorSubject(false)
   private frames: Frame[] = []
   private gaps = 0
-  /** All has been fetched up to where the frames go on. */
+  /** Whether everything before the next frame has been fetched. */
   private isFetched = false
-  /** A frame has come, or a gap. */
+  /** Emits for a frame or a gap. */
   private readonly news$ = new Subject<void>()
-  /** Steps that the storage does not let pass. */
+  /** The number of steps that wait for a failing storage. */
   private failing = 0
   private readonly retry$ = new Subject<void>()
 
@@ -159,12 +159,12 @@ export class Replica {
     this.watching?.unsubscribe()
     await this.running
     if (!this.opened) return
-    // Else what is behind it would come again, and change nothing.
+    // Saves pulling the same changes again at the next start.
     await this.opened.keepCursor().catch(() => {})
     await this.opened.close()
   }
 
-  /** A frame that continues what is here. */
+  /** Adds a frame without a gap before it. */
   add(documents: readonly WireDocument[], checkpoint: Checkpoint): void {
     if (this.frames.length < MAX_FRAMES) {
       this.frames.push({ documents, checkpoint })
@@ -173,7 +173,7 @@ export class Replica {
     } else this.look()
   }
 
-  /** There may be more than is here: pulls. */
+  /** Pulls, because changes may be missing. */
   look(): void {
     this.gaps++
     this.frames = []
@@ -182,19 +182,19 @@ export class Replica {
     this.news$.next()
   }
 
-  /** These may differ now from what the server is known to have. */
+  /** Marks documents that may now differ from their known states. */
   edited(ids: readonly string[]): void {
     this.edits.mark(ids)
   }
 
-  /** Tries at once what the storage has refused, or something on the way. */
+  /** Retries failed writes and set-aside edits at once. */
   wake(): void {
     this.retry$.next()
     this.pushes.forgetAside()
     this.edits.nudge()
   }
 
-  /** Until all that was on the server when asked is here, and all that is here is on the server. */
+  /** Resolves when all changes on the server at the time of the call are here, and all edits are on the server. */
   async catchUp(): Promise<void> {
     this.look()
     await firstValueFrom(this.isComplete$.pipe(filter(Boolean)))
@@ -202,8 +202,8 @@ export class Replica {
   }
 
   /**
-   * How many documents differ from what the server is known to have: all are compared. While a snapshot
-   * is being taken, any of them may be on this device alone.
+   * Counts the documents that differ from their known states, by comparing all of them. During a snapshot
+   * all documents count, because any of them may exist only on this device.
    *
    * @throws ClientError `storage_failed` or `storage_full` if the storage cannot be read
    */
@@ -216,7 +216,7 @@ export class Replica {
     for await (const page of this.states.pagesOfIds())
       ids.push(...(this.states.isExpired ? page : (await this.states.unsent(page)).map(idOf)))
     if (this.states.isExpired) return ids.length
-    // What was being kept just then may have been between its two states.
+    // A document may have been between the writes of its two states.
     const again = () => this.states.unsent(ids)
     const rows = await (this.fault$.value ? again() : this.turns.take(again))
     return rows.length
@@ -237,9 +237,9 @@ export class Replica {
     })
   }
 
-  // Up
+  // Push
 
-  /** Finds what was left unsent when the app ended, whatever the clocks said then. */
+  /** Finds the documents that were unsent when the app was closed, without relying on clocks. */
   private async compare(): Promise<void> {
     await this.lasting(async () => {
       for await (const ids of this.states.pagesOfIds())
@@ -268,7 +268,7 @@ export class Replica {
   private async pushThrough(first: Batch): Promise<void> {
     let batch: Batch | undefined = first
     const attempt = async (token: string) => {
-      // Another attempt takes what is unsent by then.
+      // A retry sends what is unsent by then.
       const next = batch ?? (await this.nextBatch())
       batch = undefined
       await this.pushOnce(token, next)
@@ -282,14 +282,14 @@ export class Replica {
     }
   }
 
-  /** As long as all that is unsent is set aside, until some of it may pass. */
+  /** Waits while all unsent edits are set aside. */
   private async whileAside(count: number): Promise<void> {
     const code = this.pushes.asideCode
-    const edits = count === 1 ? 'an edit' : `${count} edits`
+    const changes = count === 1 ? 'a change' : `${count} changes`
     const message =
       code === SERVER_ERROR
-        ? `The server fails on ${edits}.`
-        : `Something on the way to the server refuses ${edits}.`
+        ? `The server failed to process ${changes}.`
+        : `A proxy or firewall between this device and the server blocked ${changes}.`
     this.stuck$.next(new ClientError(code, message))
     await this.until(this.edits.news$).finally(() => this.stuck$.next(undefined))
   }
@@ -305,7 +305,7 @@ export class Replica {
     }
   }
 
-  /** Takes some of what is unsent; from then on nothing is kept of these documents. */
+  /** Chooses unsent documents to push. From then on no received states of them are stored. */
   private nextBatch(): Promise<Batch> {
     return this.turns.take(() =>
       this.lasting(async () => {
@@ -324,7 +324,7 @@ export class Replica {
     )
   }
 
-  /** What came of a push, beginning with what a person would miss. */
+  /** Records the result of a push. Rejected edits come first, because only they could be lost. */
   private async record(sent: readonly Sent[], pushed: Pushed): Promise<void> {
     await this.keepRefused(pushed, sent)
     const { answered, conflicts, checkpoint } = pushed
@@ -337,7 +337,7 @@ export class Replica {
     const { resource, rejections, now } = this.options
     const rowsById = new Map(sent.map(({ row }) => [idOf(row), row]))
     const rejected_at = new Date(now()).toISOString()
-    // Of a deletion that is set aside, nothing that was typed is at stake.
+    // A set-aside deletion has no input of the user to show.
     const isTyped = ({ id }: { id: string }) => !rowsById.get(id)!.newDocumentState._deleted
     const shown = [...pushed.rejected, ...pushed.setAside.filter(isTyped)]
     const edits = shown.map((refused): RejectedEdit => {
@@ -355,7 +355,7 @@ export class Replica {
     await rejections.add(edits)
   }
 
-  // Down
+  // Pull
 
   private async bring(): Promise<void> {
     for (;;) {
@@ -380,7 +380,7 @@ export class Replica {
     }
   }
 
-  /** Page after page, each asked for while the one before is being kept. */
+  /** Fetches all pages, each while the previous one is being stored. */
   private async fetchPages(): Promise<void> {
     const isSnapshot = this.states.isExpired
     for (let next = this.page(this.states.cursor); ; ) {
@@ -401,7 +401,7 @@ export class Replica {
     }
   }
 
-  /** Finds what is unsent over a snapshot, and sends it. */
+  /** After a snapshot: finds unsent documents, and allows pushes again. */
   private async startedOver(): Promise<void> {
     if (!this.options.resource.readOnly) await this.compare()
     this.mayPush$.next(true)
@@ -419,9 +419,9 @@ export class Replica {
   }
 
   /**
-   * Puts documents into the storage, and moves the cursor when all are there.
+   * Stores documents, and then moves the cursor.
    *
-   * @param isWanted asked when it is their turn
+   * @param isWanted called right before; false skips them
    */
   private async keep(
     { documents, checkpoint, changed_since }: PullResponse,
@@ -474,7 +474,7 @@ export class Replica {
     return { done, total: Math.max(done, progress.total) }
   }
 
-  /** A step that works on the storage alone, until the storage lets it pass. */
+  /** Retries a step that only uses the storage until it succeeds. */
   private async lasting<T>(step: () => Promise<T>): Promise<T> {
     for (let failures = 0; ; ) {
       this.throwIfStopped()

@@ -27,7 +27,7 @@ import type { Rejections } from './rejections.ts'
 import { Replica } from './replica.ts'
 import { type Progress, type SyncState, statusOf } from './sync-status.ts'
 
-/** What is fetched sooner than this shows in no status: most changes come while all is synced. */
+/** A shorter sync is not shown in the status: most changes arrive in the `synced` state. */
 const BRIEF_MS = 1_000
 
 export interface ReplicationOptions {
@@ -39,22 +39,22 @@ export interface ReplicationOptions {
   connection: Connection
   now: () => number
   patience: number
-  /** How often to ask while there is no live connection, in milliseconds. */
+  /** The interval of pulls without a live connection, in milliseconds. */
   pollInterval: number
   lastSyncedAt: string | null
 }
 
-/** Keeps a person's documents equal to the server's, in the one tab that does so for all. */
+/** Synchronizes a user's documents with the server. Runs in the leading tab only. */
 export class Replication {
   readonly state$: BehaviorSubject<SyncState>
   private readonly replicas: Replica[]
   private readonly options: ReplicationOptions
   private readonly live: Live
   private readonly subscription = new Subscription()
-  /** How far the frames have come, by their number and as the server says it. */
+  /** The position after the last frame, as a number and as a checkpoint. */
   private cursor: number | undefined
   private checkpoint: Checkpoint | undefined
-  /** The latest answer that made no sense. */
+  /** The latest invalid response. */
   private refusal: ClientError | undefined
   private renewal: ReturnType<typeof setTimeout> | undefined
 
@@ -102,7 +102,7 @@ export class Replication {
     await Promise.all(this.replicas.map((replica) => replica.stop()))
   }
 
-  /** Tries at once whatever waits. */
+  /** Retries everything at once. */
   wake(): void {
     if (!isOnline()) this.options.connection.contact$.next('lost')
     this.options.connection.wake()
@@ -111,12 +111,12 @@ export class Replication {
     this.look()
   }
 
-  /** Until the server has all that is here, and here is all that the server had when asked. */
+  /** Resolves when all edits are on the server, and all changes on the server at the time of the call are here. */
   async inSync(): Promise<void> {
     await Promise.all(this.replicas.map((replica) => replica.catchUp()))
   }
 
-  /** Somebody has written these documents, or tried to, in whichever tab. */
+  /** Called with documents that any tab has written, or has tried to write. */
   edited(collection: string, ids: readonly string[]): void {
     this.replicas.find(({ name }) => name === collection)?.edited(ids)
   }
@@ -130,7 +130,7 @@ export class Replication {
     for (const replica of this.replicas) replica.look()
   }
 
-  /** Another checkpoint may have the same number: of a feed that was restored to an older point. */
+  /** Compares checkpoints, because the feed of a restored database may have the same number. */
   private ready({ seq, checkpoint }: Ready): void {
     if (!deepEqual(this.checkpoint, checkpoint)) this.look()
     this.cursor = seq
@@ -195,7 +195,7 @@ export class Replication {
     })
     watching.add(
       combineLatest([situation$, progress$])
-        // Not debounceTime, which asks the clock, and waits for long if that is set back.
+        // Not debounceTime, which reads the clock and waits too long if that is set back.
         .pipe(auditTime(0))
         .subscribe(([situation, progress]) => {
           const { status: before, last_synced_at } = this.state$.value
@@ -219,7 +219,7 @@ export class Replication {
     return watching
   }
 
-  /** Also for the live connection, which asks for no token while it lasts. */
+  /** Refreshes the token before it expires, also for the live connection, which does not ask for one while open. */
   private renewAhead(): void {
     clearTimeout(this.renewal)
     const { connection, session, now } = this.options

@@ -3,48 +3,49 @@ import type { Conflict } from '../local/documents.ts'
 import type { RejectedEdit } from './rejections.ts'
 import type { Progress, SyncState, SyncStatus } from './sync-status.ts'
 
-/** An edit that the server did not take. */
+/** An edit that the server did not accept. */
 export interface RejectedRow extends RejectedEdit {
-  /** Writes it again, with corrections perhaps. If it is rejected again, it comes back here. */
+  /** Writes it again, with optional corrections. If it is rejected again, it reappears in `rejected$`. */
   retry(corrections?: Record<string, unknown>): Promise<void>
   discard(): Promise<void>
 }
 
-/** Values that gave way to those of another device. */
+/** Values that were replaced by those of another device. */
 export interface ConflictRow extends Conflict {
-  /** Puts them back. Needs the network. */
+  /** Restores them. Needs the network. */
   restore(): Promise<void>
 }
 
 export interface Sync {
-  /** All of the next four. */
+  /** The whole state; the next four are parts of it. */
   readonly state$: Observable<SyncState>
   readonly status$: Observable<SyncStatus>
-  /** How many edits the server has not confirmed. */
+  /** The number of edits that the server has not confirmed. */
   readonly pending$: Observable<number>
-  /** When this device last had all that the server had. */
+  /** When this device was last fully synced; null before the first time. */
   readonly last_synced_at$: Observable<string | null>
-  /** Of the first sync of this device, while it lasts: documents done and in total. */
+  /** The progress of the first sync on this device, in documents; null otherwise. */
   readonly progress$: Observable<Progress | null>
-  /** Edits that the server did not take, until they are retried or discarded. */
+  /** Edits that the server did not accept, until they are retried or discarded. */
   readonly rejected$: Observable<RejectedRow[]>
-  /** What gave way in merges and has not been put back, the latest first. */
+  /** Values that lost in merges and were not restored, the latest first. */
   readonly conflicts$: Observable<ConflictRow[]>
   /**
-   * Until all edits are on the server, and here is all that it had when asked.
+   * Resolves when all edits are on the server, and all changes on the server at the time of the call are
+   * here.
    *
-   * @throws ClientError `timed_out` (after 30 seconds if not told), `signed_out`
+   * @throws ClientError `timed_out` (by default after 30 seconds), `signed_out`
    */
   awaitInSync(options?: { timeout?: number }): Promise<void>
   /**
-   * Stops syncing, in all tabs, until `resume` or until the person signs in anew; also if the app is
-   * closed meanwhile, as soon as the promise resolves. Edits are kept.
+   * Pauses sync in all tabs until `resume` or the next sign-in, also across restarts of the app once the
+   * promise has resolved. Edits are kept.
    */
   pause(): Promise<void>
-  /** Goes on, and tries at once whatever waits. */
+  /** Resumes sync and retries everything at once. */
   resume(): Promise<void>
-  /** Whether the person who is signed in has paused it on this device. */
+  /** Whether the signed-in user has paused sync on this device. */
   readonly isPaused$: Observable<boolean>
-  /** Tries at once whatever waits, unless it is paused or nobody is signed in. */
+  /** Retries everything at once, unless sync is paused or nobody is signed in. */
   wake(): void
 }

@@ -3,7 +3,7 @@ import { BehaviorSubject, Subject } from 'rxjs'
 /** The documents of one collection with edits that the server has not confirmed, in memory. */
 export class UnsentEdits {
   readonly count$ = new BehaviorSubject(0)
-  /** There is something to send, or something that was set aside may pass now. */
+  /** Emits when there are edits to send, or set-aside edits may be retried. */
   readonly news$ = new Subject<void>()
   /** The number of the latest edit by document id. */
   private readonly latest = new Map<string, number>()
@@ -18,7 +18,7 @@ export class UnsentEdits {
     return this.latest.has(id)
   }
 
-  /** Up to `most` edits, oldest first: ids with the numbers that `markSent` asks for. */
+  /** Up to `most` edits, oldest first: ids with the numbers for `markSent`. */
   first(most: number): Map<string, number> {
     return new Map([...this.latest].slice(0, most))
   }
@@ -36,7 +36,7 @@ export class UnsentEdits {
     this.count()
   }
 
-  /** Something that was set aside may pass now. */
+  /** Called when set-aside edits may be retried. */
   nudge(): void {
     this.newsCount++
     this.news$.next()

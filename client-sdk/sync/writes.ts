@@ -2,7 +2,7 @@ import type { RxCollection } from 'rxdb'
 import { signedOut } from '../runtime/client-error.ts'
 import { DocumentStates } from './document-states.ts'
 
-/** Called with the documents that were edited, or attempted to be. */
+/** Called with the documents of an edit, also if it failed. */
 type Wrote = (collection: string, ids: string[]) => void
 
 /**

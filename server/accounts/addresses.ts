@@ -47,7 +47,7 @@ export function createAddresses({ db, passwords, links, now }: Dependencies) {
         if (!isUniqueViolation(error)) throw error
         throw new Problem(
           'link_not_valid',
-          'Another account uses this address by now. Your address does not change; choose another.',
+          'Another account uses this address by now, so yours was not changed. Choose another one.',
         )
       }
     },

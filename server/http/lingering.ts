@@ -15,7 +15,7 @@ export function createLingering() {
   return {
     connection(socket: Socket): void {
       const close = socket.destroySoon.bind(socket)
-      // What Node calls after the last answer of a connection.
+      // Node calls this after the last response of a connection.
       socket.destroySoon = () => {
         if (latest.get(socket)?.complete ?? true) close()
         else socket.end()
@@ -38,10 +38,10 @@ export function createLingering() {
   }
 }
 
-/** Destroys a connection once too much has been read from it. @returns lifts the limits */
+/** Destroys a connection once too much has been read from it. @returns a function that lifts the limits */
 export function limitReading(socket: Socket): () => void {
   const enough = socket.bytesRead + MAX_BYTES
-  // Not by listening to the data: they go from the handle to Node's parser, past the stream.
+  // `data` events do not work: the data goes from the handle to Node's parser, bypassing the stream.
   const count = setInterval(() => {
     if (socket.bytesRead > enough) socket.destroy()
   }, COUNT_MS)

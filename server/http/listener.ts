@@ -6,26 +6,26 @@ import { createLingering } from './lingering.ts'
 import { send } from './send.ts'
 import { answerUnreadable, tooManyAtOnce, unreadableTarget } from './unreadable.ts'
 
-/** Longer than the idle time of the usual load balancers, which else send into a closing socket. */
+/** Longer than the idle time-out of common load balancers, which would otherwise write to a closing socket. */
 const KEEP_ALIVE_MS = 65_000
-/** How long a request may take to arrive, and an answer to make no progress. */
+/** The maximum time for receiving a request, and for a response without progress. */
 const REQUEST_MS = 60_000
 const STALLED_MS = 60_000
-/** Requests of one connection that may be under way at once; browsers and proxies send one. */
+/** Concurrent requests per connection; browsers and proxies send one. */
 const MAX_PIPELINED = 8
 const DRAIN_MS = 10_000
 const SWEEP_MS = 50
 
 export interface Listener {
   server: Server
-  /** Stops accepting, and waits for what runs; what still runs after ten seconds is cut off. */
+  /** Stops accepting connections and waits for running requests, at most ten seconds. */
   drain(): Promise<void>
 }
 
 /**
- * The HTTP server of an app. Express gives every request and response its own prototype when they
- * arrive, which makes the engine give up what it has learned of their shape, and costs a small answer
- * more than all else. Made with that prototype from the start, they are left alone.
+ * The HTTP server of an app. Express replaces the prototype of every request and response, which
+ * deoptimizes them in V8 and dominates the cost of a small response. Objects that are created with that
+ * prototype are left unchanged.
  */
 export function createListener(app: Express): Listener {
   class Request extends IncomingMessage {}
@@ -40,19 +40,19 @@ export function createListener(app: Express): Listener {
       ServerResponse: Response,
       keepAliveTimeout: KEEP_ALIVE_MS,
       requestTimeout: REQUEST_MS,
-      // Otherwise Node answers a request without Host itself, in a form of its own.
+      // Otherwise Node itself answers a request without Host, and not as a problem.
       requireHostHeader: false,
     },
     (req, res) => serve(req as never, res as never),
   )
-  // An expectation that nobody knows may be left unmet; Node would refuse it in a form of its own.
+  // An unknown expectation may be ignored. Node would reject it, and not as a problem.
   server.on('checkExpectation', serve)
-  // Whoever does not read what was asked for has it wait in memory.
+  // A response that is not read is buffered in memory.
   server.setTimeout(STALLED_MS)
   server.on('clientError', answerUnreadable)
   const lingering = createLingering()
   const underWay = new WeakMap<Socket, number>()
-  /** Connections made ahead of a request, as browsers do: the server does not count them as idle. */
+  /** Connections opened ahead of a request, as browsers do. Node does not count them as idle. */
   const unused = new Set<Socket>()
   server.on('connection', (socket) => {
     lingering.connection(socket)
@@ -68,13 +68,13 @@ export function createListener(app: Express): Listener {
     res.once('close', () => underWay.set(req.socket, underWay.get(req.socket)! - 1))
     lingering.request(req, res)
     if (count > MAX_PIPELINED) return send(res, tooManyAtOnce())
-    // A target that is no URL reaches none of the app's handlers.
+    // Express calls no handler for a target that is not a URL.
     app(req, res, () => send(res, unreadableTarget()))
   }
   async function drain(): Promise<void> {
     const closed = new Promise((resolve) => server.close(resolve))
     for (const socket of unused) if (socket.bytesRead === 0) socket.destroy()
-    // A connection is idle only after the answer that it still carries.
+    // A connection becomes idle only after its current response.
     const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_MS)
     const deadline = setTimeout(() => server.closeAllConnections(), DRAIN_MS)
     await closed

@@ -8,23 +8,22 @@ declare global {
   namespace Express {
     interface Locals {
       requestId: string
-      /** Whose request it is, once that is known. */
+      /** The caller, after authentication. */
       user: string | undefined
-      /** Which operation it asks for, once that is known. */
+      /** The requested operation, after routing. */
       operation: string | undefined
-      /** Of an answer that goes on and on: to be called at its end. */
+      /** For a streamed response: called at its end. */
       streamEnded: (() => void) | undefined
     }
   }
 }
 
-/** Links are made of it where PUBLIC_URL is not set. */
+/** Links are built from it if PUBLIC_URL is not set. */
 const HOST = /^[\w.-]+(:\d+)?$|^\[[\da-f:.]+\](:\d+)?$/i
 
 /**
- * Begins every request: its id, the headers of every response, and the line in the log when it is
- * over, and what is counted then. The log has the path without its query, because searches are made
- * of people's own words.
+ * Handles every request first: sets its id and the common response headers, and logs and counts it at the
+ * end. The log omits the query, because searches contain the user's own words.
  */
 export function beginRequests(
   headers: ReadonlyMap<string, string>,
@@ -58,7 +57,7 @@ export function beginRequests(
     if (req.httpVersion === '1.1' && !HOST.test(req.headers.host ?? ''))
       throw new Problem(
         'malformed',
-        'The Host header is missing or invalid; send the name of the host.',
+        'The Host header is missing or invalid; send the host name of the server.',
       )
     next()
   }

@@ -7,8 +7,8 @@ import { Problem } from '../../protocol/index.ts'
 const HSTS_SECONDS = 365 * 24 * 60 * 60
 
 /**
- * What helmet sets on every response. Its headers do not depend on the request, so they are asked
- * for once, rather than through fifteen middlewares for each.
+ * Helmet's headers for every response. They do not depend on the request, so they are computed once
+ * instead of by fifteen middlewares per request.
  */
 export function securityHeaders({ https }: { https: boolean }): ReadonlyMap<string, string> {
   const headers = new Map<string, string>()
@@ -17,20 +17,20 @@ export function securityHeaders({ https }: { https: boolean }): ReadonlyMap<stri
     removeHeader: (name: string) => headers.delete(name),
   } as unknown as ServerResponse
   helmet({
-    // Answers are data: nothing in them is to be loaded, run or framed. Swagger UI has its own.
+    // Responses are data and must not load, run or be framed. Swagger UI has its own policy.
     contentSecurityPolicy: {
       useDefaults: false,
       directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
     },
     strictTransportSecurity: https ? { maxAge: HSTS_SECONDS, includeSubDomains: false } : false,
     frameguard: { action: 'deny' },
-    // Web apps on other origins may read answers: CORS decides which.
+    // CORS decides which web apps on other origins may read responses.
     crossOriginResourcePolicy: { policy: 'cross-origin' },
   })({} as never, collector, () => {})
   return headers
 }
 
-/** What is asked from inside, past the proxy that ends TLS. */
+/** Paths that are requested internally, without the proxy that terminates TLS. */
 const FROM_INSIDE = new Set(['/healthz', '/readyz', '/metrics'])
 
 /** Sends plain HTTP to HTTPS, keeping method and body (308). */
@@ -40,7 +40,7 @@ export function redirectToHttps(publicUrl: string): RequestHandler {
     else {
       if (!URL.canParse(req.originalUrl, publicUrl))
         throw new Problem('malformed', 'The request URL is not valid; correct it.')
-      // The target may be a whole URL, of any host: only its path is ours.
+      // The target may be an absolute URL of any host; only its path is used.
       const { pathname, search } = new URL(req.originalUrl, publicUrl)
       const target = req.originalUrl.startsWith('/') ? req.originalUrl : `${pathname}${search}`
       res.redirect(308, `${publicUrl}${target}`)
@@ -49,8 +49,8 @@ export function redirectToHttps(publicUrl: string): RequestHandler {
 }
 
 /**
- * Lets web apps on these origins call. `*` is every origin; no credentials but the token go along, so any
- * header may: those of tracing and tunnels, for example.
+ * Allows calls from web apps on these origins; `*` is every origin. Any request header is allowed, such as
+ * those of tracing, because browsers send no credentials except the token.
  */
 export function crossOrigin(origins: readonly string[]): RequestHandler {
   const allow = cors({

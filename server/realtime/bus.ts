@@ -1,17 +1,17 @@
 /**
- * What carries messages between nodes. Nothing depends on it: a message may come late, twice, or not at
- * all, and may come back to the node that sent it. tests/support/bus-contract.ts has the promises.
+ * Carries messages between nodes. It is best effort: a message may arrive late, twice or never, and the
+ * sender may receive its own. tests/support/bus-contract.ts tests the promises.
  */
 export interface Bus {
-  /** To all nodes, in this order. What cannot be sent is lost; it is not for the sender to wait or to know. */
+  /** Sends to all nodes, in this order. A failed send loses the messages and does not reject. */
   send(messages: readonly string[]): Promise<void>
-  /** After what is being sent. Nothing is received from then on. */
+  /** Waits for sends in progress. Nothing is received afterwards. */
   close(): Promise<void>
 }
 
 export interface Receiver {
   message(text: string): void
-  /** Messages may have been missed: the connection is there again after it was lost. */
+  /** Messages may have been missed: the bus has reconnected. */
   gap(): void
 }
 

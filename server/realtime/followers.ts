@@ -3,27 +3,26 @@ import type { Log } from '../runtime/log.ts'
 import { cursorAt, FIRST_EPOCH } from '../sync/cursors.ts'
 import type { Changes, Head, Store } from '../sync/store.ts'
 
-/** Somebody who hears of a user's changes: a socket, or a stream. */
+/** Receives a user's changes: a socket or an event stream. */
 export interface Subscriber {
-  /** @param committed when the first of its changes was, as far as that is known */
+  /** @param committed the commit time of its first change, if known */
   frame(frame: Frame, committed?: number): void
-  /** No more frames will come, and none continues these: it has to subscribe anew. */
+  /** No more frames will follow: the subscriber must subscribe again and start over. */
   end(): void
 }
 
 /**
- * Follows the feeds of the users who have a subscriber here. However many they are, a hint costs one
- * read for each user, and nothing for a user without any. Frames go out in order, each beginning
- * where the one before ended.
+ * Follows the feeds of the users with a subscriber on this node. A hint costs one read per user, however
+ * many subscribers the user has. Frames are sent in order, each starting where the previous one ended.
  */
 export function createFollowers(store: Pick<Store, 'frame' | 'heads'>, log: Pick<Log, 'warn'>) {
   const followers = new Map<string, Follower>()
 
   return {
     /**
-     * Subscribes, and answers with how far the feed is: what comes later comes as frames.
+     * Subscribes.
      *
-     * @returns how far it is, and how to leave
+     * @returns the head of the feed, after which frames follow, and a function that unsubscribes
      */
     async join(user: string, subscriber: Subscriber): Promise<{ head: Ready; leave(): void }> {
       let follower = followers.get(user)
@@ -51,16 +50,16 @@ export function createFollowers(store: Pick<Store, 'frame' | 'heads'>, log: Pick
       }
     },
 
-    /** There may be something new: committed then, and this, if that is known. */
+    /** The user may have changes, with their commit time and content if known. */
     changed: (user: string, committed?: number, changes?: Changes) =>
       followers.get(user)?.look(committed, changes),
 
-    /** There may be something new for anybody. */
+    /** Any user may have changes. */
     gap() {
       for (const follower of followers.values()) follower.look()
     },
 
-    /** Asks how far the feeds are: hints may be lost, and an administrator's SQL gives none. */
+    /** Polls the heads of all feeds, since hints may be lost and SQL by an administrator sends none. */
     async sweep() {
       if (followers.size === 0) return
       try {
@@ -85,9 +84,9 @@ export type Followers = ReturnType<typeof createFollowers>
 
 class Follower {
   readonly subscribers = new Set<Subscriber>()
-  /** Who is about to subscribe. */
+  /** The number of pending subscriptions. */
   expected = 0
-  /** What every subscriber has been told of. */
+  /** The end of the last frame sent. */
   head: Head = { epoch: FIRST_EPOCH, seq: 0 }
   readonly opened: Promise<void>
   private readonly store: Pick<Store, 'frame' | 'heads'>
@@ -96,9 +95,9 @@ class Follower {
   private readonly ended: (follower: Follower) => void
   private reading = false
   private again = false
-  /** When the first change was committed that has been heard of and not been read. */
+  /** The commit time of the first announced change that is not read yet. */
   private committed: number | undefined
-  /** What the latest of them was, if that is known. */
+  /** The latest announced changes, if known. */
   private changes: Changes | undefined
 
   constructor(
@@ -114,7 +113,7 @@ class Follower {
     this.opened = this.open()
   }
 
-  /** Reads what is new and passes it on; asked while it reads, it reads once more after that. */
+  /** Reads new changes and sends them. A call during a read causes one more read. */
   look(committed?: number, changes?: Changes): void {
     this.again = true
     this.changes = changes
@@ -161,7 +160,7 @@ class Follower {
         for (const subscriber of this.subscribers) subscriber.frame(frame, committed)
       }
     } catch (error) {
-      // Nothing was passed over: the next hint or sweep reads from the same place.
+      // Nothing is skipped: the next hint or sweep reads from the same position.
       this.log.warn({ error }, 'a feed could not be read')
     } finally {
       this.reading = false

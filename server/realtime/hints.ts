@@ -4,13 +4,13 @@ import type { OpenBus } from './bus.ts'
 
 const GATHER_MS = 10
 
-/** What is told to whoever listens on a node. Anything may come late, twice, or not at all. */
+/** Receives hints on a node. A hint may arrive late, twice or never. */
 export interface Listener {
-  /** This user has changes: the first of them committed then, and these, if that is known. */
+  /** The user has changes, with the commit time of the first one and their content if known. */
   changed(user: string, committed?: number, changes?: Changes): void
-  /** This session has ended. */
+  /** The session has ended. */
   ended(session: string): void
-  /** Some of the above may have been missed. */
+  /** Hints may have been missed. */
   gap(): void
 }
 
@@ -22,14 +22,13 @@ export interface Hints {
 }
 
 /**
- * Hints to this node at once, with what has changed, and to the others over the bus: gathered, and of
- * changes only whose they are. Nothing depends on their arrival: each node also looks for itself every
- * few seconds.
+ * Sends hints to this node at once, with the changes, and to other nodes over the bus, batched and with
+ * the user only. Delivery is not required: each node also polls every few seconds.
  */
 export async function openHints(openBus: OpenBus): Promise<Hints> {
   const node = randomUUID().slice(0, 8)
   const listeners = new Set<Listener>()
-  /** Messages, each with when the first of its kind came up. */
+  /** The time of the first occurrence of each message. */
   const waiting = new Map<string, number>()
   let timer: NodeJS.Timeout | undefined
   const bus = await openBus({

@@ -8,14 +8,14 @@ const RETRY_MS = 50
 const MAX_RETRY_MS = 30_000
 
 /**
- * A bus over NOTIFY, on a connection of its own: inside the transaction that wrote, a NOTIFY would make
- * every commit of the cluster wait its turn.
+ * A bus over NOTIFY, on its own connection: a NOTIFY inside a writing transaction takes a cluster-wide
+ * lock, which serializes all commits.
  */
 export function postgresBus(target: ConnectionTarget, log: Log): OpenBus {
   return async (receiver): Promise<Bus> => {
     let isClosed = false
     let client: pg.Client | undefined = await connect()
-    /** One after the other: a client is not to be asked while it works. */
+    /** One query at a time: pg deprecates concurrent queries on a client. */
     let sending = Promise.resolve()
 
     return {
@@ -50,7 +50,7 @@ export function postgresBus(target: ConnectionTarget, log: Log): OpenBus {
         await next.end()
         throw error
       }
-      // Only of a connection that was there: after a failed attempt, whoever made it tries again.
+      // Only for an established connection: after a failed attempt, the caller retries.
       next.once('end', () => {
         client = undefined
         if (!isClosed) setTimeout(reconnect, RETRY_MS, RETRY_MS).unref()
@@ -66,7 +66,7 @@ export function postgresBus(target: ConnectionTarget, log: Log): OpenBus {
         client = next
         receiver.gap()
       } catch {
-        // Spread, so that the nodes do not come back together.
+        // Jitter keeps the nodes from reconnecting at the same time.
         const wait = Math.min(MAX_RETRY_MS, waited * 2) * (0.5 + Math.random() / 2)
         setTimeout(reconnect, wait, wait).unref()
       }

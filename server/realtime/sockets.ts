@@ -13,7 +13,7 @@ import type { Log } from '../runtime/log.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import type { Followers } from './followers.ts'
 
-/** So many packets may wait for a slow reader; what comes then is left out, and it pulls later. */
+/** The packets that may be buffered for a slow client. Later frames are omitted, and it pulls instead. */
 const MAX_WAITING_PACKETS = 8
 
 interface Data {
@@ -32,8 +32,8 @@ interface Dependencies {
 }
 
 /**
- * The live face: each socket hears of its user's changes for as long as its token is good, and not
- * a moment longer. Websockets only, so that any node will do for any request.
+ * Sends each socket the changes of its user while its token is valid, and never afterwards. WebSocket is
+ * the only transport, so no sticky sessions are needed.
  */
 export function createSockets(
   http: HttpServer,
@@ -70,18 +70,18 @@ export function createSockets(
   })
 
   return {
-    /** Ends the sockets of a session. */
+    /** Disconnects the sockets of a session. */
     ended(session: string) {
       for (const socket of io.sockets.sockets.values())
         if (socket.data.session === session) cut(socket)
     },
     count: () => io.sockets.sockets.size,
     sessions: () => new Set([...io.sockets.sockets.values()].map(({ data }) => data.session)),
-    /** Ends all of them; their clients come back by themselves, to another node or after a restart. */
+    /** Closes all sockets. Clients reconnect by themselves, to another node or after a restart. */
     async close() {
-      // Not dismissed one by one: whom a server dismisses, the library does not bring back.
+      // Not `disconnect` per socket: Socket.IO clients do not reconnect after a server's disconnect.
       io.engine.close()
-      // Not everybody answers a farewell, and the server waits for nobody.
+      // Do not wait for clients that ignore the close handshake.
       for (const connection of connections) connection.destroy()
     },
   }
@@ -116,14 +116,17 @@ export function createSockets(
       else writer.ready(joined.head)
     } catch (error) {
       log.warn({ error }, 'a socket could not follow its feed')
-      socket.conn.close() // it comes back and tries again
+      socket.conn.close() // the client reconnects
     }
   }
 
   async function renew(socket: LiveSocket, token: unknown): Promise<RenewalResult> {
     const caller = await sessions.authenticate(asText(token))
     if (caller.user !== socket.data.user || caller.session !== socket.data.session)
-      throw new Problem('token_not_valid', 'The token is of another session.')
+      throw new Problem(
+        'token_not_valid',
+        'The token belongs to another session; reconnect to use it.',
+      )
     socket.data.expires = caller.expires
     return { ok: true, expires_at: new Date(caller.expires * 1000).toISOString() }
   }
@@ -134,13 +137,13 @@ export function createSockets(
   }
 }
 
-/** Writes frames to a socket as fast as it reads them. */
+/** Writes frames to a socket no faster than the client reads them. */
 function frameWriter(socket: LiveSocket, metrics: Pick<Metrics, 'frame'>, now: () => Date) {
   let ready = false
-  /** Where the frames begin that were left out. */
+  /** The start of the omitted frames. */
   let omittedFrom: number | undefined
   let last: Ready | undefined
-  /** Frames written since the reader had taken everything. */
+  /** Frames written since the buffer was last empty. */
   let waiting = 0
   socket.conn.on('drain', () => {
     waiting = 0
@@ -155,7 +158,7 @@ function frameWriter(socket: LiveSocket, metrics: Pick<Metrics, 'frame'>, now: (
     },
     frame(frame: Frame, committed?: number) {
       last = { seq: frame.seq, checkpoint: frame.checkpoint }
-      if (!ready) return // it is told with `ready` how far the feed is
+      if (!ready) return // `ready` will carry this head
       if (!isGood()) return
       if (waiting < MAX_WAITING_PACKETS) {
         waiting++
@@ -163,10 +166,10 @@ function frameWriter(socket: LiveSocket, metrics: Pick<Metrics, 'frame'>, now: (
         metrics.frame(committed)
       } else omittedFrom ??= frame.prev
     },
-    end: () => socket.conn.close(), // it comes back, and begins with `ready`
+    end: () => socket.conn.close(), // the client reconnects and gets `ready` first
   }
 
-  /** The reader has caught up with what it was sent: tell it that there is more to pull. */
+  /** The client has read everything: announce the omitted changes, so that it pulls them. */
   function catchUp() {
     if (omittedFrom === undefined) return
     const prev = omittedFrom
@@ -174,7 +177,7 @@ function frameWriter(socket: LiveSocket, metrics: Pick<Metrics, 'frame'>, now: (
     if (isGood()) socket.emit('changes', { prev, ...last! })
   }
 
-  /** Timers may be late; no event is sent after the token's end. */
+  /** Timers may be late, but no event may be sent after the token expires. */
   function isGood(): boolean {
     if (now().getTime() < socket.data.expires * 1000) return true
     cut(socket)
@@ -182,13 +185,13 @@ function frameWriter(socket: LiveSocket, metrics: Pick<Metrics, 'frame'>, now: (
   }
 }
 
-/** Ends a socket, and drops what still waits for a slow reader. */
+/** Disconnects a socket and drops what is buffered for it. */
 function cut(socket: LiveSocket): void {
   socket.disconnect(true)
   socket.conn.close(true)
 }
 
-/** From outside, anything may come in the place of a token: `String` throws for some of it. */
+/** The token is client input of any type; `String` throws for some values. */
 const asText = (token: unknown) => (typeof token === 'string' ? token : '')
 
 function refusal(error: unknown): Error {

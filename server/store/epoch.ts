@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Database } from '../database/connect.ts'
 
-/** More changes than one person makes between a backup and its restore. */
+/** More changes than one user makes between a backup and its restore. */
 const SKIPPED = 1_000_000
 
 /**
@@ -10,10 +10,10 @@ const SKIPPED = 1_000_000
  * promotion or a recovery has begun another timeline, the database does the same by itself
  * (migrations/0015_timelines.ts).
  *
- * @returns of how many feeds
+ * @returns the number of feeds
  */
 export function beginEpoch(db: Database): Promise<number> {
-  // Not of the form of a document's id, which the first release's cursors had in its place.
+  // Must not look like a document's id, which cursors of the first release have instead of an epoch.
   const epoch = randomUUID().slice(-12)
   return db('feeds').update({
     epoch,

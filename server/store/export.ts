@@ -11,7 +11,6 @@ const MAX_PAGE_BYTES = 256 * 1024
 const BEFORE_ALL = '00000000-0000-0000-0000-000000000000'
 
 export interface ExportedDocument {
-  /** Its JSON text. */
   readonly json: string
   readonly deleted: boolean
 }

@@ -56,21 +56,21 @@ type StoredRow = [
   changed?: ChangeTimes,
 ]
 
-/** One write of a transaction, whose documents took the numbers after `before`. */
+/** One write of a transaction; its documents have the numbers after `before`. */
 interface Write {
   resource: Resource
   written: readonly Omit<Stored, 'seq'>[]
   before: number
 }
 
-/** A page may be large: of one user, so many at a time. */
+/** Concurrent pages per user, because a page may be large. */
 const PAGES_AT_ONCE = 3
 
 /**
  * The Store in Postgres.
  *
- * @param changed is told of each user whose changes have been committed, and which these are, unless
- *   they are too many for a frame, or there may be more than were written
+ * @param changed called after each commit, with the changes unless they do not fit into a frame or other
+ *   documents may have changed too
  */
 export function postgresStore(
   db: Database,
@@ -104,7 +104,7 @@ export function postgresStore(
       const { statement, values } = editStatement(resource, edit)
       if (edit.action === 'patch' && Object.keys(edit.fields).length === 0)
         return Promise.resolve(undefined)
-      // What takes or leaves its place may change what refers to it.
+      // A deletion or restore may change documents that refer to this one.
       const isAlone = edit.action === 'patch' || referencesTo(resource).length === 0
       return takeTurn(user, () =>
         writeOne(
@@ -187,7 +187,7 @@ function transactionOf(
 ): Transaction {
   async function placehold(resource: Resource, ids: readonly string[]): Promise<void> {
     if (ids.length === 0) return
-    // What has to refer to something refers to an id that no document has.
+    // A required reference of a placeholder points to an id that no document has.
     for (const { field, target } of referencesOf(resource)) {
       const own = resource.fields[field]!
       if (!own.nullable) await placehold(target, [leastValue(own) as string])
@@ -239,7 +239,7 @@ function changesOf({ epoch, seq }: Head, writes: readonly Write[]): Changes | un
   const ids = new Set<string>()
   const documents: Record<string, WireDocument[]> = {}
   for (const { resource, written } of writes) {
-    // A deletion may have changed what refers to it.
+    // A deletion may have changed documents that refer to this one.
     if (referencesTo(resource).length > 0) return undefined
     for (const { document, deleted } of written) {
       ids.add(`${resource.name} ${document.id}`)
@@ -247,14 +247,14 @@ function changesOf({ epoch, seq }: Head, writes: readonly Write[]): Changes | un
       documents[resource.name]!.push({ ...document, _deleted: deleted })
     }
   }
-  // Nobody else takes numbers before the commit.
+  // The lock keeps others from taking numbers before the commit.
   const prev = writes[0]!.before
   const count = writes.reduce((sum, { written }) => sum + written.length, 0)
   const fits = count === ids.size && count <= MAX_FRAME_DOCUMENTS
   return fits ? { prev, head: { epoch, seq }, documents: () => documents } : undefined
 }
 
-/** What a statement has changed that writes one document. */
+/** The changes of a statement that wrote one document. */
 function changeOf(resource: Resource, [seq, json, epoch]: EncodedRow, deleted: boolean): Changes {
   const head = headOf(epoch!, seq)
   const documents = () => ({ [resource.name]: [{ ...JSON.parse(json), _deleted: deleted }] })
@@ -273,15 +273,15 @@ async function writeOne(
     if (row) written(row)
     return row && encoded(row)
   } catch (error) {
-    // What it refers to was deleted while the statement waited for its turn.
+    // The target of a reference was deleted while the statement waited for the lock.
     if (codeOf(error) === FOREIGN_KEY_VIOLATION) return undefined
     throw error
   }
 }
 
 /**
- * Writers take the feed's row first, so they cannot deadlock with each other; an administrator's SQL
- * may take a document first. Postgres then ends one of the two, and the pause lets the other one by.
+ * Writers lock the feed's row first, so they cannot deadlock with each other. An administrator's SQL may
+ * lock a document first. Postgres then cancels one of the two, and the pause lets the other one finish.
  */
 async function retried<T>(work: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {

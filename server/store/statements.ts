@@ -10,11 +10,11 @@ import type { Edit } from '../sync/store.ts'
 import { columnsOf, documentSql, sqlType, wireDocumentSql } from './columns.ts'
 
 /**
- * The SQL of one-document reads and writes, made from a resource's definition and kept.
+ * The SQL of reads and writes, generated from a resource's definition and cached.
  *
- * A write is one statement that takes the user's next number first and so holds the feed's row to
- * the commit. A statement that then touches no row leaves the number unused, which is harmless:
- * readers ask for what is after a number, never for the next one.
+ * A write is one statement that takes the user's next number first and so locks the feed's row until
+ * the commit. A statement that then changes no row leaves a gap in the numbers, which is harmless:
+ * readers ask for all changes after a number, never for the next number.
  */
 const NEXT = 'with feed as (update feeds set seq = seq + 1 where user_id = $1 returning seq, epoch)'
 
@@ -25,7 +25,7 @@ export const findSql = kept(
     where t.user_id = $1 and t.id = $2 and not t.deleted`,
 )
 
-/** `$1` user, `$2` ids. Placeholders are not there. */
+/** `$1` user, `$2` ids. Skips placeholders. */
 export const readSql = kept(
   (resource) => `
     select t.seq, t.deleted, ${documentSql(resource)}::text, t.taken, t.changed from ${resource.table} t
@@ -75,8 +75,8 @@ export const pageSql = kept(
 )
 
 /**
- * `$1` user, `$2` ids. A placeholder has the least that a document can have, and a number below all of the
- * feed's: one of its own, for two documents of a table never have the same.
+ * `$1` user, `$2` ids. A placeholder has the least value in each required column and a unique number of 0
+ * or less, which is outside the feed.
  */
 export const placeholdSql = kept((resource) => {
   const columns = resource.fieldNames.filter((name) => !resource.fields[name]!.nullable)
@@ -93,10 +93,10 @@ export const placeholdSql = kept((resource) => {
     on conflict (user_id, id) do nothing`
 })
 
-/** More changes than these at once are for a pull. */
+/** With more changes, clients pull. */
 export const MAX_FRAME_DOCUMENTS = 100
 
-/** `$1` user, `$2` seq. The head, and for each resource the changes between, one more than fit. */
+/** `$1` user, `$2` seq. The head, and the changes of each resource up to it, at most one more than fit. */
 export function frameSql(): Statement {
   const documents = Object.values<Resource>(resources).map(
     (resource) => `
@@ -118,7 +118,7 @@ export const headsSql: Statement = {
   text: "select user_id, epoch, seq, nullif(branches, '{}')::text from feeds where user_id = any ($1::uuid[])",
 }
 
-/** `$1` user, then the columns in order. Fills a placeholder; leaves anything else alone. */
+/** `$1` user, then the columns in order. Replaces a placeholder, but no other row. */
 export const insertSql = kept((resource) => {
   const columns = columnsOf(resource)
   const values = columns.map((column, i) => `$${i + 2}::${sqlType(resource, column)}`)
@@ -162,8 +162,8 @@ export const writeSql = kept((resource) => {
 })
 
 /**
- * The statement of an edit and the values for it: `$1` user, `$2` id, `$3` now, `$4` versions or
- * null, then one for each field. Its rules are those of `settle`; a test compares the two.
+ * The statement of an edit and its values: `$1` user, `$2` id, `$3` now, `$4` versions or null, then one
+ * for each field. It applies the rules of `settle`; a test compares the two.
  */
 export function editStatement(
   resource: Resource,
@@ -174,7 +174,7 @@ export function editStatement(
   let statement = edits.get(key)
   if (!statement) {
     statement = named(editSql(resource, edit.action, names))
-    // Which fields a client changes together is its own choice, so only so many are kept.
+    // Clients choose the combinations of fields, so the cache is limited.
     if (edits.size < MAX_NAMES) edits.set(key, statement)
   }
   return {
@@ -230,14 +230,14 @@ function stampSql(stamp: string, flag: string, value: string): string {
   return `case when not ${value} then null when t.${flag} then t.${stamp} else $3::timestamptz end`
 }
 
-/** A condition that what `value` refers to is there. */
+/** The condition that the target of a reference exists. */
 const isThereSql = ({ target }: Referring, value: string) =>
   `(${value} is null or exists (select from ${target.table} c
       where c.user_id = $1 and c.id = ${value} and not c.deleted))`
 
 let keptCount = 0
 
-/** One statement for each resource, made when first needed; these few always have their plans kept. */
+/** Caches one prepared statement per resource. These are few, so they are not limited by MAX_NAMES. */
 function kept(text: (resource: Resource) => string): (resource: Resource) => Statement {
   const statements = new Map<Resource, Statement>()
   return (resource) => {
@@ -251,8 +251,8 @@ function kept(text: (resource: Resource) => string): (resource: Resource) => Sta
 }
 
 /**
- * A name is a plan that each connection keeps for good, and clients choose which filters and fields
- * they combine; so only so many texts ever get one.
+ * A connection keeps the plan of a named statement forever, and clients choose the combinations of filters
+ * and fields. So only this many statements get a name.
  */
 const MAX_NAMES = 300
 const names = new Map<string, string>()

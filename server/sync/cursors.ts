@@ -1,20 +1,20 @@
 /**
- * Cursors are made here and read here, and nowhere else. To whoever carries one it means nothing: pages,
- * stream events and frames come with the one to go on from.
+ * The only place that creates and reads cursors. Cursors are opaque to clients: every page, stream event
+ * and frame contains the cursor to continue from.
  *
- * `lwt` says how far, `id` of which epoch: RxDB's clients know these two names, and send both back.
+ * `lwt` is the position and `id` the epoch. RxDB's clients expect these two names and return both.
  */
 import { type Checkpoint, Problem, type ReplicaState } from '../../protocol/index.ts'
 import type { Branched, Head } from './store.ts'
 
-/** The epoch of feeds that have not been restored, as the database has it too. */
+/** The epoch of feeds that were never restored. The database has the same default. */
 export const FIRST_EPOCH = '1'
 
 export function cursorAt({ epoch, seq }: Head): Checkpoint {
   return { id: epoch, lwt: seq }
 }
 
-/** The number after which to go on. */
+/** The `seq` after which to continue. */
 export function numberOf({ lwt }: Checkpoint): number {
   return lwt
 }
@@ -35,7 +35,7 @@ export function requireCurrent(cursor: Checkpoint, head: Branched, replica?: Rep
   if (isThere(cursor) && (replica?.seen ?? []).every(isThere)) return
   throw new Problem(
     'checkpoint_expired',
-    'Pull from the start (without a checkpoint), keep what has not been pushed, and push it then.',
+    'Pull again without a checkpoint. Keep edits that are not pushed yet, and push them afterwards.',
   )
 }
 

@@ -4,8 +4,8 @@ import { treesOf } from './references.ts'
 import type { Transaction } from './store.ts'
 
 /**
- * Breaks cycles: two devices may each have put one of two documents under the other. The newest reference of
- * a cycle is cleared and kept in the journal, so the result does not depend on which device was first.
+ * Breaks cycles, which arise when two devices make each of two documents the parent of the other. The newest
+ * reference of a cycle is cleared and journaled, so the result does not depend on the order of the pushes.
  */
 export async function withoutCycles(
   transaction: Transaction,
@@ -23,7 +23,7 @@ export async function withoutCycles(
   return acyclic
 }
 
-/** The same for one field, without a store: `above` has all ancestors of the written documents. */
+/** The same for one field. Pure: `above` has all ancestors of the written documents. */
 export function withoutCyclesOf(
   resource: Resource,
   field: string,
@@ -55,7 +55,7 @@ export function withoutCyclesOf(
   }
 }
 
-/** The documents of the cycle through this one; empty if there is none. */
+/** The documents of the cycle through this document; empty if there is none. */
 function circleFrom(
   id: string,
   field: string,

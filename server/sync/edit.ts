@@ -1,6 +1,6 @@
 /**
- * Creates and edits one document for REST clients, without HTTP and SQL. The common case is one call of
- * the store. Only if the store reports a special case is the stored state read, to find the reason.
+ * Creates and edits one document for REST clients, without HTTP and SQL. The common case is one call to
+ * the store. The stored state is read only if the store writes nothing, to find the reason.
  */
 import {
   type Document,
@@ -54,7 +54,7 @@ export async function create(
     if (wrong) return wrong
     await store.transaction(user, async () => {}) // throws if the user was deleted
   }
-  throw new Error(`${resource.name}: a creation found no quiet moment`)
+  throw new Error(`${resource.name}: too many concurrent writes during a creation`)
 }
 
 /** Patches, deletes or restores a document. */
@@ -74,10 +74,10 @@ export async function edit(
     const wrong = await wrongReference(store, user, resource, edit.id, fields)
     if (wrong) return wrong
   }
-  throw new Error(`${resource.name}: an edit found no quiet moment`)
+  throw new Error(`${resource.name}: too many concurrent writes during an edit`)
 }
 
-/** Applies an edit to the stored state. Pure. */
+/** Judges an edit against the stored state. Pure. */
 export function judgeEdit(
   resource: Resource,
   { action, fields, ifSeq }: Edit,

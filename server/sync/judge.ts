@@ -63,7 +63,7 @@ export interface Judgement {
   readonly writes: readonly State[]
   /** The stored states that differ from what was pushed, for the client to take over. */
   readonly conflicts: readonly State[]
-  /** Empty losses are possible. */
+  /** May contain entries without values. */
   readonly losses: readonly Loss[]
 }
 
@@ -72,7 +72,7 @@ export interface Judgement {
  *
  * @param stored the existing documents by id, deleted ones included
  * @param now UTC instant with milliseconds
- * @param gone what a merge may not make a live document refer to: tombstones may
+ * @param gone targets that a merged document may refer to only if it is itself a tombstone
  */
 export function judge(
   resource: Resource,
@@ -232,14 +232,14 @@ function judgeRow(
   }
 }
 
-/** A tombstone may refer to a deleted document, so a merge with one may bring such a reference along. */
+/** A tombstone may refer to a deleted document, so a merge with one may take over such a reference. */
 function refersTo(gone: Gone, document: Document): boolean {
   return [...gone].some(([field, ids]) => ids.has(document[field]))
 }
 
 /**
- * A document that refers to a deleted one: it is deleted too, as if it had existed at that time, and is
- * restored with its target. The edit is in the journal.
+ * Judges a document that refers to a deleted one: it is deleted too, as if it had existed at the deletion,
+ * and is restored with its target. The edit is journaled.
  */
 function judgeTaken(
   resource: Resource,

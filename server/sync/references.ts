@@ -4,10 +4,9 @@ import type { Transaction } from './store.ts'
 
 /**
  * Resolves the references of rows. A document may arrive before its target, for which a placeholder is
- * inserted. A document that refers to a deleted one becomes what it would have become if it had existed at
- * the deletion.
+ * inserted. A document that refers to a deleted one is treated as if it had existed at the deletion.
  *
- * @param stored the existing documents by id, whose references count where a tombstone is restored
+ * @param stored the existing documents by id; the references of a restored tombstone are checked too
  */
 export async function withReferences(
   transaction: Transaction,

@@ -1,4 +1,4 @@
-/** The replication protocol, without HTTP and without SQL: protocol/README.md is its prose. */
+/** The replication protocol, without HTTP and SQL. protocol/README.md describes it. */
 
 import type {
   Checkpoint,
@@ -18,7 +18,7 @@ import { isDocumentId, type Refusal, readRows, withoutIncomplete } from './rows.
 import { type Store, type Stored, UnknownUser } from './store.ts'
 
 export interface Page {
-  /** A JSON array of documents as they are on the wire. */
+  /** A JSON array of documents in wire form. */
   documents: string
   checkpoint: Checkpoint
   changed_since?: number
@@ -75,9 +75,8 @@ interface PushOptions {
 }
 
 /**
- * Takes a batch of rows: those that are valid land together or, when something fails, not at all. A
- * row that is not valid is answered with what is stored, or with a tombstone, and stops no other.
- * The same batch again has no second effect.
+ * Stores a batch of rows: all valid ones in one transaction. An invalid row is answered with the stored
+ * state or a tombstone, and does not block the others. Retrying a batch has no second effect.
  *
  * @param now UTC instant with milliseconds
  * @param options `keepsRejected`: the client is told of rejected rows and keeps them itself; what

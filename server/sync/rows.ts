@@ -63,7 +63,7 @@ function readRow(
     errors[name] = [...(errors[name] ?? []), issue.message.slice(0, MAX_MESSAGE)]
   }
   if (typeof nextDeleted !== 'boolean') errors._deleted = ['Use true or false.']
-  if (resource.readOnly) errors[''] = [`${resource.name} are kept by the server.`]
+  if (resource.readOnly) errors[''] = [`Only the server can write ${resource.name}.`]
   if (resource.singleton && success && data.id !== user)
     errors.id = ['Use your own id; there is only one such document.']
   if (resource.singleton && nextDeleted)

@@ -1,30 +1,29 @@
 /**
- * What the sync core needs of a database. `server/store/` keeps these promises with Postgres.
+ * The storage interface of the sync core. `server/store/` implements it on Postgres.
  *
- * Every call takes the user first, and sees and touches that user's documents only: an id that
- * belongs to somebody else is simply not there.
+ * Every call takes the user first and sees only that user's documents: an id of another user is unknown.
  */
 import type { ChangeTimes, Document, Resource, WireDocument } from '../../protocol/index.ts'
 
-/** A document in its JSON text, so that what is only passed on is never taken apart. */
+/** A document as JSON text, so that passing it on needs no parsing. */
 export interface Encoded {
-  /** The user's change counter at the last change of this document: its version. */
+  /** The version of the document: the user's change counter at its last change. */
   readonly seq: number
   readonly json: string
 }
 
-/** A document with what the store knows of it. A deleted one is a tombstone: it keeps its fields. */
+/** A document with its metadata. A deleted one is a tombstone, which keeps its fields. */
 export interface Stored {
   readonly seq: number
   readonly deleted: boolean
   readonly document: Document
-  /** Marks of the pushed edits that it has taken last, oldest first. Not told by `changes`. */
+  /** The marks of the last accepted edits, oldest first. `changes` omits them. */
   readonly taken?: readonly number[]
-  /** When its fields were last changed, whoever changed them. Not told by `changes`. */
+  /** The times of the last change by field. `changes` omits them. */
   readonly changed?: ChangeTimes
 }
 
-/** How far a user's feed is. Its numbers mean something within one epoch: see cursors.ts. */
+/** The end of a user's feed. Numbers are comparable within one epoch only: see cursors.ts. */
 export interface Head {
   readonly epoch: string
   readonly seq: number
@@ -36,8 +35,8 @@ export interface Branched extends Head {
 }
 
 /**
- * What one commit has changed: everything after `prev` up to the head. So that whoever follows the feed
- * need not read back what was just written.
+ * The changes of one commit: everything after `prev` up to the head. They save followers of the feed a
+ * read.
  */
 export interface Changes {
   readonly prev: number
@@ -46,19 +45,19 @@ export interface Changes {
   documents(): Record<string, WireDocument[]>
 }
 
-/** A change of one document that names only what it touches. */
+/** An edit of one document. */
 export interface Edit {
   readonly action: 'patch' | 'delete' | 'restore'
   readonly id: string
   /** For a patch: the fields to change. Empty otherwise. */
   readonly fields: Readonly<Record<string, unknown>>
-  /** Only if the document is at one of these versions. */
+  /** Applies only if the document has one of these versions. */
   readonly ifSeq?: readonly number[] | undefined
   /** When the edit was made: UTC instant with milliseconds. */
   readonly now: string
 }
 
-/** There is no such user any more: an account may go while its requests are under way. */
+/** The user does not exist: an account may be deleted while its requests are in progress. */
 export class UnknownUser extends Error {
   override name = 'UnknownUser'
 }
@@ -67,33 +66,33 @@ export interface Store {
   /** The document, unless it is deleted. */
   find(user: string, resource: Resource, id: string): Promise<Encoded | undefined>
 
-  /** Those of the documents that there are, deleted or not, by id. */
+  /** The existing documents by id, deleted ones included. */
   read(user: string, resource: Resource, ids: readonly string[]): Promise<Map<string, Stored>>
 
   /**
-   * Adds one settled document and commits, all in one round trip. Answers undefined, with nothing
-   * written, when the id is taken or when what it refers to is not there: `read` tells which.
+   * Inserts one settled document and commits, in one round trip. Returns undefined and writes nothing if
+   * the id is taken or a reference is invalid; `read` shows which.
    */
   insert(user: string, resource: Resource, document: Document): Promise<Encoded | undefined>
 
   /**
-   * Makes one edit and commits, all in one round trip, with the result that `settle` would give.
-   * Answers undefined, with nothing written, when the edit does not apply or changes nothing:
-   * `judgeEdit` on what `read` answers tells why.
+   * Applies one edit and commits, in one round trip, with the same result as `settle`. Returns undefined
+   * and writes nothing if the edit does not apply or changes nothing; `judgeEdit` on the result of `read`
+   * finds the reason.
    */
   edit(user: string, resource: Resource, edit: Edit): Promise<Encoded | undefined>
 
   /**
-   * Runs `work` while nobody else writes this user's documents. All that it wrote is there
-   * afterwards, or, when it throws, nothing. Work of different users shares nothing.
+   * Runs `work` with the only write access to this user's documents. Its writes are committed together,
+   * or not at all if it throws. Transactions of different users do not block each other.
    *
    * @throws UnknownUser
    */
   transaction<T>(user: string, work: (transaction: Transaction) => Promise<T>): Promise<T>
 
   /**
-   * The changes after `seq`, oldest first, tombstones included; each document once, as it is now.
-   * The counter rises in commit order, so whoever has seen n has seen everything up to n.
+   * The changes after `seq`, oldest first, tombstones included; each document once, in its current state.
+   * The counter rises in commit order, so a reader that has seen n has seen everything up to n.
    */
   changes(user: string, resource: Resource, seq: number, limit: number): Promise<Stored[]>
 
@@ -101,8 +100,8 @@ export interface Store {
   heads(users: readonly string[]): Promise<Map<string, Branched>>
 
   /**
-   * The changes after `seq` of all kinds, in one read, with how far the feed is then. Without
-   * documents when there are more than fit into one frame. Undefined where there is no such user.
+   * The changes of all resources after `seq` and the head of the feed, in one read. Without documents if
+   * they do not fit into one frame. Undefined if the user does not exist.
    */
   frame(
     user: string,
@@ -110,8 +109,8 @@ export interface Store {
   ): Promise<{ head: Head; documents?: Record<string, WireDocument[]> } | undefined>
 
   /**
-   * The same as `changes`, as a JSON array of documents in their wire form, with the number of the last
-   * one, and how far the feed is at that moment. Undefined where there is no such user.
+   * The same as `changes`, as a JSON array of documents in wire form, with the `seq` of the last one and
+   * the head of the feed at that moment. Undefined if the user does not exist.
    */
   page(
     user: string,
@@ -125,22 +124,20 @@ export interface Transaction {
   /** How far the feed is, with what has been written. */
   readonly head: Branched
   read(resource: Resource, ids: readonly string[]): Promise<Map<string, Stored>>
-  /** The documents with this value in a field that are not deleted, in the order of their changes. */
+  /** The live documents with this value in a field, in the order of their changes. */
   having(resource: Resource, field: string, value: string): Promise<Stored[]>
   /**
-   * These documents, those that they refer to by a field which points into their own resource, those that
-   * these refer to, and so on.
+   * These documents and all their ancestors through a field that refers to their own resource.
    */
   above(resource: Resource, field: string, ids: readonly string[]): Promise<Map<string, Stored>>
   /**
-   * Makes these ids ones that a document may refer to, where there is nothing yet: outside the feed,
-   * and seen by no reader until the document itself is written.
+   * Inserts placeholders for ids that do not exist yet, so that documents may refer to them. A placeholder
+   * is not in the feed and invisible to readers until the document itself is written.
    */
   placehold(resource: Resource, ids: readonly string[]): Promise<void>
   /**
-   * Inserts or replaces whole settled documents, numbered in the order given, with the marks and the
-   * change times given. What refers to those that are deleted, and what was deleted with those that are
-   * restored, changes afterwards.
+   * Inserts or replaces whole settled documents, numbered in the given order, with the given marks and
+   * change times. Afterwards, deletions and restores are applied to the documents that refer to them.
    */
   write(resource: Resource, documents: readonly Omit<Stored, 'seq'>[]): Promise<void>
 }

@@ -42,7 +42,7 @@ async function tokenTo(address: string, purpose: string): Promise<string> {
 }
 
 describe('an account', () => {
-  test('is confirmed by the link of its mail, also where nobody is signed in', async () => {
+  test('is confirmed by the mailed link, also where nobody is signed in', async () => {
     const ann = await server.person()
     const email = `${ann.username}@example.com`
     const phone = await deviceOf(network, ann)
@@ -65,7 +65,7 @@ describe('an account', () => {
     })
   })
 
-  test('moves to another address once that is confirmed', async () => {
+  test('changes its address when the new one is confirmed', async () => {
     const ann = await server.person()
     const phone = await deviceOf(network, ann)
     const email = `new-${ann.username}@example.com`
@@ -80,7 +80,7 @@ describe('an account', () => {
     expect(await phone.account.get()).toMatchObject({ email, pending_email: null })
   })
 
-  test('is asked about with a token that is renewed if it has run out', async () => {
+  test('is requested with a token that is refreshed if it has expired', async () => {
     const phone = await deviceOf(network, await server.person(), { now })
     await phone.sync.awaitInSync()
     await phone.sync.pause()
@@ -103,7 +103,7 @@ describe('an account', () => {
     expect(await firstValueFrom(phone.session.user$)).not.toBeNull()
   })
 
-  test('is read by nobody who is not signed in', async () => {
+  test('cannot be read without a sign-in', async () => {
     const phone = await device(network)
     await expect(phone.account.get()).rejects.toMatchObject({ code: 'signed_out' })
     await expect(phone.account.delete('any')).rejects.toMatchObject({ code: 'signed_out' })
@@ -112,7 +112,7 @@ describe('an account', () => {
 })
 
 describe('a password', () => {
-  test('that is changed signs out the other devices, whose edits wait for the new one', async () => {
+  test('that is changed signs out the other devices, which keep their edits until the next sign-in', async () => {
     const ann = await server.person()
     const [phone, laptop] = [await deviceOf(network, ann), await deviceOf(server, ann)]
     await Promise.all([phone.sync.awaitInSync(), laptop.sync.awaitInSync()])
@@ -141,7 +141,7 @@ describe('a password', () => {
     expect(await tasksOf(laptop)).toMatchObject([{ title: 'Written offline' }])
   })
 
-  test('that is forgotten is set anew by the link of the mail, where nobody is signed in', async () => {
+  test('that is forgotten is reset by the mailed link, where nobody is signed in', async () => {
     const ann = await server.person()
     const email = `${ann.username}@example.com`
     const phone = await deviceOf(network, ann)
@@ -162,7 +162,7 @@ describe('a password', () => {
 })
 
 describe('the devices', () => {
-  test('are listed, and one that is signed out stops at once, and keeps what it has not sent', async () => {
+  test('are listed, and one that is signed out stops at once, and keeps its unsent edits', async () => {
     const ann = await server.person()
     const [phone, laptop] = [await deviceOf(network, ann), await deviceOf(server, ann)]
     await Promise.all([phone.sync.awaitInSync(), laptop.sync.awaitInSync()])
@@ -199,7 +199,7 @@ describe('an export', () => {
     expect(await response.text()).toMatch(content)
   })
 
-  test('is there before its end is: it is read as it comes', async () => {
+  test('is streamed: it can be read before its end arrives', async () => {
     const phone = await deviceOf(server, await server.person())
     const rows = Array.from({ length: 3_000 }, (_, i) => ({
       title: `Task ${i}`,
@@ -217,7 +217,7 @@ describe('an export', () => {
 })
 
 describe('an account that is deleted', () => {
-  test('is gone from the device that deletes it, with what was not sent', async () => {
+  test('is removed from the device that deletes it, with unsent edits', async () => {
     const ann = await server.person()
     const storage = getRxStorageMemory()
     const name = `deletes-${ann.id}`
@@ -239,7 +239,7 @@ describe('an account that is deleted', () => {
     expectNothingOf(ann.id, name, storage)
   })
 
-  test('is gone from one that is connected', async () => {
+  test('is removed from a connected device', async () => {
     const ann = await server.person()
     const [phone, laptop] = [await deviceOf(network, ann), await deviceOf(server, ann)]
     await Promise.all([phone.sync.awaitInSync(), laptop.sync.awaitInSync()])
@@ -252,7 +252,7 @@ describe('an account that is deleted', () => {
     ['comes back within minutes', 0],
     ['has slept for a day', DAY],
     ['has slept past the end of its session', 40 * DAY],
-  ])('is gone from one that was offline and %s', async (_, asleep) => {
+  ])('is removed from a device that was offline and %s', async (_, asleep) => {
     const ann = await server.person()
     const storage = getRxStorageMemory()
     const name = `offline-${ann.id}`
@@ -272,7 +272,7 @@ describe('an account that is deleted', () => {
     expectNothingOf(ann.id, name, storage)
   })
 
-  test('is gone from one that was not running, at its next start', async () => {
+  test('is removed from a device that was not running, at its next start', async () => {
     const ann = await server.person()
     const storage = getRxStorageMemory()
     const name = `closed-${ann.id}`
@@ -289,7 +289,7 @@ describe('an account that is deleted', () => {
     expectNothingOf(ann.id, name, storage)
   })
 
-  test('is gone from one whose session had ended before', async () => {
+  test('is removed from a device whose session had ended before', async () => {
     const ann = await server.person()
     const storage = getRxStorageMemory()
     const name = `ended-${ann.id}`
@@ -311,7 +311,7 @@ describe('an account that is deleted', () => {
     expectNothingOf(ann.id, name, storage)
   })
 
-  test('is gone from one where somebody signed out and kept the data, and leaves the next person theirs', async () => {
+  test('is removed from a device where the user signed out and kept the data, without affecting the next user', async () => {
     const [ann, bob] = [await server.person(), await server.person()]
     const storage = getRxStorageMemory()
     const name = `kept-${ann.id}`

@@ -65,7 +65,7 @@ describe('the status', () => {
     expect(statusOf({ ...good, ...situation }, 'synced')).toBe(status)
   })
 
-  test('is synced in one situation alone', () => {
+  test('is synced in only one situation', () => {
     const contacts: Contact[] = ['none', 'good', 'lost', 'refused']
     const flags = [true, false]
     const synced = flags.flatMap((isSignedIn) =>
@@ -179,7 +179,7 @@ describe('the clock of a device', () => {
     }
   })
 
-  test('is known better after a quicker answer', () => {
+  test('is estimated better after a quicker response', () => {
     const clock = new Clock(() => noon + hour)
     clock.learn(new Date(noon).toUTCString(), noon + hour - 30_000)
     clock.learn(new Date(noon).toUTCString(), noon + hour)
@@ -201,7 +201,7 @@ describe('the clock of a device', () => {
     expect(after.offset).toBe(offset)
   })
 
-  test('may be set right, and is left alone without a date', () => {
+  test('may be corrected by the user, and is not changed by a response without a date', () => {
     let time = noon + hour
     const clock = new Clock(() => time)
     clock.learn(new Date(noon).toUTCString(), time)

@@ -32,7 +32,7 @@ const html = (status: number, headers: Record<string, string> = {}): Intrusion =
   body: PAGE,
 })
 
-describe('a firewall that dislikes one text', () => {
+describe('a firewall that blocks one text', () => {
   test.each<[string, Intrusion]>([
     ['400 and a page', html(400)],
     ['403 and a page', html(403)],
@@ -100,14 +100,14 @@ describe('no row is at fault', () => {
     expect(network.seen.length).toBeLessThanOrEqual(2)
   })
 
-  test('when a stranger asks for patience, of which it gets some', async () => {
+  test('when a proxy asks to retry later, which is respected up to a limit', async () => {
     const ann = await server.person()
     network.onRequest = () => html(429, { 'retry-after': '99999999' })
     const sent = pushThroughNetwork().send(ann.access, rowsOf(1))
     await expect(sent).rejects.toMatchObject({ retryAfter: 600_000 })
   })
 
-  test('when only a push without rows gets through', async () => {
+  test('when only an empty push gets through', async () => {
     const ann = await server.person()
     network.onRequest = (_path, _method, body) => (body === '[]' ? 'pass' : html(403))
     const sent = pushThroughNetwork().send(ann.access, rowsOf(200))
@@ -115,7 +115,7 @@ describe('no row is at fault', () => {
     expect(network.seen.length).toBeLessThan(40)
   })
 
-  test('when a portal takes over after a row was refused', async () => {
+  test('when a portal takes over after a row was blocked', async () => {
     const ann = await server.person()
     let isPortal = false
     network.onRequest = (_path, _method, body): Fate => {
@@ -176,7 +176,7 @@ describe('a server that fails on one row', () => {
     expect(network.seen.length).toBeLessThan(80)
   })
 
-  test('the person is told, the edit stays, and goes up when the server is mended', async () => {
+  test('the user is told, the edit stays, and is sent when the server is repaired', async () => {
     const ann = await server.person()
     const phone = await deviceOf(network, ann)
     failOn('casino', problem('internal'))
@@ -185,7 +185,10 @@ describe('a server that fails on one row', () => {
     const [row] = await until(phone.sync.rejected$, ({ length }) => length === 1)
     expect(row).toMatchObject({ id: poisoned.id, code: 'server_error' })
     const { error } = await until(phone.sync.state$, ({ status }) => status === 'error')
-    expect(error).toEqual({ code: 'server_error', message: 'The server fails on an edit.' })
+    expect(error).toEqual({
+      code: 'server_error',
+      message: 'The server failed to process a change.',
+    })
     expect(await tasksOf(phone)).toMatchObject([{ title: 'A casino' }, { title: 'Bread' }])
     expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(1)
     network.onRequest = () => 'pass'
@@ -197,7 +200,7 @@ describe('a server that fails on one row', () => {
 })
 
 describe('the server itself', () => {
-  test('judges rows, found by halving', async () => {
+  test('rejects rows, which are found by halving', async () => {
     const ann = await server.person()
     network.onRequest = (_path, _method, body) =>
       body.includes('casino') ? problem('invalid') : 'pass'
@@ -212,7 +215,7 @@ describe('the server itself', () => {
 })
 
 describe('a connection that is cut', () => {
-  test('three times in a row while a row is sent, and never else, sets the row aside', async () => {
+  test('three times in a row while a row is sent, and never otherwise, sets the row aside', async () => {
     const ann = await server.person()
     const push = pushThroughNetwork()
     network.onRequest = (_path, _method, body) => (body.includes('casino') ? 'lose' : 'pass')
@@ -225,7 +228,7 @@ describe('a connection that is cut', () => {
     expect(pushed.setAside).toMatchObject([{ id, code: 'refused_on_the_way' }])
   })
 
-  test('whatever is sent sets nothing aside', async () => {
+  test('with every request sets nothing aside', async () => {
     const ann = await server.person()
     const push = pushThroughNetwork()
     network.onRequest = () => 'lose'
@@ -235,7 +238,7 @@ describe('a connection that is cut', () => {
   })
 })
 
-describe('an edit that a firewall refuses', () => {
+describe('an edit that a firewall blocks', () => {
   async function refusedEdit() {
     const ann = await server.person()
     const phone = await deviceOf(network, ann)
@@ -258,7 +261,7 @@ describe('an edit that a firewall refuses', () => {
     expect(pending).toBe(1)
     expect(error).toEqual({
       code: 'refused_on_the_way',
-      message: 'Something on the way to the server refuses an edit.',
+      message: 'A proxy or firewall between this device and the server blocked a change.',
     })
     await phone.tasks.add({ title: 'Bus' })
     await until(phone.sync.pending$, (pending) => pending === 1)
@@ -274,7 +277,7 @@ describe('an edit that a firewall refuses', () => {
     await until(phone.sync.rejected$, (rows) => rows.length === 0)
   })
 
-  test('goes back to what it was when it is discarded', async () => {
+  test('is rolled back when it is discarded', async () => {
     const { phone, row, count } = await refusedEdit()
     await row.discard()
     expect(await phone.tasks.count().exec()).toBe(2)
@@ -286,7 +289,7 @@ describe('an edit that a firewall refuses', () => {
   })
 })
 
-describe('what is typed after an edit was set aside', () => {
+describe('input after an edit was set aside', () => {
   async function editedSince() {
     const ann = await server.person()
     const phone = await deviceOf(network, ann)
@@ -378,7 +381,7 @@ describe('a captive portal', () => {
     ['a page', html(200)],
     ['nothing', { status: 204 }],
     ['tokens that are none', json(200, { access: 'yes', refresh: 'yes' })],
-  ])('that says yes with %s signs nobody in or out', async (_what, answer) => {
+  ])('that answers with success and %s signs nobody in or out', async (_what, answer) => {
     const ann = await server.person()
     const name = `portal-${ann.id}`
     const phone = await deviceOf(network, ann, { name })

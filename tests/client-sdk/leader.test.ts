@@ -31,7 +31,7 @@ async function nextMillisecond(): Promise<void> {
   await vi.waitUntil(() => Date.now() > before, { interval: 1 })
 }
 
-test('the tab opened last leads, and another when it is closed', async () => {
+test('the tab opened last leads, and another one after it is closed', async () => {
   const name = randomUUID()
   const first = open(name)
   expect(first.isLeader$.value).toBe(true)
@@ -53,7 +53,7 @@ test('a tab that is closing does not lead again when another one leaves', async 
   expect(leader.isLeader$.value).toBe(false)
 })
 
-test('a leader that sleeps does not stop the others, and yields when it awakes', async () => {
+test('a suspended leader does not block the others, and yields when it resumes', async () => {
   const name = randomUUID()
   const first = open(name)
   const sleep = new SharedArrayBuffer(4)
@@ -79,7 +79,7 @@ test('a leader that sleeps does not stop the others, and yields when it awakes',
   expect(first.isLeader$.value).toBe(true)
 })
 
-test('a clock that is set back keeps no tab from taking over from one that is gone', async () => {
+test('after the clock was set back, a tab still takes over from a closed one', async () => {
   const name = randomUUID()
   const second = open(name)
   await nextMillisecond()

@@ -119,7 +119,7 @@ function breaking({ at, done, next }: Fault): Step {
 }
 
 describe.each(MEDIA)('%s', (_name, openMedium) => {
-  test('keeps every acknowledged write and no half of one, whatever fails and whenever', async () => {
+  test('keeps every acknowledged write and no partial one, under all faults', async () => {
     await fc.assert(
       fc.asyncProperty(commands, fault, async (commands, fault) => {
         const medium = openMedium()
@@ -133,7 +133,7 @@ describe.each(MEDIA)('%s', (_name, openMedium) => {
     )
   })
 
-  test('moves what is written and little more, and takes no more than three times what there is', async () => {
+  test('writes little more than the documents, and takes at most three times their size', async () => {
     const medium = opened(openMedium)
     const model: Model = new Map()
     const ids = Array.from({ length: 1_000 }, (_, index) => `note-${index}`)
@@ -224,7 +224,7 @@ describe.each(MEDIA)('%s', (_name, openMedium) => {
     )
   })
 
-  test('does writes that are made at once one after the other', async () => {
+  test('serializes concurrent writes', async () => {
     const medium = opened(openMedium)
     const instance = await open(medium.storage())
     const results = await Promise.all(
@@ -238,7 +238,7 @@ describe.each(MEDIA)('%s', (_name, openMedium) => {
       expect(await all(one)).toMatchObject([{ text: 'first' }])
   })
 
-  test('cleans up what was deleted long enough ago, and nothing else', async () => {
+  test('cleans up only documents that were deleted long enough ago', async () => {
     const medium = opened(openMedium)
     const instance = await open(medium.storage())
     const ago = (minutes: number, document: Kept): Kept => ({
@@ -256,7 +256,7 @@ describe.each(MEDIA)('%s', (_name, openMedium) => {
       expect((await all(one)).map(({ id }) => id)).toEqual(['note-2', 'note-3'])
   })
 
-  test('keeps databases, collections and versions apart, and removes each without a trace', async () => {
+  test('separates databases, collections and versions, and removes each without a trace', async () => {
     const medium = opened(openMedium)
     const places = [
       {},
@@ -291,14 +291,14 @@ describe.each(MEDIA)('%s', (_name, openMedium) => {
     expect(left.map(({ text }) => text)).toEqual(['former', 'latter'])
   })
 
-  test('refuses a collection with attachments, and touches nothing', async () => {
+  test('refuses a collection with attachments, and changes nothing', async () => {
     const medium = opened(openMedium)
     const opening = open(medium.storage(), { schema: { ...SCHEMA, attachments: {} } })
     await expect(opening).rejects.toThrow(/^The \S+ storage does not support attachments/)
     expect(medium.moved()).toBe(0)
   })
 
-  test('opens while there is no room, and says so at each write', async () => {
+  test('opens while the store is full, and rejects each write', async () => {
     const medium = opened(openMedium)
     const document = edited('note-0', 'kept')
     await write(await open(medium.storage()), new Map(), [document])
@@ -317,7 +317,7 @@ describe.each(MEDIA)('%s', (_name, openMedium) => {
   })
 })
 
-test('five thousand single writes leave few keys behind, at a few times their price', async () => {
+test('five thousand single writes leave few keys, and cost a few times their size', async () => {
   const kept = new Map<string, string>()
   const medium = keyValueMedium(kept)
   const instance = await open(medium.storage())
@@ -326,7 +326,7 @@ test('five thousand single writes leave few keys behind, at a few times their pr
   expect(medium.moved() / medium.size()).toBeLessThan(5)
 })
 
-test('what was purged does not come back where a key could not be removed at once', async () => {
+test('purged documents do not come back if a key could not be removed at once', async () => {
   const kept = new Map<string, string>()
   const instance = await open(keyValueMedium(kept).storage())
   await write(instance, new Map(), [edited('note-0', 'old', true)])
@@ -339,7 +339,7 @@ test('what was purged does not come back where a key could not be removed at onc
   expect(await all(await open(keyValueMedium(kept).storage()))).toEqual([])
 })
 
-test('what cannot be opened does not stay in memory', async () => {
+test('a failed open leaves nothing in memory', async () => {
   const before = OPEN_MEMORY_INSTANCES.size
   const load = async () => expect.fail('broken')
   const broken = loggedStorage('broken', () => ({ load }) as never)

@@ -102,7 +102,7 @@ test.each([
   ['the core', CORE, 80],
   ['with Dexie', WITH_DEXIE, 120],
   ['with a key-value store', WITH_KEY_VALUE, 86],
-])('%s takes no more of a browser than its budget', async (_what, contents, budget) => {
+])('%s stays within its size budget', async (_what, contents, budget) => {
   const { outputFiles, metafile } = await build({
     stdin: { contents, resolveDir: project },
     bundle: true,
@@ -116,7 +116,7 @@ test.each([
   expect(Object.keys(metafile.inputs).filter((file) => /\/zod\//.test(file))).toEqual([])
 })
 
-test('Vite builds it untouched, and leaves out what is not used', async () => {
+test('Vite builds it without configuration, and removes unused code', async () => {
   await writeFile(path.join(project, 'main.js'), WITH_DEXIE)
   await writeFile(path.join(project, 'unused.js'), `import '@tasktide/client'`)
   const bundled = async (input: string) => {

@@ -74,7 +74,7 @@ const anyKey = fc.oneof(
 )
 
 describe('a move', () => {
-  test('ends where it should, whatever keys there are, and nothing else changes its place', () => {
+  test('ends at the right place with any keys, and moves nothing else', () => {
     const moves = fc.array(fc.tuple(fc.nat(), fc.nat(), fc.boolean()), { maxLength: 12 })
     fc.assert(
       fc.property(fc.array(anyKey, { minLength: 2, maxLength: 12 }), moves, (keys, all) => {
@@ -91,14 +91,14 @@ describe('a move', () => {
   test.each([
     ['after the first', '0000', true],
     ['before the second', '0001', false],
-  ])('between two of one key gives one of them another: %s', (_where, anchor, isAfter) => {
+  ])('between two equal keys changes one of them: %s', (_where, anchor, isAfter) => {
     const list = new List(['a1', 'a1', 'a5'])
     list.move('0002', anchor, isAfter)
     expect(list.order()).toEqual(['0000', '0002', '0001'])
     expect(list.rewritten).toBe(1)
   })
 
-  test('where there is room changes no other', () => {
+  test('with enough room changes no other task', () => {
     const list = new List(['a0', 'a1', 'a2'])
     list.move('0002', '0000', true)
     expect(list.rewritten).toBe(0)
@@ -121,7 +121,7 @@ describe('a move', () => {
     },
   )
 
-  test('shortens what others have made as long as may be', () => {
+  test('shortens keys of the maximum length', () => {
     const list = new List([...LONGEST, 'a1'])
     list.move('0002', '0000', true)
     expect(list.order()).toEqual(['0000', '0002', '0001'])

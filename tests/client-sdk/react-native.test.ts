@@ -103,7 +103,7 @@ describe.each<[string, () => Bundle, () => Store]>([
   })
 })
 
-test('without random values it says how to get them', async () => {
+test('without random values it says how to provide them', async () => {
   const { createClient, keyValueStorage }: App = inOne.run({ crypto: undefined })
   const storage = keyValueStorage(MMKV_4(new Map()))
   await expect(createClient({ url: server.url, storage })).rejects.toMatchObject({
@@ -116,7 +116,7 @@ test('without random values it says how to get them', async () => {
 test.each<[string, () => Bundle, number]>([
   ['with RxDB built in', () => inOne, 280],
   ['in parts, with the RxDB of the app', () => inParts, 437],
-])('%s, it takes no more of an app than its budget', (_how, app, budget) => {
+])('%s, it stays within its size budget', (_how, app, budget) => {
   expect(app().bytes / 1024).toBeLessThan(budget)
   const strangers = /\/(zod|dexie|ws|xmlhttprequest-ssl)\//
   expect(app().modules.filter((file) => strangers.test(file))).toEqual([])

@@ -20,7 +20,7 @@ beforeEach(async () => {
 afterEach(() => network.close())
 afterAll(() => server.stop())
 
-test('a device that has read nothing sends nothing: it could not tell whether its server was restored', async () => {
+test('a device that has pulled nothing pushes nothing: it could not detect a restored server', async () => {
   const ann = await server.person()
   let letPass = () => {}
   network.onAnswer = (path) =>
@@ -36,8 +36,8 @@ test('a device that has read nothing sends nothing: it could not tell whether it
   expect(await titlesAt(ann)).toEqual(['Ferry'])
 })
 
-describe('a device whose server was restored to an older point', () => {
-  test('finds that so while it is connected, and brings back what only it has', async () => {
+describe('a device whose server was restored to an earlier state', () => {
+  test('detects that while connected, and restores what only it has', async () => {
     const { ann, phone, restore } = await scene()
     await restore()
     await expect.poll(() => titlesAt(ann), { timeout: 15_000 }).toEqual(LATEST)
@@ -45,7 +45,7 @@ describe('a device whose server was restored to an older point', () => {
     expect(await titlesOf(phone)).toEqual(LATEST)
   })
 
-  test('finds that so when it is connected again, though the feed is just as far', async () => {
+  test('detects that on reconnecting, even if the feed has the same number', async () => {
     const { ann, phone } = await scene(network, { pollInterval: 3_600_000 })
     network.websockets = false
     network.cut()
@@ -63,7 +63,7 @@ describe('a device whose server was restored to an older point', () => {
     await phone.sync.awaitInSync()
   })
 
-  test('does not stay synced for as long as changes that are fetched soon', async () => {
+  test('changes its status at once, not after the delay for short syncs', async () => {
     const { phone, restore } = await scene(network)
     let letPass = () => {}
     const held = new Promise<void>((isHeld) => {
@@ -85,7 +85,7 @@ describe('a device whose server was restored to an older point', () => {
     await phone.sync.awaitInSync()
   })
 
-  test('says nothing of synced, and lets nobody delete what is here, until it is through', async () => {
+  test('is not synced, and refuses to delete its data, until the snapshot is complete', async () => {
     const { ann, phone, restore } = await scene(network)
     await phone.sync.pause()
     await restore()
@@ -120,7 +120,7 @@ describe('a device whose server was restored to an older point', () => {
     expect(await titlesOf(phone)).toEqual(await titlesAt(ann))
   })
 
-  test('sends nothing until it is through, not even what it was about to send', async () => {
+  test('pushes nothing until the snapshot is complete, not even a started batch', async () => {
     const { ann, phone, restore } = await scene(network)
     await phone.sync.pause()
     const milk = await phone.tasks.findOne({ selector: { title: 'Oat milk' } }).exec(true)
@@ -173,7 +173,7 @@ describe('a device whose server was restored to an older point', () => {
     expect((await ann.call('GET', `/api/tasks/${milk.id}/`)).body.description).toBe('Unsweetened')
   })
 
-  test('takes what was written there since: it is later', async () => {
+  test('accepts later writes on the server', async () => {
     const { ann, phone, restore } = await scene()
     await phone.sync.pause()
     await restore()
@@ -188,7 +188,7 @@ describe('a device whose server was restored to an older point', () => {
     expect(results).toMatchObject([{ lost: { title: 'Oat milk' }, kept: { title: 'Soy milk' } }])
   })
 
-  test('does not send again what was refused and discarded', async () => {
+  test('does not send rejected and discarded edits again', async () => {
     const { phone, restore } = await scene()
     await phone.tasks.insert({ id: randomUUID(), title: ' ' } as never)
     const [row] = await until(phone.sync.rejected$, (rows) => rows.length === 1)
@@ -201,7 +201,7 @@ describe('a device whose server was restored to an older point', () => {
     expect(Math.max(...rejected)).toBe(0)
   })
 
-  test('keeps conflicts that the server does not have any more, and takes its own', async () => {
+  test('keeps conflicts that the server no longer has, and accepts new ones', async () => {
     const ann = await server.person()
     const phone = await deviceOf(server, ann)
     const early = await aConflict(ann)

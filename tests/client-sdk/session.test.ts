@@ -24,7 +24,7 @@ afterEach(() => {
 afterAll(() => server.stop())
 
 test.each(['https://example.com/tasks', 'example.com', 'ftp://example.com', ''])(
-  'a client of %j is refused, with what to give instead',
+  'a client with %j is refused, with a remedy',
   async (url) => {
     const refusal = { code: 'invalid', message: expect.stringContaining('such as https://') }
     await expect(device({ url })).rejects.toMatchObject(refusal)
@@ -37,7 +37,7 @@ describe('a person', () => {
   test.each([
     ['the timezone and language of the device', 'Asia/Tokyo', 'de-AT', 'Asia/Tokyo', 'de-AT'],
     ['those of the server, which does not know these', 'Mars/Olympus', 'en', 'UTC', 'en'],
-  ])('begins with %s', async (_, timeZone, locale, timezone, language) => {
+  ])('starts with %s', async (_, timeZone, locale, timezone, language) => {
     const options = { ...new Intl.DateTimeFormat().resolvedOptions(), timeZone, locale }
     vi.spyOn(Intl.DateTimeFormat.prototype, 'resolvedOptions').mockReturnValue(options)
     const phone = await device(network)
@@ -63,7 +63,7 @@ describe('a person', () => {
     expect(profile!.id).toBe(user.id)
   })
 
-  test('hears why a sign-in is refused', async () => {
+  test('is told why a sign-in is refused', async () => {
     const phone = await device(network)
     const refused = phone.session.signIn({ username: 'nobody', password: 'a ferry to Lisbon' })
     await expect(refused).rejects.toMatchObject({ code: 'credentials_not_valid', status: 401 })
@@ -102,7 +102,7 @@ describe('a person', () => {
     })
   })
 
-  test('may pause, and nothing is sent until they resume', async () => {
+  test('may pause sync, and nothing is sent until they resume', async () => {
     const ann = await server.person()
     const phone = await deviceOf(network, ann)
     await phone.sync.awaitInSync()
@@ -120,7 +120,7 @@ describe('a person', () => {
 })
 
 describe('a pause', () => {
-  test('outlasts a restart of the app, and waking', async () => {
+  test('survives a restart of the app, and waking', async () => {
     const ann = await server.person()
     const name = `paused-${ann.id}`
     const before = await deviceOf(network, ann, { name })
@@ -146,7 +146,7 @@ describe('a pause', () => {
     await last.sync.awaitInSync()
   })
 
-  test('is what was said last, however quickly', async () => {
+  test('is decided by the last call, however quickly', async () => {
     const ann = await server.person()
     const name = `quick-${ann.id}`
     const before = await deviceOf(network, ann, { name })
@@ -175,7 +175,7 @@ describe('a pause', () => {
     expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(1)
   })
 
-  test('is waited out by whoever wakes with nobody signed in', async () => {
+  test('is off, and waking sends nothing, when nobody is signed in', async () => {
     const phone = await device(network)
     phone.sync.wake()
     expect(await firstValueFrom(phone.sync.isPaused$)).toBe(false)
@@ -206,7 +206,7 @@ describe('tokens', () => {
     expect(renewals()).toHaveLength(1)
   })
 
-  test('are renewed when the server does not take them, whatever the clock of the device says', async () => {
+  test('are renewed when the server rejects them, whatever the clock of the device says', async () => {
     const phone = await deviceOf(network, await server.person())
     await phone.sync.awaitInSync()
     server.clock.advance(20 * MINUTE)
@@ -216,7 +216,7 @@ describe('tokens', () => {
     expect(renewals()).toHaveLength(1)
   })
 
-  test('survive the loss of an answer, time and again', async () => {
+  test('survive the loss of a response, repeatedly', async () => {
     const phone = await deviceOf(network, await server.person(), { now })
     await phone.sync.awaitInSync()
     for (let round = 0; round < 3; round++) {
@@ -274,7 +274,7 @@ describe('a revoked session', () => {
     expect(await tasksOf(laptop)).toEqual(await tasksOf(phone))
   })
 
-  test('does not give what it holds to the next person who signs in', async () => {
+  test('does not show its data to the next user who signs in', async () => {
     const [ann, bob] = [await server.person(), await server.person()]
     const name = `shared-${ann.id}`
     const phone = await deviceOf(network, ann, { name })
@@ -298,7 +298,7 @@ describe('a revoked session', () => {
 })
 
 describe('signing out', () => {
-  test('takes all from the device when all is sent, and ends the session', async () => {
+  test('removes all data from the device when everything is sent, and ends the session', async () => {
     const [ann, bob] = [await server.person(), await server.person()]
     const phone = await deviceOf(network, ann)
     await phone.tasks.add({ title: 'Of Ann' })
@@ -375,7 +375,7 @@ describe('signing out', () => {
     expect(network.seen.filter((request) => request.includes('logout'))).toHaveLength(1)
   })
 
-  test('is told once more if the answer is lost, also while somebody else has signed in', async () => {
+  test('is reported again if the response is lost, also while another user is signed in', async () => {
     const [ann, bob] = [await server.person(), await server.person()]
     const phone = await deviceOf(network, ann)
     await phone.sync.awaitInSync()
@@ -391,7 +391,7 @@ describe('signing out', () => {
     expect(await firstValueFrom(phone.session.user$)).toMatchObject({ id: bob.id })
   })
 
-  test('is told as soon as the network is back, with nobody signed in', async () => {
+  test('is reported as soon as the network is back, with nobody signed in', async () => {
     const ann = await server.person()
     const phone = await deviceOf(network, ann)
     await phone.sync.awaitInSync()
@@ -415,7 +415,7 @@ describe('signing out', () => {
 })
 
 describe('two tabs', () => {
-  test('sync as one, whichever is there', async () => {
+  test('sync as one, whichever is open', async () => {
     const ann = await server.person()
     const name = `tabs-${ann.id}`
     const first = await deviceOf(network, ann, { name, ...tab(1) })
@@ -500,7 +500,7 @@ describe('two tabs', () => {
     expect(renewals()).toHaveLength(1)
   })
 
-  test('send nothing of one person to another, though one of them has not heard of the change', async () => {
+  test('send nothing of one user to another, even if one tab has not noticed the change', async () => {
     const [ann, bob] = [await server.person(), await server.person()]
     const name = `deaf-${ann.id}`
     const deaf = { multiInstance: false }

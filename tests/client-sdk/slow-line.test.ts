@@ -27,7 +27,7 @@ afterEach(async () => {
 })
 afterAll(() => server.stop())
 
-test('what takes longer to send than anybody waits is sent in parts', async () => {
+test('a push that would time out is sent in parts', async () => {
   const ann = await server.person()
   const phone = await deviceOf(line, ann, { patience: PATIENCE_MS })
   await phone.sync.awaitInSync()
@@ -40,7 +40,7 @@ test('what takes longer to send than anybody waits is sent in parts', async () =
   expect((await ann.call('GET', '/api/tasks/?page_size=1')).body.count).toBe(COUNT)
 })
 
-test('what takes longer to fetch than anybody waits is waited for while it comes', async () => {
+test('a pull is not aborted while its response arrives', async () => {
   const ann = await server.person()
   await fill(ann)
   network.seen.length = 0
@@ -49,7 +49,7 @@ test('what takes longer to fetch than anybody waits is waited for while it comes
   expect(pulls().filter((request) => request.includes('pull?limit='))).toHaveLength(1)
 })
 
-test('where answers come as a whole alone, as in React Native, it is fetched in parts', async () => {
+test('where responses only arrive as a whole, as in React Native, it is pulled in parts', async () => {
   const ann = await server.person()
   await fill(ann)
   const whole: typeof fetch = async (input, init) => {

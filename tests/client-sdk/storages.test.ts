@@ -38,7 +38,7 @@ const STORAGES = {
 }
 
 describe.each(Object.entries(STORAGES))('%s', (_name, storage) => {
-  test('keeps the session, the documents and what is unsent over a restart', async () => {
+  test('keeps the session, the documents and unsent edits over a restart', async () => {
     const ann = await server.person()
     const network = await createNetwork(server.url)
     const name = `kept-${ann.id}`
@@ -68,7 +68,7 @@ describe.each(Object.entries(STORAGES))('%s', (_name, storage) => {
   })
 })
 
-test('signing out leaves nothing of the person in IndexedDB', async () => {
+test('signing out leaves no data of the user in IndexedDB', async () => {
   const ann = await server.person()
   const name = `left-${ann.id}`
   const phone = await deviceOf(server, ann, { name, storage: dexieStorage() })
@@ -85,7 +85,7 @@ test('signing out leaves nothing of the person in IndexedDB', async () => {
   expect(await tasksOf(phone)).toMatchObject([{ title: 'Ferry' }])
 })
 
-test('signing out leaves nothing of the person in a key-value store', async () => {
+test('signing out leaves no data of the user in a key-value store', async () => {
   const ann = await server.person()
   const store = fileStore(path.join(folder, 'left'))
   const phone = await deviceOf(server, ann, { name: 'left', storage: keyValueStorage(store) })
@@ -102,7 +102,7 @@ async function databases(wanted: string): Promise<string[]> {
   return all.map(({ name }) => name!).filter((name) => name.includes(wanted))
 }
 
-test('two tabs over one IndexedDB have what either writes, and sync as one', async () => {
+test("two tabs on one IndexedDB see each other's writes, and sync as one", async () => {
   const ann = await server.person()
   const name = `tabs-${ann.id}`
   // RxDB refuses to open a database twice on what it takes for one storage.
@@ -129,7 +129,7 @@ describe.each(MEDIA)('%s', (kind, openMedium) => {
   })
   afterAll(() => medium.close())
 
-  test('ten thousand unsent tasks survive a restart, and an edit moves little', async () => {
+  test('ten thousand unsent tasks survive a restart, and an edit writes little', async () => {
     const ann = await server.person()
     const network = await createNetwork(server.url)
     const before = await deviceOf(network, ann, { name, storage: medium.storage() })
@@ -151,7 +151,7 @@ describe.each(MEDIA)('%s', (kind, openMedium) => {
     await network.close()
   })
 
-  test('the first sync moves a few times what there is, and an edit that is sent little', async () => {
+  test('the first sync writes a few times the size of the documents, and a sent edit little', async () => {
     const ann = await server.person()
     const laptop = await deviceOf(server, ann)
     const rows = Array.from({ length: 2_000 }, (_, i) => ({ title: `Task ${i}` }))
@@ -172,7 +172,7 @@ describe.each(MEDIA)('%s', (kind, openMedium) => {
   })
 })
 
-test('what the former key-value storage has kept is carried over, unsent edits included', async () => {
+test('data of the former key-value storage is migrated, unsent edits included', async () => {
   const ann = await server.person()
   const network = await createNetwork(server.url)
   const kept = new Map<string, string>()
@@ -207,7 +207,7 @@ test('what the former key-value storage has kept is carried over, unsent edits i
   await network.close()
 })
 
-test('the schemas are what RxDB asks for, and fit the documents of the server', async () => {
+test('the schemas are valid for RxDB, and match the documents of the server', async () => {
   addRxPlugin(RxDBDevModePlugin)
   const database = await createRxDatabase({
     name: 'checked',

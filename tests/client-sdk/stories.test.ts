@@ -20,7 +20,7 @@ beforeEach(async () => {
 afterEach(() => network.close())
 afterAll(() => server.stop())
 
-test('a push that fails alone, while frames go on, leaves no doubt behind', async () => {
+test('a failed push between frames leaves no document unsynced', async () => {
   const ann = await server.person()
   const phone = await deviceOf(network, ann)
   await phone.sync.awaitInSync()
@@ -37,7 +37,7 @@ test('a push that fails alone, while frames go on, leaves no doubt behind', asyn
 })
 
 describe('two devices', () => {
-  test('have what either adds and completes', async () => {
+  test("see each other's tasks and completions", async () => {
     const ann = await server.person()
     const phone = await deviceOf(network, ann)
     const laptop = await deviceOf(server, ann)
@@ -54,7 +54,7 @@ describe('two devices', () => {
     expect(body).toEqual(done!.toJSON())
   })
 
-  test('agree on an id that was refused on one, however early the other has written it', async () => {
+  test('agree on an id that was rejected on one, however early the other has written it', async () => {
     const ann = await server.person()
     const phone = await deviceOf(network, ann)
     const id = randomUUID()
@@ -66,7 +66,7 @@ describe('two devices', () => {
     await until(phone.tasks.findOne(id).$, (task) => task?.title === 'Ferry')
   })
 
-  test('agree on what both edited offline, and what gave way can be put back', async () => {
+  test('agree on what both edited offline, and lost values can be restored', async () => {
     const ann = await server.person()
     const phone = await deviceOf(network, ann)
     const laptop = await deviceOf(server, ann)
@@ -118,7 +118,7 @@ describe('two devices', () => {
     expect((await ann.call('GET', '/api/conflicts/')).body.count).toBe(0)
   })
 
-  test('both have a thousand tasks that one adds at once, more than a frame carries', async () => {
+  test('both have a thousand tasks that one adds at once, more than fit into a frame', async () => {
     const ann = await server.person()
     const phone = await deviceOf(network, ann)
     const laptop = await deviceOf(server, ann)
@@ -131,7 +131,7 @@ describe('two devices', () => {
   })
 })
 
-test('an edit that is pulled while a push of the same task is answered is not passed over', async () => {
+test('an edit that is pulled while a push of the same task is answered is not lost', async () => {
   const ann = await server.person()
   const name = `between-${ann.id}`
   const laptop = await deviceOf(server, ann)
@@ -166,7 +166,7 @@ test('an edit that is pulled while a push of the same task is answered is not pa
   expect(await tasksOf(phone)).toMatchObject([{ title: 'Night ferry', completed: true }])
 })
 
-test('an edit on a later page, fetched while a push of the same task is answered, is not passed over', async () => {
+test('an edit on a later page, fetched while a push of the same task is answered, is not lost', async () => {
   const ann = await server.person()
   const name = `pages-${ann.id}`
   const laptop = await deviceOf(server, ann)
@@ -207,7 +207,7 @@ test('an edit on a later page, fetched while a push of the same task is answered
   })
 })
 
-test('what a lost frame has left out is pulled, though others wait to be stored', async () => {
+test('the changes of a lost frame are pulled, even while others wait to be stored', async () => {
   const ann = await server.person()
   const phone = await deviceOf(network, ann, { storage: slowStorage() })
   await phone.sync.awaitInSync()
@@ -226,7 +226,7 @@ test('what a lost frame has left out is pulled, though others wait to be stored'
   ])
 })
 
-test('an older state that was under way during a push does not take the place of its outcome', async () => {
+test('an older state pulled during a push does not replace its result', async () => {
   const ann = await server.person()
   const phone = await deviceOf(network, ann)
   const { id } = await phone.tasks.add({ title: 'Ferry' })
@@ -293,7 +293,7 @@ describe('a device whose clock is off', () => {
     expect((await ann.call('GET', '/api/tasks/')).body.results).toEqual(await tasksOf(phone))
   })
 
-  test('is known to be so after a restart without a network', async () => {
+  test('remembers its clock error after a restart without a network', async () => {
     const ann = await server.person()
     const name = `restarted-${ann.id}`
     const now = () => Date.now() + HOUR
@@ -304,7 +304,7 @@ describe('a device whose clock is off', () => {
     expect(Date.parse(created_at)).toBeLessThanOrEqual(Date.now())
   })
 
-  test('hears of it in a tab that asks the server nothing', async () => {
+  test('learns its clock error in a tab that sends no requests', async () => {
     const ann = await server.person()
     const tab = (number: number) => ({
       name: `clock-${ann.id}`,
@@ -325,8 +325,8 @@ describe('a device whose clock is off', () => {
   })
 })
 
-describe('one poisoned row among a thousand', () => {
-  test('stays behind alone, and can be mended', async () => {
+describe('one invalid row among a thousand', () => {
+  test('is rejected alone, and can be corrected', async () => {
     const ann = await server.person()
     const name = `poisoned-${ann.id}`
     network.cut()
@@ -359,7 +359,7 @@ describe('one poisoned row among a thousand', () => {
     expect((await ann.call('GET', '/api/tasks/?page_size=1')).body.count).toBe(1_000)
   })
 
-  test('of a kind that the server does not even read, is found by halving', async () => {
+  test('that the server rejects as a whole batch is found by halving', async () => {
     const ann = await server.person()
     const phone = await deviceOf(network, ann)
     await phone.sync.awaitInSync()
@@ -377,7 +377,7 @@ describe('one poisoned row among a thousand', () => {
     await until(phone.sync.rejected$, (rows) => rows.length === 0)
   })
 
-  test('that was an edit goes back to what the server has', async () => {
+  test("that was an edit is rolled back to the server's state", async () => {
     const ann = await server.person()
     const phone = await deviceOf(network, ann)
     const task = await phone.tasks.add({ title: 'Ferry' })
@@ -400,7 +400,7 @@ describe('one poisoned row among a thousand', () => {
 })
 
 describe('the status', () => {
-  test('tells how it goes', async () => {
+  test('follows the sync', async () => {
     const ann = await server.person()
     const phone = await device(network)
     const seen: SyncStatus[] = []
@@ -440,7 +440,7 @@ describe('the status', () => {
     ])
   })
 
-  test('has a bar for the first sync', async () => {
+  test('has progress for the first sync', async () => {
     const ann = await server.person()
     const laptop = await deviceOf(server, ann)
     const rows = Array.from({ length: 1_200 }, (_, i) => ({ title: `Task ${i}` }))
@@ -458,7 +458,7 @@ describe('the status', () => {
   })
 })
 
-test('a device is synced no sooner than what came is kept', async () => {
+test('a device is not synced before received changes are stored', async () => {
   const ann = await server.person()
   const rows = Array.from({ length: 900 }, (_, i) => ({
     newDocumentState: { id: randomUUID(), title: `Task ${i}` },
@@ -476,7 +476,7 @@ test('a device is synced no sooner than what came is kept', async () => {
 })
 
 describe('without websockets', () => {
-  test('a device asks from time to time', async () => {
+  test('a device polls', async () => {
     const ann = await server.person()
     network.websockets = false
     const phone = await deviceOf(network, ann, { pollInterval: 50 })
@@ -487,7 +487,7 @@ describe('without websockets', () => {
   })
 })
 
-test('a frame that gets lost is noticed by the next, and made up for', async () => {
+test('a lost frame is detected by the next one, and its changes are pulled', async () => {
   const ann = await server.person()
   const phone = await deviceOf(network, ann)
   await phone.tasks.add({ title: 'Ferry' })
@@ -501,7 +501,7 @@ test('a frame that gets lost is noticed by the next, and made up for', async () 
   expect(network.seen).toContainEqual(expect.stringContaining('GET /replication/tasks/'))
 })
 
-test('with a live connection, a device asks for nothing that frames bring', async () => {
+test('with a live connection, a device does not pull what frames contain', async () => {
   const ann = await server.person()
   const phone = await deviceOf(network, ann)
   await phone.sync.awaitInSync()

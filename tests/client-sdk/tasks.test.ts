@@ -20,7 +20,7 @@ const offlineAt = async (moment = AT) => {
   return { phone, clock }
 }
 
-test('a new task has everything that the server would give it', async () => {
+test('a new task has all fields that the server would set', async () => {
   const { phone } = await offlineAt()
   const task = await phone.tasks.add({ title: 'Ferry', completed: true })
   expect(task.toJSON()).toEqual({
@@ -42,7 +42,7 @@ test('a new task has everything that the server would give it', async () => {
   })
 })
 
-test('completing sets its moment, and taking it back clears it', async () => {
+test('completing sets completed_at, and reopening clears it', async () => {
   const { phone, clock } = await offlineAt()
   const { id } = await phone.tasks.add({ title: 'Ferry' })
   clock.now += 1_000
@@ -79,7 +79,7 @@ test('a task moves to any place', async () => {
   })
 })
 
-test('a task moves between tasks that two devices have put into one place', async () => {
+test('a task moves between tasks with equal positions of two devices', async () => {
   const { phone } = await offlineAt()
   // More than are looked at first. Among equals, ids decide.
   for (let i = 0; i < 20; i++) await phone.tasks.add({ title: '-', position: 'a1' })
@@ -99,7 +99,7 @@ test('a task moves between tasks that two devices have put into one place', asyn
   }
 })
 
-test('a deleted task comes back as it was, on every device', async () => {
+test('a deleted task is restored unchanged, on every device', async () => {
   const ann = await server.person()
   const phone = await deviceOf(server, ann)
   const laptop = await deviceOf(server, ann)
@@ -121,7 +121,7 @@ test('a deleted task comes back as it was, on every device', async () => {
   await expect(phone.tasks.restore('gone')).rejects.toMatchObject({ code: 'not_found' })
 })
 
-test('what is deleted is in the trash, the latest first, until it is restored', async () => {
+test('deleted tasks are in the trash, the latest first, until they are restored', async () => {
   const { phone, clock } = await offlineAt()
   const ids = []
   for (const title of ['Ferry', 'Train', 'Bus']) ids.push((await phone.tasks.add({ title })).id)
@@ -140,7 +140,7 @@ test('what is deleted is in the trash, the latest first, until it is restored', 
   expect(await one).toEqual([first])
 })
 
-test('what was made and deleted elsewhere meanwhile comes into the trash by itself', async () => {
+test('tasks created and deleted elsewhere appear in the trash by themselves', async () => {
   const ann = await server.person()
   const phone = await deviceOf(server, ann)
   await phone.sync.awaitInSync()
@@ -187,7 +187,7 @@ test('tasks are listed by category', async () => {
   expect(await order(phone)).toBe('Bread')
 })
 
-test('the journal cannot be written here', async () => {
+test('the journal cannot be written on a device', async () => {
   const { phone } = await offlineAt()
   await expect(phone.conflicts.insert({ id: 'a' } as never)).rejects.toMatchObject({
     code: 'read_only',

@@ -24,7 +24,7 @@ afterAll(() => server.stop())
 const deviceOf = (person: Person, options: Partial<ClientOptions> = {}) =>
   anyDeviceOf(server, person, options) as Promise<Device>
 
-test('a device opens and syncs all ten, another one in the same process only what it uses', async () => {
+test('a device opens and syncs all ten, another one in the same process only those it uses', async () => {
   const ann = await server.person()
   const laptop = await deviceOf(ann)
   const seen: string[] = []
@@ -48,7 +48,7 @@ test('a device opens and syncs all ten, another one in the same process only wha
   )
 })
 
-test('more than RxDB allows are refused with a word about it, and leave the others as they are', async () => {
+test('more than RxDB allows are refused with an explanation, and do not affect the others', async () => {
   const ann = await server.person()
   const laptop = await deviceOf(ann)
   await expect(deviceOf(ann)).rejects.toMatchObject({ code: 'too_many_collections' })
@@ -60,11 +60,11 @@ test('more than RxDB allows are refused with a word about it, and leave the othe
   expect(await phone.habits.count().exec()).toBe(1)
 })
 
-test.each([[['tasks', 'nots']], [[]]])('%j are no resources to open', async (names) => {
+test.each([[['tasks', 'nots']], [[]]])('the resources %j are refused', async (names) => {
   await expect(device(server, only(...names))).rejects.toMatchObject({ code: 'invalid' })
 })
 
-test('what is not used any more keeps its unsent edits, and a sign-out asks about them', async () => {
+test('a resource that is no longer used keeps its unsent edits, and a sign-out asks about them', async () => {
   const ann = await server.person()
   const network = await createNetwork(server.url)
   const kept = { url: network.url, name: `kept-${ann.id}`, storage: getRxStorageMemory() }
@@ -93,7 +93,7 @@ test('what is not used any more keeps its unsent edits, and a sign-out asks abou
   await network.close()
 })
 
-test('a tab that lacks what another one has open is outdated, and does not sync for it', async () => {
+test('a tab that lacks collections of another one is outdated, and does not sync for it', async () => {
   const ann = await server.person()
   const name = `tabs-${ann.id}`
   const storage = getRxStorageMemory()

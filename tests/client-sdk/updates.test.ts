@@ -63,7 +63,7 @@ const STORAGES: Record<string, () => Storage> = {
 }
 
 describe.each(Object.entries(STORAGES))('in %s', (_name, storage) => {
-  test('an app with another field has all documents, and sends what was unsent', async () => {
+  test('an app with a new field has all documents, and sends unsent edits', async () => {
     const ann = await server.person()
     const name = `updated-${ann.id}`
     const laptop = await deviceOf(server, ann)
@@ -121,7 +121,7 @@ describe.each(Object.entries(STORAGES))('in %s', (_name, storage) => {
     expect(network.seen).not.toContainEqual(expect.stringContaining('/tasks/0/pull?limit='))
   })
 
-  test('an update that is interrupted is done at the next start', async () => {
+  test('an interrupted update is completed at the next start', async () => {
     const ann = await server.person()
     const name = `interrupted-${ann.id}`
     install(RELEASES[0]!)
@@ -175,7 +175,7 @@ describe('a tab of the earlier release', () => {
     storage: Object.assign(dexieStorage(), { name: `dexie-${number}` }),
   })
 
-  test('is outdated when another one has the next, and loses no write', async () => {
+  test('is outdated when another tab has the next release, and loses no write', async () => {
     const ann = await server.person()
     const name = `left-behind-${ann.id}`
     install(RELEASES[0]!)

@@ -34,7 +34,7 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
     ],
     live: [
       ['171b2308955e', 'the first release'],
-      ['af99ad8b5827', '`ready` and `changes` carry the checkpoint to go on from'],
+      ['adcb70ac2975', '`ready` and `changes` carry the checkpoint to continue from'],
     ],
     problems: [
       ['f959b421baba', 'the first release'],

@@ -108,7 +108,7 @@ describe('a set, a record and a number', () => {
     estimate: 1.5,
   }
 
-  test('made twice are made once, in whatever order they are written', async () => {
+  test('created twice are created once, in any order of keys', async () => {
     const ann = await server.person()
     const id = randomUUID()
     const first = await ann.call('POST', '/api/plans/', { id, ...plan })
@@ -120,7 +120,7 @@ describe('a set, a record and a number', () => {
     })
   })
 
-  test.each(['PATCH', 'PUT'])('are not changed by a %s of what they are', async (method) => {
+  test.each(['PATCH', 'PUT'])('are not changed by a %s with the same values', async (method) => {
     const ann = await server.person()
     const { body, headers } = await ann.call('POST', '/api/plans/', plan)
     for (const same of [plan, reordered, {}]) {
@@ -137,7 +137,7 @@ describe('a set, a record and a number', () => {
     expect(stored).toEqual({ ...changed.body, _deleted: false })
   })
 
-  test('pushed as they are stored are no conflict, in whatever order they are written', async () => {
+  test('pushed as stored are no conflict, in any order of keys', async () => {
     const ann = await server.person()
     const document = await store(ann, plans, plan)
     const [stored] = await all(ann, 'plans')
@@ -152,7 +152,7 @@ describe('a set, a record and a number', () => {
     expect(await journal(ann)).toEqual([])
   })
 
-  test('merge: a set by element, a record as a whole, and what gives way is in the journal', async () => {
+  test('merge: a set by element, a record as a whole, and lost values are in the journal', async () => {
     const ann = await server.person()
     const base = await store(ann, plans, plan)
     const phone = edited(plans, base, { labels: ['a', 'c'], settings: { by: 'phone' } })
@@ -172,7 +172,7 @@ describe('a set, a record and a number', () => {
     ])
   })
 
-  test('that a deletion met are in the journal, and can be put back', async () => {
+  test('replaced by a deletion are in the journal, and can be restored', async () => {
     const ann = await server.person()
     const base = await store(ann, plans, plan)
     await send(ann, 'plans', [deletion(plans, base)])
@@ -189,7 +189,7 @@ describe('a set, a record and a number', () => {
     ])
   })
 
-  test('that are refused of a client which is not told are in the journal, and can be put back', async () => {
+  test('rejected for a client that does not ask for rejections are in the journal, and can be restored', async () => {
     const ann = await server.person()
     const document = made(plans, { labels: ['b', 'a'], settings: { on: true } })
     const row = created({ ...document, estimate: 'much', mood: ['x'] })
@@ -211,7 +211,7 @@ describe('a set, a record and a number', () => {
     ['settings that are too long', { settings: { text: 'x'.repeat(1_000) } }, 'settings'],
     ['a NUL', { settings: { text: '\0' } }, 'settings'],
     ['a text for a number', { estimate: '1' }, 'estimate'],
-  ])('%s is a 400, and refused by row', async (_what, fields, name) => {
+  ])('%s is a 400, and rejected by row', async (_what, fields, name) => {
     const ann = await server.person()
     const reply = await ann.call('POST', '/api/plans/', fields)
     expect(reply).toMatchObject({ status: 400, body: { errors: { [name]: expect.any(Array) } } })
@@ -253,7 +253,7 @@ describe('a set, a record and a number', () => {
   })
 })
 
-describe('what refers to something, over REST', () => {
+describe('a document with references, over REST', () => {
   async function tree(person: Person) {
     const make = async (title: string, parent_id: string | null) =>
       (await person.call('POST', '/api/subtasks/', { title, parent_id })).body.id as string
@@ -266,7 +266,7 @@ describe('what refers to something, over REST', () => {
       .map(({ title, body }: Record<string, string>) => title ?? body)
       .sort()
 
-  test('goes with it, and comes back with it: that and nothing else', async () => {
+  test('is deleted and restored with its target, and nothing else is', async () => {
     const ann = await server.person()
     const { root, child, other } = await tree(ann)
     const { id: task_id } = (await ann.call('POST', '/api/tasks/', { title: 'Ferry' })).body
@@ -289,7 +289,7 @@ describe('what refers to something, over REST', () => {
     })
   })
 
-  test('does not come back before it, nor with something else that is deleted by then', async () => {
+  test('is not restored before its target, nor if another target is deleted by then', async () => {
     const ann = await server.person()
     const { root, child } = await tree(ann)
     const { id: task_id } = (await ann.call('POST', '/api/tasks/', { title: 'Ferry' })).body
@@ -324,7 +324,7 @@ describe('what refers to something, over REST', () => {
     expect((await byId(ann, 'subtasks')).get(root)).toMatchObject({ parent_id: null })
   })
 
-  test('of two moves at once that would make a circle, one is refused', async () => {
+  test('of two concurrent moves that would form a cycle, one is refused', async () => {
     const ann = await server.person()
     const { child, other } = await tree(ann)
     const replies = await Promise.all([
@@ -334,7 +334,7 @@ describe('what refers to something, over REST', () => {
     expect(replies.map(({ status }) => status).sort()).toEqual([200, 400])
   })
 
-  test('is refused where there is nothing, or something deleted', async () => {
+  test('is refused if its target does not exist or is deleted', async () => {
     const ann = await server.person()
     const bob = await server.person()
     const { id: deleted } = (await ann.call('POST', '/api/tasks/', { title: 'Gone' })).body
@@ -350,7 +350,7 @@ describe('what refers to something, over REST', () => {
     )
   })
 
-  test('a deep tree goes and comes back whole', async () => {
+  test('a deep tree is deleted and restored completely', async () => {
     const ann = await server.person()
     const chain = Array.from({ length: 1_000 }, () => randomUUID())
     const rows = chain.map((id, i) =>
@@ -364,10 +364,10 @@ describe('what refers to something, over REST', () => {
   })
 })
 
-describe('what refers to something, pushed', () => {
+describe('a document with references, pushed', () => {
   const landed = { conflicts: [], rejected: [] }
 
-  test('may come before it, in one push or in two, and a second one too', async () => {
+  test('may arrive before its target, in one push or in two, and so may a second one', async () => {
     const ann = await server.person()
     const task = made(tasks, { title: 'Ferry' })
     for (const body of ['first', 'second']) await store(ann, comments, { body, task_id: task.id })
@@ -385,7 +385,7 @@ describe('what refers to something, pushed', () => {
     expect((await ann.call('GET', `/api/comments/?task_id=${task.id}`)).body.count).toBe(2)
   })
 
-  test('may come before something that has to refer to something itself', async () => {
+  test('may arrive before a target with a required reference', async () => {
     const ann = await server.person()
     const task = made(tasks, { title: 'Ferry' })
     const seen = made(comments, { body: 'seen', task_id: task.id })
@@ -417,7 +417,7 @@ describe('what refers to something, pushed', () => {
     expect(await journal(ann)).toMatchObject([{ cause: 'deletion', lost: { title: 'edited' } }])
   })
 
-  test('a new document under a deleted one is deleted with it: it comes back with it, and is in the journal', async () => {
+  test('a new document under a deleted one is deleted and restored with it, and is in the journal', async () => {
     const ann = await server.person()
     const task = await store(ann, tasks, { title: 'Ferry' })
     await send(ann, 'tasks', [deletion(tasks, task)])
@@ -438,7 +438,7 @@ describe('what refers to something, pushed', () => {
     expect(await all(ann, 'comments')).toMatchObject([{ body: 'late', _deleted: false }])
   })
 
-  test('a restored document brings back what went with it, and takes an edit of that in the same push', async () => {
+  test('restoring a document restores those deleted with it, and accepts an edit of them in the same push', async () => {
     const ann = await server.person()
     const parent = await store(ann, subtasks, { title: 'parent' })
     const child = await store(ann, subtasks, { title: 'child', parent_id: parent.id })
@@ -455,7 +455,7 @@ describe('what refers to something, pushed', () => {
     })
   })
 
-  test('that is put under another one and deleted is not restored under that once it is deleted', async () => {
+  test('that is moved under another one and deleted is not restored once that is deleted', async () => {
     const ann = await server.person()
     const [old, other] = [
       await store(ann, subtasks, { title: 'parent' }),
@@ -472,7 +472,7 @@ describe('what refers to something, pushed', () => {
     expect(await journal(ann)).toMatchObject([{ cause: 'deletion', lost: { title: 'restored' } }])
   })
 
-  test('that has been deleted and restored is not put under a deleted one by an older deletion', async () => {
+  test('that was deleted and restored is not moved under a deleted one by an older deletion', async () => {
     const ann = await server.person()
     const [old, other] = [
       await store(ann, subtasks, { title: 'parent' }),
@@ -492,7 +492,7 @@ describe('what refers to something, pushed', () => {
     ['first', [0, 1]],
     ['last', [1, 0]],
   ])(
-    'a circle that two devices make gives way where it was made last, if that comes %s',
+    'a cycle of two devices is broken at the newest reference, if that arrives %s',
     async (_when, order) => {
       const ann = await server.person()
       const [a, b] = [
@@ -515,7 +515,7 @@ describe('what refers to something, pushed', () => {
     },
   )
 
-  test('a circle within one push, and a document that refers to itself, are broken too', async () => {
+  test('a cycle within one push, and a document that refers to itself, are broken too', async () => {
     const ann = await server.person()
     const [a, b, c] = [randomUUID(), randomUUID(), randomUUID()]
     const rows = [
@@ -532,7 +532,7 @@ describe('what refers to something, pushed', () => {
   })
 })
 
-describe('whatever is pushed', () => {
+describe('any push', () => {
   const idOf = (kind: number, nth: number) => `0190a5c2-7a4e-7cc3-98c4-dc0c0c07${kind}00${nth}`
   const KINDS = () => [tasks, subtasks, comments]
   const ref = (kind: number) => fc.constantFrom(...[0, 1, 2, 3].map((nth) => idOf(kind, nth)))
@@ -585,7 +585,7 @@ describe('whatever is pushed', () => {
     return new Map(documents.map((one) => [one.id, one]))
   }
 
-  test('lands or is refused by row, alike in both stores, and nothing refers to what is deleted or to itself', async () => {
+  test('is stored or rejected by row, equally in both stores, and no document refers to a deleted one or to itself', async () => {
     const seen = { tombstones: 0, losses: 0, trees: 0 }
     await fc.assert(
       fc.asyncProperty(pushes, async (all) => {

@@ -20,7 +20,7 @@ export function memoryBackend(): Backend {
   }
 }
 
-/** Each store on it queues its writers by itself, as the processes of a server do. */
+/** Each store has its own queue of writers, like the processes of a server. */
 export function postgresBackend(db: Database): Backend {
   return {
     async open(users) {
@@ -32,7 +32,7 @@ export function postgresBackend(db: Database): Backend {
   }
 }
 
-/** A Postgres of its own that need not outlive the run. */
+/** Runs with its own Postgres, which is not durable. */
 export async function withPostgres<T>(work: (backend: Backend) => Promise<T>): Promise<T> {
   const dataDir = await mkdtemp(path.join(tmpdir(), 'tasktide-simulation-'))
   const settings = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }

@@ -1,13 +1,13 @@
-/** Chance that comes out the same for the same seed: mulberry32, by Tommy Ettinger (public domain). */
+/** A seeded random number generator: mulberry32, by Tommy Ettinger (public domain). */
 export class Chance {
   private state: number
 
   constructor(seed: number) {
-    // Neighbouring seeds give unlike streams only after some mixing.
+    // Without mixing, adjacent seeds give similar streams.
     this.state = Math.imul(seed + 1, 0x9e3779b1) >>> 0
   }
 
-  /** From 0 up to, not including, 1. */
+  /** At least 0 and less than 1. */
   next(): number {
     this.state = (this.state + 0x6d2b79f5) >>> 0
     let t = this.state
@@ -16,7 +16,7 @@ export class Chance {
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296
   }
 
-  /** A whole number, both ends included. */
+  /** A whole number, both bounds included. */
   between(low: number, high: number): number {
     return low + Math.floor(this.next() * (high - low + 1))
   }
@@ -29,7 +29,7 @@ export class Chance {
     return of[this.between(0, of.length - 1)]!
   }
 
-  /** A name out of these, each as likely as its weight says. */
+  /** One of these names, with a probability proportional to its weight. */
   weighted<K extends string>(weights: Readonly<Record<K, number>>): K {
     const entries = Object.entries<number>(weights)
     let left = this.next() * entries.reduce((sum, [, weight]) => sum + weight, 0)

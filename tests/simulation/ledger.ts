@@ -3,7 +3,7 @@ import type { State } from '../../server/sync/judge.ts'
 import type { Store } from '../../server/sync/store.ts'
 import { underWay } from './node.ts'
 
-/** The fields in which every value that somebody types is one of its own. */
+/** The fields in which every value that a user types is unique. */
 export const TYPED: Readonly<Record<string, readonly string[]>> = {
   tasks: ['title', 'description'],
   categories: ['name'],
@@ -11,12 +11,12 @@ export const TYPED: Readonly<Record<string, readonly string[]>> = {
 }
 
 /**
- * What has really happened, and whether the promises were kept: it sees each commit before anybody
- * else acts, and is told what people type and what devices take over.
+ * Records what has happened and checks the promises. It sees each commit before anything else runs, and is
+ * told what users type and which states devices accept.
  */
 export class Ledger {
   readonly violations: string[] = []
-  /** How often things happened that the promises are about: a run without them would prove nothing. */
+  /** The number of events that the promises are about: a run without them proves nothing. */
   readonly seen = new Map<string, number>()
   private readonly feeds = new Map<string, Feed>()
   /** Every state that ever was, with its last number. */
@@ -37,9 +37,9 @@ export class Ledger {
   }
 
   /**
-   * Reads what a write has changed, right after it. A repeated push must change nothing.
+   * Reads the changes of a write, right after it. A repeated push must change nothing.
    *
-   * @returns what was changed, with its new number
+   * @returns the changed documents with their new numbers
    */
   async written(store: Store, user: string, landed: boolean): Promise<readonly string[]> {
     const request = underWay.getStore()
@@ -59,7 +59,7 @@ export class Ledger {
     return changed
   }
 
-  /** Somebody typed this, seeing that. */
+  /** A user typed `values` while seeing `over`. */
   types(user: string, values: Readonly<Record<string, unknown>>, over: Partial<Document>): void {
     for (const [field, value] of Object.entries(values)) {
       if (typeof value === 'string' && value.startsWith('w')) this.typed.set(value, user)
@@ -72,16 +72,18 @@ export class Ledger {
     for (const value of Object.values(values)) this.accounted.add(value)
   }
 
-  /** Somebody wants this to be there even if it was deleted. */
+  /** A user wants this document to exist even if it was deleted. */
   revives(user: string, resource: string, id: string): void {
     this.revived.add(`${user} ${resource} ${id}`)
   }
 
-  /** A device holds this as what is stored. It must have been, and nothing newer before it. */
+  /** A device accepts this as the stored state. It must have been stored, and not be older than the last one. */
   takesOver(device: string, user: string, resource: Resource, state: State): void {
     const seq = this.seqs.get(`${user} ${stateKey(resource, state)}`)
     if (seq === undefined) {
-      this.violated(`${device} has heard of a state that never was: ${stateKey(resource, state)}`)
+      this.violated(
+        `${device} received a state that was never stored: ${stateKey(resource, state)}`,
+      )
       return
     }
     const place = `${device} ${resource.name} ${state.document.id}`
@@ -124,28 +126,28 @@ export class Ledger {
     return this.feedOf(user).lost.some(({ after, upTo }) => seq > after && seq <= upTo)
   }
 
-  /** The number of the change that made this state; undefined if it was never stored. */
+  /** The number of the change to this state; undefined if it was never stored. */
   seqOf(user: string, resource: Resource, state: State): number | undefined {
     return this.seqs.get(`${user} ${stateKey(resource, state)}`)
   }
 
-  /** Whether there ever was a document of this id. */
+  /** Whether a document with this id was ever stored. */
   isKnown(user: string, resource: Resource, id: string): boolean {
     return this.feedOf(user).states.has(`${resource.name} ${id}`)
   }
 
-  /** The numbers of what is stored at this moment, by resource and id. */
+  /** The numbers of the documents stored now, by resource and id. */
   stored(user: string): Map<string, number> {
     const { states } = this.feedOf(user)
     return new Map([...states].map(([place, key]) => [place, this.seqs.get(`${user} ${key}`)!]))
   }
 
-  /** Who typed this value; undefined if nobody did. */
+  /** The user who typed this value; undefined if nobody did. */
   typistOf(value: string): string | undefined {
     return this.typed.get(value)
   }
 
-  /** What is stored in the end: all of it, and nothing that was not seen to be committed. */
+  /** The final documents. Everything that was committed must be there, and nothing else. */
   async close(store: Store, user: string): Promise<Map<string, State>> {
     const final = new Map<string, State>()
     const held = new Set<unknown>()
@@ -232,5 +234,5 @@ export function stateKey({ name }: Resource, { document, deleted }: State): stri
   return `${name} ${content} ${deleted}`
 }
 
-/** Documents are never changed in place. */
+/** A cache; documents are immutable. */
 const contents = new WeakMap<Document, string>()

@@ -1,12 +1,12 @@
 /**
- * `npm run sim`: the promises of sync, tried against whatever can go wrong.
+ * `npm run sim`: tests the promises of sync under simulated faults.
  *
  *     npm run sim -- --seeds 500             seeds 1 to 500 with models of devices, in memory; a fifth of
  *                                            them with the SDK, and a twentieth on Postgres
  *     npm run sim -- --seeds 5000 --devices sdk      on devices that run the SDK
  *     npm run sim -- --seeds 50 --store postgres
- *     npm run sim -- --seed 17 --history     one seed, with all that happens in it
- *     npm run sim -- --mutants               takes out each guard in turn; every time it must be found
+ *     npm run sim -- --seed 17 --history     one seed, with its history
+ *     npm run sim -- --mutants               mutation run: removes each guard and checks that the run fails
  */
 import { parseArgs } from 'node:util'
 import { memoryBackend, withPostgres } from './backends.ts'
@@ -14,7 +14,7 @@ import { findMutants } from './mutants.ts'
 import { bundleSdk } from './sdk/bundle.ts'
 import { type Backend, runSeed } from './world.ts'
 
-/** After so many seeds it says how far it is. */
+/** Seeds between progress messages. */
 const PROGRESS = 250
 
 const { values: options } = parseArgs({
@@ -51,7 +51,7 @@ async function runAll(): Promise<boolean> {
   return holds
 }
 
-/** Runs until the first seed that breaks a promise, and tells its history. */
+/** Runs until the first seed that breaks a promise, and prints its history. */
 async function run(
   devices: 'models' | 'sdk',
   store: string,

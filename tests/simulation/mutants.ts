@@ -5,16 +5,16 @@ import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
-/** A guard, and the change of one line that takes it out of the product. */
+/** A guard, and the change of one line that removes it. */
 export interface Mutant {
   readonly guard: string
   readonly file: string
   readonly find: string
   readonly replace: string
   readonly store?: 'postgres'
-  /** On devices that run the SDK, not on models of them. */
+  /** Runs with the SDK instead of models of devices. */
   readonly sdk?: true
-  /** Takes too many seeds for a test: `npm run sim -- --mutants` has the time. */
+  /** Needs too many seeds for a test; only `npm run sim -- --mutants` runs it. */
   readonly isRare?: true
 }
 
@@ -33,13 +33,13 @@ export const mutants: readonly Mutant[] = [
     store: 'postgres',
   },
   {
-    guard: 'a frame must follow on what was heard',
+    guard: 'a frame must continue from the last one',
     file: 'protocol/follow.ts',
     find: 'isGap: frame.prev > cursor || !frame.documents',
     replace: 'isGap: !frame.documents',
   },
   {
-    guard: 'a pushed edit is taken once',
+    guard: 'a pushed edit is accepted once',
     file: 'server/sync/judge.ts',
     find: 'if (current && isTaken(row, current)) return { state: current }',
     replace: '',
@@ -51,7 +51,7 @@ export const mutants: readonly Mutant[] = [
     replace: 'return true',
   },
   {
-    guard: 'nor does that of a device whose clock is ahead',
+    guard: 'nor does one by a device whose clock is ahead',
     file: 'server/sync/judge.ts',
     find: 'if (born === undefined || current.taken?.includes(birthMark(born))) return false',
     replace: 'if (born === undefined) return false',
@@ -77,70 +77,70 @@ export const mutants: readonly Mutant[] = [
   {
     guard: 'a document may come before the one it refers to',
     file: 'server/sync/references.ts',
-    find: 'ids.filter((id) => !found.has(id)),',
+    find: 'sent.filter((id) => !found.has(id)),',
     replace: '[],',
   },
   {
-    guard: 'what loses is journaled',
+    guard: 'lost values are journaled',
     file: 'server/sync/journal.ts',
     find: 'if (real.length === 0) return',
     replace: 'if (real.length >= 0) return',
   },
   {
-    guard: 'what is refused of a client that does not keep it is journaled',
+    guard: 'rejected rows of clients that do not keep them are journaled',
     file: 'server/sync/replicate.ts',
     find: 'if (!keepsRejected) await keepRefusals(',
     replace: 'if (resource.readOnly) await keepRefusals(',
   },
   {
-    guard: 'a row that is not valid stops no other',
+    guard: 'an invalid row does not block others',
     file: 'server/sync/replicate.ts',
     find: 'const { rows, refusals } = withoutIncomplete(',
     replace: `if (reading.refusals.length > 0) throw new Error('not valid')
     const { rows, refusals } = withoutIncomplete(`,
   },
   {
-    guard: 'a change is later than the one before, whatever the clock',
+    guard: 'a change is later than the previous one, whatever the clock says',
     file: 'protocol/settle.ts',
     find: 'Date.parse(updated_at) + 1',
     replace: 'Date.parse(updated_at)',
   },
   {
-    guard: 'the SDK pulls after a hole in the frames',
+    guard: 'the SDK pulls after a gap in the frames',
     file: 'client-sdk/sync/replication.ts',
     find: 'if (isGap) this.look()',
     replace: '',
     sdk: true,
   },
   {
-    guard: 'the SDK keeps a page before it moves past it',
+    guard: 'the SDK stores a page before it moves the cursor',
     file: 'client-sdk/sync/replica.ts',
-    find: 'if (isWanted()) await this.lasting(() => this.states.keep(documents, cursor))',
+    find: 'if (isWanted()) await this.lasting(store)',
     replace: `if (isWanted())
-          await this.states.keep(documents, cursor).catch(() => {
-            this.states.cursor = cursor
+          await store().catch(() => {
+            this.states.cursor = checkpoint
           })`,
     sdk: true,
   },
   {
-    guard: 'the SDK records what has come of a push, however often that fails',
+    guard: 'the SDK records the result of a push, however often that fails',
     file: 'client-sdk/sync/replica.ts',
     find: 'await this.turns.take(() => this.lasting(() => this.record(sent, pushed)))',
     replace: `await this.turns.take(() => this.record(sent, pushed)).catch(() => {
-        for (const { row, edit } of sent) this.markSent(idOf(row), edit)
+        for (const { row, edit } of sent) this.edits.markSent(idOf(row), edit)
       })`,
     sdk: true,
     isRare: true,
   },
   {
-    guard: 'the SDK finds at the start what was left unsent',
+    guard: 'the SDK finds unsent edits at the start',
     file: 'client-sdk/sync/replica.ts',
     find: 'this.edits.mark(unsent.filter((id) => !this.edits.has(id)))',
     replace: 'unsent.filter((id) => !this.edits.has(id))',
     sdk: true,
   },
   {
-    guard: 'the SDK notices a write that failed and was kept all the same',
+    guard: 'the SDK notices a write that failed but was stored',
     file: 'client-sdk/sync/writes.ts',
     find: 'this.wrote(name, ids)',
     replace: 'if (!rows.length) this.wrote(name, ids)',
@@ -148,28 +148,28 @@ export const mutants: readonly Mutant[] = [
     isRare: true,
   },
   {
-    guard: 'the SDK keeps nothing of a document while its push is not recorded',
+    guard: 'the SDK stores no received state of a document during its push',
     file: 'client-sdk/sync/replica.ts',
     find: 'const isSending = () => documents.some(({ id }) => this.sending$.value.has(id))',
     replace: 'const isSending = () => documents.length < 0',
     sdk: true,
   },
   {
-    guard: 'the SDK calls nothing synced that it is still keeping',
+    guard: 'the SDK is not synced while it stores changes',
     file: 'client-sdk/sync/replication.ts',
     find: 'map((all) => all.every(Boolean)),',
     replace: 'map(() => true),',
     sdk: true,
   },
   {
-    guard: 'the SDK asks before it deletes what is unsent',
+    guard: 'the SDK asks before it deletes unsent edits',
     file: 'client-sdk/client.ts',
     find: 'if (keepData === undefined) await refuseUnsent(copy)',
     replace: '',
     sdk: true,
   },
   {
-    guard: 'the SDK lets nobody but the server reject a row',
+    guard: 'only the server can reject a row of the SDK',
     file: 'client-sdk/sync/push.ts',
     find: 'const isRowsFault = isJudgement(error)',
     replace:
@@ -178,7 +178,7 @@ export const mutants: readonly Mutant[] = [
   },
 ]
 
-/** The source without the guard. @throws when that line is not there just once, as after a change */
+/** The source without the guard. @throws if the line does not occur exactly once, as after a change */
 export function mutated({ guard, file, find, replace }: Mutant): string {
   const parts = readFileSync(path.join(root, file), 'utf8').split(find)
   if (parts.length !== 2)
@@ -189,7 +189,7 @@ export function mutated({ guard, file, find, replace }: Mutant): string {
 /**
  * Runs the simulation on copies of the product that lack one guard each.
  *
- * @returns whether all of them were found out
+ * @returns whether the simulation found all of them
  */
 export async function findMutants(): Promise<boolean> {
   let missed = 0
@@ -201,9 +201,9 @@ export async function findMutants(): Promise<boolean> {
   return missed === 0
 }
 
-/** @returns how it was found out, in words; undefined when it was not */
+/** @returns the violation that revealed it; undefined if it was not found */
 export async function findMutant(mutant: Mutant): Promise<string | undefined> {
-  // Inside the project, where the packages are found.
+  // Inside the project, so that imports of packages resolve.
   const copy = path.join(root, '.mutants', mutant.guard.replace(/\W+/g, '-'))
   rmSync(copy, { recursive: true, force: true })
   const parts = [

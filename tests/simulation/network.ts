@@ -4,7 +4,7 @@ import type { Timeline } from './timeline.ts'
 
 const TIMEOUT_MS = 2_500
 
-/** Somebody whose requests go over the network. */
+/** A client of the network. */
 export interface Caller {
   readonly name: string
   readonly user: string
@@ -18,19 +18,18 @@ export interface Connection {
 export interface FrameListener {
   ready(head: Ready): void
   frame(frame: Frame): void
-  /** The connection is gone, for whatever reason but `close`. */
+  /** The connection was lost, not closed by `close`. */
   cut(): void
 }
 
 /**
- * Between clients and nodes, and among nodes. While it is bad it loses, delays, doubles and reorders
- * whatever it carries; a request that it has delayed for long arrives when its sender has long sent
- * it again.
+ * The network between clients and nodes, and between nodes. While it is bad, it loses, delays, duplicates and
+ * reorders messages. A delayed request may arrive long after its sender has retried it.
  */
 export class Network {
   bad = true
   hasStrangers = false
-  /** What a firewall lets through in no request. */
+  /** Requests that contain this are blocked by a firewall. */
   disliked: RegExp | undefined
   private readonly timeline: Timeline
   private readonly nodes: readonly Node[]
@@ -40,7 +39,7 @@ export class Network {
     this.nodes = nodes
   }
 
-  /** @returns undefined when no answer came in time */
+  /** @returns undefined after a time-out */
   ask(caller: Caller, request: Request): Promise<Reply | undefined> {
     const { timeline } = this
     const node = timeline.chance.one(this.nodes)
@@ -64,9 +63,9 @@ export class Network {
   }
 
   /**
-   * An HTTP request of a client that waits for as long as it likes.
+   * An HTTP request without a time-out.
    *
-   * @returns undefined when the connection breaks; a request that hangs is never answered
+   * @returns undefined when the connection breaks; never resolves for a request that hangs
    */
   send<T>(caller: Caller, label: string, serve: (node: Node) => Promise<T | undefined>) {
     const { timeline } = this
@@ -94,12 +93,12 @@ export class Network {
     })
   }
 
-  /** Whether something on the way lets no websocket through just now. */
+  /** Whether a proxy blocks a WebSocket this time. */
   refusesSockets(): boolean {
     return this.bad && this.timeline.chance.happens(0.3)
   }
 
-  /** Whether something on the way answers in the place of the server. */
+  /** Whether a proxy answers this time instead of the server. */
   meetsStranger(): boolean {
     return this.bad && this.hasStrangers && this.timeline.chance.happens(0.06)
   }
@@ -128,7 +127,7 @@ export class Network {
     }
     const carry = (deliver: () => void) => {
       const delays = this.delays()
-      // A stream that has lost something does not live long.
+      // After a lost message the stream breaks soon.
       if (delays.length === 0) timeline.after(timeline.chance.between(100, 6_000), cut)
       for (const delay of delays) timeline.after(delay, () => open && caller.online && deliver())
     }
@@ -150,7 +149,7 @@ export class Network {
     }
   }
 
-  /** When each of the copies of a message arrives; none, if it is lost. */
+  /** The delays of the copies of a message; none if it is lost. */
   private delays(): number[] {
     const { chance } = this.timeline
     if (!this.bad) return [chance.between(1, 20)]
@@ -171,7 +170,7 @@ export function summary(request: Request): string {
     case 'list':
       return `list ${request.resource}`
     case 'put_back':
-      return `put back ${request.id.slice(0, 4)}`
+      return `restore values of ${request.id.slice(0, 4)}`
     case 'create':
       return `create ${request.resource} ${JSON.stringify(request.input)}`
     default:

@@ -19,7 +19,7 @@ import type { Timeline } from './timeline.ts'
 
 const SWEEP_MS = 3_000
 
-/** What a client asks of a node. All of it can be written down, so that a repetition is seen. */
+/** A request to a node. Serializable, so that repetitions are detected. */
 export type Request =
   | { kind: 'pull'; resource: string; from: Checkpoint; limit: number; replica?: ReplicaState }
   | {
@@ -41,32 +41,32 @@ export type Request =
     }
   | { kind: 'put_back'; id: string }
 
-/** Whose work something is that the store is asked to do. */
+/** The request for which the store is called. */
 export const underWay = new AsyncLocalStorage<Request>()
 
 class Crash extends Error {}
 
-/** Answers are plain values here; `undefined` stands for a connection that broke. */
+/** A response; `undefined` for a broken connection. */
 export type Reply = unknown
 
 interface Dependencies {
   timeline: Timeline
-  /** Milliseconds that its clock is wrong by. */
+  /** The error of its clock in milliseconds. */
   skew: number
-  /** Tells the other nodes, sooner or later or not at all. */
+  /** Sends a hint to the other nodes, which may be delayed or lost. */
   hint: (user: string) => void
-  /** Hears of what its client would see as a 500. */
+  /** Called with errors that clients would see as a 500. */
   failed: (error: unknown) => void
 }
 
 /**
- * One process of the server: the real sync core and the real followers, over a store that stops
- * between steps. A crash ends what it was doing wherever it stood, before the commit or after it.
+ * One process of the server: the real sync core and the real followers, on a store that pauses between
+ * steps. A crash interrupts its work anywhere, before the commit or after it.
  */
 export class Node {
   readonly name: string
   alive = true
-  /** Rises with every start, so that what belonged to the process before is known as gone. */
+  /** Incremented at every start, to recognize work of an earlier process. */
   life = 0
   private followers!: Followers
   private stopped: ((crash: Crash) => void)[] = []
@@ -106,7 +106,7 @@ export class Node {
     this.start(this.store)
   }
 
-  /** Where a transaction lets others go on. */
+  /** Lets others run in the middle of a transaction. */
   async pause(): Promise<void> {
     if (!this.alive) throw new Crash()
     if (!this.timeline.chance.happens(0.4)) return
@@ -120,14 +120,14 @@ export class Node {
     })
   }
 
-  /** There may be something new: here at once, elsewhere as the network will have it. */
+  /** Notifies followers of changes: here at once, on other nodes over the network. */
   committed(user: string): void {
     if (!this.alive) return
     this.followers.changed(user)
     this.hint(user)
   }
 
-  /** What its clock says, in milliseconds. */
+  /** The time of its clock in milliseconds. */
   clock(): number {
     return Date.parse(this.timeline.clock(this.skew))
   }
@@ -136,7 +136,7 @@ export class Node {
     if (this.alive) this.followers.changed(user)
   }
 
-  /** @returns undefined when it is down, or goes down before it has answered */
+  /** @returns undefined if it is down, or crashes before it has answered */
   async answer(user: string, request: Request): Promise<Reply> {
     if (!this.alive) return undefined
     const { life } = this
@@ -150,7 +150,7 @@ export class Node {
     }
   }
 
-  /** @returns how far the feed is, and how to leave; undefined when it is down */
+  /** @returns the head of the feed, and a function that unsubscribes; undefined if it is down */
   async connect(
     user: string,
     frame: (frame: Frame) => void,

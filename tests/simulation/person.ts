@@ -11,7 +11,7 @@ export interface Surroundings {
   timeline: Timeline
   ledger: Ledger
   network: Network
-  /** Ids that several devices, and several people, come to use for something new. */
+  /** Ids that several devices and users choose for new documents. */
   sharedIds: readonly string[]
 }
 
@@ -35,7 +35,7 @@ const ACTS = {
   go_offline: 1,
 }
 
-/** Somebody at a device, who does whatever comes to mind. */
+/** A user at a device, who acts at random. */
 export function useDevice(device: Replica, surroundings: Surroundings, until: number): void {
   const { timeline, ledger, sharedIds } = surroundings
   const { chance } = timeline
@@ -64,7 +64,7 @@ export function useDevice(device: Replica, surroundings: Surroundings, until: nu
         priority: chance.one(['low', 'high']),
       })),
     blank_a_title: () => edit('tasks', () => ({ title: ' ', description: words() })),
-    // The category will not be taken, so the task refers to what never comes.
+    // The category will be rejected, so the task refers to a document that never arrives.
     file_under_nothing() {
       const category_id = chance.uuid()
       type('categories', undefined, { id: category_id, name: ' ' })
@@ -128,9 +128,9 @@ export function useDevice(device: Replica, surroundings: Surroundings, until: nu
 }
 
 /**
- * Somebody with a plain REST client, who edits what was just read, and only that version of it.
+ * A user with a REST client, who edits only the version that was just read.
  *
- * @returns whether the last request has been answered
+ * @returns a function that tells whether the last request has been answered
  */
 export function useRest(caller: Caller, surroundings: Surroundings, until: number): () => boolean {
   const { timeline, ledger, network } = surroundings
@@ -159,7 +159,7 @@ export function useRest(caller: Caller, surroundings: Surroundings, until: numbe
       const entry = await someOf('conflicts', false)
       if (!entry) return
       ledger.count('values put back')
-      // The person sees what stands now, and what is to stand in its place.
+      // The user sees the current values, and the values that will replace them.
       ledger.knows(entry.document.kept as Record<string, unknown>)
       const { resource, document_id } = entry.document
       ledger.revives(caller.user, resource as string, document_id as string)
@@ -171,7 +171,7 @@ export function useRest(caller: Caller, surroundings: Surroundings, until: numbe
     if (!one) return
     const fields = act === 'patch' ? { [chance.one(TYPED[resource]!)]: words() } : {}
     const { id } = one.document
-    // Told of at once: a repetition that follows a lost answer may be refused though it has landed.
+    // Before the answer: if that is lost, the retry may be rejected although the first request succeeded.
     ledger.types(caller.user, fields, one.document)
     if (act === 'delete') ledger.knows(one.document)
     if (act === 'restore') ledger.revives(caller.user, resource, id)
@@ -185,7 +185,7 @@ export function useRest(caller: Caller, surroundings: Surroundings, until: numbe
     return those.length > 0 ? chance.one(those) : undefined
   }
 
-  /** The same request until there is an answer. */
+  /** Repeats the request until there is an answer. */
   async function insist(request: Request): Promise<unknown> {
     for (;;) {
       const answer = await network.ask(caller, request)

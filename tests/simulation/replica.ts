@@ -29,7 +29,7 @@ const START: Checkpoint = { id: '', lwt: 0 }
 class Collection {
   readonly resource: Resource
   readonly local = new Map<string, State>()
-  /** What the device believes is stored. */
+  /** The assumed states of the server. */
   readonly assumed = new Map<string, State>()
   checkpoint: Checkpoint = START
   /** That of the latest push. */
@@ -81,21 +81,21 @@ interface Dependencies {
   ledger: Ledger
   user: string
   skew: number
-  /** Whether it asks for rejections and keeps them; a plain client drops what is refused. */
+  /** Whether it requests rejections and keeps them. Other clients drop rejected rows. */
   keepsRejected: boolean
 }
 
 /**
- * A device: a local copy of a person's documents, kept in step as RxDB does it. Edits are local at
- * once. What differs from what is believed to be stored is pushed, the same rows again until there is
- * an answer; the stored state takes the place of the local one where they conflict (RxDB's default
- * handler). Pulls and frames wait while a push is under way, and leave unsent documents alone.
+ * A model of a device: a local copy of a user's documents, synchronized like RxDB does. Edits are local at
+ * first. Documents that differ from their assumed states are pushed, the same rows again until there is an
+ * answer. In a conflict the stored state replaces the local one (RxDB's default handler). Pulls and frames
+ * wait for a running push, and do not change unsent documents.
  */
 export class Replica {
   readonly name: string
   readonly user: string
   online = true
-  /** Rows that were not taken, for the person to see. */
+  /** Rejected rows, which the user sees. */
   readonly rejected: { id: string; row: WireDocument }[] = []
   private readonly collections = Object.values<Resource>(resources).map(
     (one) => new Collection(one),
@@ -105,7 +105,7 @@ export class Replica {
   private readonly ledger: Ledger
   private readonly skew: number
   private readonly keepsRejected: boolean
-  /** Rises with every crash: what was under way before counts for nothing. */
+  /** Incremented at every crash, to ignore work from before it. */
   private life = 0
   private connection: Connection | undefined
   private cursor = 0
@@ -161,7 +161,7 @@ export class Replica {
     return [...this.collection(resource).local.values()]
   }
 
-  /** A person's edit: settled as every edit is, and there at once. */
+  /** An edit of the user: normalized and visible at once. */
   write(resource: string, next: Unsettled, deleted = false): void {
     const collection = this.collection(resource)
     const previous = collection.local.get(next.id)
@@ -180,7 +180,7 @@ export class Replica {
     this.workOn()
   }
 
-  /** What it holds otherwise than this, in words. */
+  /** Descriptions of the differences from the final state. */
   differences(final: ReadonlyMap<string, State>): string[] {
     const held = new Map(
       this.collections.flatMap(({ resource, local }) =>
@@ -240,8 +240,8 @@ export class Replica {
   }
 
   /**
-   * One thing at a time for each collection. A frame follows on what was pulled before it came; one
-   * that came before the pull is part of it.
+   * Runs one step at a time per collection. Frames that arrived before a pull are part of it, so they are
+   * dropped.
    */
   private async work(collection: Collection, life: number): Promise<void> {
     const isCurrent = () => this.life === life && this.online
@@ -305,9 +305,9 @@ export class Replica {
       }
       this.ledger.count(rejectedIds.has(id) ? 'rejections' : 'conflicts')
       this.timeline.tell(this.name, `is told of ${id.slice(0, 4)} ${JSON.stringify(stored)}`)
-      // Edited meanwhile: RxDB keeps that, and what it assumed, and pushes once more.
+      // Edited meanwhile: RxDB keeps the edit and the assumed state, and pushes again.
       if (!collection.isSame(local.get(id), state)) continue
-      // Its own content as a tombstone: there is nothing of that id.
+      // Its own content as a tombstone: the server has no document with this id.
       const isUnknown =
         rejectedIds.has(id) && collection.isSame(stored, { ...state, deleted: true })
       if (!isUnknown) this.ledger.takesOver(this.name, this.user, resource, stored)
@@ -376,7 +376,7 @@ export class Replica {
     collection.checkpoint = checkpoint
   }
 
-  /** A read that was under way while the device wrote brings what it knows to be older. */
+  /** A pull that ran during a push may bring an older state than the known one. */
   private take(collection: Collection, state: State): void {
     const { id, updated_at } = state.document
     const assumed = collection.assumed.get(id)

@@ -5,7 +5,7 @@ import { findMutant, mutants } from './mutants.ts'
 import { bundleSdk } from './sdk/bundle.ts'
 import { type Backend, type RunOptions, runSeed } from './world.ts'
 
-/** How often things happen in a seed, at the least. */
+/** The minimum number of events per seed. */
 const LEAST = {
   models: {
     conflicts: 0.1,
@@ -48,7 +48,7 @@ describe.each<[string, () => Backend, number, 'models' | 'sdk', string?]>([
     options = devices === 'sdk' ? { openSdk: await bundleSdk() } : {}
   })
 
-  test('every promise is kept, whatever goes wrong', async () => {
+  test('every promise holds under faults', async () => {
     const backend = open()
     const seen = new Map<string, number>()
     for (let seed = 1; seed <= seeds; seed++) {
@@ -57,7 +57,7 @@ describe.each<[string, () => Backend, number, 'models' | 'sdk', string?]>([
         throw new Error([`seed ${seed}`, ...violations, '', ...history].join('\n'))
       for (const [what, times] of these) seen.set(what, (seen.get(what) ?? 0) + times)
     }
-    // Nothing is shown by runs in which nothing happens.
+    // Runs without such events prove nothing.
     const counts = Object.fromEntries(seen)
     for (const [what, least] of Object.entries(LEAST[devices]))
       if (what !== missing) expect(counts[what], what).toBeGreaterThan(seeds * least)
@@ -76,7 +76,7 @@ describe.each<[string, () => Backend, number, 'models' | 'sdk', string?]>([
 const common = mutants.filter(({ isRare }) => !isRare)
 
 test.each(common.map((mutant) => [mutant.guard, mutant] as const))(
-  'it is found out when there is no guard: %s',
+  'the simulation fails without the guard: %s',
   async (_guard, mutant) => {
     expect(await findMutant(mutant)).toEqual(expect.stringContaining('seed'))
   },

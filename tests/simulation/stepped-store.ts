@@ -1,6 +1,6 @@
 import type { Store, Transaction } from '../../server/sync/store.ts'
 
-/** Of what a store does, one thing at a time reaches the database: so its order is that of asking. */
+/** Serializes calls to the database, so that their order is deterministic. */
 export class Traffic {
   private busy = false
   private readonly waiting: (() => void)[] = []
@@ -32,28 +32,28 @@ export class Traffic {
   async atRest(): Promise<void> {
     do {
       if (this.busy) await new Promise<void>((go) => this.resting.push(go))
-      await new Promise((flushed) => setImmediate(flushed)) // after all that promises set off
+      await new Promise((flushed) => setImmediate(flushed)) // after all pending promise callbacks
     } while (this.busy)
   }
 }
 
-/** Who writes for a user: one who is in, and behind it one who waits in the store, on its lock. */
+/** The writers of a user: one in its transaction, and one that waits in the store for the lock. */
 interface Doorway {
   inside: number
   waiter: Promise<void> | undefined
-  /** When the last one who asked is in, and when that one has left. */
+  /** Resolve when the writer that asked last has entered, and when it has left. */
   entry: Promise<void>
   exit: Promise<void>
-  /** The one inside is about to commit and leave. */
+  /** The writer inside is about to commit and leave. */
   isLeaving: boolean
   queue: (() => void)[]
 }
 
 export interface Steps {
   traffic: Traffic
-  /** Lets others go on for a while, or throws when this node has crashed. */
+  /** Lets others run for a while, or throws if this node has crashed. */
   pause(): Promise<void>
-  /** Runs after each write, landed or not, before anybody else's. */
+  /** Called after each write, successful or not, before any other write. */
   written(user: string, landed: boolean): Promise<void>
 }
 
@@ -61,10 +61,9 @@ export interface Steps {
 export type Doorways = Map<string, Doorway>
 
 /**
- * A store whose transactions stop between their steps, also between the last one and the commit,
- * while others go on. That a writer waits for another is still the store's own doing: it is let in
- * as soon as it asks, as long as it is the only one to wait, for the order in which several would
- * come in after waiting is the machine's.
+ * A store whose transactions pause between their steps, also before the commit, while others run. Locking is
+ * still tested: one writer may wait in the store for another. Further writers wait here, because the order
+ * in which the store lets several in is not deterministic.
  */
 export function steppedStore(store: Store, doorways: Doorways, steps: Steps): Store {
   const { traffic } = steps
@@ -114,7 +113,7 @@ export function steppedStore(store: Store, doorways: Doorways, steps: Steps): St
     }
   }
 
-  /** Enters, works and leaves in one: behind somebody it would be done before that one is seen to be. */
+  /** Does not wait in the store: it could finish before the end of the writer ahead is observed. */
   function statement<T>(user: string, run: () => Promise<T>): Promise<T> {
     return write(user, 0, async (entered, finishing) => {
       try {
@@ -156,7 +155,7 @@ export function steppedStore(store: Store, doorways: Doorways, steps: Steps): St
       if (doorway.waiter === entry) doorway.waiter = undefined
       enter()
       if (!waits) traffic.release()
-      if (doorway.isLeaving) await ahead // whose last steps take as long as the machine will have it
+      if (doorway.isLeaving) await ahead // the duration of its last steps is not deterministic
     }
     let landed = false
     let tookTraffic = false
@@ -174,7 +173,7 @@ export function steppedStore(store: Store, doorways: Doorways, steps: Steps): St
       if (!tookTraffic) await finishing()
       await steps.written(user, landed)
       doorway.inside--
-      await doorway.waiter // the lock is free: whoever waits for it is in before anything else goes on
+      await doorway.waiter // the lock is free: its waiter enters before anything else runs
       doorway.isLeaving = false
       leave()
       traffic.release()

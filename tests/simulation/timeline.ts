@@ -1,6 +1,6 @@
 import type { Chance } from './chance.ts'
 
-/** Where virtual time begins. */
+/** The start of virtual time. */
 const EPOCH = Date.UTC(2026, 0, 1)
 
 interface Event {
@@ -10,12 +10,11 @@ interface Event {
 }
 
 /**
- * Virtual time. Nothing happens but what was planned here, one event after the other, and each only
- * when all that the one before has set off has come to rest: so the same seed gives the same history,
- * on a database too.
+ * Virtual time. Runs one planned event after the other, each after all effects of the previous one. So a
+ * seed always has the same history, on a database too.
  */
 export class Timeline {
-  /** Milliseconds since the beginning. */
+  /** Milliseconds since the start. */
   now = 0
   readonly history: string[] = []
   readonly chance: Chance
@@ -23,13 +22,13 @@ export class Timeline {
   private nth = 0
   private readonly atRest: () => Promise<void>
 
-  /** @param atRest waits until no work is under way that only the machine holds up */
+  /** @param atRest waits until no work is in progress except planned events */
   constructor(chance: Chance, atRest: () => Promise<void>) {
     this.chance = chance
     this.atRest = atRest
   }
 
-  /** @returns how to call it off */
+  /** @returns a function that cancels the event */
   after(delay: number, run: () => void): () => void {
     const event = { at: this.now + delay, nth: this.nth++, run }
     this.events.push(event)
@@ -45,7 +44,7 @@ export class Timeline {
     })
   }
 
-  /** The wall clock of somebody whose clock is wrong by so many milliseconds. */
+  /** The time of a clock with this error in milliseconds. */
   clock(skew: number): string {
     return new Date(EPOCH + this.now + skew).toISOString()
   }

@@ -17,7 +17,7 @@ import { withUnhandled } from './sdk/unhandled.ts'
 import { type Doorways, steppedStore, Traffic } from './stepped-store.ts'
 import { Timeline } from './timeline.ts'
 
-/** How long people go on while things go wrong, and how long everything may take to settle after. */
+/** The duration of faults, and the maximum time until everything agrees afterwards. */
 const TROUBLE_MS = 15_000
 const DRAIN_MS = 60_000
 const SDK_DRAIN_MS = 300_000
@@ -25,36 +25,36 @@ const HOUR_MS = 3_600_000
 /** So that a seed is the same otherwise where nothing fails over. */
 const FAILOVERS = 0x5eed
 
-/** A database, as the nodes of one run find it. */
+/** The database of a run. */
 export interface Backend {
-  /** An empty one with these people. */
+  /** Empties it and adds these users. */
   open(users: readonly string[]): Promise<void>
-  /** A store on it, as each node has its own. */
+  /** Another store on it, for one node. */
   store(): Store
   /** Fails over to a standby without the last commits, where that can be played. */
   failOver?(commits: number): unknown
 }
 
 export interface RunOptions {
-  /** A request that ends in an error breaks no promise by that alone. */
+  /** Ignores errors of requests. */
   mayFail?: boolean
-  /** Most devices run the SDK. Else all are models of one. */
+  /** Runs the SDK on most devices. Otherwise all are models. */
   openSdk?: OpenSdk
 }
 
 export interface Run {
   seed: number
   history: readonly string[]
-  /** What of the promises was broken; nothing, when all is well. */
+  /** The broken promises. */
   violations: readonly string[]
-  /** How often what happened. */
+  /** The number of events by name. */
   seen: ReadonlyMap<string, number>
 }
 
 /**
- * Two people with several devices each, two nodes, one database: for a while everything goes wrong
- * that can, then nothing does any more. All devices must come to agree with what is stored, and what
- * is stored must hold, or account for, all that anybody typed.
+ * Simulates two users with several devices each, two nodes and one database, first with faults and then
+ * without. In the end all devices must have what is stored, and everything that a user typed must be stored
+ * or accounted for.
  */
 export async function runSeed(
   seed: number,
@@ -188,7 +188,7 @@ export async function runSeed(
     timeline.tell('world', `has trouble with ${[...troubles].join(', ')}`)
     const hasGoodClock = !troubles.has('clock')
     network.hasStrangers = chance.happens(0.5)
-    // In one of a hundred values that people type.
+    // Matches one of a hundred typed values.
     if (troubles.has('firewalls'))
       network.disliked = new RegExp(`"w\\d*${chance.between(10, 99)} of`)
     const common = { timeline, network, ledger, accounts, gateway, openSdk, hasGoodClock }
@@ -209,7 +209,7 @@ export async function runSeed(
   }
 }
 
-/** Each node goes down now and then, wherever it stands. */
+/** Crashes nodes at random. */
 function crashNow(timeline: Timeline, nodes: readonly Node[]): void {
   for (const node of nodes) {
     timeline.after(timeline.chance.between(500, 8_000), () => {
@@ -223,7 +223,7 @@ function crashNow(timeline: Timeline, nodes: readonly Node[]): void {
   }
 }
 
-/** What devices hold otherwise than is stored, or have not been able to send. */
+/** The differences between devices and stored documents, and unsent edits. */
 async function disagreements(
   store: Store,
   devices: readonly Replica[],

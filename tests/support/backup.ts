@@ -4,7 +4,7 @@ import type { TestDatabase } from './database.ts'
 import type { Person } from './server.ts'
 
 /**
- * The documents of a person as they are now.
+ * Backs up the documents of a user.
  *
  * @returns puts them back, as they would be in a restored database after `npm run restored`, or after a
  *   failover to a standby that has not received later commits
@@ -21,7 +21,7 @@ export async function backupOf(
   }
   return (by = 'command') =>
     db.transaction(async (trx) => {
-      // Without triggers: nothing of this is a change.
+      // Without triggers, because a restore is not a change.
       await trx.raw('set local session_replication_role = replica')
       for (const [table, json] of kept) {
         await trx(table).where({ user_id }).delete()

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { type Browser, chromium } from 'playwright-core'
 
-/** Ours alone: those that come with the bundled Chromium switch off what a browser protects. */
+/** Not the arguments of the bundled Chromium, which disable security features. */
 const ARGUMENTS = [
   '--no-sandbox',
   '--disable-gpu',
@@ -26,12 +26,11 @@ const INSTALLED = [
 ]
 
 const MISSING = `No Chromium for the tests in a browser: install Chrome or Chromium, or name one in
-CHROME_PATH. (On linux-x64 there is one in the devDependencies; TASKTIDE_CHROMIUM=bundled asks for it.)`
+CHROME_PATH. (On linux-x64 the devDependencies contain one; TASKTIDE_CHROMIUM=bundled selects it.)`
 
 /**
- * One Chromium: CHROME_PATH, else one that is installed, else the bundled one, which
- * TASKTIDE_CHROMIUM=bundled takes in any case. Undefined, after saying so, where there is none; in
- * CI that is an error.
+ * Opens a Chromium: the one in CHROME_PATH, an installed one, or the bundled one, which
+ * TASKTIDE_CHROMIUM=bundled selects always. Without any, warns and returns undefined; in CI throws.
  */
 export async function openBrowser(): Promise<Browser | undefined> {
   const found = await findChromium()
@@ -57,9 +56,8 @@ async function findChromium(): Promise<Chromium | undefined> {
 }
 
 /**
- * The Chromium of `@sparticuz/chromium`, unpacked once, with the libraries that it needs. It is
- * unpacked beside its place and moved there whole: the package itself takes a file that is half
- * written, by another process or by one that was stopped, for a good one.
+ * The Chromium of `@sparticuz/chromium` and its libraries, unpacked once. It is unpacked elsewhere and then
+ * renamed, because the package accepts a partial file of another or an interrupted process as complete.
  */
 async function bundledChromium(): Promise<Chromium> {
   const { version } = createRequire(import.meta.url)(
@@ -74,7 +72,7 @@ async function bundledChromium(): Promise<Chromium> {
     await writeFile(path.join(draft, FONTS), fontsAt(path.join(place, 'fonts')))
     await rename(draft, place).catch(async (error) => {
       await rm(draft, { recursive: true })
-      // Another process was first.
+      // Another process was faster.
       if (!(await exists(place))) throw error
     })
   }
@@ -92,7 +90,7 @@ const MODULES = fileURLToPath(new URL('../../node_modules', import.meta.url))
 
 const FONTS = 'fonts.conf'
 
-/** The one that is in the package names a folder of its own choice; without a font there is no text. */
+/** The package's own file names another directory, and without a font no text is rendered. */
 const fontsAt = (folder: string) => `<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig>
@@ -102,13 +100,13 @@ const fontsAt = (folder: string) => `<?xml version="1.0"?>
 </fontconfig>
 `
 
-/** In a process of its own: the package decides at its import, and by the environment, what goes where. */
+/** Runs in its own process: the package reads the directories from the environment when it is imported. */
 async function unpackInto(folder: string): Promise<void> {
   const script = `await (await import('@sparticuz/chromium')).default.executablePath()`
   const env = {
     ...process.env,
     TMPDIR: folder,
-    // It brings its own libraries only to where it believes there are none.
+    // The package unpacks its libraries only on AWS Lambda.
     AWS_EXECUTION_ENV: 'AWS_Lambda_nodejs20.x',
   }
   const run = promisify(execFile)

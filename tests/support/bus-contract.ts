@@ -1,21 +1,21 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import type { OpenBus } from '../../server/realtime/bus.ts'
 
-/** One bus, and a node of it whose connection can be cut. */
+/** One bus, and a node whose connection can be blocked. */
 export interface BusScene {
   open: OpenBus
-  /** Over a connection that can be barred: then those that there are break, and no other is made. */
+  /** Opens the bus over connections that can be blocked: existing ones then break, and new ones fail. */
   openBarred: OpenBus
   bar(): void
   unbar(): void
-  /** Until so many connections were refused. */
+  /** Resolves after this many refused connections. */
   refused(count: number): Promise<void>
-  /** The connections of `openBarred` that there are. */
+  /** The number of open connections of `openBarred`. */
   count(): number
   close(): Promise<void>
 }
 
-/** What every bus promises to hints. */
+/** The promises of every bus. */
 export function busContract(name: string, setUp: () => Promise<BusScene>): void {
   describe(`a bus over ${name}`, () => {
     const ends: (() => Promise<unknown>)[] = []
@@ -50,7 +50,7 @@ export function busContract(name: string, setUp: () => Promise<BusScene>): void 
       }
     }
 
-    test('carries messages to all other nodes, in their order', async () => {
+    test('delivers messages to all other nodes in order', async () => {
       const { open } = await scene()
       const nodes = [await join(open), await join(open), await join(open)] as const
       await nodes[0].bus.send(['u1 12', 'u2 12'])
@@ -61,7 +61,7 @@ export function busContract(name: string, setUp: () => Promise<BusScene>): void 
       }
     })
 
-    test('closes after what is being sent, and receives nothing from then on', async () => {
+    test('close waits for sends in progress, and nothing is received afterwards', async () => {
       const { open } = await scene()
       const [here, there] = [await join(open), await join(open)]
       const sending = here.bus.send(['last words'])
@@ -74,11 +74,11 @@ export function busContract(name: string, setUp: () => Promise<BusScene>): void 
       expect(here.heard).toHaveLength(length)
     })
 
-    test('goes on after an outage, with a gap, and on one connection as before', async () => {
+    test('reconnects after an outage, reports a gap, and still uses one connection', async () => {
       const { open, openBarred, bar, unbar, refused, count } = await scene()
       const [here, there] = [await join(openBarred), await join(open)]
       bar()
-      // Whoever makes two attempts of each that failed comes with thousands.
+      // Two new attempts after each failure would end in thousands of connections.
       await refused(6)
       await here.bus.send(['lost'])
       unbar()

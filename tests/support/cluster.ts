@@ -11,7 +11,7 @@ const TEMPLATE = 'tasktide_template'
 /** vitest globalSetup: one Postgres for the run, with a migrated template that each file copies. */
 export default async function setup({ provide }: TestProject) {
   const dataDir = await mkdtemp(path.join(tmpdir(), 'tasktide-tests-'))
-  // Nothing here outlives the run, so nothing needs to reach the disk.
+  // The data does not outlive the run, so it need not be durable.
   const settings = {
     fsync: 'off',
     synchronous_commit: 'off',

@@ -9,7 +9,7 @@ export interface TestDatabase {
   drop(): Promise<void>
 }
 
-/** A fresh migrated database for the calling test file: a copy of the template, gone afterwards. */
+/** A fresh migrated database for the calling test file: a copy of the template, dropped afterwards. */
 export async function createDatabase(): Promise<TestDatabase> {
   const name = `test_${randomBytes(6).toString('hex')}`
   await asAdmin(`create database ${name} template ${inject('template')}`)

@@ -3,15 +3,15 @@ import type { Database } from '../../server/database/connect.ts'
 import { addJob } from '../../server/jobs/queue.ts'
 
 /**
- * Does a scheduled job now, rather than by the real clock, and waits until it is done, and whatever
- * it left to do. What failed is left for later, as it would be.
+ * Runs a scheduled job now, and waits for it and for the jobs that it adds. Failed jobs are retried later, as
+ * usual.
  */
 export async function runJob(db: Database, name: string): Promise<void> {
   await addJob(db, name, {})
   await idle(db)
 }
 
-/** Resolves once the workers have nothing to do. */
+/** Resolves when the workers are idle. */
 export async function idle(db: Database): Promise<void> {
   const waiting = () =>
     db('graphile_worker.jobs')
@@ -21,7 +21,7 @@ export async function idle(db: Database): Promise<void> {
   await expect.poll(waiting, { timeout: 20_000, interval: 20 }).toEqual([{ count: '0' }])
 }
 
-/** What failed is tried again now, rather than in some seconds, and done. */
+/** Retries failed jobs now, and waits for them. */
 export async function retryNow(db: Database): Promise<void> {
   await db('graphile_worker._private_jobs').whereNull('locked_at').update({ run_at: db.fn.now() })
   await idle(db)

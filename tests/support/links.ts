@@ -1,13 +1,13 @@
 import { createLinks, type LinkPurpose } from '../../server/accounts/links.ts'
 import { type Person, SECRET, type TestServer } from './server.ts'
 
-/** Operations whose token comes by mail, and the purpose of that mail. */
+/** Operations with a mailed token, and the purpose of the mail. */
 export const LINKED: Readonly<Record<string, LinkPurpose>> = {
   confirm_email: 'confirm_email',
   reset_password: 'reset_password',
 }
 
-/** The token that such a mail to the person would carry, without the mail. */
+/** Creates the token of such a mail without sending it. */
 export async function tokenByMail(
   { testDatabase: { db }, clock }: Pick<TestServer, 'testDatabase' | 'clock'>,
   { id: user, username }: Pick<Person, 'id' | 'username'>,

@@ -4,34 +4,31 @@ import { type ParsedMail, simpleParser } from 'mailparser'
 import { SMTPServer } from 'smtp-server'
 
 export interface Delivered {
-  /** What the SMTP client named, whatever the headers say. */
+  /** The recipients of the SMTP envelope, which may differ from the headers. */
   recipients: string[]
   mail: ParsedMail
   raw: string
 }
 
 export interface Mailbox {
-  /** What to give as SMTP_URL. */
+  /** The value for SMTP_URL. */
   url: string
-  /** Everything that came, in order. */
+  /** All received mail, in order. */
   delivered: Delivered[]
-  /** The next mail to this address that nobody has taken yet. */
+  /** The next mail to this address that no earlier call returned. */
   next(address: string): Promise<Delivered>
-  /** What the clients called themselves, in order. */
+  /** The host names of the clients' greetings, in order. */
   greetings: string[]
-  /** Called before a message is taken; what it throws (`responseCode`) is the answer. */
+  /** Called before a message is accepted; an error with `responseCode` rejects it. */
   refuse: ((recipient: string) => Error | undefined) | undefined
-  /** The same, asked when the sender is named. */
+  /** The same for the sender. */
   refuseSender: (() => Error | undefined) | undefined
-  /**
-   * Waited for on the way of a message: before its recipient is answered, before the message is
-   * kept, and before that is answered.
-   */
+  /** Awaited before the reply to the recipient, before the message is stored, and before the reply to it. */
   hold: ((at: 'recipient' | 'message' | 'answer', recipient: string) => unknown) | undefined
   close(): Promise<void>
 }
 
-/** A real SMTP server that keeps what it is given. */
+/** A real SMTP server that stores the mail it receives. */
 export async function openMailbox(): Promise<Mailbox> {
   const waiting: Delivered[] = []
   const readers = new Set<() => void>()
@@ -91,7 +88,7 @@ export async function openMailbox(): Promise<Mailbox> {
   return mailbox
 }
 
-/** What turns a test server into one with a worker whose mail comes here. */
+/** Settings of a test server with a worker that sends its mail here. */
 export const mailingTo = ({ url }: Mailbox) => ({
   RUN_WORKER: 'true',
   SMTP_URL: url,

@@ -31,7 +31,7 @@ type Fields = Readonly<Record<string, unknown>>
 type State = Omit<Stored, 'seq'>
 
 export interface MemoryStore extends Store {
-  /** From here on this user has a feed. To write for anybody else fails as for one who is gone. */
+  /** Adds a user. Writes for other users fail, like those for a deleted one. */
   addUser(user: string): void
   /**
    * Fails over to a standby that the last commits have not reached. Writers fail with LostConnection.
@@ -51,8 +51,8 @@ export class LostConnection extends Error {
 const MOST_LOST = 50
 
 /**
- * The Store in memory: its promises in their shortest form, and gone with the process. What Postgres
- * answers differently is a fault of one of the two.
+ * The Store in memory: the simplest implementation of its promises. A difference to Postgres is a bug in one
+ * of the two.
  */
 export function memoryStore(): MemoryStore {
   const takeTurn = createTurns()
@@ -62,7 +62,7 @@ export function memoryStore(): MemoryStore {
   /** Each feed as it was before one of the last commits. */
   const commits: { user: string; before: Feed }[] = []
 
-  /** Whatever reads meanwhile reads the feed as it was; a draft that failed was never the feed. */
+  /** Concurrent reads see the feed before the draft; a failed draft is dropped. */
   function onDraft<T>(user: string, work: (draft: Feed) => Promise<T>): Promise<T> {
     return takeTurn(user, async () => {
       const feed = feeds.get(user)
@@ -185,7 +185,7 @@ interface Feed {
   readonly rows: ReadonlyMap<string, Map<string, Row>>
 }
 
-/** A document as text, for a text is nobody's to change. */
+/** A document as text, which nobody can modify. */
 interface Row extends Encoded {
   readonly deleted: boolean
   readonly taken: readonly number[]
@@ -238,7 +238,7 @@ function changesAfter(feed: Feed, resource: Resource, seq: number): Stored[] {
   return rows.sort((a, b) => a.seq - b.seq).map(storedOf)
 }
 
-/** Writes one document, unless what it refers to does not fit. */
+/** Writes one document, unless one of its references is invalid. */
 function writeFitting(feed: Feed, resource: Resource, state: State): Encoded | undefined {
   try {
     return write(feed, resource, [state])
@@ -252,11 +252,11 @@ class WrongReference extends Error {
   override name = 'WrongReference'
 }
 
-/** Throws unless all of the documents fit in the end, and answers with the last. */
+/** Writes documents and returns the last. @throws WrongReference if one is invalid after all writes */
 function write(feed: Feed, resource: Resource, states: readonly State[]): Encoded | undefined {
   const before = states.map(({ document }) => rowsOf(feed, resource).get(document.id))
   const rows = states.map((state) => put(feed, resource, state))
-  // Only now, as Postgres runs its triggers: the numbers of these changes follow all of those.
+  // Only now, like Postgres runs its triggers: these changes are numbered after the documents.
   for (const [i, { document, deleted }] of states.entries()) {
     const was = before[i]
     if (was && (was.deleted !== deleted || was.seq === 0))
@@ -265,7 +265,7 @@ function write(feed: Feed, resource: Resource, states: readonly State[]): Encode
   for (const { document } of states) {
     const row = rowsOf(feed, resource).get(document.id)!
     if (!fits(feed, resource, storedOf(row)))
-      throw new WrongReference(`${resource.name}: ${document.id} refers to what is not there`)
+      throw new WrongReference(`${resource.name}: ${document.id} has an invalid reference`)
   }
   return rows.map(encoded).at(-1)
 }
@@ -313,13 +313,13 @@ function release(feed: Feed, target: Resource, document: Document, isDeleted: bo
   }
 }
 
-/** As Postgres fires triggers: by their names. */
+/** Sorted by name, like Postgres fires triggers. */
 const inOrder = (references: readonly Referring[]) => {
   const nameOf = ({ resource, field }: Referring) => `${resource.table}_${field}`
   return references.toSorted((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1))
 }
 
-/** Those that refer to a document, all levels of a tree at once, in the order of their last changes. */
+/** The documents that refer to a document, with all levels of a tree, in the order of their last changes. */
 function affectedBy(
   feed: Feed,
   reference: Referring,
@@ -336,7 +336,7 @@ function affectedBy(
   return [...found.values()].sort((a, b) => a.seq - b.seq)
 }
 
-/** What has come back goes again with what else it refers to, if that is deleted by now. */
+/** Deletes a restored document again if another of its targets is deleted by now. */
 function takeAgain(feed: Feed, resource: Resource, id: string): void {
   for (const { field, target, onDelete } of referencesOf(resource)) {
     const state = storedOf(rowsOf(feed, resource).get(id)!)
@@ -382,7 +382,7 @@ function above(
   return found
 }
 
-/** As a person needs it, who chose from what is there. */
+/** The rule for REST: the targets of all references are live. */
 const refersToLive = (feed: Feed, resource: Resource, fields: Fields) =>
   referencesOf(resource).every(
     ({ field, target }) =>
@@ -390,7 +390,7 @@ const refersToLive = (feed: Feed, resource: Resource, fields: Fields) =>
       rowsOf(feed, target).get(fields[field])?.deleted === false,
   )
 
-/** As every document has to: what it refers to may come later, but nothing refers to itself. */
+/** The rule for every document: a target may still be a placeholder, and there are no cycles. */
 function fits(feed: Feed, resource: Resource, { document, deleted }: Stored): boolean {
   return referencesOf(resource).every(({ field, target, onDelete }) => {
     const id = document[field]

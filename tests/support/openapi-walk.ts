@@ -4,25 +4,25 @@ import ajvFormats from 'ajv-formats'
 import type { Caller, Reply } from './server.ts'
 
 /**
- * The API as its own description tells it. Tests that walk it know of no endpoint by name, so a new
- * one is tested from the day on which it is described.
+ * The API according to its OpenAPI document. Tests that use it name no endpoint, so they cover new ones as
+ * soon as those are described.
  */
 export interface Api {
   readonly document: ApiDocument
   readonly operations: readonly DescribedOperation[]
-  /** What is wrong with a value by a schema of the document; undefined when nothing is. */
+  /** The errors of a value by a schema of the document; undefined if it is valid. */
   faultsOf(schema: Schema, value: unknown): string | undefined
-  /** In what a reply differs from what the document says of the operation. */
+  /** The differences between a reply and the description of the operation. */
   complaints(operation: DescribedOperation, reply: Reply): string[]
   resolve<T extends object>(node: T | Reference): T
 }
 
 export interface DescribedOperation {
   readonly id: string
-  /** In capitals. */
+  /** In upper case. */
   readonly method: string
   readonly path: string
-  /** Whether it takes an access token. */
+  /** Whether it requires an access token. */
   readonly bearer: boolean
   readonly parameters: readonly Parameter[]
   readonly body: { readonly schema: Schema; readonly examples: readonly unknown[] } | undefined
@@ -89,13 +89,13 @@ export interface Schema {
   readonly required?: readonly string[]
 }
 
-/** Values that stand in the place of an example's, by name: what this person's own are. */
+/** The user's own values by name, which replace those of examples. */
 export type Facts = Readonly<Record<string, unknown>>
 
 export interface Target {
-  /** With a document of the caller's own in the place of each parameter. */
+  /** The path to a document of the caller: each parameter is filled in. */
   readonly path: string
-  /** The answer that made the last of these documents. */
+  /** The response that created the last of these documents. */
   readonly made: Reply | undefined
 }
 
@@ -107,7 +107,7 @@ export async function readApi(call: Caller): Promise<Api> {
   const document = described.body as ApiDocument
   const ajv = new Ajv2020({ allErrors: true, strict: true, strictTypes: false })
   ajvFormats.default(ajv)
-  // Schemas are read strictly; what stands beside them at the root is not theirs.
+  // In strict mode Ajv rejects unknown keywords at the root, which here are those of OpenAPI.
   ajv.addVocabulary(Object.keys(document))
   ajv.addSchema(document, BASE)
   const validators = new Map<Schema, ValidateFunction>()
@@ -188,7 +188,7 @@ export function examplesOf({ example, examples = {} }: Media): unknown[] {
   ]
 }
 
-/** The first example of the operation's body, with the person's own values where they are known. */
+/** The first example of the operation's body, with the user's own values if known. */
 export function bodyOf({ body }: DescribedOperation, facts: Facts = {}): unknown {
   const example = body?.examples[0]
   if (typeof example !== 'object' || example === null || Array.isArray(example)) return example
@@ -197,8 +197,8 @@ export function bodyOf({ body }: DescribedOperation, facts: Facts = {}): unknown
 }
 
 /**
- * Fills the parameters of the operation's path: a POST to the path before a parameter makes the
- * document that it names; where there is none to make, the list there is asked for one.
+ * Fills the parameters of the operation's path: a POST to the path before a parameter creates its document.
+ * Without such a POST, the first document of the list at that path is used.
  */
 export async function targetOf(
   api: Api,
@@ -220,7 +220,7 @@ export async function targetOf(
   return { path, made }
 }
 
-/** Operations that answer with what they have made: POSTs to collections. */
+/** Operations that create a document and return it: POSTs to collections. */
 export function makers({ operations }: Api): DescribedOperation[] {
   return operations.filter(
     ({ method, path, bearer, body, responses }) =>
@@ -228,7 +228,7 @@ export function makers({ operations }: Api): DescribedOperation[] {
   )
 }
 
-/** The properties of an object's schema that are of a format, null or not: `category_id` of `uuid`. */
+/** The properties of an object's schema with a format, nullable or not: `category_id` for `uuid`. */
 export function propertiesOf(api: Api, schema: Schema, format: string): string[] {
   return Object.entries(api.resolve(schema).properties ?? {}).flatMap(([name, property]) =>
     hasFormat(api.resolve(property), format) ? [name] : [],
@@ -271,15 +271,15 @@ async function firstAt(
   return first()
 }
 
-/** Kinds that only the server makes, and how a person brings it to do so. */
+/** Lists of documents that only the server creates, and how to make it create one. */
 export const PROVOKED: Record<string, (call: Caller, words?: string) => Promise<void>> = {
   '/api/conflicts/': provokeConflict,
 }
 
-/** Lists in which everybody has something of their own from the start: sessions. */
+/** Lists that are never empty: sessions. */
 export const NEVER_EMPTY: ReadonlySet<string> = new Set(['/api/account/sessions/'])
 
-/** Two devices that each make the same document, not knowing of the other. */
+/** Two devices create the same document, unaware of each other. */
 async function provokeConflict(call: Caller, words = 'Milk') {
   const id = randomUUID()
   for (const title of [words, `${words}, or not`])
@@ -290,7 +290,7 @@ async function provokeConflict(call: Caller, words = 'Milk') {
 
 const unescaped = (name: string) => decodeURIComponent(name).replace(/~1/g, '/').replace(/~0/g, '~')
 
-/** A part of the document on its own still refers into the whole. */
+/** Makes the references of a part of the document absolute. */
 function absolute(schema: Schema): Schema {
   return JSON.parse(JSON.stringify(schema), (key, value) =>
     key === '$ref' && typeof value === 'string' && value.startsWith('#') ? BASE + value : value,

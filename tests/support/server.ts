@@ -11,11 +11,11 @@ export const SECRET = 'a secret for tests: 0123456789 abcdefghij'
 export interface TestServer extends Server {
   testDatabase: TestDatabase
   clock: Clock
-  /** Every line that was logged. */
+  /** All log lines. */
   logged: string[]
-  /** A new user with a session: as `call`, but with that user's token. */
+  /** Registers a user and signs in. */
   person(name?: string): Promise<Person>
-  /** A new user with a role. */
+  /** The same with a role. */
   staff(role: Role): Promise<Person>
   call: Caller
 }
@@ -32,7 +32,7 @@ export interface Person {
 export interface Reply {
   status: number
   headers: Headers
-  /** The body as JSON; undefined when there is none. */
+  /** The parsed JSON body; undefined without one. */
   // biome-ignore lint/suspicious/noExplicitAny: tests look into answers freely
   body: any
   text: string
@@ -40,7 +40,7 @@ export interface Reply {
 
 interface CallOptions {
   headers?: Record<string, string>
-  /** A body that is sent as it is. */
+  /** A body that is sent unchanged. */
   raw?: string | Uint8Array<ArrayBuffer>
 }
 
@@ -53,11 +53,11 @@ export type Caller = (
 
 export interface Clock {
   now(): Date
-  /** Moves it on by so many milliseconds. */
+  /** Advances it by this many milliseconds. */
   advance(milliseconds: number): void
 }
 
-/** The whole server on a database of its own, with a clock that tests can move and cheap hashes. */
+/** The whole server on its own database, with an adjustable clock and cheap password hashes. */
 export async function startServer(environment: Record<string, string> = {}): Promise<TestServer> {
   const testDatabase = await createDatabase()
   const config = readConfig({
@@ -74,7 +74,7 @@ export async function startServer(environment: Record<string, string> = {}): Pro
   const logged: string[] = []
   const clock = movableClock()
   const passwords = createPasswords({ cost: 4, lanes: 4, waitingPerLane: 100 })
-  // The real log, in the form of production, so that tests see what operators would.
+  // The real log in its production format, so that tests see what operators see.
   const log = createLog(config.LOG_LEVEL, {
     readable: false,
     to: { write: (line) => void logged.push(line) },
@@ -148,7 +148,7 @@ export function callerTo(url: string, headers: Record<string, string> = {}): Cal
   }
 }
 
-/** The whole body; of a stream, which has no end, what comes first. */
+/** The whole body; only the first chunk of an event stream, which has no end. */
 async function textOf(response: Response): Promise<string> {
   if (!/event-stream/.test(response.headers.get('content-type') ?? '')) return response.text()
   const reader = response.body!.getReader()

@@ -18,7 +18,7 @@ const { tasks, categories } = resources
 export const CREATED = '2026-11-22T08:00:00.000Z'
 export const EDITED = '2026-11-22T09:00:00.000Z'
 
-/** When a change says that it was made which the clock puts no later than the one before. */
+/** The `updated_at` of a change that is not later than the previous one by the clock. */
 export const justAfter = (instant: string) => new Date(Date.parse(instant) + 1).toISOString()
 
 export const aTask = (fields: Record<string, unknown> = {}) =>
@@ -48,14 +48,14 @@ export const restoral = (id: string, more: Partial<Edit> = {}): Edit => ({
 export const live = (document: Document) => ({ deleted: false, document })
 export const tombstone = (document: Document) => ({ deleted: true, document })
 
-/** A new user in the database: whoever has no row there has no feed, and can write nothing. */
+/** Adds a user to the database. Users without a row have no feed and cannot write. */
 export async function addUser(db: Database): Promise<string> {
   const id = randomUUID()
   await db('users').insert({ id, username: id, email: `${id}@example.com`, password_hash: '' })
   return id
 }
 
-/** A promise that is kept from outside. */
+/** A promise that is resolved from outside. */
 export function deferred<T = void>() {
   let resolve!: (value: T) => void
   const promise = new Promise<T>((done) => {
@@ -65,7 +65,7 @@ export function deferred<T = void>() {
 }
 
 /**
- * The promises of server/sync/store.ts, asked of whichever Store is handed in.
+ * Tests the promises of server/sync/store.ts.
  *
  * @param createStore opens a node: all of them keep the same documents
  * @param createUser makes a person that every store of `createStore` knows
@@ -82,7 +82,7 @@ export function storeContract(
   }
 
   describe('find', () => {
-    test('gives a document as it was written, with its version', async () => {
+    test('returns a document as written, with its version', async () => {
       const { store, ann } = await open()
       const task = aTask({ due_date: '2026-12-01', due_time: '08:30', remind_at: EDITED })
       const written = await store.insert(ann, tasks, task)
@@ -92,7 +92,7 @@ export function storeContract(
     })
 
     test.each([
-      ['an id that nobody has', async () => randomUUID()],
+      ['an unknown id', async () => randomUUID()],
       ['a deleted document', async ({ store, ann }: Scene) => deleted(store, ann)],
       ["another person's document", async ({ store, bob }: Scene) => inserted(store, bob)],
       ['a document of another resource', async ({ store, ann }: Scene) => filed(store, ann)],
@@ -104,7 +104,7 @@ export function storeContract(
   })
 
   describe('read', () => {
-    test('gives those of the documents that there are, deleted or not', async () => {
+    test('returns the existing documents, deleted or not', async () => {
       const { store, ann, bob } = await open()
       const [kept, gone] = [await inserted(store, ann), await deleted(store, ann)]
       const ids = [kept, gone, randomUUID(), await inserted(store, bob), await filed(store, ann)]
@@ -117,13 +117,13 @@ export function storeContract(
       )
     })
 
-    test('gives nothing when nothing is asked for', async () => {
+    test('returns nothing for no ids', async () => {
       const { store, ann } = await open()
       await inserted(store, ann)
       expect(await store.read(ann, tasks, [])).toEqual(new Map())
     })
 
-    test('gives a tombstone with the fields that it had', async () => {
+    test('returns a tombstone with its fields', async () => {
       const { store, ann } = await open()
       const task = aTask({ description: 'two' })
       await store.insert(ann, tasks, task)
@@ -135,7 +135,7 @@ export function storeContract(
       })
     })
 
-    test('tells when each field was last changed, in whatever way', async () => {
+    test('returns the time of the last change of each field, by any kind of write', async () => {
       const { store, ann } = await open()
       const category = aCategory()
       await store.insert(ann, categories, category)
@@ -161,7 +161,7 @@ export function storeContract(
   })
 
   describe('insert', () => {
-    test('numbers each document after those before it', async () => {
+    test('numbers each document after the previous ones', async () => {
       const { store, ann } = await open()
       const seqs: number[] = []
       for (const task of [aTask(), aTask(), aTask()])
@@ -187,14 +187,14 @@ export function storeContract(
       expect(await store.read(ann, tasks, [task.id])).toEqual(new Map())
     })
 
-    test('takes a category that is there', async () => {
+    test('accepts a reference to an existing category', async () => {
       const { store, ann } = await open()
       const category_id = await filed(store, ann)
       const written = await store.insert(ann, tasks, aTask({ category_id }))
       expect(JSON.parse(written!.json)).toMatchObject({ category_id })
     })
 
-    test('is not hindered by the same id at another person', async () => {
+    test('is not affected by the same id of another user', async () => {
       const { store, ann, bob } = await open()
       const task = aTask()
       await store.insert(ann, tasks, task)
@@ -225,7 +225,7 @@ export function storeContract(
       expect(await store.find(ann, tasks, before.id)).toEqual(edited)
     })
 
-    test('deletes, and restores what was deleted', async () => {
+    test('deletes and restores a document', async () => {
       const { store, ann } = await open()
       const task = aTask()
       await store.insert(ann, tasks, task)
@@ -236,7 +236,7 @@ export function storeContract(
       expect(JSON.parse(back!.json)).toEqual({ ...task, updated_at: justAfter(EDITED) })
     })
 
-    test('is made when the document is at one of the versions named', async () => {
+    test('applies if the document has one of the given versions', async () => {
       const { store, ann } = await open()
       const task = aTask()
       const { seq } = (await store.insert(ann, tasks, task))!
@@ -292,7 +292,7 @@ export function storeContract(
       await expectNothing(store, ann, () => store.edit(ann, tasks, edit))
     })
 
-    test('compares and sets, so that of many at one version one wins each time', async () => {
+    test('compares and sets: of concurrent edits of one version, one applies', async () => {
       const { store, ann } = await open()
       const id = await inserted(store, ann, { title: '0' })
       await Promise.all(Array.from({ length: 8 }, () => increment(store, ann, id)))
@@ -301,12 +301,12 @@ export function storeContract(
   })
 
   describe('transaction', () => {
-    test('answers what its work answers', async () => {
+    test('returns the result of its work', async () => {
       const { store, ann } = await open()
       expect(await store.transaction(ann, async () => 'done')).toBe('done')
     })
 
-    test('inserts and replaces whole documents, numbered in the order given', async () => {
+    test('inserts and replaces whole documents, numbered in the given order', async () => {
       const { store, ann } = await open()
       const [kept, replaced, gone] = [aTask(), aTask({ description: 'two' }), aTask()]
       await store.insert(ann, tasks, replaced)
@@ -330,7 +330,7 @@ export function storeContract(
       }
     })
 
-    test('reads what it wrote, which nobody else sees before the end', async () => {
+    test('reads its own writes, which others see only after the commit', async () => {
       const { store, ann } = await open()
       const task = aTask()
       await store.transaction(ann, async (tx) => {
@@ -342,7 +342,7 @@ export function storeContract(
       expect(await store.find(ann, tasks, task.id)).toBeDefined()
     })
 
-    test('reads as the store does: tombstones too, and nothing of others', async () => {
+    test('reads tombstones too, and nothing of other users', async () => {
       const { store, ann, bob } = await open()
       const [mine, gone, bobs] = [
         await inserted(store, ann),
@@ -355,7 +355,7 @@ export function storeContract(
       expect([...inside.keys()].sort()).toEqual([mine, gone].sort())
     })
 
-    test('reads what has a value, in the order of changes, without tombstones and others', async () => {
+    test('reads live documents with a value, in the order of changes, and nothing of other users', async () => {
       const { store, ann, bob } = await open()
       const [first, second, gone, low] = ['high', 'high', 'high', 'low'].map((priority) =>
         aTask({ priority }),
@@ -370,7 +370,7 @@ export function storeContract(
       expect(found[0]!.seq).toBeLessThan(found[1]!.seq)
     })
 
-    test('writes under its own user, whoever else has the id', async () => {
+    test('writes for its own user, even if another one has the id', async () => {
       const { store, ann, bob } = await open()
       const id = await inserted(store, bob)
       await store.transaction(ann, (tx) => tx.write(tasks, [live(aTask({ id, title: 'Mine' }))]))
@@ -378,7 +378,7 @@ export function storeContract(
       expect(await titles(store, ann)).toEqual(['Mine'])
     })
 
-    test('undoes everything when its work throws, and passes the error on', async () => {
+    test('rolls everything back if its work throws, and rethrows the error', async () => {
       const { store, ann } = await open()
       const id = await inserted(store, ann)
       const before = await everything(store, ann)
@@ -393,7 +393,7 @@ export function storeContract(
       expect(await store.insert(ann, tasks, aTask())).toBeDefined()
     })
 
-    test('keeps every other writer of this user out until it ends', async () => {
+    test('blocks all other writers of the user until it ends', async () => {
       const { store, ann } = await open()
       const id = await inserted(store, ann, { title: 'before' })
       const [started, others] = [deferred(), deferred()]
@@ -414,7 +414,7 @@ export function storeContract(
       expect(await insert).toBeDefined()
     })
 
-    test('shares nothing with the work of another user', async () => {
+    test('does not block the transaction of another user', async () => {
       const { store, ann, bob } = await open()
       const id = await inserted(store, bob)
       await store.transaction(ann, async (tx) => {
@@ -426,14 +426,14 @@ export function storeContract(
       expect(await titles(store, bob)).toEqual(['Bread', 'Milk'])
     })
 
-    test('loses nothing of many that read, change and write the same document', async () => {
+    test('loses no update of concurrent read-modify-writes of one document', async () => {
       const { store, ann } = await open()
       const id = await inserted(store, ann, { title: '0' })
       await Promise.all(Array.from({ length: 20 }, () => countUp(store, ann, id)))
       expect(await titles(store, ann)).toEqual(['20'])
     })
 
-    test('writes a thousand documents, and none', async () => {
+    test('writes a thousand documents, or an empty list', async () => {
       const { store, ann } = await open()
       const many = Array.from({ length: 1_000 }, (_, i) => aTask({ title: `task ${i}` }))
       await store.transaction(ann, async (tx) => {
@@ -448,7 +448,7 @@ export function storeContract(
     })
   })
 
-  describe('the marks of the edits that a document has taken', () => {
+  describe('the marks of the edits that a document has accepted', () => {
     const LARGEST = 2 ** 48 - 1
     async function marked(taken: readonly number[] = [LARGEST, 0, 7]) {
       const scene = await open()
@@ -463,7 +463,7 @@ export function storeContract(
       return { ...scene, id, category, document, write, read, taken }
     }
 
-    test('are read as they were written, inside a transaction and outside', async () => {
+    test('are read as written, inside a transaction and outside', async () => {
       const { store, ann, id, document, taken, read } = await marked()
       const found = { seq: expect.any(Number), ...live(document), taken }
       expect(await read()).toEqual(found)
@@ -471,7 +471,7 @@ export function storeContract(
       expect(inside.get(id)).toEqual(found)
     })
 
-    test('are replaced with the rest of the document, each having its own', async () => {
+    test('are replaced with their document', async () => {
       const { store, ann, id, document, write, read } = await marked()
       const other = aTask()
       await store.transaction(ann, (tx) =>
@@ -511,7 +511,7 @@ export function storeContract(
       expect((await store.read(ann, tasks, [id])).get(id)).not.toHaveProperty('taken')
     })
 
-    test('outlive every edit, and the deletion of its category', async () => {
+    test('survive every edit, and the deletion of its category', async () => {
       const { store, ann, id, category, read, taken } = await marked()
       const steps: [Resource, Edit][] = [
         [tasks, patch(id, { title: 'Oat milk', completed: true })],
@@ -529,7 +529,7 @@ export function storeContract(
       expect((await read()).document).toMatchObject({ title: 'Oat milk', category_id: null })
     })
 
-    test('are nothing for readers of the feed', async () => {
+    test('are not in the feed', async () => {
       const { store, ann, id, document } = await marked()
       expect(unnumbered(await store.changes(ann, tasks, 0, 10))).toEqual([live(document)])
       const wire = { ...document, _deleted: false }
@@ -540,7 +540,7 @@ export function storeContract(
   })
 
   describe('changes', () => {
-    test('come oldest first, each document once as it is now, tombstones included', async () => {
+    test('are sorted oldest first, each document once in its current state, tombstones included', async () => {
       const { store, ann } = await open()
       const [a, b, c] = [aTask({ title: 'a' }), aTask({ title: 'b' }), aTask({ title: 'c' })]
       for (const task of [a, b, c]) await store.insert(ann, tasks, task)
@@ -553,7 +553,7 @@ export function storeContract(
       ])
     })
 
-    test('begin right after the number, and stop at the limit', async () => {
+    test('start after the number and end at the limit', async () => {
       const { store, ann } = await open()
       for (let i = 0; i < 5; i++) await inserted(store, ann)
       const all = await store.changes(ann, tasks, 0, 10)
@@ -565,7 +565,7 @@ export function storeContract(
       expect(await store.changes(ann, tasks, all[4]!.seq, 2)).toEqual([])
     })
 
-    test('are of one person and one resource', async () => {
+    test('are of one user and one resource', async () => {
       const { store, ann, bob } = await open()
       const [task, category] = [await inserted(store, ann), await filed(store, ann)]
       await inserted(store, bob)
@@ -575,7 +575,7 @@ export function storeContract(
       expect(await ids(categories)).toEqual([category])
     })
 
-    test('carry the versions that the other calls answer', async () => {
+    test('have the same versions as in other calls', async () => {
       const { store, ann } = await open()
       const { seq } = (await store.insert(ann, tasks, aTask()))!
       const [change] = await store.changes(ann, tasks, 0, 10)
@@ -585,7 +585,7 @@ export function storeContract(
   })
 
   describe('page', () => {
-    test('is what `changes` gives, in its wire form, with where it ends', async () => {
+    test('has the result of `changes` in wire form, and the number of the last document', async () => {
       const { store, ann } = await open()
       for (const write of [inserted, deleted, inserted, filed]) await write(store, ann)
       for (const resource of [tasks, categories]) {
@@ -597,7 +597,7 @@ export function storeContract(
       }
     })
 
-    test('begins right after the number, and stops at the limit', async () => {
+    test('starts after the number and ends at the limit', async () => {
       const { store, ann } = await open()
       for (let i = 0; i < 5; i++) await inserted(store, ann)
       const all = await store.changes(ann, tasks, 0, 10)
@@ -630,7 +630,7 @@ export function storeContract(
   })
 
   describe('heads', () => {
-    test('tell how far the feed of each user is, and nothing of who is unknown', async () => {
+    test('are the ends of the feeds of known users', async () => {
       const { store, ann, bob } = await open()
       await inserted(store, ann)
       const { seq } = (await store.insert(ann, tasks, aTask()))!
@@ -695,7 +695,7 @@ export function storeContract(
   })
 
   describe('a frame', () => {
-    test('has the changes of all kinds after a number, and how far the feed is', async () => {
+    test('has the changes of all resources after a number, and the head of the feed', async () => {
       const { store, ann, bob } = await open()
       await inserted(store, ann)
       const { seq: start } = (await store.insert(ann, tasks, aTask()))!
@@ -711,7 +711,7 @@ export function storeContract(
       })
     })
 
-    test('without changes has no documents, and of nobody it goes nowhere', async () => {
+    test('without changes has no documents, and is undefined for an unknown user', async () => {
       const { store, ann } = await open()
       const { seq } = (await store.insert(ann, tasks, aTask()))!
       const head = { epoch: FIRST_EPOCH, seq }
@@ -719,7 +719,7 @@ export function storeContract(
       expect(await store.frame(randomUUID(), 7)).toBeUndefined()
     })
 
-    test('leaves its documents to a pull when they are too many', async () => {
+    test('has no documents if there are too many', async () => {
       const { store, ann } = await open()
       const many = Array.from({ length: 101 }, () => aTask())
       await store.transaction(ann, (tx) => tx.write(tasks, many.map(live)))
@@ -741,7 +741,7 @@ export function storeContract(
       return { ...scene, id, task }
     }
 
-    test('is seen by no reader, and takes no number', async () => {
+    test('is invisible to readers, and takes no number', async () => {
       const { store, ann, id, task } = await placeheld()
       expect(await store.find(ann, categories, id)).toBeUndefined()
       expect(await store.read(ann, categories, [id])).toEqual(new Map())
@@ -757,7 +757,7 @@ export function storeContract(
       })
     })
 
-    test('cannot be edited, nor chosen for a task that is created or changed', async () => {
+    test('cannot be edited, or referred to by REST writes', async () => {
       const { store, ann, id, task } = await placeheld()
       const other = await inserted(store, ann)
       for (const edit of [patch(id, { name: 'Travel' }), removal(id), restoral(id)])
@@ -775,7 +775,7 @@ export function storeContract(
         (store, user, category) =>
           store.transaction(user, (tx) => tx.write(categories, [live(category)])),
       ],
-    ])('is filled by %s, and its tasks stay in it', async (_way, fill) => {
+    ])('is replaced by %s, and its tasks keep their reference', async (_way, fill) => {
       const { store, ann, id, task } = await placeheld()
       const category = aCategory({ id, name: 'Travel', color: '#0ea5e9' })
       await fill(store, ann, category)
@@ -785,7 +785,7 @@ export function storeContract(
       expect((await store.read(ann, tasks, [task.id])).get(task.id)?.document).toEqual(task)
     })
 
-    test('that is filled by a deleted category leaves its tasks without one', async () => {
+    test('replaced by a deleted category clears the references of its tasks', async () => {
       const { store, ann, id, task } = await placeheld()
       await store.transaction(ann, (tx) => tx.write(categories, [tombstone(aCategory({ id }))]))
       const [change] = await store.changes(ann, categories, 0, 10)
@@ -797,7 +797,7 @@ export function storeContract(
       ])
     })
 
-    test('takes the place of nothing that is there, live or deleted', async () => {
+    test('replaces no existing document, live or deleted', async () => {
       const { store, ann } = await open()
       const ids = [await filed(store, ann), await deletedCategory(store, ann)]
       const before = await everything(store, ann)
@@ -806,9 +806,9 @@ export function storeContract(
     })
 
     test.each([
-      ['another person', async ({ bob }: Scene) => bob],
-      ['work that failed', async ({ ann }: Scene) => ann],
-    ])('is no use to others: that of %s', async (_what, userOf) => {
+      ['another user', async ({ bob }: Scene) => bob],
+      ['a failed transaction', async ({ ann }: Scene) => ann],
+    ])('of %s cannot be referred to', async (_what, userOf) => {
       const scene = await open()
       const { store, ann } = scene
       const id = randomUUID()
@@ -824,17 +824,20 @@ export function storeContract(
   })
 
   describe('a category', () => {
-    test.each(unusableCategories)('that is %s takes no task by writing', async (_why, idOf) => {
-      const scene = await open()
-      const { store, ann } = scene
-      const stray = aTask({ category_id: await idOf(scene) })
-      const before = await everything(store, ann)
-      for (const state of [live(stray), tombstone(stray)]) {
-        const writing = store.transaction(ann, (tx) => tx.write(tasks, [live(aTask()), state]))
-        await expect(writing).rejects.toThrow()
-      }
-      expect(await everything(store, ann)).toEqual(before)
-    })
+    test.each(unusableCategories)(
+      'that is %s cannot be referred to by `write`',
+      async (_why, idOf) => {
+        const scene = await open()
+        const { store, ann } = scene
+        const stray = aTask({ category_id: await idOf(scene) })
+        const before = await everything(store, ann)
+        for (const state of [live(stray), tombstone(stray)]) {
+          const writing = store.transaction(ann, (tx) => tx.write(tasks, [live(aTask()), state]))
+          await expect(writing).rejects.toThrow()
+        }
+        expect(await everything(store, ann)).toEqual(before)
+      },
+    )
 
     type Removal = (store: Store, user: string, category: Document) => Promise<unknown>
     const removals: [string, Removal][] = [
@@ -851,41 +854,44 @@ export function storeContract(
       ],
     ]
 
-    test.each(removals)('deleted by %s is followed by each of its tasks', async (_way, remove) => {
-      const { store, ann, bob } = await open()
-      const category = aCategory()
-      const category_id = category.id
-      await store.insert(ann, categories, category)
-      await store.insert(bob, categories, category)
-      const [first, gone, loose] = [aTask({ category_id }), aTask({ category_id }), aTask()]
-      const last = { ...aTask({ category_id }), updated_at: '2026-11-22T10:00:00.000Z' }
-      for (const task of [first, gone, loose, last]) await store.insert(ann, tasks, task)
-      await store.insert(bob, tasks, first)
-      await store.edit(ann, tasks, removal(gone.id))
-      const { seq: before } = (await store.heads([ann])).get(ann)!
+    test.each(removals)(
+      'deleted by %s clears the reference of each of its tasks',
+      async (_way, remove) => {
+        const { store, ann, bob } = await open()
+        const category = aCategory()
+        const category_id = category.id
+        await store.insert(ann, categories, category)
+        await store.insert(bob, categories, category)
+        const [first, gone, loose] = [aTask({ category_id }), aTask({ category_id }), aTask()]
+        const last = { ...aTask({ category_id }), updated_at: '2026-11-22T10:00:00.000Z' }
+        for (const task of [first, gone, loose, last]) await store.insert(ann, tasks, task)
+        await store.insert(bob, tasks, first)
+        await store.edit(ann, tasks, removal(gone.id))
+        const { seq: before } = (await store.heads([ann])).get(ann)!
 
-      await remove(store, ann, category)
+        await remove(store, ann, category)
 
-      const changed = await store.changes(ann, categories, before, 10)
-      const head = changed.at(-1)!.seq
-      expect(changed[0]).toMatchObject({ seq: before + 1, deleted: true })
-      const loosened = (task: Document, updated_at: string) => ({
-        ...task,
-        category_id: null,
-        updated_at,
-      })
-      expect(await store.changes(ann, tasks, before, 10)).toEqual([
-        { seq: head + 1, ...live(loosened(first, EDITED)) },
-        { seq: head + 2, ...live(loosened(last, justAfter(last.updated_at))) },
-        { seq: head + 3, ...tombstone(loosened(gone, justAfter(EDITED))) },
-      ])
-      expect(unnumbered(await store.changes(bob, tasks, 0, 10))).toEqual([live(first)])
-      await store.edit(ann, categories, restoral(category_id))
-      expect(await store.changes(ann, tasks, head + 3, 10)).toEqual([])
-    })
+        const changed = await store.changes(ann, categories, before, 10)
+        const head = changed.at(-1)!.seq
+        expect(changed[0]).toMatchObject({ seq: before + 1, deleted: true })
+        const loosened = (task: Document, updated_at: string) => ({
+          ...task,
+          category_id: null,
+          updated_at,
+        })
+        expect(await store.changes(ann, tasks, before, 10)).toEqual([
+          { seq: head + 1, ...live(loosened(first, EDITED)) },
+          { seq: head + 2, ...live(loosened(last, justAfter(last.updated_at))) },
+          { seq: head + 3, ...tombstone(loosened(gone, justAfter(EDITED))) },
+        ])
+        expect(unnumbered(await store.changes(bob, tasks, 0, 10))).toEqual([live(first)])
+        await store.edit(ann, categories, restoral(category_id))
+        expect(await store.changes(ann, tasks, head + 3, 10)).toEqual([])
+      },
+    )
   })
 
-  describe('somebody who is gone', () => {
+  describe('a deleted user', () => {
     test('has no transaction', async () => {
       const { store } = await open()
       const work = vi.fn(async () => {})
@@ -906,8 +912,8 @@ export function storeContract(
   })
 
   /**
-   * One writer is held back between its writing and its end; then another one writes, and gets as
-   * far as it is let, and a reader reads.
+   * One writer is held between its write and its commit. Then another one writes, as far as it can, and a
+   * reader reads.
    */
   describe.each([
     ['one node', false],
@@ -924,7 +930,7 @@ export function storeContract(
       return { store, other, ann, hold, started: started.promise, release: gate.resolve }
     }
 
-    /** Time enough for a writer whom nothing keeps out. */
+    /** Gives a writer enough time to finish unless it is blocked. */
     async function respite(store: Store, user: string): Promise<void> {
       for (let i = 0; i < 20; i++) {
         await nextTurn()
@@ -961,7 +967,7 @@ export function storeContract(
       expect([...early, ...late]).toHaveLength(2)
     })
 
-    test('two writers never build on the same state', async () => {
+    test('two writers never start from the same state', async () => {
       const { store, other, ann, hold, started, release } = await race()
       const id = await inserted(store, ann, { title: '0' })
       const held = store.transaction(ann, async (tx) => {
@@ -980,7 +986,7 @@ export function storeContract(
       expect(await titles(store, ann)).toEqual(['012'])
     })
 
-    test('a rolled-back transaction leaves no hole that stalls a reader', async () => {
+    test('a rolled-back transaction leaves no gap that stalls a reader', async () => {
       const { store, other, ann, hold, started, release } = await race()
       const [first, second] = [aTask({ title: 'first' }), aTask({ title: 'second' })]
       await store.insert(ann, tasks, first)
@@ -1005,7 +1011,7 @@ export function storeContract(
     })
   })
 
-  test('what is written comes back the same, to the last character', async () => {
+  test('documents are read exactly as written', async () => {
     const { store, ann } = await open()
     await fc.assert(
       fc.asyncProperty(anyTask, fc.boolean(), async (fields, atOnce) => {
@@ -1075,14 +1081,14 @@ const onTheWire = ({ document, deleted }: Stored) => ({ ...document, _deleted: d
 
 const unnumbered = (changes: Stored[]) => changes.map(({ seq: _seq, ...change }) => change)
 
-/** Adds one to the number in the title, in a transaction. */
+/** Increments the number in the title, in a transaction. */
 export const countUp = (store: Store, user: string, id: string) =>
   store.transaction(user, async (tx) => {
     const { document } = (await tx.read(tasks, [id])).get(id)!
     await tx.write(tasks, [live({ ...document, title: String(Number(document.title) + 1) })])
   })
 
-/** Adds one to the number in the title, by an edit of the version that was read. */
+/** Increments the number in the title, by an edit of the version that was read. */
 export async function increment(store: Store, user: string, id: string): Promise<void> {
   for (;;) {
     const { document, seq } = (await store.read(user, tasks, [id])).get(id)!

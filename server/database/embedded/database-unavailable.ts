@@ -1,4 +1,4 @@
-/** No database, for a reason the operator can mend: print the message, it names the remedy; the stack tells nothing. */
+/** No database, for a reason that the operator can fix. Print the message, which names the remedy, without the stack. */
 export class DatabaseUnavailable extends Error {
   override name = 'DatabaseUnavailable'
 }

@@ -6,37 +6,37 @@ import { runOnWindows } from './postgres-on-windows.ts'
 export { DatabaseUnavailable } from './database-unavailable.ts'
 
 export interface EmbeddedPostgres {
-  /** understood by `pg`, knex and psql; on POSIX it leads to a Unix socket, through `?host=` */
+  /** For `pg`, knex and psql. On POSIX, `?host=` names the directory of a Unix socket. */
   url: string
   /** '18.4' */
   version: string
   source: 'npm' | 'system'
-  /** Resolves when Postgres has ended without being asked to; on Windows nobody notices. */
+  /** Resolves when Postgres ends by itself. Missing on Windows, where this is not detected. */
   died?: Promise<void>
   /** Fast shutdown: open transactions are rolled back. May be called again. */
   stop(): Promise<void>
 }
 
 export interface EmbeddedPostgresOptions {
-  /** Holds the cluster as `pg<major>`, and the log of Postgres beside it. */
+  /** Contains the cluster, `pg<major>`, and the log of Postgres. */
   dataDir: string
-  /** `-c` settings that go before ours, such as `fsync: 'off'` in tests */
+  /** `-c` settings, such as `fsync: 'off'` in tests. */
   settings?: Record<string, string>
   env?: NodeJS.ProcessEnv
-  /** Where to look for initdb and postgres. */
+  /** Directories to search for initdb and postgres. */
   places?: Iterable<BinaryPlace>
 }
 
-/** Its log is to say what went wrong, not what people wrote. */
+/** Keeps user data out of the log of Postgres. */
 const QUIET = { log_error_verbosity: 'terse', log_min_error_statement: 'panic' }
 
 /**
- * Runs a real Postgres of our own; rejects with DatabaseUnavailable and a remedy when it cannot.
+ * Starts an embedded Postgres. If that fails, rejects with DatabaseUnavailable and a remedy.
  *
- * - Nobody but this user reaches it: a private socket, or a port of 127.0.0.1 with a password.
- * - It ends when this process ends, in whatever way, kill -9 included; and not before, on Ctrl-C.
- * - Two never run on the same files: the second is refused within some two seconds.
- * - What was committed survives the sudden death of either process.
+ * - Only this system user can connect: through a private socket, or with a password on 127.0.0.1.
+ * - It stops when this process ends, kill -9 included, and not before: Ctrl-C does not reach it.
+ * - Two instances never run on the same files: the second one fails within about two seconds.
+ * - Committed data survives a crash of either process.
  */
 export async function startEmbeddedPostgres({
   dataDir,

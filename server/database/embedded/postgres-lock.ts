@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DatabaseUnavailable } from './database-unavailable.ts'
 
-/** Beyond what any system gives out; Postgres looks it up and finds nobody. */
+/** A pid that no process has: above the limit of every system. */
 const PID_OF_NOBODY = 2 ** 31 - 2
 
-/** What Postgres writes about itself to postmaster.pid; the socket's lock file begins the same. */
+/** The content of postmaster.pid. The socket's lock file begins in the same way. */
 export interface PostgresLock {
   pid: number
   status: 'starting' | 'ready' | 'stopping' | 'unknown'
@@ -25,8 +25,8 @@ export function readLock(file: string): PostgresLock | undefined {
 }
 
 /**
- * Waits while another Postgres runs on the data directory `dir`, in case it is just ending. One
- * that says it is stopping gets half a minute; any other is refused at the deadline.
+ * Waits while another Postgres runs on the data directory `dir`, in case it is stopping: half a minute if
+ * its lock file says so, otherwise until the deadline.
  */
 export async function waitForOwner(dir: string, deadline: number) {
   for (;;) {
@@ -43,10 +43,10 @@ export async function waitForOwner(dir: string, deadline: number) {
 }
 
 /**
- * Postgres forgives a lock of a dead pid, but not of a zombie, nor of a pid that some other process
- * has by now (usual in containers, where numbers start over). The pid is replaced, and the file not
- * deleted, because the rest of it tells Postgres which shared memory to check for backends that
- * outlived their postmaster: starting beside those would destroy data.
+ * Postgres ignores the lock of a dead pid, but not of a zombie or of a pid that another process has by
+ * now (common in containers, where pids start over). Only the pid is replaced: the rest of the file names
+ * the shared memory that Postgres checks for backends which outlived their postmaster. Starting next to
+ * those would destroy data.
  */
 export function releaseStaleLock(file: string, dir: string) {
   const lock = readLock(file)
@@ -69,7 +69,7 @@ function isPostgresOf(dir: string, pid: number): boolean {
   try {
     return readlinkSync(`/proc/${pid}/cwd`) === dir
   } catch {
-    return true // somebody else's process, so its folder is not ours to see: assume the worst
+    return true // another user's process, whose directory is not readable: assume the worst
   }
 }
 

@@ -2,7 +2,7 @@ import { closeSync, openSync, readSync, renameSync, statSync } from 'node:fs'
 
 const FULL = 10 * 1024 * 1024
 
-/** What Postgres has said since `mark`; kept in a file, for those who come after a crash. */
+/** The log of Postgres since `mark`, in a file, to be read after a crash. */
 export interface PostgresLog {
   file: string
   mark: number

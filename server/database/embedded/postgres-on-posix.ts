@@ -10,18 +10,18 @@ import { type PostgresCluster, SUPERUSER } from './postgres-cluster.ts'
 import { readLock, releaseStaleLock, waitForOwner } from './postgres-lock.ts'
 import { openLog, type PostgresLog, tailOf } from './postgres-log.ts'
 
-/** Names the socket file, no more: no TCP port is opened. */
+/** Part of the name of the socket file; no TCP port is opened. */
 const PORT = 5432
 const START_TIMEOUT = 120_000
 const STOP_TIMEOUT = 30_000
-/** How long a predecessor may take that was just killed, or its last backends. */
+/** How long to wait for a killed predecessor and its last backends. */
 const PATIENCE = 2_000
 
 /**
- * The shell starts a watcher and then becomes Postgres. The watcher reads the pipe that this
- * process holds: at its end, however that came, it asks Postgres for a fast shutdown. It is
- * orphaned at once, because Postgres mistrusts children that it does not know. When Postgres ends
- * first, node closes the pipe in the same moment, so that no other process has got the pid by then.
+ * The shell starts a watcher and then becomes Postgres. The watcher reads the pipe that this process
+ * holds. When the pipe closes, for whatever reason, it requests a fast shutdown of Postgres. It is
+ * orphaned at once, because Postgres does not expect children that it did not start. When Postgres ends
+ * first, Node closes the pipe at the same moment, before another process can get the pid.
  */
 const WATCHED = `
   exec 3<&0
@@ -48,7 +48,7 @@ export async function runOnPosix(
         if (!stopped) died()
       })
     }),
-    // knex wants some host before the path.
+    // knex requires a host before the path.
     url: `postgres://${SUPERUSER}@localhost:${PORT}/postgres?host=${encodeURIComponent(socketDir)}`,
     stop() {
       stopped ??= stopFast(postmaster, socketDir)
@@ -58,8 +58,8 @@ export async function runOnPosix(
 }
 
 /**
- * A fixed name, so that nothing piles up after crashes; in the folder for temporary files, because
- * a socket's path may have 103 bytes at most.
+ * A fixed name, so that crashes leave only one directory; in the directory for temporary files, because a
+ * socket's path is limited to 103 bytes.
  */
 function socketDirOf({ dir, account }: PostgresCluster): string {
   const uid = account.uid ?? process.getuid!()
@@ -67,7 +67,7 @@ function socketDirOf({ dir, account }: PostgresCluster): string {
   return join(Buffer.byteLength(tmpdir()) <= 60 ? tmpdir() : '/tmp', `tasktide-${hash}`)
 }
 
-/** Anybody may have made a folder of that name before us: trust goes to one that only we can open. */
+/** Another user may have created a directory of this name, so it must be ours and private. */
 async function makePrivate(socketDir: string, { account }: PostgresCluster) {
   const uid = account.uid ?? process.getuid!()
   const created = await mkdir(socketDir, { mode: 0o700 }).then(
@@ -77,11 +77,13 @@ async function makePrivate(socketDir: string, { account }: PostgresCluster) {
   if (created && account.uid !== undefined) await chown(socketDir, account.uid, account.gid!)
   const found = await lstat(socketDir)
   if (!found.isDirectory() || found.uid !== uid || (found.mode & 0o077) !== 0) {
-    throw new DatabaseUnavailable(`${socketDir} is not ours and private: remove it.`)
+    throw new DatabaseUnavailable(
+      `${socketDir} belongs to another user or is accessible to others: remove it.`,
+    )
   }
 }
 
-/** Postgres itself decides whether it may run here; we only wait a little, and put it in words. */
+/** Postgres itself checks whether it may run. This retries briefly, and reports the reason. */
 async function launchPatiently(
   cluster: PostgresCluster,
   socketDir: string,
@@ -101,7 +103,7 @@ async function launchPatiently(
     const why = postmaster.failure ?? tailOf(log)
     const mayPass = /lock file ".*" already exists|is still in use/.test(why)
     if (!mayPass || Date.now() > deadline) {
-      throw new DatabaseUnavailable(`Postgres did not start (all it said: ${log.file}):\n${why}`)
+      throw new DatabaseUnavailable(`Postgres did not start (full log: ${log.file}):\n${why}`)
     }
     await sleep(100)
   }
@@ -109,7 +111,7 @@ async function launchPatiently(
 
 interface Postmaster {
   child: ChildProcess
-  /** why there was never a process */
+  /** Why the process could not be started. */
   failure?: string
   exited: Promise<void>
 }
@@ -126,7 +128,7 @@ function launch(
   const child = spawn('/bin/sh', ['-c', WATCHED, 'sh', ...command], {
     ...{ uid, gid, env, cwd: '/' },
     stdio: ['pipe', output, output],
-    detached: true, // a session of its own, which Ctrl-C does not reach
+    detached: true, // in its own session, which Ctrl-C does not reach
   })
   closeSync(output)
   child.unref()
@@ -157,13 +159,13 @@ async function isReady({ child, exited }: Postmaster, lockFile: string): Promise
   return false
 }
 
-/** Stops it the way that our own death would, through the pipe: so that way is known to work. */
+/** Stops Postgres through the pipe, like the end of this process would, so that this path is tested. */
 async function stopFast({ child, exited }: Postmaster, socketDir: string) {
   child.ref()
   child.stdin?.destroy()
-  // Immediate shutdown loses nothing either: it makes the next start recover.
+  // An immediate shutdown loses nothing either: the next start recovers.
   const impatient = setTimeout(() => child.kill('SIGQUIT'), STOP_TIMEOUT)
   await exited
   clearTimeout(impatient)
-  await rmdir(socketDir).catch(() => {}) // not empty: another Postgres is there already
+  await rmdir(socketDir).catch(() => {}) // not empty if another Postgres uses it already
 }

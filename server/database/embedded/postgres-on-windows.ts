@@ -9,8 +9,8 @@ import { waitForOwner } from './postgres-lock.ts'
 import { openLog, tailOf } from './postgres-log.ts'
 
 /**
- * Windows has neither signals nor a shell that could watch a pipe, so a second node does: it reads
- * the pipe that this process holds, and at its end it calls pg_ctl for a fast shutdown.
+ * Windows has no signals and no shell that can watch a pipe, so a second Node process does: it reads the
+ * pipe that this process holds, and runs a fast shutdown with pg_ctl when the pipe closes.
  */
 const WATCHER = `
   process.stdin.resume().on('end', () => {
@@ -30,7 +30,7 @@ export async function runOnWindows(
   const hidden = { env, cwd: dir, detached: true, windowsHide: true }
   await waitForOwner(dir, Date.now() + 2_000)
 
-  // Before Postgres, so that there is no moment in which nobody would stop it.
+  // Before Postgres, so that it is always watched.
   const stopArgs = ['stop', '-D', dir, '-m', 'fast', '-w']
   const watcher = spawn(process.execPath, ['-e', WATCHER, pgCtl, ...stopArgs], {
     ...hidden,
@@ -49,14 +49,12 @@ export async function runOnWindows(
   const options = Object.entries({ ...settings, listen_addresses: '127.0.0.1', port })
     .map(([key, value]) => `-c "${key}=${value}"`)
     .join(' ')
-  // pg_ctl also sheds administrator rights, with which Postgres would not run.
+  // pg_ctl also drops administrator rights, with which Postgres refuses to run.
   const startArgs = ['start', '-D', dir, '-l', log.file, '-o', options, '-w', '-t', '120']
   const [code] = await once(spawn(pgCtl, startArgs, { ...hidden, stdio: 'ignore' }), 'exit')
   if (code !== 0) {
-    watcher.kill() // without its task: what runs here, if anything, is not ours
-    throw new DatabaseUnavailable(
-      `Postgres did not start (all it said: ${log.file}):\n${tailOf(log)}`,
-    )
+    watcher.kill() // without stopping Postgres: if one runs here, another process started it
+    throw new DatabaseUnavailable(`Postgres did not start (full log: ${log.file}):\n${tailOf(log)}`)
   }
   const password = await readFile(join(dir, PASSWORD_FILE), 'utf8')
   return { url: `postgres://${SUPERUSER}:${password}@127.0.0.1:${port}/postgres`, stop }

@@ -203,7 +203,7 @@ export function administrationOperations({
       permission,
       method: 'post',
       path: `/api/admin/accounts/{id}/${name}/`,
-      answers: { 204: { description: 'Done. It may have been so before.' } },
+      answers: { 204: { description: 'Done, or nothing to change.' } },
       problems: ['not_found', ...problems],
       async handle(call) {
         await act(actorOf(call), accountId(call.params))

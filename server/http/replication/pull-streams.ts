@@ -7,9 +7,9 @@ import type { Answer, Call } from '../operation.ts'
 const HEARTBEAT_MS = 20_000
 
 /**
- * Changes of one resource as server-sent events, in the order of the feed, each with the checkpoint
- * after it. A client takes that as its own, so where the order would be in doubt the stream is ended
- * instead: the client opens another, and pulls.
+ * Sends the changes of one resource as server-sent events, in feed order, each with the checkpoint after
+ * it, which the client stores. If the order cannot be guaranteed, the stream ends instead: the client opens
+ * another one and pulls.
  */
 export function createPullStreams(followers: Followers, answers: OpenAnswers, now: () => Date) {
   const open = new Set<() => void>()
@@ -25,7 +25,7 @@ export function createPullStreams(followers: Followers, answers: OpenAnswers, no
       let end = () => {
         isOver = true
       }
-      // Joined before the headers go out: the client pulls when they arrive, and misses nothing.
+      // Subscribes before the headers are sent: the client pulls when they arrive, and misses nothing.
       const { leave } = await followers.join(user, {
         frame: (frame) => write(frame),
         end: () => end(),
@@ -33,7 +33,7 @@ export function createPullStreams(followers: Followers, answers: OpenAnswers, no
       return { status: 200, headers: HEADERS, stream }
 
       function stream(response: ServerResponse) {
-        if (response.destroyed) return leave() // gone while it joined
+        if (response.destroyed) return leave() // disconnected meanwhile
         end = () => {
           stop()
           response.end()
@@ -45,13 +45,13 @@ export function createPullStreams(followers: Followers, answers: OpenAnswers, no
         open.add(end)
         response.once('close', stop)
         write = (frame) => {
-          // What a reader has not taken by now it will pull: it waits in memory no longer.
+          // A slow client is disconnected and will pull, so that nothing is buffered in memory.
           if (response.writableNeedDrain) response.destroy()
           else if (isExpired() || !writeEvent(response, resource, frame)) end()
         }
         response.write(': open\n\n')
 
-        /** A reader may be slow to take the end: nothing is written after it. */
+        /** Nothing may be written after the end, even if a slow client has not read it yet. */
         function stop() {
           open.delete(end)
           clearInterval(heartbeat)
@@ -61,7 +61,7 @@ export function createPullStreams(followers: Followers, answers: OpenAnswers, no
       }
     },
 
-    /** Ends all; their clients open others, elsewhere. */
+    /** Ends all streams; clients reconnect to another node. */
     end(): void {
       for (const end of open) end()
     },
@@ -76,7 +76,7 @@ const HEADERS = {
   'X-Accel-Buffering': 'no',
 }
 
-/** @returns whether it could: there may be too many changes for one event */
+/** @returns false if there are too many changes for one event */
 function writeEvent(
   response: ServerResponse,
   { name }: Resource,

@@ -33,7 +33,7 @@ export interface ReplicationDependencies {
   now: () => Date
 }
 
-/** The replication face of a resource, on the wire that RxDB's clients speak. */
+/** The replication endpoints of a resource, in the format of RxDB's clients. */
 export function replicationOperations(
   resource: Resource,
   { store, streams, now }: ReplicationDependencies,
@@ -48,13 +48,14 @@ export function replicationOperations(
       id: `pull_${name}`,
       method: 'get',
       path: `${path}/pull`,
-      summary: `Changes of ${name} after a checkpoint`,
-      description: 'Tombstones included. A page shorter than `limit` is the last one.',
+      summary: `Pull changes of ${name}`,
+      description:
+        'Returns the changes after a checkpoint, tombstones included. A page shorter than `limit` is the last one.',
       query: [...CHECKPOINT_PARAMETERS, LIMIT_PARAMETER],
       headers: [REPLICA],
       answers: {
         200: {
-          description: 'The changes, and the checkpoint to go on from.',
+          description: 'The changes, and the checkpoint to continue from.',
           name: `${name}Changes`,
           schema: pullResponseSchema.extend({ documents: z.array(wireDocumentOf(resource)) }),
           example: {
@@ -79,9 +80,9 @@ export function replicationOperations(
       id: `stream_${name}`,
       method: 'get',
       path: `${path}/pullStream`,
-      summary: `Changes of ${name} as they happen`,
+      summary: `Stream changes of ${name}`,
       description:
-        'Server-sent events: `data: {"documents": […], "checkpoint": {…}}`, in the order of the feed. Pull when it opens. It ends when the token does, and whenever the order would be in doubt: open it again.',
+        'Sends server-sent events, `data: {"documents": […], "checkpoint": {…}}`, in feed order. Pull when the stream opens. It ends when the token expires and whenever the order cannot be guaranteed: open it again.',
       answers: {
         200: {
           description: 'The stream.',
@@ -99,8 +100,8 @@ export function replicationOperations(
       id: `push_${name}`,
       method: 'post',
       path: `${path}/push`,
-      summary: `Push changes of ${name} that were made on a device`,
-      description: `Answers the stored states that differ from what was pushed. With \`Accept: ${PUSH_RESULT}\` the rejected rows are told too, for the client to keep; without it they are in the conflict journal. The others land either way.`,
+      summary: `Push changes of ${name}`,
+      description: `Returns the stored states that differ from the pushed ones. With \`Accept: ${PUSH_RESULT}\` it also returns the rejected rows, which the client keeps; otherwise they are kept in the conflict journal. All other rows are stored either way.`,
       query: CHECKPOINT_PARAMETERS,
       headers: [REPLICA],
       maxBodyBytes: MAX_PUSH_BYTES,
@@ -138,7 +139,7 @@ export function replicationOperations(
   ]
 }
 
-/** Tells a client that speaks a former version of a resource, whatever it asks and whoever it is. */
+/** Rejects every request for an outdated version of a resource, authenticated or not. */
 export function refuseOutdated(resources: readonly Resource[]): RequestHandler {
   const versions = new Map(resources.map(({ name, version }) => [name, version]))
   return (req, _res, next) => {
@@ -147,13 +148,13 @@ export function refuseOutdated(resources: readonly Resource[]): RequestHandler {
     if (current !== undefined && /^\d{1,9}$/.test(version) && Number(version) < current)
       throw new Problem(
         'outdated_client',
-        `Update the app: version ${current} of ${name} is spoken now.`,
+        `This version of ${name} is no longer supported; the current one is ${current}. Update the app.`,
       )
     next()
   }
 }
 
-/** The one that the client was given last, if it says so. */
+/** The client's last checkpoint, if it sends one. */
 function checkpointOf(query: Call['query']): Checkpoint | undefined {
   const { lwt, id } = query as Partial<Checkpoint>
   return lwt === undefined && id === undefined ? undefined : { id: id ?? '', lwt: lwt ?? 0 }
@@ -202,7 +203,7 @@ const CHECKPOINT_PARAMETERS: readonly Parameter[] = [
 
 const LIMIT_PARAMETER: Parameter = {
   name: 'limit',
-  description: `How many documents at most; ${DEFAULT_LIMIT} if not given.`,
+  description: `The maximum number of documents. Default: ${DEFAULT_LIMIT}.`,
   schema: wholeNumber(0, MAX_PULL_LIMIT),
   json: { type: 'integer', minimum: 0, maximum: MAX_PULL_LIMIT },
 }

@@ -48,7 +48,7 @@ async function addTask({ call }: Person, fields: object): Promise<{ id: string }
 }
 
 describe('the JSON export', () => {
-  test('has everything, each once, the trash too', async () => {
+  test('has all documents once, the trash included', async () => {
     const [ann, bob] = [await server.person(), await server.person()]
     await addTask(bob, { title: 'not hers' })
     const category = (await ann.call('POST', '/api/categories/', { name: 'Travel' })).body
@@ -108,7 +108,7 @@ describe('the JSON export', () => {
     await writing
   })
 
-  test('of somebody new is whole as well', async () => {
+  test('of a new account is complete as well', async () => {
     const { body } = await (await server.person()).call('GET', JSON_EXPORT)
     expect(body).toMatchObject({ tasks: [], categories: [], conflicts: [] })
   })
@@ -119,7 +119,7 @@ interface Named {
 }
 
 describe('the CSV export', () => {
-  test('has a line of names, and a record for each task', async () => {
+  test('has a header line, and a record for each task', async () => {
     const ann = await server.person()
     const category = (await ann.call('POST', '/api/categories/', { name: 'Travel, abroad' })).body
     const ferry = await addTask(ann, {
@@ -160,7 +160,7 @@ describe('the CSV export', () => {
     )
   })
 
-  test('begins with a byte order mark, by which Excel knows UTF-8', async () => {
+  test('begins with a byte order mark, so that Excel detects UTF-8', async () => {
     const ann = await server.person()
     const headers = { authorization: `Bearer ${ann.access}` }
     const response = await fetch(server.url + CSV_EXPORT, { headers })
@@ -218,7 +218,7 @@ function recordsIn(text: string): string[][] {
 }
 
 describe('the calendar export', () => {
-  test('has a to-do for each task, but for the trash', async () => {
+  test('has a to-do for each task, except in the trash', async () => {
     const ann = await server.person()
     await ann.call('PATCH', '/api/profile/', { timezone: 'Europe/Lisbon' })
     const category = (await ann.call('POST', '/api/categories/', { name: 'Travel; abroad' })).body
@@ -263,7 +263,7 @@ describe('the calendar export', () => {
     )
   })
 
-  test('folds lines to 75 octets, and cuts no character', async () => {
+  test('folds lines at 75 octets, and splits no character', async () => {
     const ann = await server.person()
     const title = `${'Überfahrt nach Lissabon '.repeat(8)}${'🚢👩‍👩‍👧'.repeat(10)}`
     await addTask(ann, { title, description: 'x'.repeat(1_000) })
@@ -274,7 +274,7 @@ describe('the calendar export', () => {
     expect(toDosIn(text)).toMatchObject([{ SUMMARY: title, DESCRIPTION: 'x'.repeat(1_000) }])
   })
 
-  test('has an alarm where there is a reminder, unless the task is completed', async () => {
+  test('has an alarm for each reminder, unless the task is completed', async () => {
     const ann = await server.person()
     const remind_at = '2026-12-01T07:00:00.000Z'
     await addTask(ann, { title: 'Dentist, at last', remind_at })
@@ -292,7 +292,7 @@ describe('the calendar export', () => {
     ])
   })
 
-  test('lets no text become a line of its own', async () => {
+  test('lets no text start a new line', async () => {
     const ann = await server.person()
     const title = 'Milk\r\nEND:VTODO\nBEGIN:VALARM\rX\u0007Y'
     await addTask(ann, { title })
@@ -334,19 +334,16 @@ describe('the calendar export', () => {
     ['far from UTC', '2026-01-01', '00:15', 'Pacific/Kiritimati', '2025-12-31T10:15:00.000Z'],
     ['with an odd offset', '2026-01-01', '12:00', 'Asia/Kathmandu', '2026-01-01T06:15:00.000Z'],
     ['on a day that is skipped', '2011-12-30', '12:00', 'Pacific/Apia', '2011-12-30T22:00:00.000Z'],
-  ])(
-    'takes a time %s for the moment at which clocks show it, as Postgres does',
-    async (_, date, time, timezone, moment) => {
-      expect(momentOf(date, time, timezone).toISOString()).toBe(moment)
-      const { rows } = await server.testDatabase.db.raw(
-        'select (?::date + ?::time) at time zone known_timezone(?) as moment',
-        [date, time, timezone],
-      )
-      expect(rows).toEqual([{ moment: new Date(moment) }])
-    },
-  )
+  ])('converts a time %s like Postgres', async (_, date, time, timezone, moment) => {
+    expect(momentOf(date, time, timezone).toISOString()).toBe(moment)
+    const { rows } = await server.testDatabase.db.raw(
+      'select (?::date + ?::time) at time zone known_timezone(?) as moment',
+      [date, time, timezone],
+    )
+    expect(rows).toEqual([{ moment: new Date(moment) }])
+  })
 
-  test('has the due times of a timezone that is not known here in UTC', async () => {
+  test('has due times of an unknown timezone in UTC', async () => {
     const ann = await server.person()
     await addTask(ann, { title: 'Land', due_date: '2026-07-15', due_time: '08:30' })
     const timezone = 'Mars/Olympus'
@@ -355,7 +352,7 @@ describe('the calendar export', () => {
     expect(toDosIn(text)).toMatchObject([{ DUE: '20260715T083000Z' }])
   })
 
-  test('takes due times at the edges of the calendar', async () => {
+  test('accepts due times at the limits of the calendar', async () => {
     const ann = await server.person()
     await ann.call('PATCH', '/api/profile/', { timezone: 'America/New_York' })
     await addTask(ann, { title: 'Last', due_date: '9999-12-31', due_time: '23:59' })
@@ -416,7 +413,7 @@ async function readOn(response: http.IncomingMessage): Promise<void> {
 /** More than what lies on the way to a reader can take. */
 const addMuch = (user: string, at = server) => addTasks(user, 600, 10_000, at)
 
-describe('an export that is not read', () => {
+describe('an export that its client does not read', () => {
   test.each<[string, (ann: Person, elsewhere: Caller) => Promise<unknown>]>([
     ['signs out', (ann) => ann.call('POST', '/api/logout/', { refresh: ann.refresh })],
     ['is signed out elsewhere', (_, elsewhere) => elsewhere('DELETE', '/api/account/sessions/')],
@@ -440,12 +437,12 @@ describe('an export that is not read', () => {
       },
     ],
     [
-      'is deactivated without a word to this node',
+      'is deactivated without a hint to this node',
       async ({ id }) => {
         await server.testDatabase.db('users').where({ id }).update({ is_active: false })
       },
     ],
-  ])('is cut when its owner %s', async (_how, end) => {
+  ])('is aborted when its owner %s', async (_how, end) => {
     const ann = await server.person()
     await addMuch(ann.id)
     const { username, password } = ann
@@ -460,7 +457,7 @@ describe('an export that is not read', () => {
     await expect(readOn(waiting.response)).rejects.toThrow(/aborted/)
   })
 
-  test('is cut when its token runs out', async () => {
+  test('is aborted when its token expires', async () => {
     const clocked = await startServer()
     try {
       const ann = await clocked.person()
@@ -474,7 +471,7 @@ describe('an export that is not read', () => {
     }
   })
 
-  test('is waited for a minute', async () => {
+  test('is aborted after a minute', async () => {
     const ann = await server.person()
     await addMuch(ann.id)
     const { atServer, isCut } = await stalledExport(ann)
@@ -483,7 +480,7 @@ describe('an export that is not read', () => {
     await isCut
   })
 
-  test('keeps others from theirs only when there are many', async () => {
+  test('blocks other exports only if there are many', async () => {
     const people = await Promise.all(Array.from({ length: 20 }, () => server.person()))
     for (const { id } of people) await addMuch(id)
     const [ann, bob] = [people[0]!, await server.person()]
@@ -502,7 +499,7 @@ describe('an export that is not read', () => {
   })
 })
 
-test('a page of an export is as short as its documents are long', async () => {
+test('a page of an export has fewer documents the longer they are', async () => {
   const ann = await server.person()
   await addTasks(ann.id, 300)
   await addTasks(ann.id, 60, 10_000)
@@ -518,7 +515,7 @@ test('a page of an export is as short as its documents are long', async () => {
   expect(Math.max(...lengths)).toBeLessThan(256 * 1024 + 11_000)
 })
 
-test('an export lets others have their turn, however fast it is taken', async () => {
+test('an export does not block other requests, however fast it is read', async () => {
   const ann = await server.person()
   await addMuch(ann.id)
   let turn = 0
@@ -557,7 +554,7 @@ describe('a large export', () => {
     await addTasks(ann.id, LARGE, 800)
   })
 
-  test('is read no faster than it is taken, and no longer than somebody is there', async () => {
+  test('is read no faster than the client reads it, and only while it is connected', async () => {
     const bob = await server.person()
     await addTasks(bob.id, LARGE, 800)
     const pages = countingPages()
@@ -574,7 +571,7 @@ describe('a large export', () => {
     expect(pages(ann) - taken).toBeLessThan(LARGE / 200 + 10)
   })
 
-  test('holds no connection while it waits for its reader, and one of a person runs at a time', async () => {
+  test('holds no connection while it waits for its client, and runs one at a time per user', async () => {
     const pages = countingPages()
     const responses = await Promise.all(
       Array.from({ length: 20 }, () => openExport(ann, CSV_EXPORT)),
@@ -590,7 +587,7 @@ describe('a large export', () => {
     expect((await ann.call('GET', CSV_EXPORT)).status).toBe(200)
   })
 
-  test('that fails on the way has no end that could be taken for one', async () => {
+  test('that fails midway cannot be mistaken for a complete one', async () => {
     const response = await openExport(ann, JSON_EXPORT)
     response.pause()
     await server.testDatabase.db.raw('alter table conflicts rename to conflicts_away')
@@ -608,13 +605,13 @@ describe('a large export', () => {
     expect(lines).toHaveLength(1)
   })
 
-  test('is asked for with HEAD without being read', async () => {
+  test('is not read for HEAD', async () => {
     const { status, headers, text } = await ann.call('HEAD', JSON_EXPORT)
     expect([status, headers.get('content-type'), text]).toEqual([200, 'application/json', ''])
   })
 })
 
-test('a hundred thousand tasks pass through a server with less memory than they take', async () => {
+test('a server exports a hundred thousand tasks with less memory than they take', async () => {
   const person = await server.person()
   const count = 100_000
   await addTasks(person.id, count, 600)

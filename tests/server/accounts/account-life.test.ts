@@ -117,7 +117,7 @@ describe('an address', () => {
     expectLinkRefused(await post('confirm-email', { token: ann.token }))
   })
 
-  test('is confirmed once by those who try at the same moment', async () => {
+  test('is confirmed once by concurrent attempts', async () => {
     const { token } = await newcomer()
     const replies = await Promise.all(
       Array.from({ length: 12 }, () => post('confirm-email', { token })),
@@ -144,7 +144,7 @@ describe('an address', () => {
     expectLinkRefused(await post('confirm-email', { token: ann.token }))
   })
 
-  test('leaves no link behind: it is forgotten a month after it has run out', async () => {
+  test('leaves no link behind: it is deleted a month after it expires', async () => {
     const ann = await newcomer()
     const { db } = server.testDatabase
     const links = async () => {
@@ -157,7 +157,7 @@ describe('an address', () => {
     expect(await links()).toBe(0)
   })
 
-  test('may be sent the link again: whichever is used, the others end', async () => {
+  test('may be sent the link again: using one invalidates the others', async () => {
     const ann = await newcomer()
     expect((await ann.call('POST', '/api/account/resend-confirmation/')).status).toBe(202)
     const again = await tokenTo(ann.email, 'confirm_email')
@@ -170,7 +170,7 @@ describe('an address', () => {
     expect(mailbox.delivered.length).toBe(before)
   })
 
-  test('is sent no more than three links within the hour', async () => {
+  test('is sent at most three links per hour', async () => {
     const ann = await newcomer()
     const resend = () => ann.call('POST', '/api/account/resend-confirmation/')
     expect([(await resend()).status, (await resend()).status]).toEqual([202, 202])
@@ -189,7 +189,7 @@ const changeEmail = (person: Person, email: string, password = person.password) 
   person.call('POST', '/api/account/change-email/', { email, password })
 
 describe('changing the address', () => {
-  test('is told to the old one, and done when the new one is confirmed', async () => {
+  test('notifies the old address, and takes effect when the new one is confirmed', async () => {
     const ann = await newcomer()
     const next = `new-${ann.email}`
     expect((await changeEmail(ann, next)).status).toBe(202)
@@ -225,7 +225,7 @@ describe('changing the address', () => {
     expect((await account(ann)).pending_email).toBeNull()
   })
 
-  test('to an address that two want goes to who confirms it first', async () => {
+  test('to an address that two users want succeeds for the first who confirms it', async () => {
     const [ann, bob] = [await newcomer(), await newcomer()]
     const wanted = `wanted-${ann.email}`
     await changeEmail(ann, wanted)
@@ -244,7 +244,7 @@ describe('changing the address', () => {
     expect(emails.filter((email) => email === wanted)).toHaveLength(1)
   })
 
-  test('another time ends the link of the first, but not the one of the address they have', async () => {
+  test('again invalidates the first link, but not that of the current address', async () => {
     const ann = await newcomer()
     const [one, two] = [`one-${ann.email}`, `two-${ann.email}`]
     await changeEmail(ann, one)
@@ -258,7 +258,7 @@ describe('changing the address', () => {
     expect((await account(ann)).email).toBe(two)
   })
 
-  test('ends what was sent to the old one', async () => {
+  test('invalidates links sent to the old one', async () => {
     const ann = await newcomer()
     const token = await resetToken(ann)
     const next = `new-${ann.email}`
@@ -269,7 +269,7 @@ describe('changing the address', () => {
     expect((await signIn(next, ann.password)).status).toBe(200)
   })
 
-  test('that somebody else began ends with the password that they knew', async () => {
+  test('started by somebody else is cancelled by a change of the password', async () => {
     const ann = await newcomer()
     const evil = `evil-${ann.email}`
     await changeEmail(ann, evil)
@@ -288,7 +288,7 @@ const changePassword = (person: Person, next: string, current = person.password)
   })
 
 describe('changing the password', () => {
-  test('ends the other sessions, and links that would set another; the address is told', async () => {
+  test('ends the other sessions and password links, and notifies the address', async () => {
     const ann = await newcomer()
     const phone = (await signIn(ann.username, ann.password)).body
     const token = await resetToken(ann)
@@ -305,7 +305,7 @@ describe('changing the password', () => {
     expect(mail.text).toContain('http://tasktide.example/#forgot_password')
   })
 
-  test('takes the present one: another is refused after the same work, and changes nothing', async () => {
+  test('needs the current one: a wrong one is refused after the same work, and changes nothing', async () => {
     const ann = await newcomer()
     const compared = vi.spyOn(bcrypt, 'compare')
     for (const wrong of ['not mine', 'x'.repeat(100), NEXT_PASSWORD])
@@ -326,7 +326,7 @@ describe('changing the password', () => {
     expect((await signIn(ann.username, ann.password)).status).toBe(200)
   })
 
-  test('by two at once with the same present one is done for one', async () => {
+  test('twice at the same time with the same current one succeeds once', async () => {
     const ann = await newcomer()
     const nexts = ['a bus to Faro 1', 'a bus to Faro 2', 'a bus to Faro 3', 'a bus to Faro 4']
     const replies = await Promise.all(nexts.map((next) => changePassword(ann, next)))
@@ -335,7 +335,7 @@ describe('changing the password', () => {
     expect((await signIn(ann.username, nexts[done]!)).status).toBe(200)
   })
 
-  test('leaves no session to who is signing in with the old one at that moment', async () => {
+  test('leaves no session to a concurrent sign-in with the old one', async () => {
     const ann = await newcomer()
     const { db } = server.testDatabase
     const other = await db.transaction()
@@ -353,7 +353,7 @@ describe('changing the password', () => {
 })
 
 describe('a password that is guessed with a stolen token', () => {
-  test('can be guessed a few times a minute, on whichever device and operation', async () => {
+  test('can be guessed a few times per minute, over all devices and operations', async () => {
     const strict = await startServer({
       DATABASE_URL: server.testDatabase.url,
       AUTH_RATE_LIMIT: '3',
@@ -383,7 +383,7 @@ describe('a password that is guessed with a stolen token', () => {
 })
 
 describe('a forgotten password', () => {
-  test('is set anew by the link: all sessions end, and nobody is signed in by that', async () => {
+  test('is reset by the link: all sessions end, and nobody is signed in', async () => {
     const ann = await newcomer()
     const phone = (await signIn(ann.username, ann.password)).body
     const token = await resetToken(ann)
@@ -401,7 +401,7 @@ describe('a forgotten password', () => {
     expectLinkRefused(await post('reset-password', again))
   })
 
-  test('shows with the link that the address is theirs', async () => {
+  test('also confirms the address', async () => {
     const ann = await newcomer()
     await post('reset-password', { token: await resetToken(ann), password: NEXT_PASSWORD })
     const { access } = (await signIn(ann.email, NEXT_PASSWORD)).body
@@ -410,7 +410,7 @@ describe('a forgotten password', () => {
     expect(body.email_verified_at).toMatch(/Z$/)
   })
 
-  test('is set by one link only, the newest or an older one', async () => {
+  test('is reset by one link only, the newest or an older one', async () => {
     const ann = await newcomer()
     const [first, second] = [await resetToken(ann), await resetToken(ann)]
     const replies = await Promise.all(
@@ -421,7 +421,7 @@ describe('a forgotten password', () => {
     expect(replies.map(({ status }) => status).sort()).toEqual([204, 400, 400, 400])
   })
 
-  test('that is too weak leaves the link good', async () => {
+  test('rejected as too weak does not consume the link', async () => {
     const ann = await newcomer()
     const token = await resetToken(ann)
     for (const password of ['iloveyou', ann.username, 'short'])
@@ -448,7 +448,7 @@ describe('a forgotten password', () => {
         return token
       },
     ],
-  ])('is not set by a token %s', async (_, tokenOf) => {
+  ])('is not reset by a token %s', async (_, tokenOf) => {
     const ann = await newcomer()
     const token = await tokenOf(ann)
     expectLinkRefused(await post('reset-password', { token, password: NEXT_PASSWORD }))
@@ -456,7 +456,7 @@ describe('a forgotten password', () => {
     expect(await bcrypt.compare(ann.password, password_hash)).toBe(true)
   })
 
-  test('is answered alike for every address, and mailed only to who has an account', async () => {
+  test('gets the same response for every address, and a mail only for accounts', async () => {
     const [ann, inactive, deleted] = [await newcomer(), await newcomer(), await newcomer()]
     const { db } = server.testDatabase
     await db('users').where({ id: inactive.id }).update({ is_active: false })
@@ -476,7 +476,7 @@ describe('a forgotten password', () => {
     expect(recipients).toEqual([ann.email])
   })
 
-  test('is looked up by nobody who is waited for', async () => {
+  test('is looked up in the background, not during the request', async () => {
     const ann = await newcomer()
     const asked: string[] = []
     const listen = ({ sql }: { sql: string }) => void asked.push(sql)
@@ -489,7 +489,7 @@ describe('a forgotten password', () => {
     ])
   })
 
-  test('floods nobody: three mails within the hour, and nothing is said of that', async () => {
+  test('is limited to three mails per hour, without revealing it', async () => {
     const ann = await newcomer()
     server.clock.advance(2 * HOUR)
     await workIsDone() // the mail of the registration
@@ -504,7 +504,7 @@ describe('a forgotten password', () => {
     expect(mailbox.delivered.length - before).toBe(4)
   })
 
-  test('has a link to the address of the configuration, whatever the request calls the host', async () => {
+  test('has a link to the configured host, whatever the Host header says', async () => {
     const ann = await newcomer()
     const { hostname, port } = new URL(server.url)
     const request = http.request({
@@ -528,8 +528,8 @@ describe('a forgotten password', () => {
   })
 })
 
-describe('a letter', () => {
-  test('is in the language of its reader, and its times are those of their clock', async () => {
+describe('a mail', () => {
+  test('is in the language and timezone of its reader', async () => {
     const ann = await newcomer()
     const profile = { locale: 'de-AT', timezone: 'Pacific/Auckland' }
     expect((await ann.call('PATCH', '/api/profile/', profile)).status).toBe(200)
@@ -565,7 +565,7 @@ describe('a letter', () => {
     expect(mailbox.delivered.length).toBe(before)
   })
 
-  test('has no header of what its reader calls themselves', async () => {
+  test('has no headers injected through the display name', async () => {
     const ann = await newcomer()
     const display_name = 'Ann\r\nBcc: evil@example.com\r\n\r\nHello'
     expect((await ann.call('PATCH', '/api/profile/', { display_name })).status).toBe(200)
@@ -575,7 +575,7 @@ describe('a letter', () => {
     expect(mail.headers.has('bcc')).toBe(false)
   })
 
-  test('is one header each, even of what had passed every check', async () => {
+  test('has no injected headers, even from values that passed validation', async () => {
     const mailer = createMailer({
       SMTP_URL: mailbox.url,
       MAIL_FROM: 'tasks@tasktide.example',
@@ -647,13 +647,13 @@ async function fill({ call }: Person) {
 }
 
 describe('deleting the account', () => {
-  test('takes the password', async () => {
+  test('needs the password', async () => {
     const ann = await newcomer()
     expectFault(await deleteAccount(ann, 'not mine'), 'password')
     expect((await ann.call('GET', '/api/tasks/')).status).toBe(200)
   })
 
-  test('shuts everybody out at once, tells the address, and leaves nothing', async () => {
+  test('signs out everything at once, notifies the address, and leaves no data', async () => {
     const ann = await newcomer()
     const phone = (await signIn(ann.username, ann.password)).body
     await fill(ann)
@@ -689,7 +689,7 @@ describe('deleting the account', () => {
     expect(await ann.call('GET', '/api/tasks/')).toMatchObject(deleted)
   })
 
-  test('leaves everybody else alone', async () => {
+  test('does not affect other accounts', async () => {
     const [ann, bob] = [await newcomer(), await newcomer()]
     await fill(bob)
     const before = await rowsOf(bob.id)
@@ -699,7 +699,7 @@ describe('deleting the account', () => {
     expect((await bob.call('GET', '/api/tasks/')).body.count).toBe(3)
   })
 
-  test('is known for three months after, and then forgotten', async () => {
+  test('is remembered for three months', async () => {
     const ann = await newcomer()
     await deleteAccount(ann)
     await expect.poll(() => rowsOf(ann.id), { timeout: 15_000 }).toEqual({})
@@ -714,7 +714,7 @@ describe('deleting the account', () => {
     expect(await known()).toBe('token_not_valid')
   })
 
-  test('lets in nobody who asks only whether the account is active', async () => {
+  test('deactivates the account, which cannot be reactivated', async () => {
     const web = await startServer()
     try {
       const ann = await web.person()
@@ -727,7 +727,7 @@ describe('deleting the account', () => {
     }
   })
 
-  test('ends, though the farewell cannot be sent: by and by it is forgotten', async () => {
+  test('completes even if the last mail cannot be sent', async () => {
     const ann = await newcomer()
     mailbox.refuse = (recipient) =>
       recipient === ann.email
@@ -760,7 +760,7 @@ describe('deleting the account', () => {
     expect(await jobs()).toBe(0)
   })
 
-  test('is not given up for good: its job stays to be seen', async () => {
+  test('is never dropped: its failed job stays visible', async () => {
     const { db } = server.testDatabase
     for (const name of ['purge_account', 'send_reset_link'])
       await db.raw(
@@ -774,7 +774,7 @@ describe('deleting the account', () => {
     await db('graphile_worker._private_jobs').whereRaw('attempts >= max_attempts').delete()
   })
 
-  test('by several at once is done once, and told once', async () => {
+  test('several times at once is done once, with one mail', async () => {
     const ann = await newcomer()
     const statuses = await Promise.all([1, 2, 3].map(async () => (await deleteAccount(ann)).status))
     expect(statuses.filter((status) => status === 202)).toHaveLength(1)
@@ -784,8 +784,8 @@ describe('deleting the account', () => {
     expect(sent).toHaveLength(2)
   })
 
-  describe('goes on after it was cut off in the middle, a little at a time:', () => {
-    test('by a connection that was lost', async () => {
+  describe('continues in batches after an interruption:', () => {
+    test('by a lost connection', async () => {
       const ann = await newcomer()
       await stoppingPurge(server, ann, async (pid) => {
         await server.testDatabase.db.raw('select pg_terminate_backend(?)', [pid])

@@ -29,13 +29,16 @@ test.each([
   ['that order turned round', [3, 2, 1, 0]],
   ['another', [1, 3, 0, 2]],
   ['yet another', [2, 0, 3, 1]],
-])('what refers to others is purged before those, over any distance, from %s', (_, order) => {
-  const all = order.map((i) => CHAIN[i]!)
-  const purged = referringFirst(Object.fromEntries(all.map((each) => [each.name, each])))
-  expect(purged.map(({ name }) => name)).toEqual(['notes', 'tasks', 'projects', 'areas'])
-})
+])(
+  'referring documents are purged before their targets, over any distance, from %s',
+  (_, order) => {
+    const all = order.map((i) => CHAIN[i]!)
+    const purged = referringFirst(Object.fromEntries(all.map((each) => [each.name, each])))
+    expect(purged.map(({ name }) => name)).toEqual(['notes', 'tasks', 'projects', 'areas'])
+  },
+)
 
-test('kinds that refer to each other are purged, each once', () => {
+test('resources that refer to each other are purged once each', () => {
   const all = { tasks: kind('tasks', 'notes'), notes: kind('notes', 'tasks') }
   expect(
     referringFirst(all)
@@ -44,7 +47,7 @@ test('kinds that refer to each other are purged, each once', () => {
   ).toEqual(['notes', 'tasks'])
 })
 
-test('who was leaving when deleted accounts began to be kept is one of them', async () => {
+test('accounts that were being deleted during the migration are remembered as deleted', async () => {
   const database = await createDatabase()
   const trx = await database.db.transaction()
   try {

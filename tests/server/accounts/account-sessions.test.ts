@@ -102,7 +102,7 @@ async function streamOf({ access }: { access: string }) {
 }
 
 describe('the list of sessions', () => {
-  test('has each device in words, the one used last first, and says which is this one', async () => {
+  test('describes each device, the last used first, and marks the current one', async () => {
     const ann = await server.person()
     advance(MINUTE)
     const laptop = await device(ann)
@@ -122,7 +122,7 @@ describe('the list of sessions', () => {
     ])
   })
 
-  test('has none that has ended or run out, and none of anybody else', async () => {
+  test('has no ended or expired ones, and none of other users', async () => {
     const [ann, bob] = [await server.person(), await server.person()]
     const phone = await device(ann)
     await server.call('POST', '/api/logout/', { refresh: phone.refresh })
@@ -133,7 +133,7 @@ describe('the list of sessions', () => {
     expect(JSON.stringify(await sessionsOf(await device(bob)))).not.toContain(again.id)
   })
 
-  test('knows to the minute when a device was last heard of, with access tokens alone', async () => {
+  test('has the time of the last request to the minute, from access tokens alone', async () => {
     const ann = await server.person()
     const seen = async () => Date.parse((await sessionsOf(ann))[0]!.last_seen_at)
     const first = await seen()
@@ -190,7 +190,7 @@ describe('the list of sessions', () => {
 })
 
 describe('ending a session', () => {
-  test('signs that device out, cuts what it has open on another node, and leaves the rest', async () => {
+  test('signs out that device, closes its connections on another node, and leaves the others', async () => {
     const ann = await server.person()
     const [phone, tablet] = [await device(ann), await device(ann)]
     const [socket, stream] = [await socketOf(phone), await streamOf(phone)]
@@ -204,7 +204,7 @@ describe('ending a session', () => {
     expect((await ann.call('DELETE', `/api/account/sessions/${phone.id}/`)).status).toBe(404)
   })
 
-  test('of somebody else finds nothing, and ends nothing', async () => {
+  test('of another user finds nothing, and ends nothing', async () => {
     const [ann, bob] = [await server.person(), await server.person()]
     const phone = await device(ann)
     const path = `/api/account/sessions/${phone.id}/`
@@ -212,7 +212,7 @@ describe('ending a session', () => {
     expect(await isSignedIn(phone)).toBe(true)
   })
 
-  test('may end the one that asks', async () => {
+  test('may end the current one', async () => {
     const phone = await device(await server.person())
     expect((await phone.call('DELETE', `/api/account/sessions/${phone.id}/`)).status).toBe(204)
     expect(await isSignedIn(phone)).toBe(false)
@@ -220,7 +220,7 @@ describe('ending a session', () => {
 })
 
 describe('ending all sessions', () => {
-  test('leaves the one that asks', async () => {
+  test('keeps the current one', async () => {
     const [ann, bob] = [await server.person(), await server.person()]
     const [phone, tablet] = [await device(ann), await device(ann)]
     const sockets = [await socketOf(phone), await socketOf(tablet)]
@@ -235,14 +235,14 @@ describe('ending all sessions', () => {
     ['?current=true', false],
     ['?current=1', false],
     ['?current=false', true],
-  ])('with %s ends or leaves this one too', async (query, stays) => {
+  ])('with %s ends or keeps the current one', async (query, stays) => {
     const ann = await server.person()
     const phone = await device(ann)
     expect((await ann.call('DELETE', `/api/account/sessions/${query}`)).status).toBe(204)
     expect([await isSignedIn(ann), await isSignedIn(phone)]).toEqual([stays, false])
   })
 
-  test('refuses a parameter that is neither', async () => {
+  test('refuses other values of the parameter', async () => {
     const ann = await server.person()
     const reply = await ann.call('DELETE', '/api/account/sessions/?current=maybe')
     expect(reply).toMatchObject({ status: 400, body: { errors: { current: expect.anything() } } })

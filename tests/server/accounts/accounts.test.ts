@@ -13,7 +13,7 @@ afterAll(() => server.stop())
 afterEach(() => vi.restoreAllMocks())
 
 describe('registering', () => {
-  test('makes an account and its profile, and says no more than it needs to', async () => {
+  test('creates an account and its profile, and returns no more than needed', async () => {
     const name = newName()
     const made = await register({ username: name, email: `${name}@example.com` })
     expect(made.status).toBe(201)
@@ -31,7 +31,7 @@ describe('registering', () => {
     expect(profile).toMatchObject({ status: 200, body: { id: made.body.id } })
   })
 
-  test('begins the profile with the timezone and the language that are given', async () => {
+  test('creates the profile with the given timezone and language', async () => {
     const name = newName()
     const begin = { timezone: 'Europe/Lisbon', locale: 'de-AT' }
     expect((await register({ username: name, ...begin })).status).toBe(201)
@@ -62,7 +62,7 @@ describe('registering', () => {
       'email',
       (taken: Taken) => ({ email: upper(taken.email) }),
     ],
-  ])('refuses what is taken, naming the field: %s', async (_, field, again) => {
+  ])('refuses taken values, naming the field: %s', async (_, field, again) => {
     const name = `é${newName()}`
     const taken = { username: name, email: `${newName()}@example.com` }
     expect((await register(taken)).status).toBe(201)
@@ -120,14 +120,14 @@ describe('registering', () => {
     ['Greek', 'Αλέξης'],
     ['with an accent that is a character of its own', 'rene\u0301'],
     ['Hindi, whose vowels are marks', 'हिन्दी'],
-  ])('takes a username that is %s', async (_, name) => {
+  ])('accepts a username that is %s', async (_, name) => {
     const username = `${name}${newName()}`
     const made = await register({ username })
     expect(made).toMatchObject({ status: 201, body: { username: username.normalize('NFC') } })
     expect((await signIn(username.normalize('NFD'))).status).toBe(200)
   })
 
-  test('takes two spellings of the same letters for the same username', async () => {
+  test('treats two spellings of the same letters as the same username', async () => {
     const name = newName()
     expect((await register({ username: `${name}\ufb01` })).status).toBe(201)
     const again = await register({ username: `${name}fi` })
@@ -143,7 +143,7 @@ describe('registering', () => {
     ['info', 'xn--mnchen-3ya.example'],
     ['info', 'xn--e1afmkfd.xn--p1ai'],
     ['x', 'xn--90ais.xn--90ais'],
-  ])('takes the address %s@%s', async (local, domain) => {
+  ])('accepts the address %s@%s', async (local, domain) => {
     const username = newName()
     const email = `${local}${username}@${domain}`
     const made = await register({ username, email })
@@ -204,7 +204,7 @@ describe('a password', () => {
     ['of 8 characters that take 32 bytes', '🚢🚤🛶🚂🚲🛵🚁🚀'],
     ['of 72 bytes', `${'ferry to Lisbon '.repeat(4)}ferry to`],
     ['of spaces around words', '  ferry  '],
-  ])('is taken and signs in: one %s', async (_, password) => {
+  ])('is accepted and signs in: one %s', async (_, password) => {
     const username = newName()
     expect((await register({ username, password })).status).toBe(201)
     expect((await signIn(username, password)).status).toBe(200)
@@ -247,7 +247,7 @@ describe('signing in', () => {
     expect(Object.keys(signedIn.body).sort()).toEqual(['access', 'refresh'])
   })
 
-  test('tells nobody whether an account exists', async () => {
+  test('does not reveal whether an account exists', async () => {
     const [ann, gone] = [newName(), newName()]
     await register({ username: ann })
     await register({ username: gone })
@@ -356,7 +356,7 @@ function signIn(username: string, password = PASSWORD): Promise<Reply> {
   return server.call('POST', '/api/token/', { username, password })
 }
 
-test('whose account goes while they write is refused, and it is no fault of the server', async () => {
+test('whose account is deleted during a write is refused, without a server error', async () => {
   const gone = await server.person()
   await gone.call('GET', '/api/tasks/')
   await server.testDatabase.db('users').where({ id: gone.id }).delete()

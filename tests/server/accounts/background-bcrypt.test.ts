@@ -14,13 +14,13 @@ test('hashes and compares as bcrypt does', async () => {
   await expect(engine.compare('a ferry', 7 as never)).rejects.toThrow(/string/)
 })
 
-test('leaves the cores to others', async () => {
+test('runs at the lowest priority', async () => {
   const engine = backgroundBcrypt()
   await engine.hash('a ferry to Lisbon', 4)
   expect(getPriority(engine.pid)).toBe(constants.priority.PRIORITY_LOW)
 })
 
-test('says so when its process ends, and starts another', async () => {
+test('rejects when its process ends, and starts another', async () => {
   const engine = backgroundBcrypt()
   const hash = await engine.hash('a ferry to Lisbon', 4)
   const long = engine.hash('a ferry to Lisbon', 15)

@@ -18,8 +18,8 @@ afterAll(async () => {
   await mailbox.close()
 })
 
-describe('an address that nobody has confirmed gets three mails an hour', () => {
-  test('however it is spelled', async () => {
+describe('an unconfirmed address gets three mails per hour', () => {
+  test('in any spelling', async () => {
     const name = newName()
     const spellings = ['', '+1', '+2', '+3', '+a+b'].map((tag) => `${name}${tag}@example.com`)
     for (const email of [...spellings, spellings[0]!.toUpperCase()]) await register(email)
@@ -29,7 +29,7 @@ describe('an address that nobody has confirmed gets three mails an hour', () => 
     expect(await mailsTo(name)).toBe(4)
   })
 
-  test('also when accounts are made and deleted in turn', async () => {
+  test('also when accounts are created and deleted in turn', async () => {
     const name = newName()
     for (let round = 0; round < 4; round++) {
       const call = await register(`${name}@example.com`)
@@ -42,7 +42,7 @@ describe('an address that nobody has confirmed gets three mails an hour', () => 
     expect(await mailsTo(name)).toBe(3)
   })
 
-  test('also when many ask at once', async () => {
+  test('also for concurrent requests', async () => {
     const name = newName()
     const accounts = await Promise.all(
       Array.from({ length: 8 }, () => register(`${newName()}@example.com`)),
@@ -58,7 +58,7 @@ describe('an address that nobody has confirmed gets three mails an hour', () => 
     expect(await mailsTo(name)).toBe(3)
   })
 
-  test('and is told no more of what happens to its account', async () => {
+  test('and no further notices about its account', async () => {
     const name = newName()
     const call = await register(`${name}@example.com`)
     for (let i = 0; i < 4; i++) {
@@ -71,7 +71,7 @@ describe('an address that nobody has confirmed gets three mails an hour', () => 
   })
 })
 
-test('an address that is confirmed is told of each change', async () => {
+test('a confirmed address is notified of each change', async () => {
   const name = newName()
   const call = await register(`${name}@example.com`)
   await server.testDatabase.db('users').where({ username: name }).update({
@@ -84,7 +84,7 @@ test('an address that is confirmed is told of each change', async () => {
   expect(await mailsTo(name)).toBe(5)
 })
 
-test('an account writes to a few new addresses a day, and no more', async () => {
+test('an account can mail only a few new addresses per day', async () => {
   const call = await register(`${newName()}@example.com`)
   const statuses: number[] = []
   for (let i = 0; i < 6; i++) {

@@ -12,7 +12,7 @@ const REFUSED = 'too_many_requests'
 afterEach(() => vi.restoreAllMocks())
 
 describe('hashing', () => {
-  test.each([1, 2, 3])('runs in %i lanes at most, and uses them all', async (lanes) => {
+  test.each([1, 2, 3])('runs in at most %i lanes, and uses all', async (lanes) => {
     const running = watchBcrypt()
     const passwords = createPasswords({ cost: 5, lanes, waitingPerLane: 10 })
     const hash = await passwords.hash('a ferry to Lisbon')
@@ -24,7 +24,7 @@ describe('hashing', () => {
     expect(running).toEqual({ now: 0, most: lanes, total: lanes * 10 + 1 })
   })
 
-  test('lets so many wait and tells the others when to come back', async () => {
+  test('has a limited queue, and tells others when to retry', async () => {
     const running = watchBcrypt()
     const passwords = createPasswords({ cost: 5, lanes: 2, waitingPerLane: 3 })
     const outcomes = await settle(
@@ -52,7 +52,7 @@ describe('hashing', () => {
     expect(done).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
   })
 
-  test('goes on after a full queue and after failures, with every lane', async () => {
+  test('continues after a full queue and after failures, with every lane', async () => {
     const running = watchBcrypt()
     const passwords = createPasswords({ cost: 5, lanes: 2, waitingPerLane: 2 })
     for (let round = 0; round < 5; round++) {
@@ -79,14 +79,14 @@ describe('a password is compared', () => {
     expect(await passwords.matches('a ferry to Porto', hash)).toBe(false)
   })
 
-  test('with as costly a hash when there is no account, and never matches', async () => {
+  test('with an equally costly hash without an account, and never matches', async () => {
     const compared = vi.spyOn(bcrypt, 'compare')
     expect(await passwords.matches('nobody has this password', undefined)).toBe(false)
     expect(compared.mock.calls.map(([, hash]) => bcrypt.getRounds(hash))).toEqual([4])
   })
 })
 
-test('a storm of sign-ins leaves the server to the others', async () => {
+test('many sign-ins do not slow down other requests', async () => {
   const database = await createDatabase()
   const config = readConfig({
     NODE_ENV: 'test',

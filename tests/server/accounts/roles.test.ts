@@ -55,7 +55,7 @@ afterAll(async () => {
 })
 
 describe('every operation', () => {
-  test('that is about others takes a permission, and stands in the table of these tests', () => {
+  test('on other accounts needs a permission, and is in the table of these tests', () => {
     const { operations } = server.app
     const about = operations.filter(
       ({ tag, path }) => tag === 'administration' || path.startsWith('/api/admin'),
@@ -70,7 +70,7 @@ describe('every operation', () => {
   })
 
   test.each(ROLES)(
-    'about others does for the role %s what it is allowed, and no more',
+    'on other accounts allows the role %s what it may do, and no more',
     async (role) => {
       const faults: string[] = []
       for (const operation of guarded()) {
@@ -85,7 +85,7 @@ describe('every operation', () => {
     },
   )
 
-  test('that takes a token is closed to nobody in particular, and to deactivated admins', async () => {
+  test('with a token is open to every role, and closed to deactivated admins', async () => {
     const faults: string[] = []
     const admin = await server.staff('admin')
     await (await server.staff('admin')).call('POST', `/api/admin/accounts/${admin.id}/deactivate/`)
@@ -97,7 +97,7 @@ describe('every operation', () => {
     expect(faults).toEqual([])
   })
 
-  test('about what is their own is the same to every role', async () => {
+  test('on the own account is the same for every role', async () => {
     const faults: string[] = []
     const own = api.operations.filter(({ bearer, id }) => bearer && !(id in ALLOWED))
     expect(own.length).toBeGreaterThan(20)
@@ -145,13 +145,13 @@ describe('every operation', () => {
     ])
   })
 
-  test('may not be done by a role that nobody has heard of', () => {
+  test('is forbidden to an unknown role', () => {
     expect(may('owner' as Role, 'accounts.read')).toBe(false)
     expect(may('constructor' as Role, 'accounts.read')).toBe(false)
   })
 })
 
-test('whoever administers sees nothing of what people have written, nor what they sign in with', async () => {
+test('admins see no documents and no credentials of users', async () => {
   const secret = `secret${randomUUID().slice(0, 8)}`
   const ann = await server.person()
   const category = await ann.call('POST', '/api/categories/', { name: secret })
@@ -192,7 +192,7 @@ test('whoever administers sees nothing of what people have written, nor what the
 })
 
 describe('deactivating', () => {
-  test('cuts the sockets and streams of other nodes; reactivating brings all back', async () => {
+  test('closes sockets and streams on other nodes; reactivating restores access', async () => {
     const admin = await server.staff('admin')
     const ann = await server.person()
     await ann.call('POST', '/api/tasks/', { title: 'Milk' })
@@ -238,7 +238,7 @@ describe('deactivating', () => {
     expect(await auditedActionsOn(admin, ann)).toEqual(['reactivate', 'deactivate'])
   })
 
-  test('ends what is open when no node is told, too', async () => {
+  test('closes connections without a hint, too', async () => {
     const ann = await server.person()
     const socket = io(other.url, {
       transports: ['websocket'],
@@ -251,7 +251,7 @@ describe('deactivating', () => {
     await cut
   })
 
-  test('is not done to oneself', async () => {
+  test('is not possible for the own account', async () => {
     const admin = await server.staff('admin')
     expect(await admin.call('POST', at(admin, 'deactivate'))).toMatchObject({
       status: 400,
@@ -278,8 +278,8 @@ describe('ending sessions', () => {
   })
 })
 
-describe('the mail that asks to confirm an address', () => {
-  test('is sent again, but not once that is done', async () => {
+describe('the confirmation mail', () => {
+  test('is sent again, but not after the confirmation', async () => {
     const admin = await server.staff('admin')
     const ann = await server.person()
     const { db } = server.testDatabase
@@ -295,7 +295,7 @@ describe('the mail that asks to confirm an address', () => {
     expect(await mails()).toHaveLength(2)
   })
 
-  test('floods nobody', async () => {
+  test('is limited in number', async () => {
     const admin = await server.staff('admin')
     const ann = await server.person()
     for (const status of [204, 204, 429, 429])
@@ -304,7 +304,7 @@ describe('the mail that asks to confirm an address', () => {
 })
 
 describe('a role', () => {
-  test('that is given or taken counts at once on the node where that was done', async () => {
+  test('that is granted or revoked takes effect at once on the same node', async () => {
     const [admin, ann] = [await server.staff('admin'), await server.person()]
     const asked = () => ann.call('GET', '/api/admin/accounts/')
     expect((await asked()).status).toBe(403)
@@ -314,7 +314,7 @@ describe('a role', () => {
     expect((await asked()).status).toBe(403)
   })
 
-  test('that is taken changes nothing any more, and reads nothing soon, on other nodes', async () => {
+  test('that is revoked can change nothing at once, and soon read nothing, on other nodes', async () => {
     const [admin, bob, ann] = [
       await server.staff('admin'),
       await server.staff('admin'),
@@ -336,7 +336,7 @@ describe('a role', () => {
       .toMatchObject({ status: 403 })
   })
 
-  test('is not changed by oneself', async () => {
+  test('cannot be changed by its owner', async () => {
     const admin = await server.staff('admin')
     for (const role of ROLES)
       expect(await admin.call('PUT', at(admin, 'role'), { role })).toMatchObject({
@@ -348,39 +348,42 @@ describe('a role', () => {
   test.each<[string, (admin: Person, target: Person) => () => Promise<Reply>]>([
     ['demote', (admin, of) => () => admin.call('PUT', at(of, 'role'), { role: 'user' })],
     ['deactivate', (admin, of) => () => admin.call('POST', at(of, 'deactivate'))],
-  ])('of admin is left to one of three who %s each other in the same moment', async (_, action) => {
-    const { db } = server.testDatabase
-    const admins = [
-      await server.staff('admin'),
-      await server.staff('admin'),
-      await server.staff('admin'),
-    ]
-    const actions = admins.map((admin, i) => action(admin, admins[(i + 1) % 3]!))
-    const holding = await db.transaction()
-    await holding('users')
-      .whereIn(
-        'id',
-        admins.map(({ id }) => id),
-      )
-      .forUpdate()
-    const replies = actions.map((act) => act())
-    await expect.poll(() => blocked(), SOON).toBe(3)
-    await holding.rollback()
-    const statuses = (await Promise.all(replies)).map(({ status }) => status)
-    expect(statuses).toContain(204)
-    const left = await db('users')
-      .whereIn(
-        'id',
-        admins.map(({ id }) => id),
-      )
-      .where({ role: 'admin', is_active: true })
-    expect(left).toHaveLength(statuses.filter((status) => status === 403).length)
-    expect(left.length).toBeGreaterThan(0)
-  })
+  ])(
+    'of admin is left to one of three admins who %s each other at the same time',
+    async (_, action) => {
+      const { db } = server.testDatabase
+      const admins = [
+        await server.staff('admin'),
+        await server.staff('admin'),
+        await server.staff('admin'),
+      ]
+      const actions = admins.map((admin, i) => action(admin, admins[(i + 1) % 3]!))
+      const holding = await db.transaction()
+      await holding('users')
+        .whereIn(
+          'id',
+          admins.map(({ id }) => id),
+        )
+        .forUpdate()
+      const replies = actions.map((act) => act())
+      await expect.poll(() => blocked(), SOON).toBe(3)
+      await holding.rollback()
+      const statuses = (await Promise.all(replies)).map(({ status }) => status)
+      expect(statuses).toContain(204)
+      const left = await db('users')
+        .whereIn(
+          'id',
+          admins.map(({ id }) => id),
+        )
+        .where({ role: 'admin', is_active: true })
+      expect(left).toHaveLength(statuses.filter((status) => status === 403).length)
+      expect(left.length).toBeGreaterThan(0)
+    },
+  )
 })
 
 describe('an account', () => {
-  test('is shown as it is, without what its owner keeps in it', async () => {
+  test('is shown without the documents of its owner', async () => {
     const support = await server.staff('support')
     const ann = await server.person()
     const { body } = await support.call('GET', at(ann))
@@ -399,7 +402,7 @@ describe('an account', () => {
     expect(listed.body).toEqual({ count: 1, next: null, previous: null, results: [body] })
   })
 
-  test('that its owner has deleted is left alone', async () => {
+  test('that its owner has deleted cannot be changed', async () => {
     const admin = await server.staff('admin')
     const ann = await server.person()
     const left = { deleted_at: new Date(), is_active: false }
@@ -409,7 +412,7 @@ describe('an account', () => {
     expect((await admin.call('PUT', at(ann, 'role'), { role: 'admin' })).status).toBe(400)
   })
 
-  test('is found by how its name or address begins, in either case, and by nothing else', async () => {
+  test('is found by the beginning of its name or address, in either case, and by nothing else', async () => {
     const support = await server.staff('support')
     const mark = randomUUID().slice(0, 8)
     const [ann, bob] = [await server.person(), await server.person()]
@@ -491,7 +494,7 @@ describe('the audit log', () => {
     }
   })
 
-  test('says who did what to whom, and outlives both', async () => {
+  test('names actor, action and account, and outlives both accounts', async () => {
     const [admin, bob, ann] = [
       await server.staff('admin'),
       await server.staff('admin'),
@@ -521,7 +524,7 @@ describe('the audit log', () => {
     expect((await read('page_size=1'))[0]).toEqual(entries[0])
   })
 
-  test('is written with the action, or neither is done', async () => {
+  test('is written in the transaction of the action', async () => {
     const [admin, ann] = [await server.staff('admin'), await server.person()]
     const { db } = server.testDatabase
     await db.raw(`create trigger full_disk before insert on audit_log
@@ -553,7 +556,7 @@ describe('the audit log', () => {
     ).resolves.toBeUndefined()
   })
 
-  test('has nothing of what was refused or changed nothing', async () => {
+  test('has no entry for refused actions or those without a change', async () => {
     const [admin, support, ann] = [
       await server.staff('admin'),
       await server.staff('support'),

@@ -38,14 +38,14 @@ describe('an access token', () => {
     expect(late.body.detail).toMatch(/expired/)
   })
 
-  test.each(['bearer', 'BEARER', 'Bearer '])('is understood behind the word %j', async (word) => {
+  test.each(['bearer', 'BEARER', 'Bearer '])('is accepted after %j', async (word) => {
     const { access } = await server.person()
     expect((await read(`${word} ${access}`)).status).toBe(200)
   })
 })
 
 describe('a refresh token', () => {
-  test('buys the next pair, and so on', async () => {
+  test('returns the next pair, and so on', async () => {
     const ann = await server.person()
     let { refresh } = ann
     for (let i = 0; i < 3; i++) {
@@ -71,7 +71,7 @@ describe('a refresh token', () => {
     expectNotValid(await renew(second.body.refresh))
   })
 
-  test('may be used again at once when its answer was lost', async () => {
+  test('may be used again when its response was lost', async () => {
     const ann = await server.person()
     const lost = await renew(ann.refresh)
     const again = await renew(ann.refresh)
@@ -83,7 +83,7 @@ describe('a refresh token', () => {
     expect((await renew(again.body.refresh)).status).toBe(200)
   })
 
-  test('that has been renewed twice ends the session, for whoever holds the newest too', async () => {
+  test('that has been renewed twice ends the session, also for the newest token', async () => {
     const ann = await server.person()
     const child = (await renew(ann.refresh)).body
     const grandchild = (await renew(child.refresh)).body
@@ -104,7 +104,7 @@ describe('a refresh token', () => {
     expect((await renew(phone.refresh)).status).toBe(200)
   })
 
-  test('is shared by two tabs that renew at once, and both go on', async () => {
+  test('can be renewed by two tabs at once, and both continue', async () => {
     const ann = await server.person()
     let tabs = [ann.refresh, ann.refresh]
     for (let round = 0; round < 5; round++) {
@@ -117,7 +117,7 @@ describe('a refresh token', () => {
     }
   })
 
-  test('survives a storm of renewals with one token', async () => {
+  test('survives many concurrent renewals', async () => {
     const ann = await server.person()
     const storm = await Promise.all(Array.from({ length: 40 }, () => renew(ann.refresh)))
     expect(new Set(storm.map(({ status }) => status))).toEqual(new Set([200]))
@@ -127,14 +127,14 @@ describe('a refresh token', () => {
   })
 })
 
-describe('asking whether a token is good', () => {
+describe('verifying a token', () => {
   test('works for both kinds', async () => {
     const ann = await server.person()
     for (const token of [ann.access, ann.refresh])
       expect(await verify(token)).toMatchObject({ status: 200, body: {} })
   })
 
-  test('says no to a refresh token that could not be renewed any more', async () => {
+  test('rejects a refresh token that could not be renewed', async () => {
     const ann = await server.person()
     const child = (await renew(ann.refresh)).body
     expect((await verify(ann.refresh)).status).toBe(200)
@@ -142,7 +142,7 @@ describe('asking whether a token is good', () => {
     expectNotValid(await verify(ann.refresh))
   })
 
-  test('does not use a refresh token up', async () => {
+  test('does not consume a refresh token', async () => {
     const ann = await server.person()
     for (let i = 0; i < 3; i++) expect((await verify(ann.refresh)).status).toBe(200)
     expect((await renew(ann.refresh)).status).toBe(200)
@@ -150,7 +150,7 @@ describe('asking whether a token is good', () => {
 })
 
 describe('logging out', () => {
-  test('ends both tokens at once, and again is no fault', async () => {
+  test('invalidates both tokens at once, and can be repeated', async () => {
     const ann = await server.person()
     expect((await ann.call('GET', '/api/tasks/')).status).toBe(200)
     const out = await logOut(ann.refresh)
@@ -168,7 +168,7 @@ describe('logging out', () => {
     expect((await read(`Bearer ${phone.access}`)).status).toBe(200)
   })
 
-  test('ends what is renewed at the same moment', async () => {
+  test('also ends a session that is renewed at the same time', async () => {
     const ann = await server.person()
     const [out, renewed] = await Promise.all([logOut(ann.refresh), renew(ann.refresh)])
     expect(out.status).toBe(204)
@@ -194,7 +194,7 @@ describe('logging out', () => {
     }
   })
 
-  test('takes no access token for a refresh token', async () => {
+  test('does not accept an access token as a refresh token', async () => {
     const ann = await server.person()
     expectNotValid(await logOut(ann.access))
     expect((await ann.call('GET', '/api/tasks/')).status).toBe(200)
@@ -208,14 +208,14 @@ describe('a request without a token', () => {
     ['another scheme', 'Basic YW5uOnNlY3JldA=='],
     ['a scheme without a token', 'Bearer '],
     ['two tokens', 'Bearer one two'],
-  ])('is told to bring one: %s', async (_, authorization) => {
+  ])('is asked for one: %s', async (_, authorization) => {
     const refused = await read(authorization)
     expect(refused).toMatchObject({ status: 401, body: { code: 'unauthenticated' } })
     expect(refused.headers.get('content-type')).toBe('application/problem+json')
     expect(refused.headers.get('www-authenticate')).toBe('Bearer')
   })
 
-  test('is told so before anything else about it is looked at', async () => {
+  test('is rejected before any other check', async () => {
     const refused = await server.call('POST', '/api/tasks/?nonsense=1', { nonsense: 1 })
     expect(refused).toMatchObject({ status: 401, body: { code: 'unauthenticated' } })
   })
@@ -282,7 +282,7 @@ describe('a broken token is refused in the same way everywhere:', () => {
     ['at+jwt', verify],
     ['refresh+jwt', verify],
     ['refresh+jwt', renew],
-  ])('a faultless one (%s) is taken', async (typ, use) => {
+  ])('a valid one (%s) is accepted', async (typ, use) => {
     expect((await use(forge(ann, { header: { typ } }))).status).toBe(200)
   })
 
@@ -292,7 +292,7 @@ describe('a broken token is refused in the same way everywhere:', () => {
     for (const use of [verify, renew, logOut]) expectNotValid(await use(typed('refresh+jwt')))
   })
 
-  test('that of a session which never was', async () => {
+  test('one of an unknown session', async () => {
     const claims = { sid: randomUUID() }
     const refresh = forge(ann, { header: { typ: 'refresh+jwt' }, claims })
     expectNotValid(await read(`Bearer ${forge(ann, { claims })}`))
@@ -308,7 +308,7 @@ describe('a broken token is refused in the same way everywhere:', () => {
 describe('a server with another key', () => {
   const NEXT = 'another secret for tests: 9876543210 zyxwvut'
 
-  test('goes on with the tokens of the former one while that is named, and signs with its own', async () => {
+  test('accepts tokens of the previous key while that is configured, and signs with its own', async () => {
     const rotated = await startServer({
       DATABASE_URL: server.testDatabase.url,
       SECRET_KEY: NEXT,
@@ -330,7 +330,7 @@ describe('a server with another key', () => {
     }
   })
 
-  test('takes no token of the former one otherwise', async () => {
+  test('accepts no token of the previous key otherwise', async () => {
     const replaced = await startServer({
       DATABASE_URL: server.testDatabase.url,
       SECRET_KEY: NEXT,

@@ -51,8 +51,8 @@ afterEach(async () => {
   }
 })
 
-describe('a database of our own', () => {
-  test('keeps its data from one run to the next', async () => {
+describe('the embedded database', () => {
+  test('keeps its data between runs', async () => {
     const first = await start()
     await query(first, "create table kept as select 'here' as word")
     await first.stop()
@@ -62,7 +62,7 @@ describe('a database of our own', () => {
     expect(await query(second, 'select word from kept')).toEqual([{ word: 'here' }])
   })
 
-  test('speaks UTF-8, whatever the environment says', async () => {
+  test('uses UTF-8 in every environment', async () => {
     const postgres = await start({ env: { ...process.env, LANG: undefined, LC_ALL: 'POSIX' } })
     expect(await query(postgres, 'show server_encoding')).toEqual([{ server_encoding: 'UTF8' }])
     expect(await query(postgres, "select upper('åß') as upper")).toEqual([{ upper: 'Åß' }])
@@ -76,7 +76,7 @@ describe('a database of our own', () => {
     expect(await query(postgres, 'show listen_addresses')).toEqual([{ listen_addresses: '' }])
   })
 
-  test('leaves nothing outside its directory when it is stopped', async () => {
+  test('leaves nothing outside its directory after a stop', async () => {
     const postgres = await start()
     const socketDir = socketDirOf(postgres)
     await postgres.stop()
@@ -84,8 +84,8 @@ describe('a database of our own', () => {
   })
 })
 
-describe('sudden death', () => {
-  test('of the server takes Postgres along, and the next start waits for it', async () => {
+describe('a crash', () => {
+  test('of the server also stops Postgres, and the next start waits for that', async () => {
     const child = await startInChild()
     const pid = postmasterPid()
     child.kill('SIGKILL')
@@ -131,7 +131,7 @@ test('Ctrl-C reaches Postgres only through the server', async () => {
   expect(await query({ url: child.url }, 'select 1 as one')).toEqual([{ one: 1 }])
 })
 
-test('a second server on the same files is refused soon, and told by whom', async () => {
+test('a second server on the same files fails soon, and its error names the first one', async () => {
   await start()
   const began = Date.now()
   const refusal = await refused({})
@@ -140,12 +140,12 @@ test('a second server on the same files is refused soon, and told by whom', asyn
   expect(Date.now() - began).toBeLessThan(4_000)
 })
 
-test('of two servers that start on a fresh directory one wins', async () => {
+test('of two servers that start on a fresh directory, one succeeds', async () => {
   const [here, there] = await Promise.allSettled([start(), startInChild()])
   expect([here.status, there.status].sort()).toEqual(['fulfilled', 'rejected'])
 })
 
-describe('what a crash leaves behind is no obstacle:', () => {
+describe('a start succeeds in spite of the remains of a crash:', () => {
   test.each([
     ['a dead pid', () => 2 ** 31 - 3],
     ['the pid of a program that is not Postgres', () => process.ppid],
@@ -161,7 +161,7 @@ describe('what a crash leaves behind is no obstacle:', () => {
     expect(await query(second, 'select 1 as one')).toEqual([{ one: 1 }])
   })
 
-  test('a cluster that was not finished', async () => {
+  test('an incomplete cluster', async () => {
     const unfinished = join(dataDir, `pg18.init-${2 ** 31 - 3}`)
     mkdirSync(unfinished)
     writeFileSync(join(unfinished, 'PG_VERSION'), '18\n')
@@ -170,7 +170,7 @@ describe('what a crash leaves behind is no obstacle:', () => {
   })
 })
 
-describe('what cannot start says why:', () => {
+describe('a failed start reports the reason:', () => {
   test('no binaries, with three remedies', async () => {
     const { message } = await refused({ places: [] })
     expect(message).toContain('set DATABASE_URL')
@@ -183,11 +183,11 @@ describe('what cannot start says why:', () => {
     expect(message).toContain(`${dataDir}: spawnSync`)
   })
 
-  test('files of another major', async () => {
+  test('files of another major version', async () => {
     mkdirSync(join(dataDir, 'pg11'))
     writeFileSync(join(dataDir, 'pg11', 'PG_VERSION'), '11\n')
     const { message } = await refused({})
-    expect(message).toContain('made by Postgres 11')
+    expect(message).toContain('created by Postgres 11')
     expect(readdirSync(dataDir)).not.toContain('pg18')
   })
 
@@ -197,8 +197,8 @@ describe('what cannot start says why:', () => {
   })
 })
 
-describe.skipIf(systemPlaces.length === 0)('the Postgres of the system', () => {
-  test('is used when npm brought none, and goes on with its files afterwards', async () => {
+describe.skipIf(systemPlaces.length === 0)('an installed Postgres', () => {
+  test('is used without the npm package, and keeps using its own files afterwards', async () => {
     const first = await start({ places: systemPlaces })
     expect(first.source).toBe('system')
     expect(await query(first, 'show server_encoding')).toEqual([{ server_encoding: 'UTF8' }])

@@ -42,7 +42,7 @@ test('every migration is named in the index, in order and without an extension',
   expect(names.map((name) => Number(name.slice(0, 4)))).toEqual(names.map((_, i) => i + 1))
 })
 
-test('every migration is recorded under that name, so that built files go on where these stopped', async () => {
+test('every migration is recorded under that name, so that built files continue the same history', async () => {
   const db = aNode()
   expect(await pendingMigrations(db)).toEqual(files)
   expect(await migrate(db)).toEqual(files)
@@ -51,7 +51,7 @@ test('every migration is recorded under that name, so that built files go on whe
   expect(await migrate(db)).toEqual([])
 })
 
-test('every migration can be undone, and done again with the same result', async () => {
+test('all migrations can be rolled back and run again with the same result', async () => {
   const db = aNode()
   await migrate(db)
   const first = await schemaOf(db)
@@ -64,7 +64,7 @@ test('every migration can be undone, and done again with the same result', async
   expect(await schemaOf(db)).toEqual(first)
 })
 
-test('what they come to can be read in schema.sql', async () => {
+test('schema.sql shows their result', async () => {
   const db = aNode()
   await migrate(db)
   expect(readFileSync('migrations/schema.sql', 'utf8')).toBe(await schemaFile(db)) // else: npm run schema
@@ -74,13 +74,13 @@ test.each([
   'create sequence loose',
   'create domain odd as int',
   'create materialized view seen as select 1',
-])('what schema.sql could not show is noticed: %s', async (statement) => {
+])('statements that schema.sql cannot show are detected: %s', async (statement) => {
   const db = aNode()
   await db.raw(statement)
   await expect(schemaOf(db)).rejects.toThrow(/does not know/)
 })
 
-test('each migration alone can be undone and done again', async () => {
+test('each single migration can be rolled back and run again', async () => {
   const db = aNode()
   for (const name of files) {
     const before = await schemaOf(db)
@@ -94,7 +94,7 @@ test('each migration alone can be undone and done again', async () => {
   }
 })
 
-test('four nodes may migrate a fresh database at once', async () => {
+test('four nodes can migrate a fresh database at the same time', async () => {
   const answers = await Promise.all([aNode(), aNode(), aNode(), aNode()].map(migrate))
   expect(answers.flat().sort()).toEqual(files)
   const db = aNode()
@@ -102,7 +102,7 @@ test('four nodes may migrate a fresh database at once', async () => {
   expect(await db('tasks')).toEqual([])
 })
 
-test('a migration that fails leaves nothing of itself, and the next attempt goes on with it', async () => {
+test('a failed migration leaves no trace, and the next attempt continues with it', async () => {
   const db = aNode()
   await db.raw('create table tasks (id int)')
   await expect(migrate(db)).rejects.toMatchObject({ code: '42P07' })
@@ -114,7 +114,7 @@ test('a migration that fails leaves nothing of itself, and the next attempt goes
   expect(await migrate(db)).toEqual(others)
 })
 
-test('a migration that waits for a table lets others have it meanwhile', async () => {
+test('a migration that waits for a table does not block its users', async () => {
   const [old, backup, next] = [aNode(), aNode(), aNode()]
   while ((await pendingMigrations(old))[0] !== '0006_account_life')
     await old.migrate.up({ migrationSource })
@@ -129,7 +129,7 @@ test('a migration that waits for a table lets others have it meanwhile', async (
   expect(await migrated).toContain('0006_account_life')
 })
 
-test('a migrator that was killed does not lock the others out', async () => {
+test('a killed migrator does not lock out others', async () => {
   const [killed, next] = [aNode(), aNode()]
   const holding = await killed.transaction()
   await migrate(holding as unknown as Database)

@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => database.drop())
 
 test.each(Object.values<Resource>(resources).map((resource) => [resource.name, resource] as const))(
-  'the table of %s is what its definition says',
+  'the table of %s matches its definition',
   async (_name, resource) => {
     expect(await differences(db, resource)).toEqual([])
   },
@@ -27,17 +27,17 @@ test.each<[string, Resource, string[]]>([
   ['another field', withField('mood', completed), ['mood: missing, expected boolean not null']],
   ['a field less', withoutField('remind_at'), ['remind_at: not in the definition']],
   [
-    'another kind of value',
+    'another kind',
     withField('due_date', { ...due_date, kind: 'text' }),
     ['due_date: date, expected text collate und-x-icu'],
   ],
   [
-    'a field that may be null now',
+    'a field that is now nullable',
     withField('completed', { ...completed, nullable: true }),
     ['completed: boolean not null, expected boolean'],
   ],
   [
-    'a field that must have a value now',
+    'a field that is no longer nullable',
     withField('due_date', { ...due_date, nullable: false }),
     ['due_date: date, expected date not null'],
   ],
@@ -56,7 +56,7 @@ test.each<[string, Resource, string[]]>([
     ],
   ],
   [
-    'an order key where there was text',
+    'an order key instead of a text',
     withField('title', position),
     ['title: text collate und-x-icu not null, expected text collate C not null'],
   ],
@@ -71,7 +71,7 @@ test.each<[string, Resource, string[]]>([
     ],
   ],
   [
-    'a reference that goes with what it refers to',
+    'a reference with a cascade',
     withField('category_id', {
       ...category_id,
       references: { to: 'categories', on_delete: 'cascade' },
@@ -83,7 +83,7 @@ test.each<[string, Resource, string[]]>([
     ],
   ],
   [
-    'a reference to what cannot be referred to',
+    'a reference to a resource without support for references',
     withField('category_id', { ...category_id, references: { to: 'profile', on_delete: 'clear' } }),
     ['category_id: profile cannot be referred to'],
   ],
@@ -94,7 +94,7 @@ test.each<[string, Resource, string[]]>([
 test.each<[string, string, string[]]>([
   ['a column more', 'alter table tasks add column mood text', ['mood: not in the definition']],
   [
-    'no marks of pushed edits',
+    'no column for marks',
     'alter table tasks drop column taken',
     ['taken: missing, expected bigint[] not null'],
   ],
@@ -107,7 +107,7 @@ test.each<[string, string, string[]]>([
   ['no stamp on insert', 'drop trigger tasks_insert_stamp on tasks', ['no stamp before insert']],
   ['no stamp on update', 'drop trigger tasks_update_stamp on tasks', ['no stamp before update']],
   [
-    'a stamp that is switched off',
+    'a disabled trigger',
     'alter table tasks disable trigger tasks_update_stamp',
     ['no stamp before update'],
   ],
@@ -123,22 +123,22 @@ test.each<[string, string, string[]]>([
     ['category_id: no deferred foreign key (user_id, category_id) to categories (user_id, id)'],
   ],
   [
-    'a reference that nothing finds',
+    'a reference without an index',
     'drop index tasks_category_id_refers',
     ['category_id: no index (user_id, category_id)'],
   ],
   [
-    'a reference that is not checked',
+    'a reference without a check',
     'drop trigger tasks_category_id_live on tasks',
     ['category_id: no check that what it refers to is live'],
   ],
   [
-    'a reference that outlives a deletion',
+    'a reference that is not released by a deletion',
     'alter table categories disable trigger tasks_category_id_released',
     ['category_id: no release when categories are deleted or restored'],
   ],
   [
-    'a reference that outlives a row',
+    'a reference that is not released when a row is removed',
     'drop trigger tasks_category_id_removed on categories',
     ['category_id: no release when rows of categories are removed'],
   ],
@@ -150,12 +150,12 @@ test.each<[string, string, string[]]>([
     ['category_id: no deferred foreign key (user_id, category_id) to categories (user_id, id)'],
   ],
   [
-    'another key',
+    'another primary key',
     'alter table tasks drop constraint tasks_pkey cascade; alter table tasks add primary key (id)',
     ['primary key (id), expected (user_id, id)'],
   ],
   [
-    'moments to the microsecond',
+    'instants with microseconds',
     'alter table tasks alter column completed_at type timestamptz',
     ['completed_at: timestamp with time zone, expected timestamp(3) with time zone'],
   ],

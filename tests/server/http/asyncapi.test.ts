@@ -77,7 +77,7 @@ describe('the document', () => {
     expect(parse(reply.text)).toEqual(described)
   })
 
-  test('refers only to what is there', () => {
+  test('has no dangling references', () => {
     const references = [...JSON.stringify(described).matchAll(/"\$ref":"([^"]+)"/g)]
     expect(references.length).toBeGreaterThan(10)
     for (const [, reference] of references) expect(resolved(reference!), reference).toBeDefined()
@@ -127,11 +127,11 @@ describe('the document', () => {
     ['renewed', { ok: false, code: 'nonsense' }],
     ['connect', {}],
     ['connect_error', { message: 'token_not_valid', data: {} }],
-  ])('does not take for %s: %j', (name, payload) => {
+  ])('does not accept as %s: %j', (name, payload) => {
     expect(faultsOf(name, payload)).toBeDefined()
   })
 
-  test('names the server as the world knows it', async () => {
+  test('names the public host of the server', async () => {
     expect(described.servers.live).toMatchObject({ host: '{host}', protocol: 'ws' })
     const known = await startServer({ PUBLIC_URL: 'https://tasks.example.com/' })
     try {
@@ -148,7 +148,7 @@ describe('the document', () => {
   })
 })
 
-test('what really travels is as described', async () => {
+test('real messages match the document', async () => {
   const ann = await server.person()
   const auth = { token: ann.access }
   expect(faultsOf('connect', auth)).toBeUndefined()
@@ -187,7 +187,7 @@ test('what really travels is as described', async () => {
   }
 })
 
-test('what a refused client really gets is as described', async () => {
+test('a real refusal matches the document', async () => {
   const socket = connect({ token: 'nonsense' })
   const [{ message, data }] = await once(socket as never, 'connect_error')
   expect(data.status).toBe(401)
@@ -195,7 +195,7 @@ test('what a refused client really gets is as described', async () => {
   expect(socket.active, 'it does not try again by itself').toBe(false)
 })
 
-test('each resource really travels as described', async () => {
+test('real documents of each resource match the document', async () => {
   const ann = await server.person()
   const socket = connect({ token: ann.access })
   await once(socket as never, 'ready')

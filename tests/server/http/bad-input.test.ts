@@ -188,7 +188,7 @@ describe('a field of a task', () => {
     })
   })
 
-  test('several faults are told at once, each under its name', async () => {
+  test('several errors are reported at once, each under its field', async () => {
     await expectRefused(
       () =>
         ann.call('POST', '/api/tasks/', { priority: 'urgent', due_time: '8', colour: 1, size: 2 }),
@@ -409,7 +409,7 @@ describe('a body', () => {
       { 'content-type': 'multipart/form-data; boundary=x' },
     ],
     [
-      'as what is no media type',
+      'with an invalid media type',
       '{"title": "Milk"}',
       { code: 'unsupported_media_type' },
       { 'content-type': 'json' },
@@ -475,7 +475,7 @@ describe('a path', () => {
     "/api/tasks/'%20or%20true--/",
     '/api/tasks/..%2fprofile/',
     `/api/tasks/${long(5_000)}/`,
-  ])('with an id that is none finds nothing: %s', async (path) => {
+  ])('with an invalid id finds nothing: %s', async (path) => {
     for (const method of ['GET', 'DELETE', 'PATCH', 'PUT'])
       await expectRefused(
         () => ann.call(method, path, method.startsWith('P') ? { title: 'x' } : undefined),
@@ -510,7 +510,7 @@ describe('a path', () => {
     '/api/docs/package.json',
     '/api/docs/%2e%2e%2fpackage.json',
     '/api/docs/nothing/here',
-  ])('that is no file of the API page is not found: %s', async (path) => {
+  ])('that is not a file of the API page is not found: %s', async (path) => {
     await expectRefused(() => ann.call('GET', path), { code: 'not_found' })
   })
 
@@ -526,7 +526,7 @@ describe('a path', () => {
     })
   })
 
-  test('what is no HTTP at all is refused', async () => {
+  test('input that is not HTTP is refused', async () => {
     await expectRefused(() => said('HELO example.com\r\n\r\n'), { code: 'malformed' })
   })
 
@@ -574,7 +574,7 @@ describe('a query', () => {
     await expectRefused(() => ann.call('GET', `/api/tasks/?${query}`), { code: 'invalid', errors })
   })
 
-  test('no operation lets an unknown parameter pass', async () => {
+  test('every operation rejects unknown parameters', async () => {
     for (const { id, method, path, access, body } of server.app.operations) {
       const sent = body && Object.values(body.examples)[0]
       const at = path.replace('{id}', paths.task.split('/')[3]!)
@@ -590,7 +590,7 @@ describe('a query', () => {
   })
 
   test.each(['%ed%a0%80', '%zz', '%'])(
-    'a search for what is no text finds nothing, and does no harm: %s',
+    'a search for special characters finds nothing, and does no harm: %s',
     async (search) => {
       const bob = await server.person()
       const reply = await bob.call('GET', `/api/tasks/?search=${search}`)
@@ -611,7 +611,7 @@ test.each([
   expect(reply).toMatchObject({ status: 201, body: { title: 'Milch für Łukasz' } })
 })
 
-test('a method that a path does not take is told which it takes', async () => {
+test('the response to an unsupported method names the supported ones', async () => {
   const { body: description } = await server.call('GET', '/api/schema/')
   const everyMethod = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'TRACE', 'PROPFIND']
   for (const [path, item] of Object.entries<object>(description.paths)) {
@@ -633,7 +633,7 @@ test('a method that a path does not take is told which it takes', async () => {
   }
 })
 
-test('the server is none the worse for it', async () => {
+test('the server still works afterwards', async () => {
   expect(await ann.call('GET', paths.task)).toMatchObject({ status: 200, body: { title: 'Milk' } })
   expect((await server.call('GET', '/healthz')).status).toBe(200)
 })
@@ -684,7 +684,7 @@ function replyOf(status: number, headers: Record<string, string>, text: string):
   }
 }
 
-test('a body that is announced as too large is refused before it comes', async () => {
+test('a body whose Content-Length is too large is refused before it arrives', async () => {
   const socket = net.connect(Number(new URL(server.url).port), '127.0.0.1')
   socket.write(
     'POST /api/token/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 999999999\r\n\r\n{',

@@ -86,7 +86,7 @@ describe('an early refusal reaches a client that sends its whole body first', ()
   })
 })
 
-describe('what is still sent after a refusal is read', () => {
+describe('the rest of a request is read after an early refusal', () => {
   const refused = `POST /nothing HTTP/1.1\r\nHost: a\r\nContent-Length: ${1e12}\r\n`
   test.each([
     ['on a connection that is kept', `${refused}\r\n`],

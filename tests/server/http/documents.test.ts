@@ -107,33 +107,30 @@ describe('the life of a document', () => {
     expect((await person.call('GET', at)).status).toBe(200)
   })
 
-  test.each(['/', ''])(
-    'the profile is there from the start (path ending in "%s")',
-    async (slash) => {
-      const person = await server.person()
-      const profile = await person.call('GET', `/api/profile${slash}`)
-      expect(profile.status).toBe(200)
-      expect(profile.body).toEqual({
-        id: person.id,
-        display_name: '',
-        bio: '',
-        timezone: 'UTC',
-        locale: 'en',
-        email_notifications: true,
-        remind_minutes_before: null,
-        remind_all_day_at: null,
-        digest_at: null,
-        created_at: expect.stringMatching(/Z$/),
-        updated_at: profile.body.created_at,
-      })
-      const put = await person.call('PUT', `/api/profile${slash}`, { bio: 'Sails.' })
-      expect(put.body).toMatchObject({ bio: 'Sails.', timezone: 'UTC' })
-      const patched = await person.call('PATCH', `/api/profile${slash}`, { locale: 'pt' })
-      expect(patched.body).toMatchObject({ bio: 'Sails.', locale: 'pt' })
-    },
-  )
+  test.each(['/', ''])('the profile exists from the start (path ending in "%s")', async (slash) => {
+    const person = await server.person()
+    const profile = await person.call('GET', `/api/profile${slash}`)
+    expect(profile.status).toBe(200)
+    expect(profile.body).toEqual({
+      id: person.id,
+      display_name: '',
+      bio: '',
+      timezone: 'UTC',
+      locale: 'en',
+      email_notifications: true,
+      remind_minutes_before: null,
+      remind_all_day_at: null,
+      digest_at: null,
+      created_at: expect.stringMatching(/Z$/),
+      updated_at: profile.body.created_at,
+    })
+    const put = await person.call('PUT', `/api/profile${slash}`, { bio: 'Sails.' })
+    expect(put.body).toMatchObject({ bio: 'Sails.', timezone: 'UTC' })
+    const patched = await person.call('PATCH', `/api/profile${slash}`, { locale: 'pt' })
+    expect(patched.body).toMatchObject({ bio: 'Sails.', locale: 'pt' })
+  })
 
-  test.each(['POST', 'DELETE'])('the profile takes no %s', async (method) => {
+  test.each(['POST', 'DELETE'])('the profile does not support %s', async (method) => {
     const reply = await ann.call(method, '/api/profile/', {})
     expect(reply).toMatchObject({ status: 405, body: { code: 'method_not_allowed' } })
     expect(reply.headers.get('allow')).toBe('GET, PUT, PATCH, HEAD, OPTIONS')
@@ -211,7 +208,7 @@ describe('PATCH', () => {
     }
   })
 
-  test('that changes something moves updated_at and the ETag on, and leaves created_at', async () => {
+  test('that changes something increases updated_at and the ETag, and keeps created_at', async () => {
     const made = await make('tasks')
     server.clock.advance(1_000)
     const reply = await ann.call('PATCH', made.path, { title: 'Oats' })
@@ -220,7 +217,7 @@ describe('PATCH', () => {
     expect(etag(reply)).not.toBe(etag(made))
   })
 
-  test('to null clears what may be null', async () => {
+  test('with null clears a nullable field', async () => {
     const { path } = await make('tasks', others.tasks())
     const empty = { category_id: null, due_date: null, due_time: null, remind_at: null }
     expect((await ann.call('PATCH', path, empty)).body).toMatchObject({
@@ -239,7 +236,7 @@ describe('PATCH', () => {
 })
 
 describe('PUT', () => {
-  test('keeps what is left out', async () => {
+  test('keeps omitted fields', async () => {
     const made = await make('tasks', others.tasks())
     const put = await ann.call('PUT', made.path, { title: 'Oats' })
     expect(put.status).toBe(200)
@@ -268,7 +265,7 @@ describe('PUT', () => {
     expect(etag(put)).toBe(etag(made))
   })
 
-  test('does not take from the body what the server keeps', async () => {
+  test('ignores read-only fields of the body', async () => {
     const made = await make('tasks', { title: 'Milk', completed: true })
     const elsewhen = '2020-01-01T00:00:00.000Z'
     const put = await ann.call('PUT', made.path, {
@@ -304,7 +301,7 @@ describe('PUT', () => {
   })
 })
 
-describe('an id that the client chose', () => {
+describe('an id chosen by the client', () => {
   test.each([
     ['version 4', randomUUID()],
     ['version 7', '0190a5c2-7a4e-7cc3-98c4-dc0c0c073990'],
@@ -315,7 +312,7 @@ describe('an id that the client chose', () => {
     expect(made.headers.get('location')).toBe(`/api/tasks/${id}/`)
   })
 
-  test('in capitals is the same id in small letters', async () => {
+  test('in upper case is the same id as in lower case', async () => {
     const id = randomUUID()
     const made = await ann.call('POST', '/api/tasks/', { id: id.toUpperCase(), title: 'Milk' })
     expect(made).toMatchObject({ status: 201, body: { id } })
@@ -345,7 +342,7 @@ describe('an id that the client chose', () => {
     expect(again).toMatchObject({ status: 200, body: made.body })
   })
 
-  test('made again with another body is a conflict that shows what is there', async () => {
+  test('created again with another body is a conflict that shows the stored document', async () => {
     const id = randomUUID()
     const made = await ann.call('POST', '/api/tasks/', { id, title: 'Milk' })
     for (const body of [
@@ -383,7 +380,7 @@ describe('an id that the client chose', () => {
 })
 
 describe('completed_at', () => {
-  test('is set when a task is done, kept while it is, and cleared', async () => {
+  test('is set when a task is completed, kept while it is, and cleared', async () => {
     const made = await make('tasks')
     expect(made.body).toMatchObject({ completed: false, completed_at: null })
     const before = server.clock.now().toISOString()
@@ -406,12 +403,12 @@ describe('completed_at', () => {
     expect(again.body.completed_at > done.completed_at).toBe(true)
   })
 
-  test('is set for a task that is done when it is made', async () => {
+  test('is set for a task that is created as completed', async () => {
     const { body } = await make('tasks', { title: 'Milk', completed: true })
     expect(body.completed_at).toBe(body.created_at)
   })
 
-  test.each(['POST', 'PATCH'])('is not for clients to set: %s', async (method) => {
+  test.each(['POST', 'PATCH'])('cannot be set by clients: %s', async (method) => {
     const { path } = await make('tasks')
     const body = { title: 'Milk', completed: true, completed_at: '2026-01-01T00:00:00.000Z' }
     const reply = await ann.call(method, method === 'POST' ? '/api/tasks/' : path, body)
@@ -501,7 +498,7 @@ describe('conditional requests', () => {
     },
   )
 
-  test('a deleted document is restored only at the version named', async () => {
+  test('a deleted document is restored only at the given version', async () => {
     const made = await make('tasks')
     await ann.call('DELETE', made.path)
     const path = `${made.path}restore/`
@@ -550,7 +547,7 @@ describe('conditional requests', () => {
 })
 
 describe('categories and their tasks', () => {
-  test('a deleted category leaves its tasks without one, each at a new version', async () => {
+  test('deleting a category clears the reference of its tasks, each at a new version', async () => {
     const category = await make('categories')
     const person = category.person
     const task = async (fields: object) => {
@@ -619,7 +616,7 @@ describe('categories and their tasks', () => {
     expect((await ann.call('GET', `/api/tasks/${id}/`)).status).toBe(404)
   })
 
-  test('a category is given in either case and told in small letters', async () => {
+  test('a category id is accepted in either case and returned in lower case', async () => {
     const { body } = await make('tasks', { title: 'Milk', category_id: home.toUpperCase() })
     expect(body.category_id).toBe(home)
   })
@@ -659,7 +656,7 @@ describe('values are kept as they were given', () => {
     ['0001-01-01T00:00:00Z', '0001-01-01T00:00:00.000Z'],
     ['1900-02-28T23:59:59.999Z', '1900-02-28T23:59:59.999Z'],
     ['9999-12-31T23:59:59.999Z', '9999-12-31T23:59:59.999Z'],
-  ])('the moment %s is told as %s', async (given, told) => {
+  ])('the instant %s is returned as %s', async (given, told) => {
     const { body, path } = await make('tasks', { title: 'Milk', remind_at: given })
     expect(body.remind_at).toBe(told)
     expect((await ann.call('PATCH', path, { remind_at: given })).body).toEqual(body)
@@ -676,14 +673,14 @@ describe('values are kept as they were given', () => {
     expect((await make('tasks', { title: 'Milk', due_time })).body.due_time).toBe(due_time)
   })
 
-  test('a colour in small letters', async () => {
+  test('a colour in lower case', async () => {
     const { body } = await make('categories', { name: 'Sea', color: '#0EA5E9' })
     expect(body.color).toBe('#0ea5e9')
   })
 })
 
-describe('many at once', () => {
-  test('thirty parallel PATCHes of one task all land', async () => {
+describe('concurrent writes', () => {
+  test('thirty parallel PATCHes of one task are all stored', async () => {
     const { path, body } = await make('tasks')
     const writable = [
       'title',
@@ -741,7 +738,7 @@ describe('many at once', () => {
     expect(Object.keys(last).sort()).toEqual([...writable].sort())
   })
 
-  test('twenty parallel POSTs of one document make it once', async () => {
+  test('twenty parallel POSTs of one document create it once', async () => {
     for (const name of COLLECTIONS) {
       const body = {
         id: randomUUID(),
@@ -760,7 +757,7 @@ describe('many at once', () => {
     }
   })
 
-  test('two nodes that make one document at once make it once', async () => {
+  test('two nodes that create one document at the same time create it once', async () => {
     const otherNode = postgresStore(server.testDatabase.db)
     const person = await server.person()
     for (let round = 0; round < 20; round++) {
@@ -777,7 +774,7 @@ describe('many at once', () => {
     }
   })
 
-  test('no task ever points to a deleted category, whoever wins the race', async () => {
+  test('no task ever refers to a deleted category, whoever wins the race', async () => {
     const otherNode = postgresStore(server.testDatabase.db)
     const people = await Promise.all(Array.from({ length: 4 }, () => server.person()))
     const seen = { landed: 0, refused: 0 }
@@ -823,7 +820,7 @@ describe('many at once', () => {
   })
 })
 
-test('what the server makes of a new document is what settle makes of it', async () => {
+test('the server normalizes a new document like `settle`', async () => {
   const { body } = await make('tasks', { title: 'Milk', completed: true })
   const given = { id: body.id, title: 'Milk', completed: true }
   expect(settle(resources.tasks, given, undefined, body.created_at)).toEqual(body)

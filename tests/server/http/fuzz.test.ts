@@ -43,7 +43,7 @@ beforeAll(async () => {
 afterAll(() => server.stop())
 
 test(
-  'whatever is sent, the answer is a described one, and a refusal stores nothing',
+  'every request gets a documented response, and a refused one stores nothing',
   async () => {
     const failures: string[] = []
     const statuses: number[] = []

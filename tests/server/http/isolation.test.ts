@@ -44,7 +44,7 @@ beforeAll(async () => {
 })
 afterAll(() => server.stop())
 
-test('ann owns a document of every kind, a deleted one too, all with her own words in it', async () => {
+test('ann owns documents of every resource, a deleted one included, all with her own text', async () => {
   const collections = makers(api).map(({ path }) => path)
   expect(collections).not.toEqual([])
   for (const deleted of [false, true])
@@ -57,7 +57,7 @@ test('ann owns a document of every kind, a deleted one too, all with her own wor
   expect(links).not.toEqual([])
 })
 
-describe('to anybody else', () => {
+describe('for other users', () => {
   const conditions = [
     { when: 'plainly', headers: () => ({}) },
     { when: 'at its version', headers: ({ etag }: Owned) => ({ 'if-match': etag }) },
@@ -82,7 +82,7 @@ describe('to anybody else', () => {
     expect(faults).toEqual([])
   })
 
-  test('lists and single documents hold nothing of hers, however they are asked', async () => {
+  test('lists and single documents contain nothing of hers, with any parameters', async () => {
     const bob = await server.person()
     const faults: string[] = []
     let answered = 0
@@ -103,7 +103,7 @@ describe('to anybody else', () => {
     expect(answered).toBeGreaterThan(30)
   })
 
-  test('her ids in a body are ids that nothing has', async () => {
+  test('her ids in a body are unknown ids', async () => {
     const bob = await server.person()
     const faults: string[] = []
     let asked = 0
@@ -128,7 +128,7 @@ describe('to anybody else', () => {
     expect(asked).toBeGreaterThan(10)
   })
 
-  test('an id of hers is free, and what it then names is their own', async () => {
+  test('an id of hers is free, and then names their own document', async () => {
     const carol = await server.person()
     const faults: string[] = []
     await leavingAnnAlone(async () => {
@@ -171,7 +171,7 @@ describe('to anybody else', () => {
     expect(faults).toEqual([])
   })
 
-  test('what takes a permission is refused, also to Ann and about herself', async () => {
+  test('operations that need a permission are refused, also to Ann for herself', async () => {
     const bob = await server.person()
     const faults: string[] = []
     expect(guarded()).not.toEqual([])
@@ -188,7 +188,7 @@ describe('to anybody else', () => {
     expect(faults).toEqual([])
   })
 
-  test('what they write where there is one of a kind is their own', async () => {
+  test('writes to a singleton change their own document', async () => {
     const faults: string[] = []
     await leavingAnnAlone(async () => {
       for (const operation of withoutParameter().filter(({ method }) => method !== 'GET')) {

@@ -78,7 +78,7 @@ describe('numbered pages', () => {
       })
   })
 
-  test('have 20 documents unless asked otherwise, and up to 200', async () => {
+  test('have 20 documents by default, and up to 200', async () => {
     const ann = await personWith(numbered(201))
     for (const [size, expected] of [
       [undefined, 20],
@@ -102,7 +102,7 @@ describe('numbered pages', () => {
     },
   )
 
-  test('show the newest first, links are absolute and lead over every row once', async () => {
+  test('show the newest first; links are absolute and reach every row once', async () => {
     const ann = await personWith(numbered(23))
     const pages = await walk(ann, query({ page_size: '5' }))
     expect(pages.map(({ body }) => body.results.length)).toEqual([5, 5, 5, 5, 3])
@@ -295,7 +295,7 @@ describe('filters', () => {
     expect(page.body.results.map((found: Document) => found.name).join(' ')).toBe(expected)
   })
 
-  test('every filter that the description names stands in these tables', () => {
+  test('these tables contain every documented filter', () => {
     const filters = (id: string) =>
       server.app.operations
         .find((operation) => operation.id === id)!
@@ -309,7 +309,7 @@ describe('filters', () => {
     expect(new Set(filters('list_categories'))).toEqual(covered(ofCategories))
   })
 
-  test('combine: a document must pass them all', async () => {
+  test('combine: a document must match all of them', async () => {
     const both = { priority: 'high', due_date__isnull: 'false', completed: 'true' }
     expect(titles(await ann.call('GET', query(both)))).toEqual(['d'])
     const range = { due_date__gte: '2026-01-31', due_date__lt: '2026-02-01' }
@@ -366,7 +366,7 @@ describe('filters', () => {
     '__proto__',
     'constructor',
     'Page',
-  ])('the unknown parameter %s is refused, and the known ones are told', async (name) => {
+  ])('the unknown parameter %s is refused, and the error names the known ones', async (name) => {
     const reply = await ann.call('GET', `/api/tasks/?${name}=x`)
     expect(reply.status).toBe(400)
     expect(reply.body.detail).toContain(name)
@@ -507,7 +507,7 @@ describe('the order', () => {
     expect(titles(await ann.call('GET', query({ ordering, cursor: '' }))).join(' ')).toBe(expected)
   })
 
-  test('goes by id among equals, upwards whatever the direction', async () => {
+  test('sorts ties by id, ascending in both directions', async () => {
     const ids = ['1', '2', '3', '4'].map((digit) => `0190a5c2-7a4e-7cc3-98c4-dc0c0c07398${digit}`)
     const rows = [2, 0, 3, 1].map((i) => ({ id: ids[i], title: 'same', created_at: NOW }))
     const ann = await personWith(rows)
@@ -524,7 +524,7 @@ describe('the order', () => {
     }
   })
 
-  test('of tasks is the newest first and of categories their positions', async () => {
+  test('of tasks is newest first, and of categories by position', async () => {
     const ann = await personWith(numbered(3))
     expect(titles(await ann.call('GET', '/api/tasks/'))).toEqual(['t03', 't02', 't01'])
     await keep(ann, resources.categories, [
@@ -575,7 +575,7 @@ describe('the search', () => {
     expect(titles(slice)).toEqual(expected)
   })
 
-  test('finds letters whether they are composed or not, on both sides', async () => {
+  test('finds composed and decomposed letters, on both sides', async () => {
     const texts = ['Résumé', '한국어', 'Việt']
     for (const form of ['NFC', 'NFD'])
       for (const asked of ['NFC', 'NFD']) {
@@ -597,7 +597,7 @@ describe('the search', () => {
 })
 
 describe('the trash', () => {
-  test('lists what is deleted and nothing else, by the same filters and pages', async () => {
+  test('lists only deleted documents, with the same filters and pages', async () => {
     const rows = numbered(7).map((row, i) => ({ ...row, deleted: i % 2 === 0 }))
     const ann = await personWith(rows)
     expect(titles(await ann.call('GET', '/api/tasks/'))).toEqual(['t06', 't04', 't02'])
@@ -615,7 +615,7 @@ describe('the trash', () => {
     expect(titles(await ann.call('GET', query(trash)))).toEqual(['t05', 't03', 't01'])
   })
 
-  test('does not show the place kept for a category that is still to come', async () => {
+  test('does not show placeholders of categories', async () => {
     const ann = await server.person()
     await server.testDatabase.db('categories').insert({
       user_id: ann.id,
@@ -683,7 +683,7 @@ describe('paging by cursor', () => {
     expect(pages.map(({ body }) => body.results.length)).toEqual([2, 2])
   })
 
-  test('no row that stays is missed or doubled while others come and go', async () => {
+  test('no remaining row is missed or repeated while others are created and deleted', async () => {
     for (const ordering of ['title', '-due_date,title']) {
       const rows = numbered(30).map((row, i) => ({
         ...row,
@@ -718,7 +718,7 @@ describe('paging by cursor', () => {
     }
   })
 
-  test('a page whose rows have all gone still leads back to those that stayed', async () => {
+  test('a page whose rows were all deleted still links back to the remaining ones', async () => {
     const rows = numbered(6).map((row) => ({ ...row, id: randomUUID() }))
     const ann = await personWith(rows)
     const parameters = { ordering: 'title', page_size: '2', cursor: '' }
@@ -759,16 +759,10 @@ describe('paging by cursor', () => {
       ['one cut short', (cursor) => cursor.slice(0, -5)],
       ['one with a value too few', (cursor) => written(content(cursor).slice(0, -1))],
       ['one with a value too many', (cursor) => written([...content(cursor), 'x'])],
-      [
-        'one with an id that is none',
-        (cursor) => written(changed(content(cursor), 2, "x' or true")),
-      ],
+      ['one with an invalid id', (cursor) => written(changed(content(cursor), 2, "x' or true"))],
       ['one with another direction', (cursor) => written(changed(content(cursor), 1, 2))],
       ['one with a value of another kind', (cursor) => written(changed(content(cursor), 3, 7))],
-      [
-        'one with a day that is none',
-        (cursor) => written(changed(content(cursor), 4, '2026-02-30')),
-      ],
+      ['one with an invalid day', (cursor) => written(changed(content(cursor), 4, '2026-02-30'))],
       ['one with null where none is', (cursor) => written(changed(content(cursor), 3, null))],
       ['one with a NUL', (cursor) => written(changed(content(cursor), 3, 'a\0'))],
       ['one with half a character', (cursor) => written(changed(content(cursor), 3, '\ud800'))],
@@ -903,7 +897,7 @@ describe('for any documents, any filters and any order', () => {
   })
   type Listing = typeof listing extends fc.Arbitrary<infer L> ? L : never
 
-  test('pages and cursors show what a plain reading of the list shows', async () => {
+  test('pages and cursors return the same as a list in memory', async () => {
     const rows = fc.uniqueArray(row, { maxLength: 24, selector: ({ id }) => id })
     await fc.assert(
       fc.asyncProperty(

@@ -94,7 +94,7 @@ describe('the document', () => {
     ).toEqual([])
   })
 
-  test('has schemas that refuse what is not there', () => {
+  test('has schemas that reject unknown properties', () => {
     const withBody = api.operations.filter(({ body }) => body)
     const lenient = withBody.filter(
       (operation) => !api.faultsOf(operation.body!.schema, { ...example(operation), nonsense: 1 }),
@@ -104,7 +104,7 @@ describe('the document', () => {
 })
 
 describe('the server answers as described', () => {
-  test('when all is well, with and without the last slash', async () => {
+  test('to valid requests, with and without the trailing slash', async () => {
     expect(
       await complaintsOfCalls(api.operations, async (operation) => {
         const replies: Reply[] = []
@@ -118,7 +118,7 @@ describe('the server answers as described', () => {
     ).toEqual([])
   })
 
-  test('when the document is still at the version that is known', async () => {
+  test('when the document still has the known version', async () => {
     const conditional = api.operations.filter(takes('If-None-Match'))
     expect(conditional).not.toEqual([])
     expect(
@@ -130,7 +130,7 @@ describe('the server answers as described', () => {
     ).toEqual([])
   })
 
-  test('when the same is created again, and when the id is taken', async () => {
+  test('when a document is created again, and when the id is taken', async () => {
     const repeatable = api.operations.filter(({ responses }) => responses[201] && responses[409])
     expect(repeatable).not.toEqual([])
     expect(
@@ -147,7 +147,7 @@ describe('the server answers as described', () => {
     ).toEqual([])
   })
 
-  test('without a token, and with one that is none', async () => {
+  test('without a token, and with an invalid one', async () => {
     const guarded = api.operations.filter(({ bearer }) => bearer)
     expect(guarded).not.toEqual([])
     expect(
@@ -161,7 +161,7 @@ describe('the server answers as described', () => {
     ).toEqual([])
   })
 
-  test('to whoever has no permission', async () => {
+  test('to a user without permission', async () => {
     const guarded = api.operations.filter(({ responses }) => responses[403])
     expect(guarded).not.toEqual([])
     const bob = await server.person()
@@ -172,7 +172,7 @@ describe('the server answers as described', () => {
     ).toEqual([])
   })
 
-  test('to credentials that nobody has', async () => {
+  test('to wrong credentials', async () => {
     const signingIn = api.operations.filter(({ bearer, responses }) => !bearer && responses[401])
     expect(signingIn).not.toEqual([])
     const stranger = { ...factsOf(ann), username: 'nobody', refresh: 'none', token: 'none' }
@@ -202,7 +202,7 @@ describe('the server answers as described', () => {
     ).toEqual([])
   })
 
-  test('to a page that is not there', async () => {
+  test('to a page that does not exist', async () => {
     const paged = api.operations.filter(takes('page'))
     expect(paged).not.toEqual([])
     expect(
@@ -212,7 +212,7 @@ describe('the server answers as described', () => {
     ).toEqual([])
   })
 
-  test('to a parameter that it does not know', async () => {
+  test('to an unknown parameter', async () => {
     expect(
       await complaintsOfCalls(api.operations, async (operation) => {
         const { path } = await targetOf(api, operation, ann.call)
@@ -293,7 +293,7 @@ describe('the server answers as described', () => {
     ).toEqual([])
   })
 
-  test('to methods that a path does not know', async () => {
+  test('to methods that a path does not support', async () => {
     for (const [path, methods] of Object.entries(api.document.paths)) {
       const known = Object.keys(methods).map((method) => method.toUpperCase())
       const allow = [...known, ...(known.includes('GET') ? ['HEAD'] : []), 'OPTIONS']
@@ -309,7 +309,7 @@ describe('the server answers as described', () => {
     }
   })
 
-  test('to whoever tries too often', async () => {
+  test('to too many attempts', async () => {
     const limited = api.operations.filter(
       ({ id, responses }) => responses[429] && !BUSY_FOR_THEIR_OWN_REASON.has(id),
     )
@@ -329,7 +329,7 @@ describe('the server answers as described', () => {
     }
   })
 
-  test('in every way that the document declares', () => {
+  test('with every declared status', () => {
     const notMet = complaintsOfAll((operation) =>
       Object.keys(operation.responses)
         .filter((status) => status !== '429' || !BUSY_FOR_THEIR_OWN_REASON.has(operation.id))
@@ -342,7 +342,7 @@ describe('the server answers as described', () => {
 })
 
 describe('Swagger UI', () => {
-  test('is at /api/docs/, with all that it needs', async () => {
+  test('is at /api/docs/, with all its files', async () => {
     const path = '/api/docs/'
     const page = await server.call('GET', path)
     expect(page.status).toBe(200)
@@ -362,7 +362,7 @@ describe('Swagger UI', () => {
     expect((await server.call('GET', described!)).body).toEqual(api.document)
   })
 
-  test('is found without the last slash, too', async () => {
+  test('is found without the trailing slash, too', async () => {
     const { status, headers } = await server.call('GET', '/api/docs')
     expect({ status, location: headers.get('location') }).toEqual({
       status: 308,
@@ -370,7 +370,7 @@ describe('Swagger UI', () => {
     })
   })
 
-  test('loads nothing from anywhere else', async () => {
+  test('loads nothing from other hosts', async () => {
     const { headers } = await server.call('GET', '/api/docs/')
     const policy = headers.get('content-security-policy')!
     expect(policy).toMatch(/default-src 'none'/)

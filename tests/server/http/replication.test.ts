@@ -69,7 +69,7 @@ async function everything(person: Person, resource = 'tasks'): Promise<WireDocum
 }
 
 describe('pull', () => {
-  test('gives exactly the number asked for, in the order of the feed, to the end', async () => {
+  test('returns exactly the requested number in feed order, to the end', async () => {
     const ann = await server.person()
     const all = Array.from({ length: 25 }, (_, i) => aTask({ title: `Task ${i}` }))
     await push(
@@ -90,7 +90,7 @@ describe('pull', () => {
     expect(seen).toEqual(all)
   })
 
-  test('fills its pages, whatever else is in the feed: a short one is the end', async () => {
+  test('fills its pages even if the feed has other changes: a short page is the last one', async () => {
     const ann = await server.person()
     for (let i = 0; i < 12; i++) {
       await push(ann, [{ newDocumentState: aTask({ category_id: randomUUID() }) }])
@@ -107,7 +107,7 @@ describe('pull', () => {
     expect(sizes).toEqual([4, 4, 4, 0])
   })
 
-  test('an empty page leaves the checkpoint where it was', async () => {
+  test('an empty page does not move the checkpoint', async () => {
     const ann = await server.person()
     const { checkpoint } = (await pull(ann, 1)).body
     expect(checkpoint).toEqual({ id: '1', lwt: 1 })
@@ -124,7 +124,7 @@ describe('pull', () => {
     ['the same, as the first release gave it', `id=${randomUUID()}&lwt=3`, 410],
     ['another epoch', 'id=2&lwt=1', 410],
     ['the start of another epoch', 'id=2&lwt=0', 410],
-  ])('goes on from %s: ?%s', async (_what, query, status) => {
+  ])('continues from %s: ?%s', async (_what, query, status) => {
     const ann = await server.person()
     await ann.call('POST', '/api/tasks/', { title: 'Milk' })
     const pulled = await ann.call('GET', `/replication/tasks/0/pull?${query}`)
@@ -153,7 +153,7 @@ describe('pull', () => {
 })
 
 describe('push', () => {
-  test('is there through REST, and REST is there through pull', async () => {
+  test('is visible through REST, and REST writes are visible through pull', async () => {
     const ann = await server.person()
     const task = aTask({ title: 'From a device' })
     expect((await push(ann, [{ newDocumentState: task }])).body).toEqual([])
@@ -163,7 +163,7 @@ describe('push', () => {
     expect((await everything(ann))[0]).toMatchObject({ id: task.id, priority: 'high' })
   })
 
-  test('again has no second effect: no new change, no conflict', async () => {
+  test('repeated has no second effect: no new change, no conflict', async () => {
     const ann = await server.person()
     const rows = [{ newDocumentState: aTask() }, { newDocumentState: aTask() }]
     await push(ann, rows)
@@ -172,7 +172,7 @@ describe('push', () => {
     expect((await pull(ann, checkpoint.lwt)).body.documents).toEqual([])
   })
 
-  test('of an insert whose answer was lost, with an edit since, stores the edit', async () => {
+  test('of an insert whose response was lost, edited since, stores the edit', async () => {
     const ann = await server.person()
     const task = aTask()
     await push(ann, [{ newDocumentState: task }])
@@ -182,7 +182,7 @@ describe('push', () => {
     expect(await everything(ann)).toEqual([edited])
   })
 
-  test('again, after others have undone it, does not do it again', async () => {
+  test('repeated after others have undone it does not apply again', async () => {
     const ann = await server.person()
     const task = aTask()
     const path = `/api/tasks/${task.id}/`
@@ -205,7 +205,7 @@ describe('push', () => {
     expect(await everything(ann, 'conflicts')).toEqual([])
   })
 
-  test('that lost takes a number once, and is answered the same each time', async () => {
+  test('that lost takes a number once, and always gets the same response', async () => {
     const ann = await server.person()
     const task = aTask()
     await push(ann, [{ newDocumentState: task }])
@@ -227,7 +227,7 @@ describe('push', () => {
     expect((await pull(ann)).body).toEqual(once.body)
   })
 
-  test('the same thirty batches at once, twice over, land once', async () => {
+  test('thirty concurrent batches, each sent twice, are stored once', async () => {
     const ann = await server.person()
     const batches = Array.from({ length: 30 }, () => [{ newDocumentState: aTask() }])
     const replies = await Promise.all([...batches, ...batches].map((batch) => push(ann, batch)))
@@ -237,7 +237,7 @@ describe('push', () => {
     expect(checkpoint.lwt, 'thirty changes, and the profile').toBe(31)
   })
 
-  test('thirty batches at once from one device all land', async () => {
+  test('thirty concurrent batches of one device are all stored', async () => {
     const ann = await server.person()
     const batches = Array.from({ length: 30 }, () => Array.from({ length: 20 }, () => aTask()))
     const replies = await Promise.all(
@@ -252,7 +252,7 @@ describe('push', () => {
     expect(new Set((await everything(ann)).map(({ id }) => id)).size).toBe(600)
   })
 
-  test('two devices that edit different fields offline both get their way', async () => {
+  test('edits of different fields by two offline devices are both stored', async () => {
     const ann = await server.person()
     const task = aTask()
     await push(ann, [{ newDocumentState: task }])
@@ -285,7 +285,7 @@ describe('push', () => {
     expect(await everything(ann)).toEqual([third])
   })
 
-  test('nor are those of one that does not settle what it sends', async () => {
+  test('nor are those of a client that does not normalize its documents', async () => {
     const ann = await server.person()
     const first = aTask({ title: 'a' })
     const second = { ...first, title: 'ab' }
@@ -296,7 +296,7 @@ describe('push', () => {
     expect((await everything(ann))[0]!.title).toBe('abc')
   })
 
-  test('makes a document anew over its tombstone', async () => {
+  test('creates a document again on its tombstone', async () => {
     const ann = await server.person()
     const task = aTask()
     await push(ann, [{ newDocumentState: task }])
@@ -310,7 +310,7 @@ describe('push', () => {
     expect((await ann.call('GET', `/api/tasks/${task.id}/`)).body.title).toBe('Bread')
   })
 
-  test('makes it anew later than its tombstone, whenever it was made', async () => {
+  test('creates it later than its tombstone, whatever its creation date', async () => {
     const ann = await server.person()
     const task = aTask()
     await push(ann, [{ newDocumentState: task }])
@@ -325,7 +325,7 @@ describe('push', () => {
     expect(await everything(ann)).toEqual(body)
   })
 
-  test('undeletes a tombstone that has lost its category meanwhile', async () => {
+  test('restores a tombstone whose category was deleted meanwhile', async () => {
     const ann = await server.person()
     const { body: category } = await ann.call('POST', '/api/categories/', { name: 'Errands' })
     const task = aTask({ category_id: category.id })
@@ -344,7 +344,7 @@ describe('push', () => {
     expect(await everything(ann, 'conflicts')).toEqual([])
   })
 
-  test('one bad row in a thousand is told, and the others land', async () => {
+  test('one invalid row in a thousand is reported, and the others are stored', async () => {
     const ann = await server.person()
     const rows = Array.from({ length: 1000 }, (_, i) => ({
       newDocumentState: aTask({ title: `${i}` }),
@@ -361,7 +361,7 @@ describe('push', () => {
     expect((await push(ann, [rows[500]])).body).toEqual([{ ...bad, _deleted: true }])
   })
 
-  test('a bad edit is answered with what is stored', async () => {
+  test('an invalid edit is answered with the stored state', async () => {
     const ann = await server.person()
     const task = aTask()
     await push(ann, [{ newDocumentState: task }])
@@ -399,7 +399,7 @@ describe('push', () => {
   })
 
   test.each(['title', 'mood'])(
-    'a row whose %s is too deep to be read stops no other',
+    'a row whose %s is nested too deeply does not block others',
     async (name) => {
       const deep = `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`
       for (const accept of [PUSH_RESULT, '*/*']) {
@@ -422,7 +422,7 @@ describe('push', () => {
     },
   )
 
-  test('takes a thousand rows of five kilobytes', async () => {
+  test('accepts a thousand rows of five kilobytes', async () => {
     const ann = await server.person()
     const rows = Array.from({ length: 1000 }, () => ({
       newDocumentState: aTask({ description: 'x'.repeat(4_500) }),
@@ -432,7 +432,7 @@ describe('push', () => {
   })
 })
 
-describe('what a client believes to be stored', () => {
+describe('the assumed state of a client', () => {
   test.each<[string, object]>([
     ['names of what every object has', { constructor: 1, toString: 2, __proto__: null }],
     ['what no database can hold', { title: 'a\u0000b' }],
@@ -440,21 +440,24 @@ describe('what a client believes to be stored', () => {
     ['what no title is', { title: { a: [1] } }],
     ['far too much', { title: 'x'.repeat(300_000) }],
     ['nonsense', { nonsense: true }],
-  ])('may be %s: the row lands, and none of it is kept', async (_what, assumedMasterState) => {
-    const ann = await server.person()
-    const task = aTask()
-    await push(ann, [{ newDocumentState: task }])
-    const gone = { ...task, _deleted: true }
-    const { status, body } = await pushed(ann, [{ newDocumentState: gone, assumedMasterState }])
-    expect([status, body.rejected]).toEqual([200, []])
-    const journal = await ann.call('GET', '/api/conflicts/')
-    expect(journal.text.length).toBeLessThan(1_000)
-    expect((await ann.call('GET', `/api/tasks/${task.id}/`)).status).toBe(404)
-  })
+  ])(
+    'may be %s: the row is stored, and the assumed state is not',
+    async (_what, assumedMasterState) => {
+      const ann = await server.person()
+      const task = aTask()
+      await push(ann, [{ newDocumentState: task }])
+      const gone = { ...task, _deleted: true }
+      const { status, body } = await pushed(ann, [{ newDocumentState: gone, assumedMasterState }])
+      expect([status, body.rejected]).toEqual([200, []])
+      const journal = await ann.call('GET', '/api/conflicts/')
+      expect(journal.text.length).toBeLessThan(1_000)
+      expect((await ann.call('GET', `/api/tasks/${task.id}/`)).status).toBe(404)
+    },
+  )
 })
 
-describe('what refers to something', () => {
-  test('may come before it', async () => {
+describe('a reference', () => {
+  test('may arrive before its target', async () => {
     const ann = await server.person()
     const category = randomUUID()
     const task = aTask({ category_id: category })
@@ -467,7 +470,7 @@ describe('what refers to something', () => {
     expect((await everything(ann))[0]!.category_id).toBe(category)
   })
 
-  test('refers to nothing where that is deleted', async () => {
+  test('is cleared if its target is deleted', async () => {
     const ann = await server.person()
     const { body: category } = await ann.call('POST', '/api/categories/', { name: 'Errands' })
     await ann.call('DELETE', `/api/categories/${category.id}/`)
@@ -477,7 +480,7 @@ describe('what refers to something', () => {
     ])
   })
 
-  test('never reaches what is somebody else’s, and learns nothing of it', async () => {
+  test('never reaches a document of another user, and reveals nothing about it', async () => {
     const [ann, bob] = [await server.person(), await server.person()]
     const secret = aTask({ title: 'known to ann alone' })
     await push(ann, [{ newDocumentState: secret }])
@@ -509,7 +512,7 @@ describe('the conflict journal', () => {
     return { ann, task, row, reply: await push(ann, [row]) }
   }
 
-  test('keeps what lost, to what, when and from where, once', async () => {
+  test('keeps each lost value once, with the new value, the time and the session', async () => {
     const { ann, task, row, reply } = await conflict()
     expect(reply.body).toEqual([expect.objectContaining({ title: 'Soy milk' })])
     await push(ann, [row])
@@ -534,7 +537,7 @@ describe('the conflict journal', () => {
     expect(await everything(ann, 'conflicts')).toEqual([{ ...results[0], _deleted: false }])
   })
 
-  test('puts the value back, once', async () => {
+  test('restores the value once', async () => {
     const { ann, task } = await conflict()
     const [entry] = (await ann.call('GET', '/api/conflicts/')).body.results
     const restored = await ann.call('POST', `/api/conflicts/${entry.id}/restore/`)
@@ -548,7 +551,7 @@ describe('the conflict journal', () => {
     expect((await ann.call('GET', path)).body.title).toBe('Water')
   })
 
-  test('keeps what came into the place of a value that is put back', async () => {
+  test('keeps the values that a restore replaces', async () => {
     const { ann, task } = await conflict()
     const [entry] = (await ann.call('GET', '/api/conflicts/')).body.results
     const path = `/api/tasks/${task.id}/`
@@ -579,7 +582,7 @@ describe('the conflict journal', () => {
     expect(await everything(ann, 'conflicts')).toHaveLength(2)
   })
 
-  test('puts a value back whose edit is still known when it is pushed again', async () => {
+  test('restores a value whose edit is still recognized as a retry', async () => {
     const { ann, row } = await conflict()
     const [entry] = (await ann.call('GET', '/api/conflicts/')).body.results
     await ann.call('POST', `/api/conflicts/${entry.id}/restore/`)
@@ -592,7 +595,7 @@ describe('the conflict journal', () => {
     ['what it gave way to is there still', undefined],
     ['somebody has put it back by hand', { title: 'Oat milk' }],
     ['only other fields have changed', { priority: 'high' }],
-  ])('needs no new entry to put a value back where %s', async (_when, change) => {
+  ])('needs no new entry to restore a value if %s', async (_when, change) => {
     const { ann } = await conflict()
     const [entry] = (await ann.call('GET', '/api/conflicts/')).body.results
     if (change) await ann.call('PATCH', `/api/tasks/${entry.document_id}/`, change)
@@ -602,7 +605,7 @@ describe('the conflict journal', () => {
     ])
   })
 
-  test('names the session that put the value back', async () => {
+  test('names the session that restored the value', async () => {
     const { ann, task } = await conflict()
     const [entry] = (await ann.call('GET', '/api/conflicts/')).body.results
     await ann.call('PATCH', `/api/tasks/${task.id}/`, { title: 'Water' })
@@ -616,7 +619,7 @@ describe('the conflict journal', () => {
     expect(new Set(sessions).size).toBe(2)
   })
 
-  test('keeps the edits that a deletion meets whose maker heard no answer', async () => {
+  test('keeps the edits that a deletion replaces, even if their response was lost', async () => {
     const ann = await server.person()
     const task = aTask()
     await push(ann, [{ newDocumentState: task }])
@@ -629,7 +632,7 @@ describe('the conflict journal', () => {
     expect((await ann.call('GET', `/api/tasks/${task.id}/`)).status).toBe(404)
   })
 
-  test('brings a deleted document back with the edit that came too late', async () => {
+  test('restores a deleted document with the late edit', async () => {
     const ann = await server.person()
     const task = aTask()
     await push(ann, [{ newDocumentState: task }])
@@ -643,7 +646,7 @@ describe('the conflict journal', () => {
     expect((await ann.call('GET', `/api/tasks/${task.id}/`)).body.title).toBe('Oat milk')
   })
 
-  test('is written by nobody', async () => {
+  test('cannot be written by clients', async () => {
     const { ann } = await conflict()
     const [entry] = await everything(ann, 'conflicts')
     const changed = { ...entry, lost: { title: 'forged' } }
@@ -658,7 +661,7 @@ describe('the conflict journal', () => {
   })
 })
 
-describe('what is refused of a client that is not told', () => {
+describe('a rejected row of a client that does not ask for rejections', () => {
   const TOO_LONG = 'x'.repeat(501)
   const journal = async (person: Person) =>
     (await person.call('GET', '/api/conflicts/?cause=refused')).body.results
@@ -691,7 +694,7 @@ describe('what is refused of a client that is not told', () => {
     expect(device).toEqual([{ ...entry, _deleted: false }])
   })
 
-  test('holds of an edit what was typed, and what stands in its place', async () => {
+  test('contains the typed values of an edit, and the current ones', async () => {
     const ann = await server.person()
     const task = aTask({ description: 'one' })
     await push(ann, [{ newDocumentState: task }])
@@ -703,7 +706,7 @@ describe('what is refused of a client that is not told', () => {
     ])
   })
 
-  test('is kept whatever it is', async () => {
+  test('is kept whatever its values are', async () => {
     const ann = await server.person()
     const nowhere = { ...aTask(), id: 'no id', description: 'with a \0 in it' }
     const odd = aTask({ title: 'half \ud83d', mood: { good: ['very'] }, priority: 7 })
@@ -731,7 +734,7 @@ describe('what is refused of a client that is not told', () => {
   test.each<[string, (task: WireDocument) => object]>([
     ['a deletion', (task) => ({ ...task, title: TOO_LONG, _deleted: true })],
     ['nothing typed', (task) => ({ ...task, updated_at: 'yesterday' })],
-  ])('is not journaled where it is %s', async (_what, change) => {
+  ])('is not journaled if it is %s', async (_what, change) => {
     const ann = await server.person()
     const task = aTask()
     await push(ann, [{ newDocumentState: task }])
@@ -739,14 +742,14 @@ describe('what is refused of a client that is not told', () => {
     expect(await everything(ann, 'conflicts')).toEqual([])
   })
 
-  test('is not journaled of a client that is told, and keeps it', async () => {
+  test('is not journaled for a client that asks for rejections', async () => {
     const ann = await server.person()
     const { body } = await pushed(ann, [{ newDocumentState: aTask({ title: TOO_LONG }) }])
     expect(body.rejected).toHaveLength(1)
     expect(await everything(ann, 'conflicts')).toEqual([])
   })
 
-  test('is put back where it fits, and says why where it does not', async () => {
+  test('is restored if it is valid; otherwise the response says why not', async () => {
     const ann = await server.person()
     const tooLong = aTask({ title: TOO_LONG })
     const unknown = aTask({ title: 'Ferry', mood: 'good' })
@@ -767,7 +770,7 @@ describe('what is refused of a client that is not told', () => {
     expect(await journal(ann)).toContainEqual(entryOf(tooLong))
   })
 
-  test('is put into no profile but one’s own', async () => {
+  test('is restored only into the own profile', async () => {
     const ann = await server.person()
     const state = { id: randomUUID(), bio: 'Likes ferries.' }
     await push(ann, [{ newDocumentState: state }], 'profile')
@@ -777,7 +780,7 @@ describe('what is refused of a client that is not told', () => {
   })
 })
 
-describe('a refusal says what its client has to do', () => {
+describe('a refusal tells the client what to do', () => {
   const paths = ['pull', 'push', 'pullStream'] as const
   const methodOf = (path: string) => (path === 'push' ? 'POST' : 'GET')
 
@@ -809,7 +812,7 @@ describe('a refusal says what its client has to do', () => {
     }
   })
 
-  test('a title that shows nothing is refused by row', async () => {
+  test('an invisible title is rejected by row', async () => {
     const ann = await server.person()
     const task = aTask({ title: '\u200b' })
     const { body } = await pushed(ann, [{ newDocumentState: task }])
@@ -817,7 +820,7 @@ describe('a refusal says what its client has to do', () => {
     expect(await everything(ann)).toEqual([])
   })
 
-  test('what a person may not write is told by row, and nothing stops', async () => {
+  test('rows that a user may not write are rejected one by one', async () => {
     const [ann, bob] = [await server.person(), await server.person()]
     const [profile] = await everything(bob, 'profile')
     const entry = { ...exampleConflict, id: randomUUID() }
@@ -883,7 +886,7 @@ describe('a refusal says what its client has to do', () => {
   const exampleConflict = { ...conflicts.example, created_at: '2026-11-22T08:30:00.000Z' }
 })
 
-test('a former version is told so, whoever asks; a later one is not there', async () => {
+test('an outdated version gets 426, authenticated or not; a later one gets 404', async () => {
   const refuse = refuseOutdated([{ ...tasks, version: 2 }])
   const ask = (path: string) => () => refuse({ path } as never, {} as never, () => {})
   expect(ask('/tasks/0/pull')).toThrow(

@@ -26,7 +26,7 @@ afterEach(() => {
 })
 
 describe('a socket that does not read', () => {
-  test('has a bounded queue, is told where frames were left out, and goes on', async () => {
+  test('has a bounded queue, learns which frames were omitted, and continues', async () => {
     const ann = await server.person()
     const quick = await quickDevice(ann)
     const slow = await rawDevice(ann)
@@ -58,7 +58,7 @@ describe('a socket that does not read', () => {
     expect(next).toMatchObject({ prev: end, documents: { tasks: [{ title: /again/ }] } })
   })
 
-  test('takes nothing from the person’s other sockets', async () => {
+  test('does not affect other sockets of the user', async () => {
     const ann = await server.person()
     const quick = await quickDevice(ann)
     const slow = await rawDevice(ann)
@@ -69,7 +69,7 @@ describe('a socket that does not read', () => {
     expect(quick.frames.every(({ documents }) => documents?.tasks?.length === DOCUMENTS)).toBe(true)
   })
 
-  test('is cut with its token, whatever waits for it', async () => {
+  test('is disconnected when its token expires, whatever is buffered', async () => {
     const clocked = await startServer()
     try {
       const ann = await clocked.person()
@@ -95,7 +95,7 @@ describe('a socket that does not read', () => {
   })
 })
 
-test('neither keeps the server from stopping', async () => {
+test('slow clients do not keep the server from stopping', async () => {
   const leaving = await startServer()
   const ann = await leaving.person()
   const slow = await rawDevice(ann, leaving)
@@ -107,7 +107,7 @@ test('neither keeps the server from stopping', async () => {
 }, 9_000)
 
 describe('a stream that is not read', () => {
-  test('is ended where its order would be in doubt: what came is in order', async () => {
+  test('ends when its order cannot be guaranteed: received events are in order', async () => {
     const ann = await server.person()
     const quick = await quickDevice(ann)
     const stream = await rawStream(ann)
@@ -133,7 +133,7 @@ describe('a stream that is not read', () => {
     expect([...came, ...rest].map(({ id }) => id)).toEqual(all.map(({ id }) => id))
   })
 
-  test('is written to no more once it has ended, whatever changes and however long it lasts', async () => {
+  test('gets no writes after its end, whatever changes and however long it lasts', async () => {
     const faults: unknown[] = []
     const note = (fault: unknown) => faults.push(fault)
     process.on('uncaughtException', note)

@@ -34,7 +34,7 @@ afterAll(() => server.stop())
 const named = (url: string): [string, string] => [url.replace(/-[0-9A-Z]{8}\./, '.'), url]
 
 describe('the page', () => {
-  test('is there, and everything that it names is', async () => {
+  test('exists, and so does every file that it references', async () => {
     const page = await server.call('GET', '/')
     expect(page.status).toBe(200)
     expect(page.headers.get('content-type')).toBe('text/html; charset=utf-8')
@@ -45,7 +45,7 @@ describe('the page', () => {
     for (const url of files.values()) expect((await server.call('GET', url)).status).toBe(200)
   })
 
-  test('runs no script and no style of its own, and talks to nobody else', async () => {
+  test('has no inline script or style, and connects to no other host', async () => {
     const { text, headers } = await server.call('GET', '/')
     expect(text).not.toMatch(/<style|<script(?![^>]* src=)|style=|\son\w+=/)
     const { host } = new URL(server.url)
@@ -63,7 +63,7 @@ describe('the page', () => {
     ])
   })
 
-  test('names the public host for its websockets where there is one', async () => {
+  test('names the public host for its websockets if one is configured', async () => {
     const own = await startServer({ PUBLIC_URL: 'http://tasks.example.com' })
     const { headers } = await own.call('GET', '/')
     await own.stop()
@@ -72,7 +72,7 @@ describe('the page', () => {
   })
 
   test.each(['Host: a;script-src *', 'X: y'])(
-    'has the same policy for HTTP/1.0, which may name any host or none: %s',
+    'has the same policy for HTTP/1.0, with any Host header or none: %s',
     async (header) => {
       const { hostname, port } = new URL(server.url)
       const socket = connect(Number(port), hostname)
@@ -93,7 +93,7 @@ describe('the page', () => {
     }
   })
 
-  test('has a worker that keeps all of its files, and nothing of the API', async () => {
+  test('has a service worker that caches all of its files, and nothing of the API', async () => {
     const { text, headers } = await server.call('GET', '/sw.js')
     expect(headers.get('content-type')).toBe('text/javascript; charset=utf-8')
     for (const url of files.values()) expect(text).toContain(`"${url}"`)
@@ -103,7 +103,7 @@ describe('the page', () => {
 
 describe('a file', () => {
   test.each(['/', '/sw.js', '/manifest.webmanifest'])(
-    'whose name stays is asked for each time, and sent when it has changed: %s',
+    'with a stable name is revalidated each time, and sent if it has changed: %s',
     async (url) => {
       const { headers } = await raw('GET', url)
       expect(headers['cache-control']).toBe('no-cache')
@@ -114,14 +114,14 @@ describe('a file', () => {
     },
   )
 
-  test('that has a hash in its name is kept for good', async () => {
+  test('with a hash in its name is cached forever', async () => {
     for (const name of ['/app.js', '/app.css', '/icon.svg']) {
       const { headers } = await server.call('GET', files.get(name)!)
       expect(headers.get('cache-control')).toBe('public, max-age=31536000, immutable')
     }
   })
 
-  test('has no compressed form beside it that is a file of its own', async () => {
+  test('has no compressed form with its own URL', async () => {
     for (const ending of ['.br', '.gz'])
       expect((await server.call('GET', files.get('/app.js') + ending)).status).toBe(404)
   })
@@ -133,7 +133,7 @@ describe('a file', () => {
     ['gzip;q=0', undefined],
     ['identity', undefined],
     [undefined, undefined],
-  ])('comes as a browser can read it: %s → %s', async (accepted, encoding) => {
+  ])('is sent in an encoding that the browser accepts: %s → %s', async (accepted, encoding) => {
     for (const url of ['/', files.get('/app.js')!, files.get('/app.css')!]) {
       const plain = await raw('GET', url)
       const sent = await raw(
@@ -152,7 +152,7 @@ describe('a file', () => {
     }
   })
 
-  test('answers HEAD with its headers alone', async () => {
+  test('answers HEAD with its headers only', async () => {
     for (const url of ['/', files.get('/app.js')!]) {
       const get = await raw('GET', url, { 'accept-encoding': 'br' })
       const head = await raw('HEAD', url, { 'accept-encoding': 'br' })
@@ -162,7 +162,7 @@ describe('a file', () => {
     }
   })
 
-  test('takes no other method', async () => {
+  test('supports no other method', async () => {
     for (const method of ['POST', 'PUT', 'PATCH', 'DELETE'])
       expect(await server.call(method, '/')).toMatchObject({
         status: 405,
@@ -184,19 +184,19 @@ describe('a file', () => {
     '/server/main.js',
     '/SW.JS',
     '//sw.js',
-  ])('that is not one of its own is not there: %s', async (url) => {
+  ])('outside of the web app is not found: %s', async (url) => {
     const { status, headers, body } = await raw('GET', url)
     expect(status).toBe(404)
     expect(headers['content-type']).toBe('application/problem+json')
     expect(JSON.parse(body.toString())).toMatchObject({ code: 'not_found' })
   })
 
-  test('of another release is missing here, and no cache remembers that', async () => {
+  test('of another release is missing, and no cache stores that', async () => {
     const { status, headers } = await raw('GET', '/app-0123ABCD.js')
     expect([status, headers['cache-control']]).toEqual([404, 'no-store'])
   })
 
-  test('with its compressed forms is built to the same bytes each time', async () => {
+  test('and its compressed forms are built to the same bytes each time', async () => {
     const folders = [await temporary(), await temporary()]
     for (const folder of folders) await build.buildWebApp(folder)
     const [first, second] = await Promise.all(folders.map((folder) => readdir(folder)))
@@ -209,7 +209,7 @@ describe('a file', () => {
   })
 })
 
-test('a server without a build says how to make one, and serves the API', async () => {
+test('a server without a build says how to create one, and serves the API', async () => {
   const empty = await temporary()
   const log = createLog('silent', { readable: false, to: { write() {} } })
   const app = express().use(webApp(undefined, empty), notFound, answerProblems(log))

@@ -38,7 +38,7 @@ describe.each(all)('in %s, the content %s', (locale, name) => {
   const content = fillIn(name, DATA[name], { locale, timezone: 'Europe/Lisbon' })
   const { subject, text, html } = render(content)
 
-  test('has everything in both its forms, and nothing that is missing', () => {
+  test('has all values in text and HTML, and no missing ones', () => {
     expect(content.language).toBe(locale)
     expect(subject).not.toBe('')
     for (const form of [subject, text, html])
@@ -50,12 +50,12 @@ describe.each(all)('in %s, the content %s', (locale, name) => {
       expect(html).toContain(`href="${content.action.url.replaceAll('&', '&amp;')}"`)
   })
 
-  test('shows what people typed as text and never as markup', () => {
+  test('shows user input as text and never as markup', () => {
     expect(html).not.toContain('<img')
     expect(html.match(/<a /g) ?? []).toHaveLength(content.action ? 1 : 0)
   })
 
-  test('says the same in words of its own', () => {
+  test('is translated', () => {
     const others = languages.filter((other) => other !== locale)
     for (const other of others)
       expect(render(fillIn(name, DATA[name], { locale: other, timezone: 'UTC' })).text).not.toBe(
@@ -70,13 +70,13 @@ test.each([
   ['en-GB', /Tuesday,? 1 December 2026,? 08:30/],
   ['de', /Dienstag, 1\. Dezember 2026,? 08:30/],
   ['fi', /Tuesday,? December 1, 2026,? 8:30\sAM/],
-])('a due time is that of the reader, as people fillIn it in %s', (locale, expected) => {
+])('a due time is formatted for the reader in %s', (locale, expected) => {
   const { text } = render(fillIn('reminder', DATA.reminder, { locale, timezone: 'Asia/Tokyo' }))
   expect(text).toMatch(expected)
 })
 
 test.each(['Hello\r\nBcc: eve@example.com', 'Hello\nX: 1', 'a\u0000b\u0085c\u2028d'])(
-  'a title with control signs makes one line of a subject: %j',
+  'a title with control characters is one line in the subject: %j',
   (title) => {
     const content = fillIn(
       'reminder',
@@ -87,7 +87,7 @@ test.each(['Hello\r\nBcc: eve@example.com', 'Hello\nX: 1', 'a\u0000b\u0085c\u202
   },
 )
 
-test('a long title is cut between signs', () => {
+test('a long title is truncated between characters', () => {
   const title = '⛴️🚢'.repeat(200)
   const content = fillIn('reminder', { ...DATA.reminder, title }, { locale: 'en', timezone: 'UTC' })
   const { subject } = render(content)
@@ -96,7 +96,7 @@ test('a long title is cut between signs', () => {
   expect(encodeURIComponent(subject)).not.toBe('')
 })
 
-test('a timezone that this machine does not know is UTC', () => {
+test('an unknown timezone counts as UTC', () => {
   const contents = { at: '2026-12-01T08:30:00.000Z', reset_url: URL }
   const reader = { locale: 'en-GB', timezone: 'Mars/Olympus' }
   expect(render(fillIn('password_changed', contents, reader)).text).toMatch(/08:30:00 UTC/)

@@ -39,10 +39,13 @@ describe('a mail server that refuses', () => {
   test.each([
     [550, '5.4.5 Daily user sending quota exceeded'],
     [553, '5.1.8 sender address rejected'],
-  ])('the sender is asked again, for it is our fault: %i %s', async (responseCode, text) => {
-    mailbox.refuseSender = () => Object.assign(new Error(text), { responseCode })
-    await expectOutcome('for now')
-  })
+  ])(
+    'a rejected sender is retried, because it is a configuration error: %i %s',
+    async (responseCode, text) => {
+      mailbox.refuseSender = () => Object.assign(new Error(text), { responseCode })
+      await expectOutcome('for now')
+    },
+  )
 
   test('is quoted nowhere in the log', async () => {
     const quoted = '5.7.1 https://evil.example/#reset_password=secret is blocked'
@@ -55,7 +58,7 @@ describe('a mail server that refuses', () => {
   })
 })
 
-test('a mail server that hangs keeps no other job waiting', async () => {
+test('a hanging mail server does not block other jobs', async () => {
   const bob = await server.person()
   await mailbox.next(`${bob.username}@example.com`)
   let release = () => {}

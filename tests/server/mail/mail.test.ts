@@ -38,7 +38,7 @@ test.each([
 })
 
 describe('registering', () => {
-  test('sends a mail in two forms that asks to confirm the address', async () => {
+  test('sends a mail, in text and HTML, that asks to confirm the address', async () => {
     const ann = await server.person()
     const { mail, recipients } = await mailbox.next(`${ann.username}@example.com`)
     expect(recipients).toEqual([`${ann.username}@example.com`])
@@ -50,7 +50,7 @@ describe('registering', () => {
     expect(mail.headers.get('auto-submitted')).toBe('auto-generated')
   })
 
-  test('keeps no token in the database, neither beside the mail nor in the job', async () => {
+  test('stores no token in the database, neither with the mail nor in the job', async () => {
     const ann = await server.person()
     const { mail } = await mailbox.next(`${ann.username}@example.com`)
     const token = /confirm_email=([\w-]+)/.exec(mail.text!)![1]!
@@ -77,7 +77,7 @@ describe('registering', () => {
 })
 
 describe('a mail', () => {
-  test('that the server cannot take now is sent later', async () => {
+  test('that the mail server cannot accept now is sent later', async () => {
     const name = `p${randomUUID().slice(0, 8)}`
     let refusals = 0
     mailbox.refuse = (recipient) =>
@@ -90,7 +90,7 @@ describe('a mail', () => {
     expect(refusals).toBe(2)
   })
 
-  test('that is refused for good is not sent again', async () => {
+  test('that is rejected permanently is not sent again', async () => {
     const name = `p${randomUUID().slice(0, 8)}`
     let refusals = 0
     mailbox.refuse = (recipient) => {
@@ -106,7 +106,7 @@ describe('a mail', () => {
     expect(refusals).toBe(1)
   })
 
-  test('waits for a worker that has the key of its link, while there is another', async () => {
+  test('waits for a worker with the key of its link, while there is another one', async () => {
     const web = await startServer()
     const { url, db } = web.testDatabase
     try {
@@ -138,7 +138,7 @@ describe('a mail', () => {
     }
   })
 
-  test('that two workers have at once is sent by one of them', async () => {
+  test('that two workers process at once is sent by one of them', async () => {
     const name = `p${randomUUID().slice(0, 8)}`
     const isHeld = new Promise<() => void>((held) => {
       mailbox.hold = (at, recipient) =>

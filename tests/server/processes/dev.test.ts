@@ -53,7 +53,7 @@ const health = async () => JSON.parse(await read('/healthz')).status
 const title = async () => /<title>(.*)<\/title>/.exec(await read('/'))?.[1]
 
 test.skipIf(process.platform === 'win32')(
-  'npm run dev serves every edit, in place or by rename, and leaves nothing behind on Ctrl-C',
+  'npm run dev restarts on every edit, in place or by rename, and stops completely on Ctrl-C',
   { timeout: 300_000 },
   async () => {
     await expect.poll(health, PATIENCE).toBe('ok')

@@ -28,7 +28,7 @@ afterEach(async () => {
 
 describe('npm start', () => {
   test(
-    'runs without any setting but a directory, stops on SIGTERM, and finds everything again',
+    'runs with only a data directory, stops on SIGTERM, and keeps all data',
     async () => {
       const env = { DATA_DIR: temporaryDir(), PORT: '0' }
       const first = await startProcess(env)
@@ -55,7 +55,7 @@ describe('npm start', () => {
   )
 
   test(
-    'finishes on SIGTERM what runs, takes nothing new, and does not dawdle',
+    'finishes running requests on SIGTERM, accepts no new ones, and stops soon',
     async () => {
       const { url, db, drop } = await createDatabase()
       cleanups.push(drop)
@@ -102,7 +102,7 @@ describe('npm start', () => {
     ['that does not exist', async () => databaseUrl(inject('adminUrl'), 'no_such_database')],
     ['on a host that does not exist', async () => 'postgres://ann@nowhere.invalid/tasks'],
   ])(
-    'says in words that it cannot reach a database %s',
+    'reports plainly that it cannot reach a database %s',
     async (_, urlOf) => {
       const url = await urlOf()
       const { exit, output, lifetime } = run({ DATABASE_URL: url, SECRET_KEY: SECRET, PORT: '0' })
@@ -115,7 +115,7 @@ describe('npm start', () => {
   )
 
   test(
-    'names everything that is wrong with the environment',
+    'reports all errors in the environment',
     async () => {
       const { exit, output } = run({ PORT: 'eighty', LOG_LEVEL: 'loud', SECRET_KEY: 'hunter22' })
       expect(await exit).toBe(1)
@@ -130,7 +130,7 @@ describe('npm start', () => {
 
 describe('npm run migrate', () => {
   test(
-    'is what a server in production asks for; it runs once, and again is no fault',
+    'is required by a server in production, and can be run again',
     async () => {
       const url = await emptyDatabase()
       const env = { DATABASE_URL: url, SECRET_KEY: SECRET, PORT: '0' }
@@ -154,7 +154,7 @@ describe('npm run migrate', () => {
     CHILD_MS,
   )
 
-  test('succeeds for all who run it at once on a fresh database, each step once', async () => {
+  test('succeeds for all concurrent runs on a fresh database, each step once', async () => {
     const url = await emptyDatabase()
     const migrators = Array.from({ length: 6 }, () => connectTo(url))
     cleanups.push(() => Promise.all(migrators.map((db) => db.destroy())))
@@ -164,7 +164,7 @@ describe('npm run migrate', () => {
   })
 
   test(
-    'says in words that it cannot reach the database',
+    'reports plainly that it cannot reach the database',
     async () => {
       const url = `postgres://ann@127.0.0.1:${await freePort()}/tasks`
       const { exit, output } = run({ DATABASE_URL: url }, MIGRATE)
@@ -176,8 +176,8 @@ describe('npm run migrate', () => {
   )
 })
 
-describe('a database that goes away', () => {
-  test('from under the connections of the pool is back with the next request or the one after', async () => {
+describe('a lost database', () => {
+  test('that closed all pooled connections is used again by the next request or the one after', async () => {
     const server = await startServer()
     cleanups.push(server.stop)
     const ann = await server.person()
@@ -199,7 +199,7 @@ describe('a database that goes away', () => {
     }
   })
 
-  test('and comes back is a 503 meanwhile, and needs no restart', async () => {
+  test('that comes back is a 503 meanwhile, and needs no restart', async () => {
     const { url, drop } = await createDatabase()
     const line = await cuttableLine(url)
     const server = await startServer({ DATABASE_URL: line.url })
@@ -221,7 +221,7 @@ describe('a database that goes away', () => {
     expect((await server.call('POST', '/api/token/', credentialsOf(ann))).status).toBe(200)
   })
 
-  test('and says nothing any more is a 503 after a while, and needs no restart', async () => {
+  test('that stops responding is a 503 after a while, and needs no restart', async () => {
     const { url, drop } = await createDatabase()
     const line = await cuttableLine(url)
     const server = await startServer({

@@ -22,7 +22,7 @@ beforeAll(async () => {
 afterAll(() => server.stop())
 
 describe('npm run user', { timeout: CHILD_MS }, () => {
-  test('makes the first admin, who then signs in and administers', async () => {
+  test('creates the first admin, who can sign in and administer', async () => {
     const name = newName()
     const email = `${name}@example.com`
     const made = await user(['create', name, email, '--role', 'admin'], { input: `${PASSWORD}\n` })
@@ -45,7 +45,7 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
     expect(mails).toMatchObject([{ letter: 'confirm_email' }])
   })
 
-  test('can make a password, and prints it this once', async () => {
+  test('can generate a password, and prints it once', async () => {
     const name = newName()
     const made = await user(['create', name, `${name}@example.com`, '--generate'])
     const password = /^Password: (\S{24})$/m.exec(made.output)![1]!
@@ -57,7 +57,7 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
     })
   })
 
-  test('gives a role, which counts within a second', async () => {
+  test('changes a role, which takes effect within a second', async () => {
     const ann = await server.person()
     const asked = () => ann.call('GET', '/api/admin/accounts/')
     expect((await asked()).status).toBe(403)
@@ -89,7 +89,7 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
     ])
   })
 
-  test('says so when no active admin is left', async () => {
+  test('warns when no active admin is left', async () => {
     const { db } = server.testDatabase
     await db('users').where({ role: 'admin' }).update({ role: 'user' })
     const [ann, bob] = [await server.staff('admin'), await server.staff('admin')]
@@ -98,7 +98,7 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
     expect(last).toMatchObject({ code: 0, output: expect.stringContaining('no active admin') })
   })
 
-  test('resets a password, which signs every device out and keeps the password nowhere', async () => {
+  test('resets a password, signs out every device, and stores the password nowhere', async () => {
     const ann = await server.person()
     const next = 'another ferry to Faro'
     const reset = await user(['reset-password', ann.username], { input: next })
@@ -116,7 +116,7 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
     expect(JSON.stringify([told, await db('audit_log')])).not.toContain(next)
   })
 
-  test('takes an account back: a change of its address that was begun meanwhile is off', async () => {
+  test('recovers an account: a pending change of its address is cancelled', async () => {
     const ann = await server.person()
     const email = `eve-${ann.username}@example.com`
     const began = { email, password: ann.password }
@@ -128,7 +128,7 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
     expect(account.body).toMatchObject({ pending_email: null })
   })
 
-  test('lists accounts, some or all', async () => {
+  test('lists all accounts, or some', async () => {
     const [ann, bob] = [await server.person(), await server.staff('support')]
     const all = await user(['list'])
     expect(all.output).toMatch(new RegExp(`^${ann.username} .* user +active +20`, 'm'))
@@ -166,14 +166,14 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
   test.each([
     ['short', /at least 8 characters/],
     ['password123', /too common/],
-  ])('does not take the password %s', async (password, message) => {
+  ])('does not accept the password %s', async (password, message) => {
     const ann = await server.person()
     const refused = await user(['reset-password', ann.username], { input: password })
     expect(refused).toMatchObject({ code: 1, errors: expect.stringMatching(message) })
     expect((await signIn(ann.username, ann.password)).status).toBe(200)
   })
 
-  test('says how it is used when asked, and what is wrong with the database', async () => {
+  test('prints its usage on request, and reports database errors', async () => {
     expect(await user(['--help'])).toMatchObject({
       code: 0,
       output: expect.stringContaining('reset-password <username>'),
@@ -182,7 +182,7 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
     expect(away).toMatchObject({ code: 1, errors: expect.stringContaining('ECONNREFUSED') })
   })
 
-  test('works on the embedded database, unless a server runs on it', async () => {
+  test('works on the embedded database, unless a server uses it', async () => {
     const dataDir = await mkdtemp(path.join(tmpdir(), 'tasktide-user-'))
     const env = { DATABASE_URL: '', DATA_DIR: dataDir }
     try {

@@ -82,7 +82,7 @@ const add = (person: Person, title: string, at = server) =>
       )
 
 describe('a socket', () => {
-  test('hears of every change, through whichever face, in frames without holes', async () => {
+  test('receives every change, through any endpoint, in frames without gaps', async () => {
     const ann = await server.person()
     const device = new Device(ann)
     let at = await device.ready
@@ -103,7 +103,7 @@ describe('a socket', () => {
     ])
   })
 
-  test('hears of what another node wrote', async () => {
+  test('receives the writes of another node', async () => {
     const ann = await server.person()
     const device = new Device(ann)
     await device.ready
@@ -111,7 +111,7 @@ describe('a socket', () => {
     await device.untilTitle('from afar')
   })
 
-  test('hears of an administrator’s SQL, of which nobody tells', async () => {
+  test('receives changes by an administrator’s SQL, without a hint', async () => {
     const ann = await server.person()
     const { body } = await add(ann, 'Milk')
     const device = new Device(ann)
@@ -120,7 +120,7 @@ describe('a socket', () => {
     await device.untilTitle('by SQL')
   })
 
-  test('hears nothing of anybody else', async () => {
+  test('receives nothing of other users', async () => {
     const [ann, bob] = [await server.person(), await server.person()]
     const device = new Device(bob)
     await device.ready
@@ -130,7 +130,7 @@ describe('a socket', () => {
     expect(JSON.stringify(device.frames)).not.toContain('ann alone')
   })
 
-  test('is told to pull when there is too much for a frame', async () => {
+  test('is told to pull if the changes do not fit into a frame', async () => {
     const ann = await server.person()
     const device = new Device(ann)
     await device.ready
@@ -142,7 +142,7 @@ describe('a socket', () => {
     expect(frame.seq - frame.prev).toBe(150)
   })
 
-  test('costs no read where it was written, and elsewhere one for all of a person’s sockets', async () => {
+  test('costs no read on the writing node, and one for all sockets of the user on another', async () => {
     const [ann, bob] = [await server.person(), await server.person()]
     const devices = Array.from({ length: 20 }, () => new Device(ann))
     await Promise.all(devices.map(({ ready }) => ready))
@@ -177,7 +177,7 @@ test('other transports than websockets are refused: they would need sticky sessi
   expect(reply.body).toMatchObject({ message: 'Transport unknown' })
 })
 
-test('a client comes back by itself when its server stops', async () => {
+test('a client reconnects by itself when its server stops', async () => {
   const leaving = await startServer({ DATABASE_URL: server.testDatabase.url })
   const ann = await server.person()
   const device = new Device(ann, leaving)
@@ -205,7 +205,7 @@ describe('a socket’s token', () => {
     ['a list', [[]]],
     ['what cannot be read as text', { toString: 1 }],
     ['what pretends to be text', { toString: 'x', valueOf: 'x' }],
-  ])('that is %s is refused, at the handshake and in its place', async (_what, nonsense) => {
+  ])('that is %s is refused, at the handshake and on renewal', async (_what, nonsense) => {
     const refused = new Device({ access: nonsense as string })
     await expect(refused.ready).rejects.toMatchObject({ data: { code: 'token_not_valid' } })
     const ann = await server.person()
@@ -217,7 +217,7 @@ describe('a socket’s token', () => {
     await device.untilTitle('still here')
   })
 
-  test('in the URL counts for nothing: it would stand in the logs of proxies', async () => {
+  test('in the URL is ignored: it would appear in the logs of proxies', async () => {
     const ann = await server.person()
     const socket = io(server.url, {
       transports: ['websocket'],
@@ -238,7 +238,7 @@ describe('a socket’s token', () => {
     })
   })
 
-  test('ends it on logout, here and on another node', async () => {
+  test('invalidated by a logout ends the socket, here and on another node', async () => {
     const ann = await server.person()
     const devices = [new Device(ann), new Device(ann, other)]
     await Promise.all(devices.map(({ ready }) => ready))
@@ -247,7 +247,7 @@ describe('a socket’s token', () => {
     await Promise.all(ends)
   })
 
-  test('ends it when its account is deactivated, of which nobody tells', async () => {
+  test('of a deactivated account ends the socket, without a hint', async () => {
     const ann = await server.person()
     const device = new Device(ann)
     await device.ready
@@ -256,7 +256,7 @@ describe('a socket’s token', () => {
     await end
   })
 
-  test('ends it when a stolen refresh token ends its session', async () => {
+  test('ends the socket when a stolen refresh token ends its session', async () => {
     const ann = await server.person()
     const devices = [new Device(ann), new Device(ann, other)]
     await Promise.all(devices.map(({ ready }) => ready))
@@ -269,7 +269,7 @@ describe('a socket’s token', () => {
     await Promise.all(ends)
   })
 
-  test('ends it when it has run out, though nothing happens; renewed, it goes on', async () => {
+  test('ends the socket when it expires, without any event; renewed, the socket continues', async () => {
     const clocked = await startServer()
     try {
       const ann = await clocked.person()
@@ -291,7 +291,7 @@ describe('a socket’s token', () => {
     }
   })
 
-  test('ends it when it has run out: not one event comes after', async () => {
+  test('ends the socket when it expires: no event follows', async () => {
     const clocked = await startServer()
     try {
       const ann = await clocked.person()
@@ -318,7 +318,7 @@ describe('a socket’s token', () => {
     }
   })
 
-  test('can be renewed in place, by one of the same session alone', async () => {
+  test('can be renewed in place, only by one of the same session', async () => {
     const clocked = await startServer()
     try {
       const [ann, bob] = [await clocked.person(), await clocked.person()]
@@ -370,7 +370,7 @@ describe('a pull stream', () => {
     }
   }
 
-  test('sends changes in order, each with the checkpoint to go on from', async () => {
+  test('sends changes in order, each with the checkpoint to continue from', async () => {
     const ann = await server.person()
     const stream = await openStream(ann)
     expect(stream.response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8')
@@ -395,7 +395,7 @@ describe('a pull stream', () => {
     expect(text).not.toContain('not in this stream')
   })
 
-  test('ends on logout, and when there is too much for one event', async () => {
+  test('ends on logout, and when the changes do not fit into one event', async () => {
     const ann = await server.person()
     const [first, second] = [await openStream(ann), await openStream(await server.person())]
     await server.call('POST', '/api/logout/', { refresh: ann.refresh })
@@ -410,7 +410,7 @@ describe('a pull stream', () => {
     expect(await third.until(() => false)).toBeUndefined()
   })
 
-  test('has a heartbeat, so that no proxy takes it for dead', async () => {
+  test('has a heartbeat, so that proxies keep it open', async () => {
     const ann = await server.person()
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
     try {
@@ -424,7 +424,7 @@ describe('a pull stream', () => {
     }
   })
 
-  test('ends when its token has run out, though nothing happens', async () => {
+  test('ends when its token expires, without any event', async () => {
     const clocked = await startServer()
     try {
       const ann = await clocked.person()
@@ -437,7 +437,7 @@ describe('a pull stream', () => {
     }
   })
 
-  test('an expired token ends it, and hurts nobody', async () => {
+  test('an expired token ends it, and nothing else', async () => {
     const ann = await server.person()
     const stream = await openStream(ann)
     server.clock.advance(16 * 60_000)

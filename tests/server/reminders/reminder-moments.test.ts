@@ -22,17 +22,12 @@ const DUE = { due_date: '2026-12-01', due_time: '08:30' }
 const HOUR_BEFORE = { remind_minutes_before: 60 }
 const AT_EIGHT = { remind_all_day_at: '08:00' }
 
-describe('a task is to be reminded of', () => {
+describe('a task has a reminder', () => {
   test.each<[string, Partial<Profile>, Partial<Task>, string | undefined]>([
     ['not at all without dates', { ...HOUR_BEFORE, ...AT_EIGHT }, {}, undefined],
+    ['at its own time', {}, { remind_at: '2026-12-01T07:00:00.000Z' }, '2026-12-01T07:00:00.000Z'],
     [
-      'at its own moment',
-      {},
-      { remind_at: '2026-12-01T07:00:00.000Z' },
-      '2026-12-01T07:00:00.000Z',
-    ],
-    [
-      'at its own moment rather than by the defaults',
+      'at its own time instead of the default',
       HOUR_BEFORE,
       { ...DUE, remind_at: '2026-11-30T07:00:00.000Z' },
       '2026-11-30T07:00:00.000Z',
@@ -41,7 +36,7 @@ describe('a task is to be reminded of', () => {
     ['so long before its due time', HOUR_BEFORE, DUE, '2026-12-01T07:30:00.000Z'],
     ['at its due time', { remind_minutes_before: 0 }, DUE, '2026-12-01T08:30:00.000Z'],
     [
-      'as long as four weeks before it',
+      'up to four weeks before it',
       { remind_minutes_before: 40_320 },
       DUE,
       '2026-11-03T08:30:00.000Z',
@@ -55,7 +50,7 @@ describe('a task is to be reminded of', () => {
     ],
     ['not before a time that it has not', HOUR_BEFORE, { due_date: '2026-12-01' }, undefined],
     [
-      'by the clock of its owner',
+      'in the timezone of its owner',
       { ...HOUR_BEFORE, timezone: 'Asia/Tokyo' },
       DUE,
       '2026-11-30T22:30:00.000Z',
@@ -75,7 +70,7 @@ describe('a task is to be reminded of', () => {
   })
 })
 
-describe('where clocks are put forward and back', () => {
+describe('clock changes', () => {
   test.each([
     // [zone, day, time on the clock, moment, what is the matter]
     [
@@ -128,7 +123,7 @@ describe('where clocks are put forward and back', () => {
 })
 
 describe('a timezone', () => {
-  test('that this Postgres does not know counts as UTC, and fails nothing', async () => {
+  test('that Postgres does not know counts as UTC, and causes no error', async () => {
     const user = await addPerson({ ...HOUR_BEFORE, timezone: 'Mars/Olympus', digest_at: '07:00' })
     await addTask(user, DUE)
     await trx('profiles').where({ user_id: user }).update({ timezone: 'Mars/Elysium' })
@@ -138,7 +133,7 @@ describe('a timezone', () => {
     ])
   })
 
-  test('may be any that devices know', async () => {
+  test('may be any that devices support', async () => {
     const user = await addPerson({ remind_minutes_before: 0 })
     await addTask(user, DUE)
     const names = [...Intl.supportedValuesOf('timeZone'), 'GMT', 'EST5EDT', 'PST', 'europe/lisbon']
@@ -238,7 +233,7 @@ describe('a reminder', () => {
     expect(await planned(user)).toEqual(['2026-12-01T07:30:00.000Z'])
   })
 
-  test('costs the tasks without dates nothing', async () => {
+  test('costs nothing for tasks without dates', async () => {
     await trx.raw(`
       create or replace function plan_reminder() returns trigger language plpgsql as $$
       begin raise 'looked'; end $$`)
@@ -268,7 +263,7 @@ describe('a digest', () => {
   })
 })
 
-test('what was there before reminders were has one if its moment lies ahead', async () => {
+test('tasks from before the migration have reminders if these are in the future', async () => {
   const ahead = new Date(Date.now() + 60_000).toISOString()
   const user = await addPerson({})
   const tasks = [

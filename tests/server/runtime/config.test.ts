@@ -42,7 +42,7 @@ describe('the environment', () => {
     for (const name of UNSET) expect(config).not.toHaveProperty(name)
   })
 
-  test('needs a key in production, and lets no other origin in by itself', () => {
+  test('needs a key in production, and by default allows no other origin', () => {
     expect(readConfig(PRODUCTION)).toMatchObject({
       isProduction: true,
       SECRET_KEY: SECRET,
@@ -50,7 +50,7 @@ describe('the environment', () => {
     })
   })
 
-  test.each(['', ' '])('counts what is empty or blank as unset: %j', (value) => {
+  test.each(['', ' '])('treats empty and blank values as unset: %j', (value) => {
     const names = Object.keys(UNUSABLE)
     const empty = Object.fromEntries(names.map((name) => [name, value]))
     expect(readConfig(empty)).toEqual(readConfig({}))
@@ -129,7 +129,7 @@ describe('the environment', () => {
     expect(readConfig(env).runWorker).toBe(expected)
   })
 
-  test('may say where mail goes, whom it comes from and where its links lead', () => {
+  test('may set the mail server, the sender and the URL of links', () => {
     expect(
       readConfig({ ...MAIL, SMTP_URL: 'smtps://ann:pass%40word@mail.example:465' }),
     ).toMatchObject({
@@ -137,7 +137,7 @@ describe('the environment', () => {
     })
   })
 
-  test('is described, all of it, in the documents that are made from it', () => {
+  test('is completely described in the generated documents', () => {
     const docs = configurationDocs()
     expect(docs.map(({ file }) => file)).toEqual(['docs/operations.md', '.env.example'])
     for (const { is, shouldBe } of docs) {
@@ -146,7 +146,7 @@ describe('the environment', () => {
     }
   })
 
-  test('is usable as .env.example has it', () => {
+  test('is valid as in .env.example', () => {
     const example = readFileSync(new URL('../../../.env.example', import.meta.url), 'utf8')
     expect(readConfig(parseEnv(example) as Record<string, string>)).toEqual(readConfig({}))
   })
@@ -206,7 +206,7 @@ const UNUSABLE: Record<string, string[]> = {
   METRICS_TOKEN: ['hunter22', 'a'.repeat(64), `${SECRET} ${SECRET}`],
 }
 
-describe('what is wrong with the environment', () => {
+describe('an error in the environment', () => {
   const each = Object.entries(UNUSABLE).flatMap(([name, values]) =>
     values.map((value) => [name, value] as const),
   )
@@ -218,7 +218,7 @@ describe('what is wrong with the environment', () => {
     if (value.length > 2) expect(faults.join('\n')).not.toContain(value)
   })
 
-  test('is named all at once', () => {
+  test('is reported together with all others', () => {
     const wrong = Object.fromEntries(
       Object.entries(UNUSABLE).map(([name, [value]]) => [name, value] as const),
     )
@@ -260,14 +260,14 @@ describe('what is wrong with the environment', () => {
   })
 })
 
-describe('the key of development', () => {
+describe('the development key', () => {
   let dataDir: string
   beforeEach(() => {
     dataDir = mkdtempSync(path.join(tmpdir(), 'tasktide-secret-'))
   })
   afterEach(() => rmSync(dataDir, { recursive: true, force: true }))
 
-  test('is made once and kept, for nobody else to read', () => {
+  test('is created once and stored, readable only by its owner', () => {
     const made = keptSecret(path.join(dataDir, 'new'))
     const file = path.join(dataDir, 'new', 'secret_key')
     expect(Buffer.from(made, 'base64url')).toHaveLength(32)
@@ -278,11 +278,11 @@ describe('the key of development', () => {
     expect(statSync(path.dirname(file)).mode & 0o777).toBe(0o700)
   })
 
-  test('differs from one directory to the next', () => {
+  test('differs between directories', () => {
     expect(keptSecret(path.join(dataDir, 'one'))).not.toBe(keptSecret(path.join(dataDir, 'two')))
   })
 
-  test('is never an empty one that a crash has left', () => {
+  test('is never empty after a crash', () => {
     writeFileSync(path.join(dataDir, 'secret_key'), '')
     let secret: string | undefined
     try {
@@ -307,7 +307,7 @@ test.each([
   ['https://tasks.example.com', true],
   ['http://localhost:8080', false],
   ['http://127.0.0.1:8080', false],
-])('the key that compose.yaml gives is refused at %s: %j', (PUBLIC_URL, refused) => {
+])('the key in compose.yaml is rejected at %s: %j', (PUBLIC_URL, refused) => {
   const compose = readFileSync('compose.yaml', 'utf8')
   const SECRET_KEY = /SECRET_KEY:-([^}]+)/.exec(compose)![1]!
   const env = { NODE_ENV: 'production', SECRET_KEY, PUBLIC_URL }

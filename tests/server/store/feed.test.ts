@@ -56,7 +56,7 @@ beforeEach(async () => {
 })
 
 describe('ownership', () => {
-  test('two people may have the same id, and each writes their own', async () => {
+  test('two users may have the same id, and each writes their own document', async () => {
     const task = aTask()
     for (const [user, title] of [
       [ann, 'Milk'],
@@ -83,7 +83,7 @@ describe('ownership', () => {
     expect(await store.edit(ann, tasks, patch(task, { category_id }))).toBeUndefined()
   })
 
-  test('a task cannot be handed to another person without its category', async () => {
+  test('a task cannot be moved to another user without its category', async () => {
     const category_id = await insertRow(ann, categories, aCategory())
     const id = await insertRow(ann, tasks, aTask({ category_id }))
     await expect(
@@ -97,7 +97,7 @@ describe('ownership', () => {
     ).rejects.toMatchObject({ code: '23514' })
   })
 
-  test('deleting a user removes everything of theirs and nothing else', async () => {
+  test('deleting a user removes all their documents and no others', async () => {
     await furnish(ann)
     await furnish(bob)
     const bobs = await rowsOf(bob)
@@ -113,13 +113,13 @@ describe('ownership', () => {
     expect(Object.values(bobs)).not.toContain(0)
   })
 
-  test('a user who is gone can write nothing', async () => {
+  test('a deleted user can write nothing', async () => {
     await db('users').where({ id: ann }).delete()
     expect(await store.insert(ann, tasks, aTask())).toBeUndefined()
   })
 })
 
-describe('what brings no number of its own gets one', () => {
+describe('a write without a number gets one', () => {
   interface Furniture {
     category: string
     loose: string
@@ -162,7 +162,7 @@ describe('what brings no number of its own gets one', () => {
       },
     ],
     [
-      'a deletion and a restoral by hand',
+      'a deletion and a restore by SQL',
       async ({ loose }) => {
         await db('tasks').where({ user_id: ann, id: loose }).update({ deleted: true })
         await db('tasks').where({ user_id: ann, id: loose }).update({ deleted: false })
@@ -184,7 +184,7 @@ describe('what brings no number of its own gets one', () => {
       },
     ],
     [
-      'the removal of a category row: each task that loses it',
+      'the removal of a category row: each of its tasks',
       async ({ category, filed }) => {
         await db('categories').where({ user_id: ann, id: category }).delete()
         return filed
@@ -226,7 +226,7 @@ describe('what brings no number of its own gets one', () => {
   })
 })
 
-describe('what the store writes', () => {
+describe('a write of the store', () => {
   let task: Document
   beforeEach(async () => {
     task = aTask()
@@ -242,7 +242,7 @@ describe('what the store writes', () => {
     ['a replacement in a transaction', 1, () => write([live({ ...task, title: 'Bread' })])],
     ['a tombstone in a transaction', 1, () => write([tombstone(task)])],
     ['three rows in a transaction', 3, () => write([live(aTask()), live(task), live(aTask())])],
-  ])('takes one number for each document: %s', async (_what, count, work) => {
+  ])('takes one number per document: %s', async (_what, count, work) => {
     const before = await counter(ann)
     await work()
     expect(await counter(ann)).toBe(before + count)
@@ -252,7 +252,7 @@ describe('what the store writes', () => {
     )
   })
 
-  test('takes one number for a restoral', async () => {
+  test('takes one number for a restore', async () => {
     await store.edit(ann, tasks, removal(task.id))
     const before = await counter(ann)
     expect(await store.edit(ann, tasks, restoral(task.id))).toMatchObject({ seq: before + 1 })
@@ -272,7 +272,7 @@ describe('the deletion of a category', () => {
       () => store.transaction(ann, (tx) => tx.write(categories, [tombstone(category)])),
     ],
     [
-      'by hand',
+      'by SQL',
       () => db('categories').where({ user_id: ann, id: category.id }).update({ deleted: true }),
     ],
   ]
@@ -314,7 +314,7 @@ describe('the deletion of a category', () => {
     expect(await counter(ann)).toBe(before + 1)
   })
 
-  test('does not hand its tasks back when it is restored', async () => {
+  test('does not restore the references of its tasks when it is restored', async () => {
     await insertRow(ann, categories, category)
     await store.insert(ann, tasks, aTask({ category_id: category.id }))
     await store.edit(ann, categories, removal(category.id))
@@ -433,7 +433,7 @@ describe('a reader', () => {
   })
 
   test.each(['by_clock', 'by_sequence'])(
-    'would overtake a writer on a cursor that is given %s',
+    'would overtake a writer with a cursor %s',
     async (table) => {
       const write = (node: Database, id: string, title: string) => node(table).insert({ id, title })
       const [first, second] = [randomUUID(), randomUUID()]
@@ -455,7 +455,7 @@ describe('a reader', () => {
     },
   )
 
-  test('is not kept waiting by a writer, nor are other people', async () => {
+  test('is not blocked by a writer, nor are other users', async () => {
     const id = await target('edit')
     const held = store.edit(ann, tasks, patch(id, { title: 'held' }))
     await until(async () => (await waitingAt('advisory')) === 1)
@@ -467,7 +467,7 @@ describe('a reader', () => {
     expect(await held).toBeDefined()
   })
 
-  test('goes on after a transaction that was rolled back', async () => {
+  test('continues after a rolled-back transaction', async () => {
     const { start, read } = await feed()
     const [first, second] = [randomUUID(), randomUUID()]
     await ways.insert(store, first, 'Milk')
@@ -482,7 +482,7 @@ describe('a reader', () => {
     expect(await read(early.at(-1)!.cursor)).toEqual([])
   })
 
-  test('goes on over numbers that were taken and not used', async () => {
+  test('continues past unused numbers', async () => {
     const { start, read } = await feed()
     const [first, second] = [randomUUID(), randomUUID()]
     await ways.insert(store, first, 'Milk')

@@ -211,7 +211,7 @@ describe('what two devices push', () => {
   test.each([
     ['at once', 0],
     ['a minute later', 1],
-  ])('changes nothing when it comes again %s, and is answered the same', async (_when, later) => {
+  ])('change nothing when repeated %s, and get the same response', async (_when, later) => {
     await fc.assert(
       fc.asyncProperty(batches(), async (all) => {
         const user = await createUser()
@@ -233,7 +233,7 @@ describe('what two devices push', () => {
     )
   })
 
-  test('changes nothing when all of it comes again in the end', async () => {
+  test('change nothing when all are repeated at the end', async () => {
     await fc.assert(
       // So many, because so many edits of a document are known again.
       fc.asyncProperty(batches(8), async (all) => {

@@ -65,7 +65,7 @@ describe('the store in memory', () => {
   )
 })
 
-describe('a commit is announced with what it has changed', () => {
+describe('a commit is announced with its changes', () => {
   const category = aCategory()
   const filed = aTask({ category_id: category.id })
   const [first, second] = [aTask(), aTask()]
@@ -97,19 +97,19 @@ describe('a commit is announced with what it has changed', () => {
     ],
     ['two tasks', inTransaction((tx) => tx.write(tasks, [live(first), tombstone(second)]))],
     [
-      'a task, and what gave way for it',
+      'a task with a journal entry',
       inTransaction(async (tx) => {
         await tx.write(tasks, [live(first)])
         await tx.write(conflicts, [live(aConflict())])
       }),
     ],
-  ])('%s, as others read it', async (_, write) => {
+  ])('%s, as in the feed', async (_, write) => {
     expect(await announced(write)).toMatchObject([{ changes: expect.anything() }])
   })
 
   test.each<[string, Write]>([
     [
-      'a deleted category, which takes itself off its tasks',
+      'a deleted category, which clears references',
       (store, user) => store.edit(user, categories, removal(category.id)),
     ],
     ['the same, pushed', inTransaction((tx) => tx.write(categories, [tombstone(category)]))],
@@ -121,11 +121,11 @@ describe('a commit is announced with what it has changed', () => {
         await tx.write(tasks, [live({ ...first, title: 'Again' })])
       }),
     ],
-  ])('but not %s: that is to be read', async (_, write) => {
+  ])('but not %s: its changes must be read', async (_, write) => {
     expect(await announced(write)).toMatchObject([{ changes: undefined }])
   })
 
-  test('what changes nothing is not announced', async () => {
+  test('a write without changes is not announced', async () => {
     expect(
       await announced((store, user) => store.edit(user, tasks, patch(first.id, { title: 'x' }))),
     ).toEqual([])
@@ -171,19 +171,19 @@ describe('two nodes on one database', () => {
 
   const titleNow = async () => (await nodes[0].read(ann, tasks, [id])).get(id)!.document.title
 
-  test('lose nothing of transactions that read, change and write', async () => {
+  test('lose no update of read-modify-write transactions', async () => {
     await oneTask('0')
     await Promise.all(Array.from({ length: 40 }, (_, i) => countUp(nodes[i % 2]!, ann, id)))
     expect(await titleNow()).toBe('40')
   })
 
-  test('lose nothing of edits that name the version they change', async () => {
+  test('lose no update of edits with a version', async () => {
     await oneTask('0')
     await Promise.all(Array.from({ length: 12 }, (_, i) => increment(nodes[i % 2]!, ann, id)))
     expect(await titleNow()).toBe('12')
   })
 
-  test('lose nothing of edits of different fields', async () => {
+  test('lose no edit of different fields', async () => {
     await oneTask('Milk')
     const fields = { title: 'Oat milk', description: 'two', priority: 'high', completed: true }
     await Promise.all(
@@ -194,14 +194,14 @@ describe('two nodes on one database', () => {
     expect((await nodes[1].read(ann, tasks, [id])).get(id)!.document).toMatchObject(fields)
   })
 
-  test('let one of two creations of the same id win', async () => {
+  test('accept one of two creations of the same id', async () => {
     await oneTask('Milk')
     const same = aTask()
     const answers = await Promise.all(nodes.map((node) => node.insert(ann, tasks, same)))
     expect(answers.filter((answer) => answer !== undefined)).toHaveLength(1)
   })
 
-  test('keep each other out of a transaction', async () => {
+  test('serialize their transactions', async () => {
     await oneTask('before')
     const [started, others] = [deferred(), deferred()]
     const seen = nodes[0].transaction(ann, async (tx) => {
@@ -219,7 +219,7 @@ describe('two nodes on one database', () => {
   })
 })
 
-test('no statement is planned for the values it is given, of which nothing may be known yet', async () => {
+test('all statements use generic plans, because statistics may be missing', async () => {
   const { rows } = await db.raw('show plan_cache_mode')
   expect(rows).toEqual([{ plan_cache_mode: 'force_generic_plan' }])
 })
@@ -242,7 +242,7 @@ describe('a placeholder', () => {
     return task.id
   }
 
-  test('is not there for any reader', async () => {
+  test('is invisible to readers', async () => {
     await placeholder()
     expect(await store().find(ann, categories, id)).toBeUndefined()
     expect(await store().read(ann, categories, [id])).toEqual(new Map())
@@ -267,7 +267,7 @@ describe('a placeholder', () => {
       expect(await store().edit(ann, categories, edit)).toBeUndefined()
   })
 
-  test('is no category for a task that is created or changed', async () => {
+  test('cannot be the category of a created or changed task', async () => {
     await placeholder()
     expect(await store().insert(ann, tasks, aTask({ category_id: id }))).toBeUndefined()
     const task = aTask()
@@ -286,7 +286,7 @@ describe('a placeholder', () => {
     expect(await categoryOf(task)).toBe(id)
   })
 
-  test('that is filled by a deleted category leaves its tasks without one', async () => {
+  test('replaced by a deleted category clears the references of its tasks', async () => {
     await placeholder()
     const task = await taskBefore()
     await store().transaction(ann, (tx) => tx.write(categories, [tombstone(aCategory({ id }))]))

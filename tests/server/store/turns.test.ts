@@ -13,7 +13,7 @@ import { addUser, aTask, deferred, live } from '../../support/store-contract.ts'
 const { tasks } = resources
 
 describe('turns', () => {
-  test('of one key come one at a time, in the order of asking', async () => {
+  test('of one key run one at a time, in the order of the calls', async () => {
     const takeTurn = createTurns()
     const events: string[] = []
     const work = (name: string) => async () => {
@@ -39,13 +39,13 @@ describe('turns', () => {
   test.each<[string, () => Promise<never>]>([
     ['is rejected', () => Promise.reject(new Error('no'))],
     [
-      'throws in its midst',
+      'throws in the middle',
       async () => {
         await Promise.resolve()
         throw new Error('no')
       },
     ],
-  ])('go on after one that %s, which tells its own caller', async (_how, failing) => {
+  ])('continue after one that %s, whose caller gets the error', async (_how, failing) => {
     const takeTurn = createTurns()
     const turns = [takeTurn('ann', failing), takeTurn('ann', async () => 'done')]
     expect(await Promise.allSettled(turns)).toMatchObject([
@@ -55,7 +55,7 @@ describe('turns', () => {
     expect(await takeTurn('ann', async () => 'again')).toBe('again')
   })
 
-  test('asked for by one that runs come after those that wait already', async () => {
+  test('requested by a running one come after those that are waiting', async () => {
     const takeTurn = createTurns()
     const events: string[] = []
     const first = takeTurn('ann', async () => {
@@ -70,7 +70,7 @@ describe('turns', () => {
     expect(events).toEqual(['first ends', 'second', 'third', 'last'])
   })
 
-  test('asked for by one in its first moment wait for its end too', async () => {
+  test('requested by one synchronously wait for its end too', async () => {
     const takeTurn = createTurns()
     const events: string[] = []
     await takeTurn('ann', async () => {
@@ -85,7 +85,7 @@ describe('turns', () => {
   test.each<[string, boolean]>([
     ['answered', false],
     ['failed', true],
-  ])('leave nothing behind when the last of them has %s', async (_how, fails) => {
+  ])('leave no queue behind when the last of them has %s', async (_how, fails) => {
     const takeTurn = createTurns()
     const answers: WeakRef<object>[] = []
     // In a function of its own, so that nothing here holds what the turns answer.
@@ -131,13 +131,13 @@ describe('a busy user', () => {
   const inUse = () => db.client.pool.numUsed() as number
   const opened = () => inUse() + (db.client.pool.numFree() as number)
 
-  test('holds one connection of a node, however much there is to write', async () => {
+  test('uses one connection of a node, however many writes are waiting', async () => {
     await Promise.all(Array.from({ length: 30 }, () => store.insert(ann, tasks, aTask())))
     expect(await store.changes(ann, tasks, 0, 50)).toHaveLength(30)
     expect(opened()).toBe(1)
   })
 
-  test('does not keep the others waiting', async () => {
+  test('does not block other users', async () => {
     const [started, open] = [deferred(), deferred()]
     const slow = store.transaction(ann, async (tx) => {
       await tx.write(tasks, [live(aTask())])

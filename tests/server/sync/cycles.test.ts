@@ -62,7 +62,7 @@ const parents = (stored: ReadonlyMap<string, State>) =>
 const shuffled = <T>(values: readonly T[]) =>
   fc.shuffledSubarray([...values], { minLength: values.length })
 
-test('of a circle the reference gives way that was made last, in whatever order they come', () => {
+test('the newest reference of a cycle is cleared, in any order of arrival', () => {
   fc.assert(
     fc.property(
       fc
@@ -86,7 +86,7 @@ test('of a circle the reference gives way that was made last, in whatever order 
   )
 })
 
-test('of one instant, that of the greater id gives way', () => {
+test('of references of the same instant, that of the greater id is cleared', () => {
   const moves = [
     { nth: 0, to: 1, minute: 5 },
     { nth: 1, to: 0, minute: 5 },
@@ -95,7 +95,7 @@ test('of one instant, that of the greater id gives way', () => {
     expect(parents(arrived(2, inOrder).stored)).toEqual([idOf(1), null])
 })
 
-test('whatever moves come, no document is above itself', () => {
+test('no moves make a document its own ancestor', () => {
   fc.assert(
     fc.property(
       fc.array(

@@ -306,7 +306,7 @@ describe('judge', () => {
     expect(losses).toEqual(lost && Object.keys(lost).length > 0 ? [lost] : [])
   })
 
-  test('a narrower client does not touch what it does not know', () => {
+  test('a client with fewer fields does not change the others', () => {
     const stored = live(edited({ description: 'two', priority: 'high' }, 5))
     const narrow = (title: string) => ({ title, created_at: base.created_at })
     const { writes } = decide(stored, {
@@ -324,7 +324,7 @@ describe('judge', () => {
   })
 })
 
-describe('an edit that comes again', () => {
+describe('a repeated edit', () => {
   const again = (fields: Partial<Document>, { document }: State) => edited(fields, 40, document)
   const putBack = (state: State): State => ({ ...state, document: again({ title: 'Milk' }, state) })
   // What has become of it since, by the hand of somebody else.
@@ -336,7 +336,7 @@ describe('an edit that comes again', () => {
     ['it was brought back', (state) => ({ ...state, document: again({}, state), deleted: false })],
     ['its category went', (state) => ({ ...state, document: again({ category_id: null }, state) })],
     [
-      'it was deleted, and made anew',
+      'it was deleted and created again',
       (state) => {
         const anew = settle(tasks, { id, title: 'Bread' }, undefined, T(45))
         return applied({ ...state, deleted: true }, sent(live(anew)))
@@ -366,7 +366,7 @@ describe('an edit that comes again', () => {
     for (const conflict of conflicts) expect(conflict).toBe(now)
   })
 
-  test('is answered as a conflict where something else is stored now, and only there', () => {
+  test('is answered as a conflict only if the stored state differs', () => {
     const edit = sent(live(mine), live(base))
     const stored = applied(live(base), edit)
     expect(decide(stored, edit).conflicts).toEqual([])
@@ -384,7 +384,7 @@ describe('an edit that comes again', () => {
   test.each([
     ['leaves the date as it was', { ...mine, updated_at: base.updated_at }],
     ['tells no date', { ...mine, updated_at: undefined }],
-  ])('is meant, by a client that %s', (_how, newDocumentState) => {
+  ])('is a new edit by a client that %s', (_how, newDocumentState) => {
     const pushed = { newDocumentState, assumedMasterState: base }
     const [edit] = readRows(tasks, user, [pushed]).rows
     expect(edit!.mark).toBeUndefined()
@@ -393,7 +393,7 @@ describe('an edit that comes again', () => {
     expect(applied(putBack(stored), edit!).document.title).toBe('Oat milk')
   })
 
-  test('is known by all of it, however its fields are ordered', () => {
+  test('is recognized by all of its content, in any order of fields', () => {
     const marks = [
       sent(live(mine), live(base)),
       sent(live(edited({ title: 'Oat milk' }, 11)), live(base)),
@@ -411,7 +411,7 @@ describe('an edit that comes again', () => {
     expect(sent(live(reordered(mine)), live(reordered(base))).mark).toBe(marks[0])
   })
 
-  test('is known until 32 others have come', () => {
+  test('is recognized until 32 others have come', () => {
     const edits = Array.from({ length: 33 }, (_, i) =>
       sent(live(edited({ title: `${i}` }, 10 + i)), live(base)),
     )
@@ -422,7 +422,7 @@ describe('an edit that comes again', () => {
     expect(forgotten.taken).toEqual(edits.slice(1).map(({ mark }) => mark))
   })
 
-  test('is known for good if it is a creation, by whatever clock', () => {
+  test('is always recognized if it is a creation, by any clock', () => {
     const created = settle(tasks, { id, title: 'Milk' }, undefined, T(59))
     for (const born of [T(30), '2026-11-22T08:59:00.001Z', '2099-01-01T00:00:00.000Z']) {
       const document = { ...created, created_at: born, updated_at: born }
@@ -441,7 +441,7 @@ describe('an edit that comes again', () => {
     }
   })
 
-  test('places nothing by a clock that was ahead', () => {
+  test('derives no order key from a clock that was ahead', () => {
     const ahead = settle(tasks, { id, title: 'Milk' }, undefined, '2099-01-01T00:00:00.000Z')
     const stored = applied(undefined, sent(live(ahead)))
     const { position } = stored.document
@@ -456,7 +456,7 @@ describe('an edit that comes again', () => {
     expect(applied(stored, sent(live(placed), stored)).document.position).toBe('a0V')
   })
 
-  test('is known after edits that have no mark', () => {
+  test('is recognized after edits without a mark', () => {
     const edit = sent(live(mine), live(base))
     const stored = applied(live(base), edit)
     for (const next of [live(edited({ title: 'Tea' }, 40, mine)), gone(edited({}, 40, mine))])
@@ -527,7 +527,7 @@ describe('merging', () => {
     )
   })
 
-  test('has no second effect when the same row comes again', () => {
+  test('has no second effect for a repeated row', () => {
     fc.assert(
       fc.property(version, version, (ours, other) => {
         const once = decide(live(other), row(live(ours), live(base)))
@@ -551,7 +551,7 @@ describe('merging', () => {
     )
   })
 
-  test('does not depend on how rows are put into batches', () => {
+  test('does not depend on how rows are batched', () => {
     fc.assert(
       fc.property(fc.array(version, { minLength: 1, maxLength: 5 }), (versions) => {
         const rows = versions.map((x) => row(live(x), live(base)))
@@ -565,7 +565,7 @@ describe('merging', () => {
     )
   })
 
-  test('gives both orders of arrival the same fields, and loses none of the values', () => {
+  test('gives the same result in both orders of arrival, and loses no value', () => {
     fc.assert(
       fc.property(version, version, (a, b) => {
         const arrive = (first: Document, second: Document) => {
@@ -590,7 +590,7 @@ describe('merging', () => {
     )
   })
 
-  test('has no effect when the same batch comes again, whatever others have done in between', () => {
+  test('has no effect for a repeated batch, whatever others have done in between', () => {
     const seen = { conflicts: 0, tombstones: 0, losses: 0 }
     fc.assert(
       fc.property(
@@ -616,7 +616,7 @@ describe('merging', () => {
     expect(Object.entries(seen).filter(([, count]) => count === 0)).toEqual([])
   })
 
-  test('changes nothing when the same row comes again after so many edits that it is forgotten', () => {
+  test('changes nothing for a repeated row whose mark was dropped', () => {
     const seen = { conflicts: 0, losses: 0, tombstones: 0, ahead: 0 }
     fc.assert(
       fc.property(
@@ -660,7 +660,7 @@ describe('merging', () => {
     expect(Object.entries(seen).filter(([, count]) => count === 0)).toEqual([])
   }, 120_000)
 
-  test('takes an edit that comes first, however old, where nobody has changed the field', () => {
+  test('accepts a late first edit, however old, if nobody has changed the field', () => {
     let now = live(base) as State
     for (let i = 0; i < 40; i++)
       now = applied(now, sent(live(edited({ description: `${i}` }, 30, now.document)), now))
@@ -670,7 +670,7 @@ describe('merging', () => {
     expect(losses.map(({ lost }) => lost)).toContainEqual({ description: 'mine' })
   })
 
-  test('takes the later one of a deletion and a restoration', () => {
+  test('takes the later of a deletion and a restore', () => {
     const restored = elsewhere({ title: 'x' })(elsewhere({ title: 'x' })(live(base)))
     expect(restored).toMatchObject({ deleted: false, document: { title: 'x' } })
     for (const [minute, deleted] of [

@@ -35,7 +35,7 @@ function aPerson() {
 const numbered = (from: number, count: number) =>
   Array.from({ length: count }, (_, i) => `${from + i}`)
 
-test('of all that is refused the journal keeps the latest, as many as one push may hold', async () => {
+test('the journal keeps the latest rejected rows, as many as one push may have', async () => {
   const ann = aPerson()
   await ann.sends(...numbered(0, 1_000))
   expect(await ann.live()).toEqual(numbered(0, MAX_REFUSED))
@@ -45,7 +45,7 @@ test('of all that is refused the journal keeps the latest, as many as one push m
   expect(await ann.dropped()).toHaveLength(2)
 })
 
-test('and as long as one push may be; what had to go leaves no text behind', async () => {
+test('the journal is limited in characters too, and dropped entries are emptied', async () => {
   const ann = aPerson()
   const long = (letter: string) => letter.repeat(MAX_REFUSED_CHARACTERS / 3)
   for (const letter of 'abcd') await ann.sends(long(letter))
@@ -58,7 +58,7 @@ test('and as long as one push may be; what had to go leaves no text behind', asy
   expect(await ann.size()).toBeLessThan(MAX_REFUSED_CHARACTERS * 1.1)
 })
 
-test('what had to go is kept anew when it is refused again', async () => {
+test('a dropped row is journaled again when it is rejected again', async () => {
   const ann = aPerson()
   const rows = await ann.sends('first')
   await ann.sends(...numbered(0, 1_000))

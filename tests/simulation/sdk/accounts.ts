@@ -1,6 +1,6 @@
 import type { Timeline } from '../timeline.ts'
 
-/** Short, so that tokens are renewed again and again while things go wrong. */
+/** Short, so that tokens are refreshed often during faults. */
 const ACCESS_MS = 66_000
 
 interface Session {
@@ -23,7 +23,7 @@ export interface TokenPair {
   refresh: string
 }
 
-/** The server's sessions: by the rules of docs/decisions/0004, without its passwords and keys. */
+/** The server's sessions by the rules of docs/decisions/0004, without passwords and keys. */
 export class Accounts {
   private readonly sessions = new Map<string, Session>()
   private readonly timeline: Timeline
@@ -38,7 +38,7 @@ export class Accounts {
     return this.pair(id)
   }
 
-  /** The token of the generation before buys the same successor; an older one ends the session. */
+  /** The previous token returns the same successor again; an older one ends the session. */
   refresh(token: string): TokenPair | undefined {
     const claims = claimsOf(token)
     const session = claims && this.sessions.get(claims.sid)
@@ -58,12 +58,12 @@ export class Accounts {
     return true
   }
 
-  /** As somebody does at another device. */
+  /** As from another device. */
   endAllOf(user: string): void {
     for (const session of this.sessions.values()) if (session.user === user) session.isOver = true
   }
 
-  /** @returns whose access token it is, while it is good */
+  /** @returns the user of an access token, while it is valid */
   read(token: string): { user: string; session: string } | undefined {
     const claims = claimsOf(token)
     if (claims?.typ !== 'access' || claims.exp * 1000 <= this.now()) return undefined
@@ -71,7 +71,7 @@ export class Accounts {
     return session && !session.isOver ? { user: session.user, session: claims.sid } : undefined
   }
 
-  /** Whose request it is, by its token, however old. */
+  /** The user of a request, by its token, even if that has expired. */
   userOf({ headers }: { headers: Readonly<Record<string, string>> }): string | undefined {
     return claimsOf(headers.authorization ?? '')?.sub
   }

@@ -8,10 +8,10 @@ import type { Globals } from './realm.ts'
 
 export type Sdk = typeof Entry
 
-/** The SDK once more, with module state and globals of its own: as in a tab that was just opened. */
+/** Loads the SDK again with its own module state and globals, like a new tab. */
 export type OpenSdk = (globals: Globals) => Sdk
 
-/** The names that a tab finds in the scope of its scripts, each in the place of Node's own. */
+/** The globals of a tab, which replace those of Node. */
 const NAMES = [
   'setTimeout',
   'clearTimeout',
@@ -28,8 +28,8 @@ const NAMES = [
 ] as const
 
 /**
- * Bundles the SDK with RxDB, as an app does. Each call of the result runs all modules anew, so nothing
- * is shared between two tabs, nor between a tab and the one after it, but what both find on the disk.
+ * Bundles the SDK with RxDB, like an app does. Each call of the result runs all modules again, so tabs share
+ * nothing except the disk.
  */
 export async function bundleSdk(): Promise<OpenSdk> {
   const { outputFiles } = await build({
@@ -53,7 +53,7 @@ export async function bundleSdk(): Promise<OpenSdk> {
   }
 }
 
-/** Socket.IO's client is replaced, so that all of the SDK's own live connection is in the simulation. */
+/** Replaces Socket.IO's client, so that the SDK's own code of the live connection is tested. */
 const socketsOfTheSimulation: Plugin = {
   name: 'sockets of the simulation',
   setup(build) {

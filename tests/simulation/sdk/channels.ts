@@ -7,9 +7,9 @@ interface Channel {
   onmessage: ((event: { data: unknown }) => void) | null
 }
 
-/** How the tabs of one device reach each other: `BroadcastChannel`, a little later and in order. */
+/** The `BroadcastChannel`s of one device, which deliver in order after a short delay. */
 export class Channels {
-  /** Whether the device may have several tabs at all; an app on a phone has none. */
+  /** Whether the device can have several tabs; a phone app cannot. */
   readonly areSeveral: boolean
   private readonly timeline: Timeline
   private readonly channels = new Set<Channel>()
@@ -19,7 +19,7 @@ export class Channels {
     this.areSeveral = areSeveral
   }
 
-  /** The class for one tab, and how to close what that tab has opened. */
+  /** The class for one tab, and a function that closes the channels of that tab. */
   open(isAlive: () => boolean): { Channel: unknown; close: () => void } {
     const opened = new Set<Channel>()
     const { channels } = this

@@ -19,7 +19,7 @@ import { Watch } from './watch.ts'
 export const APP = 'app'
 const POLL_MS = 4_000
 const LOOK_MS = 700
-/** On a slow line some requests take longer than this. */
+/** On a slow connection some requests take longer than this. */
 const PATIENCE_MS = 4_000
 const HOUR_MS = 3_600_000
 
@@ -32,22 +32,21 @@ export interface DeviceDependencies {
   accounts: Accounts
   gateway: Gateway
   openSdk: OpenSdk
-  /** Whose device it is. Others sign in on it now and then. */
+  /** The user who owns the device. Others sign in on it sometimes. */
   owner: string
   /** Whether it is a browser, in which several tabs may be open. */
   hasTabs: boolean
   /** Its clock may be wrong, but never jumps. */
   hasGoodClock: boolean
-  /** What its documents are in, if that is a storage for phones. */
+  /** The storage for phones, if the device is one. */
   storage: 'key-value' | 'SQLite' | undefined
-  /** Its way to the server, if that is slow. */
+  /** Its connection to the server, if that is slow. */
   line: Line | undefined
 }
 
 /**
- * A device that runs the real SDK: a disk and a clock that outlast everything, and the tabs that are
- * open, or the one run of an app. It can be killed at any step; what comes after begins with what is
- * on the disk.
+ * A device that runs the real SDK: a disk and a clock, which survive restarts, and its open tabs, or the
+ * process of an app. It can be killed at any step, and then restarts from the disk.
  */
 export class SdkDevice {
   readonly name: string
@@ -57,7 +56,7 @@ export class SdkDevice {
   readonly tabs: AppTab[] = []
   readonly hasTabs: boolean
   online = true
-  /** Milliseconds that its clock is wrong by. */
+  /** The error of its clock in milliseconds. */
   skew: number
   readonly dependencies: DeviceDependencies
   readonly locks = new Locks()
@@ -83,7 +82,7 @@ export class SdkDevice {
     return Date.parse(this.dependencies.timeline.clock(this.skew))
   }
 
-  /** Opens the app, in one more tab if there are some. */
+  /** Opens the app, in another tab if there are any. */
   open(): void {
     if (this.tabs.length === 0) this.watch.started()
     const tab = new AppTab(this, `${this.name}.${++this.opened}`)
@@ -91,13 +90,13 @@ export class SdkDevice {
     void tab.start()
   }
 
-  /** A tab that lives and has opened what is on the disk. */
+  /** A running tab that has opened the database. */
   someTab(): AppTab | undefined {
     const ready = this.tabs.filter(({ client }) => client)
     return ready.length > 0 ? this.dependencies.timeline.chance.one(ready) : undefined
   }
 
-  /** Everything in it ends at once; it comes back with another clock, perhaps. */
+  /** Kills all tabs at once. The clock may differ after the restart. */
   kill(): void {
     this.dependencies.timeline.tell(this.name, 'IS KILLED')
     for (const tab of [...this.tabs]) tab.kill()
@@ -133,16 +132,16 @@ export class SdkDevice {
   }
 }
 
-/** One tab with the app in it, or one run of the app on a phone. */
+/** One tab with the app, or one process of the app on a phone. */
 export class AppTab implements Tab {
   readonly name: string
   readonly device: SdkDevice
   client: Client | undefined
-  /** Who is signed in here. */
+  /** The signed-in user. */
   user: string | undefined
   state: SyncState | undefined
   rejected: readonly RejectedRow[] = []
-  /** Somebody waits for the end of something, and does not begin it once more. */
+  /** The user waits for an operation and starts no other. */
   isBusy = false
   private readonly realm: Realm
   private readonly sockets = new Set<Socket>()
@@ -177,7 +176,7 @@ export class AppTab implements Tab {
     })
   }
 
-  /** Runs it when the tab ends, whatever ends it. */
+  /** Calls `run` when the tab ends for any reason. */
   whenKilled(run: () => void): void {
     this.endings.push(run)
   }
@@ -225,7 +224,7 @@ export class AppTab implements Tab {
     }
   }
 
-  /** As when the app is closed with care: whatever it does about that, it has the time. */
+  /** Closes the app properly, and waits for it. */
   async close(): Promise<void> {
     const { client } = this
     this.client = undefined
@@ -246,7 +245,7 @@ export class AppTab implements Tab {
     tabs.splice(tabs.indexOf(this), 1)
   }
 
-  /** As when a phone is put away: nothing in it runs, and what comes for it waits. */
+  /** Suspends the app, like a phone in the background: nothing runs, and messages wait. */
   sleep(duration: number): void {
     this.tell(`sleeps for ${duration} ms`)
     this.device.dependencies.ledger.count('sleeps')

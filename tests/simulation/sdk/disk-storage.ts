@@ -8,8 +8,8 @@ type MemoryStorage = ReturnType<typeof getRxStorageMemory>
 type MemoryInstance = RxStorageInstanceMemory<unknown>
 
 /**
- * RxDB's memory storage, over contents that outlast the tab and that several tabs share. Whatever it
- * is asked to do goes through the disk first, which may wait, fail, or kill the tab.
+ * RxDB's memory storage on contents that survive the tab and are shared between tabs. Every operation goes
+ * through the disk first, which may delay it, fail, or kill the tab.
  */
 export function diskStorage(disk: Disk, tab: Tab): Storage {
   const memory = getRxStorageMemory()
@@ -30,7 +30,7 @@ export function diskStorage(disk: Disk, tab: Tab): Storage {
 }
 
 function throughDisk(instance: MemoryInstance, disk: Disk, tab: Tab, place: Place): void {
-  // Events of this tab alone: others get them over a channel. And no index is written later.
+  // Only events of this tab: others get them over a channel. And no delayed index writes.
   const changes$ = new Subject()
   const silence = { next: () => {} }
   let isSilent = false

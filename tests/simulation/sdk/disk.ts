@@ -7,14 +7,14 @@ export interface Place {
   collectionName: string
 }
 
-/** Whose storage it is, of those that share the disk. */
+/** A tab that uses the disk. */
 export interface Tab {
   readonly name: string
   readonly isAlive: boolean
   kill(): void
 }
 
-/** A row as RxDB has it written. */
+/** A row as written by RxDB. */
 export interface Row {
   document: { id: string; _deleted: boolean; [name: string]: unknown }
 }
@@ -23,7 +23,7 @@ interface Result {
   error: { documentId: string }[]
 }
 
-/** How a write goes wrong: what of it is kept all the same, and whether the tab lives on. */
+/** How a write fails: the part that is stored anyway, and whether the tab is killed. */
 const FAULTS = {
   fails: { kept: 'none', kills: false },
   fails_half_way: { kept: 'half', kills: false },
@@ -34,33 +34,32 @@ const FAULTS = {
 } as const
 type Fault = keyof typeof FAULTS
 
-/** What a disk holds. */
+/** The contents of a disk. */
 export interface Contents {
-  /** The names of the databases, some of them more than once. */
+  /** The names of the databases, possibly repeated. */
   databases(): Iterable<string>
   documents(place: Place): Iterable<Row['document']>
-  /** Frees what it took. */
+  /** Frees its resources. */
   close?(): void
 }
 
 export interface Watcher {
-  /** Rows have reached the disk. */
+  /** Rows were stored. */
   written(tab: Tab, place: Place, rows: readonly Row[], context: string): void
-  /** A write has gone wrong. */
+  /** A write has failed. */
   failed(): void
-  /** Nobody who lives has heard of these rows. */
+  /** Rows were stored, but no running tab knows of them. */
   orphaned(place: Place, rows: readonly Row[]): void
   /** A collection is about to be deleted. */
   removing(place: Place): void
 }
 
 /**
- * The storage of one device. It outlasts the tabs; it does one thing after the other in each
- * collection; and while it is bad it is slow, or fails once or for a while, also after a part of the
- * work.
+ * The storage of one device. It survives the tabs and serializes the operations of each collection. While it
+ * is bad, it is slow or fails, once or for a while, possibly in the middle of a write.
  */
 export class Disk {
-  /** What RxDB's memory storage keeps, by its own key. */
+  /** The states of RxDB's memory storage, by its own key. */
   readonly states = new Map<string, { documents: Map<string, Row['document']> }>()
   readonly contents: Contents
   isBad = true
@@ -71,7 +70,7 @@ export class Disk {
   private next: { fault: Fault; after: number; times: number; isUnheard: boolean } | undefined
   private readsFailUntil = 0
 
-  /** @param contents unless RxDB's memory storage is what it holds */
+  /** @param contents the default is those of RxDB's memory storage */
   constructor(timeline: Timeline, name: string, watcher: Watcher, contents?: Contents) {
     this.contents = contents ?? contentsOf(this.states)
     this.timeline = timeline
@@ -79,7 +78,7 @@ export class Disk {
     this.watcher = watcher
   }
 
-  /** Plans a fault: it hits one of the next writes, and perhaps some that follow. */
+  /** Plans a fault of one of the next writes, and possibly of some after it. */
   plan(): void {
     const { chance } = this.timeline
     const fault = chance.weighted<Fault>({
@@ -104,13 +103,13 @@ export class Disk {
     this.readsFailUntil = 0
   }
 
-  /** The people whose documents it holds. */
+  /** The users with documents on it. */
   people(): string[] {
     const users = [...this.contents.databases()].filter((name) => /^app-[\da-f-]{36}$/.test(name))
     return [...new Set(users.map((name) => name.slice('app-'.length)))]
   }
 
-  /** The documents of a person in a collection, as they stand, tombstones included. */
+  /** The documents of a user in a collection, tombstones included. */
   documents(place: Place): Map<string, State> {
     const held = new Map<string, State>()
     for (const kept of this.contents.documents(place)) held.set(kept.id, stateOf(kept))
@@ -135,7 +134,7 @@ export class Disk {
     return this.inTurn(tab, place, () => this.writeNow(tab, place, rows, context, run))
   }
 
-  /** A write each step of which goes through `strike`. */
+  /** A write whose steps each go through `strike`. */
   pass<T extends Result>(
     tab: Tab,
     place: Place,
@@ -150,7 +149,7 @@ export class Disk {
     })
   }
 
-  /** One step of a storage that keeps each whole or not at all, or cuts it off. */
+  /** One step of a write, which may fail before it, after it or in the middle. */
   strike(tab: Tab, apply: () => unknown, applyHalf: () => unknown): unknown {
     if (!tab.isAlive) throw new Error('killed')
     const planned = this.takeFault()
@@ -258,7 +257,7 @@ async function hit(tab: Tab, fault: Fault): Promise<never> {
   throw new Error('the disk is full')
 }
 
-/** A tab that is killed waits for ever, but the disk goes on without it. */
+/** Never resolves for a killed tab, while the disk continues. */
 function whileAlive<T>(tab: Tab, work: Promise<T>): Promise<T> {
   const never = new Promise<never>(() => {})
   return work.then(
@@ -267,7 +266,7 @@ function whileAlive<T>(tab: Tab, work: Promise<T>): Promise<T> {
   )
 }
 
-/** A row without what RxDB notes of it. */
+/** A row without RxDB's metadata. */
 export function stateOf(row: Row['document']): State {
   let state = states.get(row)
   if (!state) {
@@ -278,7 +277,7 @@ export function stateOf(row: Row['document']): State {
   return state
 }
 
-/** RxDB never changes a row in place. */
+/** A cache; RxDB never changes a row in place. */
 const states = new WeakMap<Row['document'], State>()
 
 const keyOf = ({ databaseName, collectionName }: Place) => `${databaseName} ${collectionName}`

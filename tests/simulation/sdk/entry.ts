@@ -1,4 +1,4 @@
-/** What a simulated tab runs: the SDK as apps get it, and its storages. */
+/** The entry point of a simulated tab: the SDK, as in apps, and its storages. */
 export { createClient } from '../../../client-sdk/client.ts'
 export { keyValueStorage } from '../../../client-sdk/key-value.ts'
 export { sqliteStorage } from '../../../client-sdk/sqlite.ts'

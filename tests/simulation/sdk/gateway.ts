@@ -13,7 +13,7 @@ import type { Accounts } from './accounts.ts'
 
 export interface HttpRequest {
   method: string
-  /** With its query. */
+  /** Includes the query. */
   path: string
   headers: Readonly<Record<string, string>>
   body: string | undefined
@@ -28,8 +28,8 @@ export interface HttpAnswer {
 const rowsSchema = z.array(pushRowSchema).max(MAX_PUSH_ROWS)
 
 /**
- * The HTTP that the SDK speaks, over a node's sync core. What the real routes add (parsing, limits,
- * security) has tests of its own.
+ * The HTTP endpoints that the SDK uses, on a node's sync core. Parsing, limits and security of the real
+ * routes have their own tests.
  */
 export class Gateway {
   private readonly accounts: Accounts
@@ -39,7 +39,7 @@ export class Gateway {
     this.accounts = accounts
   }
 
-  /** @returns undefined when the node goes down before it has answered */
+  /** @returns undefined if the node crashes before it has answered */
   async answer(node: Node, request: HttpRequest): Promise<HttpAnswer | undefined> {
     if (!node.alive) return undefined
     const answer = await this.route(node, request)

@@ -1,7 +1,7 @@
 import type { AppTab, SdkDevice } from './device.ts'
 import { occupy } from './person.ts'
 
-/** What the people at a device do when everything works again, until their documents agree. */
+/** The actions of the users of a device when the faults are over, until all documents agree. */
 export function settleApp(device: SdkDevice): void {
   if (device.watch.hasOrphans) for (const tab of [...device.tabs]) tab.kill()
   if (device.tabs.length === 0) device.open()

@@ -8,17 +8,17 @@ export interface HttpDependencies {
   gateway: Gateway
   device: { readonly name: string; readonly online: boolean; readonly line: Line | undefined }
   isAlive: () => boolean
-  /** Runs it at once, unless the system has put the tab to sleep. */
+  /** Calls `run` at once, or when a suspended tab resumes. */
   whenAwake: (run: () => void) => void
-  /** Something on the way answers. */
+  /** A proxy answered. */
   strangers: () => void
-  /** A firewall refuses what somebody has typed. */
+  /** A firewall blocked a request for its text. */
   disliked: () => void
-  /** The app has been given this answer of the server's. */
+  /** The app received this answer of the server. */
   received: (request: HttpRequest, answer: HttpAnswer) => void
 }
 
-/** A slow way to the server. */
+/** A slow connection to the server. */
 export interface Line {
   readonly bytesPerSecond: number
 }
@@ -27,7 +27,7 @@ const CHUNK_BYTES = 512
 const HTML = { 'content-type': 'text/html', date: 'Thu, 01 Jan 2015 00:00:00 GMT' }
 const PAGE = '<html><body>Sign in to the network of the hotel</body></html>'
 
-/** Answers of firewalls, portals and proxies, none of which say anything of the documents. */
+/** Answers of firewalls, captive portals and proxies. They mean nothing for the documents. */
 const STRANGERS: readonly HttpAnswer[] = [
   { status: 200, headers: HTML, body: PAGE },
   { status: 400, headers: HTML, body: PAGE },
@@ -41,10 +41,10 @@ const STRANGERS: readonly HttpAnswer[] = [
   { status: 200, headers: {}, body: '' },
 ]
 
-/** Of a firewall that reads along. */
+/** Answers of a firewall that inspects requests. */
 const FIREWALL = STRANGERS[4]!
 
-/** `fetch` for one tab, over the network of the simulation. */
+/** `fetch` for one tab over the simulated network. */
 export function createFetch(dependencies: HttpDependencies): typeof globalThis.fetch {
   const { timeline, network, gateway, device, isAlive, whenAwake, received } = dependencies
   const { strangers, disliked } = dependencies
@@ -72,7 +72,7 @@ export function createFetch(dependencies: HttpDependencies): typeof globalThis.f
       })
     })
 
-  /** What comes bit by bit. */
+  /** A body that arrives in parts. */
   function chunks(
     body: string,
     line: Line,
@@ -115,7 +115,7 @@ export function createFetch(dependencies: HttpDependencies): typeof globalThis.f
     else if (isStranger) strangers()
     if (isStranger)
       timeline.tell('stranger', `answers ${stranger.status} to ${caller.name}: ${label}`)
-    // Most refuse the request; some let it through and refuse its answer.
+    // Most block the request; some let it through and block its answer.
     if (isDisliked || (isStranger && chance.happens(0.8)))
       return timeline.pause(chance.between(1, 300)).then(() => stranger)
     const answer = network.send(caller, label, (node) => gateway.answer(node, request))

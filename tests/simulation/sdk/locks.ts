@@ -5,7 +5,7 @@ interface Waiter {
   begin: () => void
 }
 
-/** `navigator.locks` of one device: one holder at a time, in the order of asking. A killed tab lets go. */
+/** `navigator.locks` of one device: one holder at a time, in the order of requests. A killed tab releases its locks. */
 export class Locks {
   private readonly held = new Map<string, object>()
   private readonly waiting = new Map<string, Waiter[]>()

@@ -10,7 +10,7 @@ interface Surroundings {
   timeline: Timeline
   ledger: Ledger
   users: readonly string[]
-  /** Ids that several devices, and several people, come to use for something new. */
+  /** Ids that several devices and users choose for new documents. */
   sharedIds: readonly string[]
   troubles: ReadonlySet<Trouble>
 }
@@ -48,7 +48,7 @@ const ACTS = {
 }
 type Act = keyof typeof ACTS
 
-/** What goes wrong in some seeds only, so that each of it is also seen without the others. */
+/** Faults that occur only in some seeds, so that each one also occurs without the others. */
 const TROUBLES = {
   disk: ['bad_write', 'bad_reads'],
   kills: ['kill', 'kill_a_tab'],
@@ -66,7 +66,7 @@ export function someTroubles(chance: Chance): ReadonlySet<Trouble> {
   return new Set(names.filter(() => chance.happens(0.7)))
 }
 
-/** Somebody at a device with the real app, on which everything goes wrong that can. */
+/** A user at a device with the real SDK, under faults. */
 export function useSdkDevice(device: SdkDevice, surroundings: Surroundings, until: number): void {
   const { timeline, ledger, sharedIds, users, troubles } = surroundings
   const { chance } = timeline
@@ -131,9 +131,9 @@ export function useSdkDevice(device: SdkDevice, surroundings: Surroundings, unti
       const [row] = tab.rejected
       if (!row || !tab.user) return
       ledger.knows(row.document)
-      if (chance.happens(0.5)) return attempt(tab, 'discards what was refused', () => row.discard())
+      if (chance.happens(0.5)) return attempt(tab, 'discards a rejected edit', () => row.discard())
       ledger.revives(tab.user, row.resource, row.id)
-      // What was refused goes over what there is by now.
+      // The retry replaces the current document.
       const now = watch.held(tab.user, row.resource).find(({ document }) => document.id === row.id)
       ledger.knows(now?.document ?? {})
       const isDeletion = row.document._deleted
@@ -171,7 +171,7 @@ export function useSdkDevice(device: SdkDevice, surroundings: Surroundings, unti
     end_sessions: () => device.dependencies.accounts.endAllOf(device.owner),
     pause: (tab) => tab.user && attempt(tab, 'pauses', () => tab.client!.sync.pause()),
     sleep(tab) {
-      // A browser puts no tab to sleep that holds a lock.
+      // A browser does not suspend a tab that holds a lock.
       if (!device.hasTabs) tab.sleep(chance.between(500, 6_000))
     },
     resume: (tab) => tab.user && attempt(tab, 'resumes', () => tab.client!.sync.resume()),
@@ -210,7 +210,7 @@ export function useSdkDevice(device: SdkDevice, surroundings: Surroundings, unti
     write(tab, resource, id, changes, async () => {
       const document = await collectionOf(tab, resource).findOne(id).exec()
       await document?.incrementalModify((current: Document) => {
-        // The person has seen what the device had at that moment.
+        // The user has seen the values on the device at that moment.
         ledger.knows(pick(current, Object.keys(changes)))
         return { ...current, ...changes }
       })
@@ -230,7 +230,7 @@ export function useSdkDevice(device: SdkDevice, surroundings: Surroundings, unti
     })
   }
 
-  /** What the app was told to be kept is kept; of what failed, or of a tab that died, nobody knows. */
+  /** A write that resolved is stored. After a failure or a killed tab, it may be stored or not. */
   function write(
     tab: AppTab,
     resource: string,
@@ -259,7 +259,7 @@ export function useSdkDevice(device: SdkDevice, surroundings: Surroundings, unti
     if (!client || tab.isBusy) return
     occupy(tab, `signs ${user.slice(0, 4)} in`, async () => {
       await client.session.signIn({ username: user, password: 'secret' })
-      // Until then what was given up may still be deleted.
+      // Before this, discarded documents may still be deleted.
       watch.keeps(user)
     })
   }
@@ -274,7 +274,7 @@ export function useSdkDevice(device: SdkDevice, surroundings: Surroundings, unti
   }
 }
 
-/** One thing after the other, as with a dialog that is open. */
+/** Runs one operation at a time, like a modal dialog. */
 export function occupy(tab: AppTab, what: string, run: () => Promise<unknown>): void {
   tab.isBusy = true
   attempt(tab, what, () =>
@@ -284,14 +284,14 @@ export function occupy(tab: AppTab, what: string, run: () => Promise<unknown>): 
   )
 }
 
-/** Does something that may fail, as everything may; what a promise is broken by, is seen elsewhere. */
+/** Runs an operation that may fail. Broken promises are detected elsewhere. */
 export function attempt(tab: AppTab, what: string, run: () => Promise<unknown>): void {
   tab.tell(what)
   const failed = (error: unknown) => tab.isAlive && tab.tell(`${what} FAILED: ${error}`)
   try {
     run().catch(failed)
   } catch (error) {
-    failed(error) // as with a collection that went away with the account
+    failed(error) // the collection may have been deleted with the account
   }
 }
 

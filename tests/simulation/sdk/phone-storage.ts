@@ -5,9 +5,9 @@ import { keyValueStore, type Step } from '../../client-sdk/media.ts'
 import type { Sdk } from './bundle.ts'
 import type { Contents, Disk, Place, Row, Tab } from './disk.ts'
 
-/** What is on a phone, and the SDK's own storage on it. */
+/** A phone with its contents and the SDK's own storage. */
 export interface Phone extends Contents {
-  /** For an app that starts. Each change of the contents goes through `step`. */
+  /** The storage for a new run of the app. Each change of the contents goes through `step`. */
   storage(sdk: Sdk, step: Step): Storage
 }
 
@@ -33,7 +33,7 @@ export function keyValuePhone(): Phone {
   }
 }
 
-/** A text that was cut off while it was written holds nothing. Documents are never changed in place. */
+/** A partially written text contains no documents. A cache; documents are immutable. */
 function parsed(text: string): (Row['document'] | null)[] {
   let documents = texts.get(text)
   if (documents) return documents
@@ -83,8 +83,8 @@ function driverOf(database: InstanceType<typeof sqlite.Database>, step: Step): S
 }
 
 /**
- * The SDK's own storages for phones. Each step of theirs may fail or kill the app, and whatever they
- * are asked to do goes through the disk, which may make it wait.
+ * The SDK's own storages for phones. Every operation goes through the disk, which may delay it, and each
+ * step may fail or kill the app.
  */
 export function phoneStorage(phone: Phone, sdk: Sdk, disk: Disk, tab: Tab): Storage {
   const storage = phone.storage(sdk, (apply, applyHalf) => disk.strike(tab, apply, applyHalf))

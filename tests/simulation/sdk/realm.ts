@@ -4,7 +4,7 @@ import type { Channels } from './channels.ts'
 import type { Locks, RequestLock } from './locks.ts'
 import type { OpenSocket } from './sockets.ts'
 
-/** What a tab finds in its global scope. */
+/** The globals of a tab. */
 export interface Globals {
   setTimeout: (run: (...args: unknown[]) => void, delay?: number, ...args: unknown[]) => number
   clearTimeout: (timer: number | undefined) => void
@@ -25,7 +25,7 @@ export interface Globals {
 
 interface Dependencies {
   timeline: Timeline
-  /** The clock of the device, which may be wrong. */
+  /** The clock of the device, which may have an error. */
   clock: () => number
   locks: Locks
   channels: Channels
@@ -34,8 +34,8 @@ interface Dependencies {
 }
 
 /**
- * The globals of one tab, or of one run of an app: its timers are events of the timeline, its clock is
- * the device's, its chance is the seed's. Once it is killed nothing in it runs any more.
+ * The globals of one tab, or of one process of an app. Timers are events of the timeline, the clock is the
+ * device's, and random values come from the seed. After `kill`, nothing in it runs.
  */
 export class Realm {
   isAlive = true
@@ -82,7 +82,7 @@ export class Realm {
     this.globals = Object.create(globalThis, Object.getOwnPropertyDescriptors(own))
   }
 
-  /** An event of the window, such as `online`. */
+  /** Dispatches an event of the window, such as `online`. */
   dispatch(event: string): void {
     for (const listener of this.listenersOf(event)) listener()
   }
@@ -92,7 +92,7 @@ export class Realm {
     this.whenAwake(() => this.dispatch(online ? 'online' : 'offline'))
   }
 
-  /** Ends everything in it at once, wherever it stands. */
+  /** Stops everything in it at once. */
   kill(): void {
     this.isAlive = false
     for (const cancel of this.timers.values()) cancel()
@@ -100,12 +100,12 @@ export class Realm {
     for (const end of this.endings) end()
   }
 
-  /** Puts off whatever would run until so many milliseconds have passed. */
+  /** Delays everything in it by this many milliseconds. */
   sleep(duration: number): void {
     this.sleepsUntil = Math.max(this.sleepsUntil, this.timeline.now + duration)
   }
 
-  /** At once, unless it sleeps. */
+  /** Calls `run` at once, or when a suspended tab resumes. */
   whenAwake(run: () => void): void {
     if (this.isAsleep)
       this.timeline.after(this.sleepsUntil - this.timeline.now, () => this.whenAwake(run))
@@ -132,7 +132,7 @@ export class Realm {
         try {
           run(...args)
         } catch (error) {
-          // A browser reports it, and goes on.
+          // A browser reports it and continues.
           this.timeline.tell('process', `nobody catches ${error}`)
         }
       })

@@ -17,19 +17,19 @@ export interface SocketDependencies {
   accounts: Accounts
   device: { readonly name: string; readonly online: boolean }
   isAlive: () => boolean
-  /** Runs it at once, unless the system has put the tab to sleep. */
+  /** Calls `run` at once, or when a suspended tab resumes. */
   whenAwake: (run: () => void) => void
   received: (user: string, frame: Frame) => void
 }
 
-/** What the SDK uses of Socket.IO's client, over the network of the simulation. */
+/** The part of Socket.IO's client that the SDK uses, over the simulated network. */
 export class Socket {
   connected = false
   private readonly listeners = new Map<string, Listener>()
   private readonly options: SocketOptions
   private readonly dependencies: SocketDependencies
   private connection: Connection | undefined
-  /** Rises with each attempt, so that what belonged to one before counts for nothing. */
+  /** Incremented with each attempt, to ignore events of earlier ones. */
   private attempt = 0
   private user = ''
 
@@ -66,7 +66,7 @@ export class Socket {
     timeline.after(20, () => answer({ ok: accounts.read(token)?.user === this.user }))
   }
 
-  /** What the device or the network do to it. */
+  /** Breaks the connection, as by the device or the network. */
   break(): void {
     const wasConnected = this.connected
     this.end()
@@ -116,7 +116,7 @@ export class Socket {
     })
   }
 
-  /** With the first message, whichever that is: the network may have turned their order round. */
+  /** Called with the first message, whichever it is, because the network may reorder them. */
   private greeted(): void {
     if (this.connected) return
     this.connected = true

@@ -1,4 +1,4 @@
-/** Takes rejections that nobody handles for as long as the work lasts: a browser, too, goes on after them. */
+/** Reports unhandled rejections during the work instead of crashing: browsers also continue after them. */
 export async function withUnhandled<T>(
   told: (error: unknown) => void,
   work: () => Promise<T>,

@@ -14,36 +14,36 @@ import { APP, type AppTab, type SdkDevice } from './device.ts'
 import { type Place, type Row, stateOf, type Tab, type Watcher } from './disk.ts'
 import type { HttpAnswer, HttpRequest } from './gateway.ts'
 
-/** How long a tab may say `synced` though another one has written, or a write that failed was kept. */
+/** How long a tab may report `synced` after another tab has written, or a failed write was stored. */
 const GRACE_MS = 2_500
-/** How long two tabs may take to tell each other. */
+/** The maximum delay of messages between tabs. */
 const CHANNEL_MS = 50
-/** How long a disk that works may take to keep what has come. */
+/** How long a working disk may take to store received changes. */
 const KEEPING_MS = 1_000
 
 const all = Object.values<Resource>(resources)
 
 /**
- * Compares what a device says with what is so. It sees what reaches the disk, what the server's answers
- * and frames have told, and each `synced`.
+ * Checks what a device reports against the facts. It sees what is stored on the disk, the server's answers and
+ * frames, and each `synced`.
  */
 export class Watch implements Watcher {
   private readonly device: SdkDevice
   private readonly timeline: Timeline
   private readonly ledger: Ledger
-  /** The newest state of each document that the server has told this device. */
+  /** The newest state of each document that the server has sent to this device. */
   private readonly told = new Map<string, { seq: number; at: number; deleted: boolean }>()
   private readonly lastWrites = new Map<string, { at: number; tab: Tab }>()
-  /** The newest state that each document has had here. */
+  /** The newest state of each document that was stored here. */
   private readonly reached = new Map<string, number>()
-  /** What somebody is writing, and has not been told to be kept. */
+  /** Documents with pending writes. */
   private readonly writing = new Map<string, number>()
-  /** What somebody was told could not be written, though a part of it may be there. */
+  /** Documents whose last write failed, and may be stored anyway. */
   private readonly halfWritten = new Set<string>()
-  /** What a tab wrote that died before it could tell the others. */
+  /** Documents written by a tab that was killed before it could notify the others. */
   private readonly orphans = new Set<string>()
   private readonly refused = new Set<string>()
-  /** People whose documents somebody has said to delete, sent or not. */
+  /** Users whose documents may be deleted, sent or not. */
   private readonly givenUp = new Set<string>()
   private readonly said = new Set<string>()
   private hasFailedOver = false
@@ -54,16 +54,16 @@ export class Watch implements Watcher {
     this.ledger = ledger
   }
 
-  /** The documents of a person here, in the order of their ids. */
+  /** The documents of a user on this device, sorted by id. */
   held(user: string, resource: string): State[] {
     const states = this.device.disk.documents(placeOf(user, resource))
     return [...states.values()].sort((a, b) => (a.document.id < b.document.id ? -1 : 1))
   }
 
   /**
-   * Somebody begins to write a document.
+   * A user starts to write a document.
    *
-   * @returns to be told whether it was kept
+   * @returns a function to call with the result
    */
   begins(user: string, resource: string, id: string): (isKept: boolean) => void {
     const key = `${user} ${resource} ${id}`
@@ -110,7 +110,7 @@ export class Watch implements Watcher {
     for (const { document } of rows) this.orphans.add(`${user} ${resource.name} ${document.id}`)
   }
 
-  /** The app must have been started since: only then can it know of what a tab left that died. */
+  /** Only a restarted app can find the writes of a killed tab. */
   started(): void {
     this.orphans.clear()
   }
@@ -148,14 +148,14 @@ export class Watch implements Watcher {
     for (const key of this.unsent(user, resource)) {
       if (this.givenUp.has(user)) this.letsGo(user, resource, key)
       else if (!this.writing.has(key))
-        this.violated(`${key} was deleted unsent, and nobody was asked`)
+        this.violated(`${key} was deleted unsent, without asking the user`)
     }
     for (const known of [this.told, this.reached, this.lastWrites])
       for (const key of [...known.keys()])
         if (key.startsWith(`${user} ${resource.name} `)) known.delete(key)
   }
 
-  /** Somebody lets go what is unsent here. */
+  /** A user discards the unsent documents on this device. */
   givesUp(user: string): void {
     this.givenUp.add(user)
     for (const resource of all)
@@ -166,7 +166,7 @@ export class Watch implements Watcher {
     this.givenUp.delete(user)
   }
 
-  /** The app has the server's answer. */
+  /** The app received an answer of the server. */
   answered(
     user: string | undefined,
     { path, body }: HttpRequest,
@@ -191,7 +191,7 @@ export class Watch implements Watcher {
       for (const document of documents[resource.name] ?? []) this.tells(resource, document, user)
   }
 
-  /** A tab says `synced`, and did not a moment ago. */
+  /** A tab changed its status to `synced`. */
   claimed(tab: AppTab): void {
     this.ledger.count('synced')
     if (!tab.user) return
@@ -200,7 +200,7 @@ export class Watch implements Watcher {
         const last = this.lastWrites.get(key)
         const isOwn = last?.tab === tab && !this.halfWritten.has(key)
         if (this.writing.has(key) || this.orphans.has(key)) continue
-        // The tab that leads may not have heard of it yet.
+        // The leading tab may not know of the write yet.
         const isAlone = this.device.tabs.length === 1
         const grace = !isOwn ? GRACE_MS : isAlone ? -1 : CHANNEL_MS
         if (this.isOld(last?.at, grace))
@@ -212,7 +212,7 @@ export class Watch implements Watcher {
     }
   }
 
-  /** Whether a tab that has said `synced` for a while still tells the truth. */
+  /** Checks tabs that have reported `synced` for a while. */
   look(): void {
     for (const tab of this.device.tabs) {
       if (tab.state?.status !== 'synced' || !tab.user || !tab.client) continue
@@ -230,7 +230,7 @@ export class Watch implements Watcher {
     }
   }
 
-  /** What was on the server at this moment, and what this device had: for `awaitInSync`. */
+  /** Checks `awaitInSync` against the states of server and device at the time of the call. */
   async awaits(tab: AppTab, inSync: () => Promise<void>): Promise<void> {
     const { user } = tab
     if (!user) return
@@ -261,22 +261,22 @@ export class Watch implements Watcher {
     }
   }
 
-  /** Rows that were set aside: the server must have refused them. */
+  /** The server must have rejected these rows. */
   rejects(tab: AppTab, rows: readonly RejectedRow[]): void {
     for (const { resource, id, code, document } of rows) {
       this.ledger.knows(document)
-      // A firewall may stop a row, which is unsent then and tried again.
+      // A row that a firewall blocks stays unsent and is retried.
       if (
         !this.refused.has(`${resource} ${id}`) &&
         !['refused_on_the_way', 'server_error'].includes(code)
       )
         this.violated(
-          `${tab.name} has set ${resource} ${id} aside as ${code}, which nobody refused`,
+          `${tab.name} shows ${resource} ${id} as ${code}, but the server did not reject it`,
         )
     }
   }
 
-  /** What it holds otherwise than this, in words. */
+  /** Descriptions of the differences from the final state. */
   differences(user: string, final: ReadonlyMap<string, State>): string[] {
     return all.flatMap((resource) => {
       const held = this.device.disk.documents(placeOf(user, resource.name))
@@ -309,14 +309,14 @@ export class Watch implements Watcher {
     this.told.set(key, { seq, at: this.timeline.now, deleted })
   }
 
-  /** Documents that are here and have never been on the server in this state. */
+  /** Documents on this device in a state that was never on the server. */
   private unsent(user: string, resource: Resource): string[] {
     if (resource.readOnly) return []
     return this.held(user, resource.name)
       .filter((state) => {
         if (this.ledger.seqOf(user, resource, state) !== undefined) return false
         if (!state.deleted) return true
-        // A row that was refused becomes a tombstone where the server has nothing, or has not told of it.
+        // A rejected row becomes a tombstone if the server has no such document, or has not sent it yet.
         const { id } = state.document
         const isRefused = this.refused.has(`${resource.name} ${id}`)
         const isTold = this.told.has(`${user} ${resource.name} ${id}`)
@@ -333,7 +333,7 @@ export class Watch implements Watcher {
       const state = held.get(key.slice(prefix.length))
       if (!state) return !deleted
       const here = this.ledger.seqOf(user, resource, state)
-      return here !== undefined && here < seq // else it is unsent, which is another matter
+      return here !== undefined && here < seq // otherwise it is unsent, which is checked elsewhere
     })
   }
 
@@ -363,7 +363,7 @@ export const placeOf = (user: string, collectionName: string): Place => ({
   collectionName,
 })
 
-/** Whose documents are there, and which; nothing for what RxDB keeps besides. */
+/** The user and the resource of a collection; empty for RxDB's internal ones. */
 function ownerOf({ databaseName, collectionName }: Place): [string?, Resource?] {
   if (!databaseName.startsWith(`${APP}-`)) return []
   const resource = all.find(({ name }) => name === collectionName)
