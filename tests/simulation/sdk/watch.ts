@@ -134,17 +134,23 @@ export class Watch implements Watcher {
   close(): void {
     for (const user of this.device.disk.people())
       if (user !== this.device.owner)
-        for (const resource of all)
+        for (const resource of all) {
           for (const key of this.unsent(user, resource)) this.letsGo(user, resource, key)
+          this.knowsWhatMayBeLost(user, resource)
+        }
+  }
+
+  /** After a failover, the only copies of accepted edits may be here, and the device cannot know that yet. */
+  private knowsWhatMayBeLost(user: string, resource: Resource): void {
+    if (!this.hasFailedOver) return
+    for (const { document } of this.held(user, resource.name)) this.ledger.knows(document)
   }
 
   removing(place: Place): void {
     const [user, resource] = ownerOf(place)
     if (!user || !resource) return
     this.timeline.tell(this.device.name, `deletes ${resource.name} of ${user.slice(0, 4)}`)
-    // The only copies of what was accepted and lost may go with it, before the device can know that.
-    if (this.hasFailedOver)
-      for (const { document } of this.held(user, resource.name)) this.ledger.knows(document)
+    this.knowsWhatMayBeLost(user, resource)
     for (const key of this.unsent(user, resource)) {
       if (this.givenUp.has(user)) this.letsGo(user, resource, key)
       else if (!this.writing.has(key))
