@@ -1,0 +1,82 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+
+/** The TCP line between a node and its database. */
+export interface Line {
+  /** The database at the other end. */
+  url: string
+  /** Connections made from now on work again. */
+  pass(): void
+  /**
+   * Nothing gets through any more, and nobody is told: as after the loss of a machine, or of the state of
+   * a firewall. Connections that exist, and those made meanwhile, stay silent for ever.
+   */
+  blackHole(): void
+  /** Every connection is closed, and every attempt to make one is reset. */
+  cut(): void
+  close(): Promise<void>
+}
+
+export async function openLine(databaseUrl: string): Promise<Line> {
+  const target = new URL(databaseUrl)
+  const folder = target.searchParams.get('host')
+  const port = Number(target.port || 5432)
+  const sockets = new Set<Socket>()
+  const lost = new WeakSet<Socket>()
+  let state: 'passing' | 'silent' | 'cut' = 'passing'
+
+  const server = createServer((near) => {
+    keep(near)
+    if (state === 'cut') return near.resetAndDestroy()
+    // Read, and so acknowledged: a line that is really dead would be noticed no earlier.
+    near.resume()
+    if (state === 'silent') return void lost.add(near)
+    const far = folder?.startsWith('/')
+      ? connect(`${folder}/.s.PGSQL.${port}`)
+      : connect(port, target.hostname)
+    keep(far)
+    forward(near, far)
+    forward(far, near)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+
+  const url = new URL(databaseUrl)
+  url.search = ''
+  url.hostname = '127.0.0.1'
+  url.port = String((server.address() as AddressInfo).port)
+  return {
+    url: url.toString(),
+    pass() {
+      state = 'passing'
+    },
+    blackHole() {
+      state = 'silent'
+      for (const socket of sockets) lost.add(socket)
+    },
+    cut() {
+      state = 'cut'
+      for (const socket of sockets) socket.destroy()
+    },
+    async close() {
+      for (const socket of sockets) socket.destroy()
+      server.close()
+      await once(server, 'close')
+    },
+  }
+
+  function keep(socket: Socket) {
+    sockets.add(socket)
+    socket.on('error', () => {})
+    socket.on('close', () => sockets.delete(socket))
+  }
+
+  function forward(from: Socket, to: Socket) {
+    from.on('data', (data) => {
+      if (!lost.has(from)) to.write(data)
+    })
+    from.on('close', () => {
+      if (!lost.has(from)) to.destroy()
+    })
+  }
+}

@@ -1,0 +1,67 @@
+import { afterEach } from 'vitest'
+import type { TestDatabase } from '../support/database.ts'
+import { type Caller, callerTo, type Person, startServer } from '../support/server.ts'
+import { type Line, openLine } from './line.ts'
+import { startNode, type WebNode } from './node.ts'
+
+/** A node, and its own line to the database. */
+export interface Place extends WebNode {
+  line: Line
+}
+
+export interface Stage {
+  database: TestDatabase
+  places: Place[]
+  /** New users with a session, who call whichever node they are asked to. */
+  people(count: number): Promise<Actor[]>
+}
+
+export interface Actor extends Pick<Person, 'id' | 'access'> {
+  at(place: Pick<Place, 'url'>): Caller
+}
+
+const ends: (() => unknown)[] = []
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end()
+})
+
+/** What the story leaves behind. Ends in the reverse order. */
+export const afterStory = (end: () => unknown) => void ends.push(end)
+
+/** A database, and so many nodes as processes, each on a line of its own. All are gone after the story. */
+export async function setStage({
+  nodes = 1,
+  environment = {},
+}: {
+  nodes?: number
+  environment?: Record<string, string>
+} = {}): Promise<Stage> {
+  // People register here: its hashes are cheap, and no line of it fails.
+  const home = await startServer()
+  afterStory(home.stop)
+  const database = home.testDatabase
+  const places = await Promise.all(
+    Array.from({ length: nodes }, async () => {
+      const line = await lineTo(database.url)
+      const node = await startNode({ DATABASE_URL: line.url, ...environment })
+      afterStory(node.close)
+      return { ...node, line }
+    }),
+  )
+  return { database, places, people }
+
+  async function people(count: number): Promise<Actor[]> {
+    const persons = await Promise.all(Array.from({ length: count }, () => home.person()))
+    return persons.map(({ id, access }) => ({
+      id,
+      access,
+      at: ({ url }) => callerTo(url, { authorization: `Bearer ${access}` }),
+    }))
+  }
+}
+
+export async function lineTo(databaseUrl: string): Promise<Line> {
+  const line = await openLine(databaseUrl)
+  afterStory(line.close)
+  return line
+}
