@@ -23,8 +23,8 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   },
   'server/database/embedded': { values: 'node:' },
   'server/jobs': {
-    values: 'server/database/connect.ts graphile-worker pg node:',
-    types: 'server/runtime/log.ts',
+    values: 'server/database/connect.ts server/database/connection.ts graphile-worker node:',
+    types: 'pg server/runtime/log.ts',
   },
   'server/mail': {
     values: 'server/jobs/queue.ts server/mail/templates/ nodemailer uuid',
@@ -41,9 +41,9 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     types: 'server/database/connect.ts server/mail/templates/template.ts',
   },
   'server/realtime': {
-    values: `protocol/index.ts server/database/connect.ts server/sync/cursors.ts
-      pg socket.io node:`,
-    types: 'server/accounts/ server/sync/store.ts server/runtime/',
+    values: `protocol/index.ts server/database/connect.ts server/database/connection.ts server/sync/cursors.ts
+      socket.io node:`,
+    types: 'pg server/accounts/ server/sync/store.ts server/runtime/',
   },
   'server/health': {
     values: 'protocol/index.ts server/database/ server/jobs/queue.ts server/runtime/time-limit.ts',

@@ -1,5 +1,7 @@
 import knex, { type Knex } from 'knex'
 import pg from 'pg'
+import { DatabaseConnection } from './connection.ts'
+import { LOCK_MS, LOCK_PATIENCE_MS, patiently } from './lock-patience.ts'
 
 export type Database = Knex
 
@@ -12,33 +14,74 @@ export interface ConnectionTarget {
 export interface ConnectionOptions extends ConnectionTarget {
   poolSize: number
   statementTimeoutMs: number
+  /**
+   * Whether users wait for it: then no transaction may stand idle for long, and no statement may wait
+   * long for a lock. Migrations, mail and purging may do both.
+   */
+  servesRequests?: boolean
 }
 
 const GRACE_MS = 3_000
-
-/**
- * Forces generic plans. Every statement reads the data of one user through an index. A plan for a user
- * without statistics may look cheaper although it reads everything of the user.
- */
-const ONE_PLAN = '-c plan_cache_mode=force_generic_plan'
+/** A transaction of a request waits for nothing but the database. */
+const IDLE_IN_TRANSACTION_MS = 5_000
 
 /** A connection pool. It connects on first use. */
-export function connect({ url, poolSize, tls, statementTimeoutMs }: ConnectionOptions): Database {
+export function connect(options: ConnectionOptions): Database {
+  const { poolSize, statementTimeoutMs, servesRequests = false } = options
   return knex({
-    client: 'pg',
+    client: servesRequests ? PoolForRequests : Pool,
     connection: {
-      ...clientOptions({ url, tls }),
-      options: ONE_PLAN,
-      statement_timeout: statementTimeoutMs,
+      ...clientOptions(options),
+      settings: {
+        // Every statement reads the data of one user through an index. A plan for a user without
+        // statistics may look cheaper although it reads everything of the user.
+        plan_cache_mode: 'force_generic_plan',
+        statement_timeout: statementTimeoutMs,
+        ...(servesRequests && {
+          lock_timeout: LOCK_MS,
+          idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
+        }),
+      },
       // Postgres has its own limit; this one is for a dead connection.
       ...(statementTimeoutMs > 0 && { query_timeout: statementTimeoutMs + GRACE_MS }),
-    },
+    } as Knex.PgConnectionConfig,
     pool: { min: 0, max: poolSize },
     acquireConnectionTimeout: 10_000,
     // knex would print errors with their SQL outside of our log; they also reject.
     log: { warn() {}, error() {}, deprecate() {}, debug() {} },
   })
 }
+
+/** The client of knex for Postgres, which it does not export. */
+const Postgres = knex({ client: 'pg' }).client.constructor as typeof Knex.Client
+
+class Pool extends Postgres {
+  _driver() {
+    return { ...pg, Client: DatabaseConnection }
+  }
+}
+
+class PoolForRequests extends Pool {
+  override runner(builder: unknown) {
+    const runner = super.runner(builder)
+    // A transaction cannot try one of its statements again.
+    if ((this as { transacting?: boolean }).transacting) return runner
+    const run = runner.run.bind(runner)
+    runner.run = () => patiently(run)
+    return runner
+  }
+
+  override query(connection: unknown, query: unknown) {
+    return super.query(connection, query === BEGIN ? BEGIN_WITH_PATIENCE : query)
+  }
+}
+
+/** As knex begins a transaction. */
+const BEGIN = 'BEGIN;'
+const BEGIN_WITH_PATIENCE = `begin; set local lock_timeout = ${LOCK_PATIENCE_MS}`
+
+/** After so much silence the other end is asked whether it is there; fifteen seconds later it is not. */
+const KEEPALIVE_MS = 5_000
 
 /** Options of every connection, in and outside of the pool. */
 export function clientOptions({ url, tls }: ConnectionTarget) {
@@ -47,6 +90,7 @@ export function clientOptions({ url, tls }: ConnectionTarget) {
     connectionString: tls ? withoutSslmode(url) : url,
     application_name: 'tasktide',
     keepAlive: true,
+    keepAliveInitialDelayMillis: KEEPALIVE_MS,
     connectionTimeoutMillis: 5_000,
     ...(tls && tls !== 'off' && { ssl: { rejectUnauthorized: tls === 'verify' } }),
   }
@@ -60,7 +104,10 @@ function withoutSslmode(url: string): string {
 
 /** A `pg` pool for libraries that need one. Lost connections are reported and replaced. */
 export function openPool(options: pg.PoolConfig, lost: (error: Error) => void): pg.Pool {
-  const pool = new pg.Pool(options)
+  const pool = new pg.Pool({
+    ...options,
+    Client: DatabaseConnection as unknown as new () => pg.ClientBase,
+  })
   pool.on('error', lost)
   pool.on('connect', (client) => client.on('error', lost))
   return pool
@@ -81,7 +128,9 @@ export async function run<Row extends unknown[]>(
   statement: Statement,
   values: readonly unknown[],
 ): Promise<Row[]> {
-  return onConnection(db, (connection) => runOn<Row>(connection, statement, values))
+  return patiently(() =>
+    onConnection(db, (connection) => runOn<Row>(connection, statement, values)),
+  )
 }
 
 /**
@@ -96,18 +145,20 @@ export function transactionOn<Row, T>(
   key: string,
   work: (connection: pg.ClientBase, locked: Row) => Promise<T>,
 ): Promise<T | undefined> {
-  return onConnection(db, async (connection) => {
-    try {
-      const begin = `begin; ${lock.replace('?', pg.escapeLiteral(key))}`
-      const [, { rows }] = (await connection.query(begin)) as unknown as [object, { rows: Row[] }]
-      const result = rows.length === 0 ? undefined : await work(connection, rows[0]!)
-      await connection.query('commit')
-      return result
-    } catch (error) {
-      await connection.query('rollback').catch((failed) => dispose(connection, failed))
-      throw error
-    }
-  })
+  return patiently(() =>
+    onConnection(db, async (connection) => {
+      try {
+        const begin = `begin; ${lock.replace('?', pg.escapeLiteral(key))}`
+        const [, { rows }] = (await connection.query(begin)) as unknown as [object, { rows: Row[] }]
+        const result = rows.length === 0 ? undefined : await work(connection, rows[0]!)
+        await connection.query('commit')
+        return result
+      } catch (error) {
+        await connection.query('rollback').catch((failed) => dispose(connection, failed))
+        throw error
+      }
+    }),
+  )
 }
 
 async function onConnection<T>(

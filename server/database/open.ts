@@ -20,6 +20,7 @@ export async function openDatabase(config: Config, log: Log): Promise<OpenDataba
   const options = {
     poolSize: config.DATABASE_POOL_SIZE,
     statementTimeoutMs: config.DATABASE_STATEMENT_TIMEOUT_MS,
+    servesRequests: true,
   }
   if (config.DATABASE_URL !== undefined) {
     const target = { url: config.DATABASE_URL, tls: config.DATABASE_TLS }

@@ -119,17 +119,23 @@ export function toProblem(error: unknown): Problem {
       'malformed',
       'The request cannot be parsed; check its path and its encoding.',
     )
-  if (code === '57014')
-    return new Problem('unavailable', 'The query took too long; request less data, or try again.', {
-      retryAfter: 2,
-      cause: error,
-    })
-  if (isDatabaseAway(error, code))
-    return new Problem('unavailable', 'The database is unreachable; try again later.', {
-      retryAfter: 2,
-      cause: error,
-    })
+  const unavailable =
+    UNAVAILABLE[code ?? ''] ??
+    (isDatabaseAway(error, code) ? 'The database is unreachable; try again later.' : undefined)
+  if (unavailable !== undefined)
+    return new Problem('unavailable', unavailable, { retryAfter: 2, cause: error })
   return new Problem('internal', 'The server failed; try again later.', { cause: error })
+}
+
+const IN_THE_WAY = 'Another change of the same data has not finished; try again later.'
+
+/** By SQLSTATE. */
+const UNAVAILABLE: Readonly<Record<string, string>> = {
+  '57014': 'The query took too long; request less data, or try again.',
+  '55P03': IN_THE_WAY,
+  '40P01': IN_THE_WAY,
+  // The node was too slow, so the database has ended its transaction.
+  '25P03': 'The server was too slow; try again later.',
 }
 
 /** By the error type of body-parser. */

@@ -1,6 +1,15 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import pg from 'pg'
-import { expect, test } from 'vitest'
-import { clientOptions } from '../../../server/database/connect.ts'
+import { afterEach, expect, test } from 'vitest'
+import { clientOptions, connect } from '../../../server/database/connect.ts'
+import { DatabaseConnection } from '../../../server/database/connection.ts'
+import { createDatabase } from '../../support/database.ts'
+
+const ends: (() => unknown)[] = []
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end()
+})
 
 const clientOf = (url: string, tls?: 'off' | 'require' | 'verify') =>
   new pg.Client(clientOptions({ url, tls }))
@@ -39,4 +48,76 @@ test.each([
 ])('%s is at a Unix socket', (url, host) => {
   for (const tls of [undefined, 'off'] as const)
     expect(clientOf(url, tls)).toMatchObject({ host, database: 'tasks' })
+})
+
+test.each([
+  // Users wait for requests; mail, purging and migrations may hold a transaction for minutes.
+  [true, { lock_timeout: '250ms', idle_in_transaction_session_timeout: '5s' }, '3s'],
+  [false, { lock_timeout: '0', idle_in_transaction_session_timeout: '0' }, '0'],
+])(
+  'with servesRequests %s, a session has the limits %j, and a transaction waits %s for a lock',
+  async (servesRequests, limits, patience) => {
+    const database = await createDatabase()
+    ends.push(database.drop)
+    const options = {
+      url: database.url,
+      tls: 'off',
+      poolSize: 1,
+      statementTimeoutMs: 7_000,
+    } as const
+    const db = connect({ ...options, servesRequests })
+    ends.push(() => db.destroy())
+    const setting = async (name: string, on = db) =>
+      Object.values((await on.raw(`show ${name}`)).rows[0])[0]
+    for (const [name, value] of Object.entries({
+      ...limits,
+      statement_timeout: '7s',
+      plan_cache_mode: 'force_generic_plan',
+    }))
+      expect([name, await setting(name)]).toEqual([name, value])
+    expect(await db.transaction((trx) => setting('lock_timeout', trx))).toBe(patience)
+  },
+)
+
+test('a connection asks for nothing in its first message that a pooler would refuse', async () => {
+  const server = createServer()
+  server.listen(0, '127.0.0.1')
+  ends.push(() => server.close())
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const url = `postgres://ann@127.0.0.1:${port}/tasks`
+  const db = connect({
+    url,
+    tls: 'off',
+    poolSize: 1,
+    statementTimeoutMs: 7_000,
+    servesRequests: true,
+  })
+  ends.push(() => db.destroy())
+  const refused = expect(db.raw('select 1')).rejects.toThrow()
+  const [socket] = await once(server, 'connection')
+  const [data] = await once(socket, 'data')
+  socket.destroy()
+  await refused
+  // After its length and the version of the protocol: names and values, each with a zero at its end.
+  const words = data.subarray(8).toString().split('\0')
+  const names = words.filter((word: string, i: number) => i % 2 === 0 && word !== '')
+  // What PgBouncer knows without `ignore_startup_parameters`.
+  expect(names.sort()).toEqual(['application_name', 'client_encoding', 'database', 'user'])
+})
+
+test('a connection over TCP asks within seconds whether the other end is there', async () => {
+  const { url, drop } = await createDatabase()
+  ends.push(drop)
+  const connection = new DatabaseConnection(clientOptions({ url, tls: 'off' }))
+  const asked: string[] = []
+  const query = connection.query.bind(connection)
+  connection.query = ((config: { text: string }) => {
+    asked.push(config.text)
+    return query(config)
+  }) as never
+  await connection.connect()
+  await connection.end()
+  // The database of the tests is at a Unix socket, where these settings always read 0.
+  expect(asked.join()).toMatch(/tcp_keepalives_idle = '5'.*tcp_user_timeout = '10000'/)
 })
