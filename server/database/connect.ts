@@ -1,6 +1,6 @@
 import knex, { type Knex } from 'knex'
 import pg from 'pg'
-import { DatabaseConnection } from './connection.ts'
+import { type ConnectionConfig, DatabaseConnection } from './connection.ts'
 import { LOCK_MS, LOCK_PATIENCE_MS, patiently } from './lock-patience.ts'
 
 export type Database = Knex
@@ -21,6 +21,7 @@ export interface ConnectionOptions extends ConnectionTarget {
   servesRequests?: boolean
 }
 
+/** Postgres ends a statement by itself; whoever waits for longer than that waits for a dead line. */
 const GRACE_MS = 3_000
 /** A transaction of a request waits for nothing but the database. */
 const IDLE_IN_TRANSACTION_MS = 5_000
@@ -42,10 +43,9 @@ export function connect(options: ConnectionOptions): Database {
           idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
         }),
       },
-      // Postgres has its own limit; this one is for a dead connection.
-      ...(statementTimeoutMs > 0 && { query_timeout: statementTimeoutMs + GRACE_MS }),
+      ...(statementTimeoutMs > 0 && { patienceMs: statementTimeoutMs + GRACE_MS }),
     } as Knex.PgConnectionConfig,
-    pool: { min: 0, max: poolSize },
+    pool: { min: 0, max: poolSize, validate: proveAlive } as Knex.PoolConfig,
     acquireConnectionTimeout: 10_000,
     // knex would print errors with their SQL outside of our log; they also reject.
     log: { warn() {}, error() {}, deprecate() {}, debug() {} },
@@ -55,10 +55,41 @@ export function connect(options: ConnectionOptions): Database {
 /** The client of knex for Postgres, which it does not export. */
 const Postgres = knex({ client: 'pg' }).client.constructor as typeof Knex.Client
 
+const proveAlive = (connection: DatabaseConnection) => connection.proveAlive()
+
 class Pool extends Postgres {
+  /** When each request for a connection began that has not got one, the oldest first. */
+  readonly waiting = new Set<{ since: number }>()
+
   _driver() {
     return { ...pg, Client: DatabaseConnection }
   }
+
+  override async acquireRawConnection() {
+    const connection: DatabaseConnection = await super.acquireRawConnection()
+    // The others are on the same line.
+    connection.once('silent', () => {
+      const { free } = this.pool as unknown as { free: { resource: DatabaseConnection }[] }
+      for (const { resource } of free) resource.drop()
+    })
+    return connection
+  }
+
+  override async acquireConnection() {
+    const waiter = { since: performance.now() }
+    this.waiting.add(waiter)
+    try {
+      return await super.acquireConnection()
+    } finally {
+      this.waiting.delete(waiter)
+    }
+  }
+}
+
+/** For how many milliseconds somebody has been waiting for a connection of the pool. */
+export function longestWait(db: Database): number {
+  const [oldest] = (db.client as Pool).waiting
+  return oldest ? performance.now() - oldest.since : 0
 }
 
 class PoolForRequests extends Pool {
@@ -91,10 +122,13 @@ export function clientOptions({ url, tls }: ConnectionTarget) {
     application_name: 'tasktide',
     keepAlive: true,
     keepAliveInitialDelayMillis: KEEPALIVE_MS,
-    connectionTimeoutMillis: 5_000,
+    connectionTimeoutMillis: 3_000,
     ...(tls && tls !== 'off' && { ssl: { rejectUnauthorized: tls === 'verify' } }),
   }
 }
+
+/** For a connection that says little: it notices within seconds that its line is dead. */
+export const WATCHED = { beatMs: 2_000, patienceMs: 5_000 }
 
 function withoutSslmode(url: string): string {
   const [address, query = ''] = url.split('?', 2)
@@ -103,7 +137,10 @@ function withoutSslmode(url: string): string {
 }
 
 /** A `pg` pool for libraries that need one. Lost connections are reported and replaced. */
-export function openPool(options: pg.PoolConfig, lost: (error: Error) => void): pg.Pool {
+export function openPool(
+  options: pg.PoolConfig & ConnectionConfig,
+  lost: (error: Error) => void,
+): pg.Pool {
   const pool = new pg.Pool({
     ...options,
     Client: DatabaseConnection as unknown as new () => pg.ClientBase,
@@ -117,7 +154,12 @@ export function openPool(options: pg.PoolConfig, lost: (error: Error) => void): 
 export interface Statement {
   readonly name?: string
   readonly text: string
+  /** Whether it may take as long as the statement timeout allows, and not only ten seconds. */
+  readonly isSlow?: boolean
 }
+
+/** How long the database may be silent about a statement that is not slow. */
+const PATIENCE_MS = 10_000
 
 /**
  * Runs one statement without the query builder, with rows as arrays and a cached plan, for the hot paths
@@ -129,7 +171,11 @@ export async function run<Row extends unknown[]>(
   values: readonly unknown[],
 ): Promise<Row[]> {
   return patiently(() =>
-    onConnection(db, (connection) => runOn<Row>(connection, statement, values)),
+    onConnection(db, (connection) =>
+      statement.isSlow
+        ? runOn<Row>(connection, statement, values)
+        : connection.within(PATIENCE_MS, () => runOn<Row>(connection, statement, values)),
+    ),
   )
 }
 
@@ -145,40 +191,35 @@ export function transactionOn<Row, T>(
   key: string,
   work: (connection: pg.ClientBase, locked: Row) => Promise<T>,
 ): Promise<T | undefined> {
+  const begin = `begin; ${lock.replace('?', pg.escapeLiteral(key))}`
+  const transact = async (connection: DatabaseConnection) => {
+    try {
+      const [, { rows }] = (await connection.query(begin)) as unknown as [object, { rows: Row[] }]
+      const result = rows.length === 0 ? undefined : await work(connection, rows[0]!)
+      await connection.query('commit')
+      return result
+    } catch (error) {
+      // On a connection that was dropped this fails at once.
+      await connection.query('rollback').catch(() => connection.drop())
+      throw error
+    }
+  }
   return patiently(() =>
-    onConnection(db, async (connection) => {
-      try {
-        const begin = `begin; ${lock.replace('?', pg.escapeLiteral(key))}`
-        const [, { rows }] = (await connection.query(begin)) as unknown as [object, { rows: Row[] }]
-        const result = rows.length === 0 ? undefined : await work(connection, rows[0]!)
-        await connection.query('commit')
-        return result
-      } catch (error) {
-        await connection.query('rollback').catch((failed) => dispose(connection, failed))
-        throw error
-      }
-    }),
+    onConnection(db, (connection) => connection.within(PATIENCE_MS, () => transact(connection))),
   )
 }
 
 async function onConnection<T>(
   db: Database,
-  work: (connection: pg.ClientBase) => Promise<T>,
+  work: (connection: DatabaseConnection) => Promise<T>,
 ): Promise<T> {
-  const connection: pg.Client = await db.client.acquireConnection()
+  const connection: DatabaseConnection = await db.client.acquireConnection()
   try {
     return await work(connection)
-  } catch (error) {
-    // A late response on this connection would go to another query.
-    if ((error as Error).message === 'Query read timeout') dispose(connection, error)
-    throw error
   } finally {
     void db.client.releaseConnection(connection)
   }
 }
-
-const dispose = (connection: pg.ClientBase, error: unknown) =>
-  Object.assign(connection, { __knex__disposed: error })
 
 export async function runOn<Row extends unknown[]>(
   connection: pg.ClientBase,

@@ -1,8 +1,13 @@
+import type { Socket } from 'node:net'
 import pg from 'pg'
 
 export interface ConnectionConfig extends pg.ClientConfig {
   /** Settings of its session, by name. */
   settings?: Readonly<Record<string, string | number>>
+  /** How long the database may be silent while an answer is awaited. Default: for ever. */
+  patienceMs?: number
+  /** How often an idle connection asks whether the line is alive. Default: never. */
+  beatMs?: number
 }
 
 /**
@@ -17,13 +22,31 @@ const KEEPALIVES = {
 }
 
 const SET_MS = 5_000
+/** A connection that has answered lately needs no proof that it is alive. */
+const FRESH_MS = 1_000
+const PROOF_MS = 2_000
+const PROOF = 'select 1'
+/** In `pg_stat_activity`, this tells such a connection from those of a pool. */
+const BEAT = `select 'beat'`
 
-/** A connection with settings. They follow the startup message: poolers refuse most settings inside it. */
+/**
+ * A connection with settings, and with a limit for silence. The settings follow the startup message:
+ * poolers refuse most of them inside it. Where an awaited answer does not begin in time, the line is
+ * taken for dead: the connection is dropped, which its queries report, and it emits `silent`.
+ */
 export class DatabaseConnection extends pg.Client {
   readonly #settings: string
+  readonly #patience: number
+  readonly #beat: number | undefined
+  #answered = 0
 
-  constructor({ settings, ...config }: ConnectionConfig) {
+  constructor({ settings, patienceMs = 0, beatMs, ...config }: ConnectionConfig) {
     super(config)
+    this.#patience = patienceMs
+    this.#beat = beatMs
+    this.on('drain', () => {
+      this.#answered = performance.now()
+    })
     this.#settings = Object.entries({ ...KEEPALIVES, ...settings })
       .map(([name, value]) => `set ${name} = ${pg.escapeLiteral(String(value))}`)
       .join('; ')
@@ -41,17 +64,63 @@ export class DatabaseConnection extends pg.Client {
 
   async #open(): Promise<this> {
     await super.connect()
+    this.#stream.on('timeout', () => this.#dropIfSilent())
     try {
-      await this.query({ text: this.#settings, query_timeout: SET_MS } as pg.QueryConfig)
+      await this.within(SET_MS, () => this.query(this.#settings))
     } catch (error) {
       this.drop()
       throw error
     }
+    if (this.#beat !== undefined) {
+      const beat = setInterval(() => void this.proveAlive(BEAT), this.#beat).unref()
+      this.once('end', () => clearInterval(beat))
+    }
     return this
   }
 
+  /** Runs work with a limit of its own for silence; a longer one than that of the connection has no effect. */
+  async within<T>(milliseconds: number, work: () => Promise<T>): Promise<T> {
+    this.#stream.setTimeout(
+      this.#patience > 0 ? Math.min(milliseconds, this.#patience) : milliseconds,
+    )
+    try {
+      return await work()
+    } finally {
+      this.#stream.setTimeout(this.#patience)
+    }
+  }
+
+  /** Whether the line is alive, for an idle connection. It is dropped if not. */
+  async proveAlive(question = PROOF): Promise<boolean> {
+    if (performance.now() - this.#answered < FRESH_MS) return true
+    try {
+      await this.within(PROOF_MS, () => this.query(question))
+      return true
+    } catch {
+      return false
+    }
+  }
+
   /** Closes the connection without a word to the other end, which may not listen any more. */
-  drop(): void {
-    this.connection.stream.destroy()
+  drop(error?: Error): void {
+    this.#stream.destroy(error)
+  }
+
+  get #stream(): Socket {
+    return this.connection.stream as Socket
+  }
+
+  #dropIfSilent(): void {
+    const stream = this.#stream
+    const heard = stream.bytesRead
+    // Where this process was busy, the answer may have arrived: it is read before the next but one turn.
+    setImmediate(() =>
+      setImmediate(() => {
+        const isWaiting = !(this as unknown as { readyForQuery: boolean }).readyForQuery
+        if (!isWaiting || stream.bytesRead > heard) return
+        this.drop(Object.assign(new Error('the database does not answer'), { code: 'ETIMEDOUT' }))
+        this.emit('silent')
+      }),
+    )
   }
 }

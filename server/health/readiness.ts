@@ -1,5 +1,5 @@
 import { Problem } from '../../protocol/index.ts'
-import { type ConnectionTarget, connect, type Database } from '../database/connect.ts'
+import { type ConnectionTarget, connect, type Database, longestWait } from '../database/connect.ts'
 import { pendingMigrations } from '../database/migrate.ts'
 import { withinTime } from '../runtime/time-limit.ts'
 
@@ -10,9 +10,12 @@ export type Readiness = ReturnType<typeof createReadiness>
 
 /**
  * Whether this node can serve. It has a database connection of its own, because a busy pool must not
- * make the node unready. Concurrent checks share one query.
+ * make the node unready, unless nobody gets a connection of it any more. Concurrent checks share one
+ * query.
+ *
+ * @param pool the pool for requests
  */
-export function createReadiness(target: ConnectionTarget) {
+export function createReadiness(target: ConnectionTarget, pool: Database) {
   let db = open()
   let draining = false
   let asked: Promise<string[]> | undefined
@@ -21,12 +24,19 @@ export function createReadiness(target: ConnectionTarget) {
     /** @throws Problem `unavailable` with the reason */
     async check(): Promise<void> {
       if (draining) throw unready('This node is stopping; use another one.')
-      asked ??= pending().finally(() => {
-        asked = undefined
-      })
-      const behind = await withinTime(LIMIT_MS, asked).catch((cause) => {
-        throw unready('The database is unreachable; try again later.', cause)
-      })
+      if (longestWait(pool) > LIMIT_MS)
+        throw unready('All database connections of this node are busy; use another one.')
+      asked ??= withinTime(LIMIT_MS, pendingMigrations(db))
+        .catch((cause) => {
+          // The connection may be dead unnoticed, so the next check opens a new one.
+          void db.destroy().catch(() => {})
+          db = open()
+          throw unready('The database is unreachable; try again later.', cause)
+        })
+        .finally(() => {
+          asked = undefined
+        })
+      const behind = await asked
       if (behind.length > 0)
         throw unready('The database schema is outdated; run `npm run migrate`.')
     },
@@ -37,17 +47,6 @@ export function createReadiness(target: ConnectionTarget) {
       draining = true
     },
     close: () => db.destroy(),
-  }
-
-  async function pending(): Promise<string[]> {
-    try {
-      return await pendingMigrations(db)
-    } catch (error) {
-      // The connection may be dead unnoticed, so the next check opens a new one.
-      void db.destroy().catch(() => {})
-      db = open()
-      throw error
-    }
   }
 
   function open() {

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import type { WorkerEvents } from 'graphile-worker'
 import type pg from 'pg'
-import { type ConnectionTarget, clientOptions } from '../database/connect.ts'
+import { type ConnectionTarget, clientOptions, WATCHED } from '../database/connect.ts'
 import { DatabaseConnection } from '../database/connection.ts'
 import type { Log } from '../runtime/log.ts'
 
@@ -49,7 +49,7 @@ export function holdWorkerLease(target: ConnectionTarget, pool: pg.Pool, log: Lo
 
   async function hold(): Promise<void> {
     if (ended) return
-    const next = new DatabaseConnection(clientOptions(target))
+    const next = new DatabaseConnection({ ...clientOptions(target), ...WATCHED })
     next.on('error', (error) => log.warn({ error }, 'the connection of the worker lease was lost'))
     try {
       await next.connect()

@@ -36,6 +36,7 @@ const IN_BATCHES = { completeJobBatchDelay: 20 }
 const TTL_MS = 5_000
 /** For listening, taking and completing. Jobs use other connections. */
 const CONNECTIONS = 4
+const PATIENCE_MS = 30_000
 
 /**
  * Runs jobs, next to any number of other workers. One worker takes a job at a time. The jobs of a killed
@@ -87,8 +88,9 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
  * It then counts as dead, so that others take its jobs.
  */
 async function startRunner({ target, jobs, concurrency, log }: WorkerOptions) {
-  const pool = openPool({ ...clientOptions(target), max: CONNECTIONS }, (error) =>
-    log.warn({ error }, 'a database connection of the worker was lost'),
+  const pool = openPool(
+    { ...clientOptions(target), patienceMs: PATIENCE_MS, max: CONNECTIONS },
+    (error) => log.warn({ error }, 'a database connection of the worker was lost'),
   )
   const lease = holdWorkerLease(target, pool, log)
   const close = async () => {

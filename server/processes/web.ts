@@ -35,7 +35,7 @@ export async function start(
     await prepareSchema(config, database, log)
     const secrets = secretsOf(config)
     const hints = await openHints(postgresBus(database.target, log))
-    const readiness = createReadiness(database.target)
+    const readiness = createReadiness(database.target, database.db)
     const app = createApp({
       hints,
       readiness,

@@ -1,5 +1,5 @@
 import type pg from 'pg'
-import { type ConnectionTarget, clientOptions } from '../database/connect.ts'
+import { type ConnectionTarget, clientOptions, WATCHED } from '../database/connect.ts'
 import { DatabaseConnection } from '../database/connection.ts'
 import type { Log } from '../runtime/log.ts'
 import type { Bus, OpenBus } from './bus.ts'
@@ -41,7 +41,7 @@ export function postgresBus(target: ConnectionTarget, log: Log): OpenBus {
     }
 
     async function connect(): Promise<pg.Client> {
-      const next = new DatabaseConnection(clientOptions(target))
+      const next = new DatabaseConnection({ ...clientOptions(target), ...WATCHED })
       next.on('notification', ({ payload = '' }) => receiver.message(payload))
       next.on('error', (error) => log.warn({ error }, 'the connection for hints was lost'))
       try {

@@ -10,10 +10,11 @@ const BATCH = 1_000
  */
 export async function purgeDocuments(db: Database, user: string): Promise<void> {
   for (const { table } of referringFirst()) {
-    const batch = named(`
+    const sql = `
       delete from ${table} where user_id = $1 and id = any (array(
         select id from ${table} where user_id = $1 order by id limit ${BATCH}
-      )) returning 1`)
+      )) returning 1`
+    const batch = { ...named(sql), isSlow: true }
     while ((await run(db, batch, [user])).length > 0);
   }
 }

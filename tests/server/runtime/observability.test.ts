@@ -3,6 +3,8 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { io } from 'socket.io-client'
 import { afterEach, describe, expect, inject, test } from 'vitest'
+import { connect as connectPool } from '../../../server/database/connect.ts'
+import { createReadiness } from '../../../server/health/readiness.ts'
 import { createMetrics } from '../../../server/runtime/metrics.ts'
 import { connectTo } from '../../support/cluster.ts'
 import { createDatabase } from '../../support/database.ts'
@@ -22,6 +24,27 @@ async function serve(environment: Record<string, string> = {}): Promise<TestServ
 }
 
 describe('what load balancers ask', () => {
+  test('a node is not ready while nobody gets a connection of its pool', async () => {
+    const { testDatabase } = await serve()
+    const target = { url: testDatabase.url, tls: 'off' } as const
+    const pool = connectPool({ ...target, poolSize: 1, statementTimeoutMs: 30_000 })
+    const readiness = createReadiness(target, pool)
+    ends.push(() => pool.destroy(), readiness.close)
+    const answer = () =>
+      readiness.check().then(
+        () => 'ready',
+        ({ message }: Error) => message,
+      )
+    const holder = await pool.transaction()
+    expect(await answer()).toBe('ready')
+    const waiting = pool.raw('select 1')
+    waiting.catch(() => {})
+    await expect.poll(answer, { timeout: 5_000 }).toMatch(/^All database connections/)
+    await holder.rollback()
+    await waiting
+    expect(await answer()).toBe('ready')
+  })
+
   test('is answered while all is well', async () => {
     const { call } = await serve()
     expect(await call('GET', '/healthz')).toMatchObject({ status: 200, body: { status: 'ok' } })
