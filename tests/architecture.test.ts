@@ -18,7 +18,8 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     types: 'pg',
   },
   'server/database': {
-    values: 'migrations/index.ts server/database/embedded/ graphile-worker knex pg node:',
+    values: `migrations/index.ts server/database/embedded/ server/runtime/host-urls.ts
+      graphile-worker knex pg node:`,
     types: 'server/runtime/',
   },
   'server/database/embedded': { values: 'node:' },

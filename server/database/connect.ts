@@ -1,5 +1,6 @@
 import knex, { type Knex } from 'knex'
 import pg from 'pg'
+import { hostUrls } from '../runtime/host-urls.ts'
 import { type ConnectionConfig, DatabaseConnection } from './connection.ts'
 import { LOCK_MS, LOCK_PATIENCE_MS, patiently } from './lock-patience.ts'
 
@@ -116,9 +117,11 @@ const KEEPALIVE_MS = 5_000
 
 /** Options of every connection, in and outside of the pool. */
 export function clientOptions({ url, tls }: ConnectionTarget) {
+  // The sslmode of the URL would override `ssl`.
+  const urls = hostUrls(tls ? withoutSslmode(url) : url)
   return {
-    // The sslmode of the URL would override `ssl`.
-    connectionString: tls ? withoutSslmode(url) : url,
+    connectionString: urls[0]!,
+    urls,
     application_name: 'tasktide',
     keepAlive: true,
     keepAliveInitialDelayMillis: KEEPALIVE_MS,

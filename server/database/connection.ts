@@ -2,6 +2,8 @@ import type { Socket } from 'node:net'
 import pg from 'pg'
 
 export interface ConnectionConfig extends pg.ClientConfig {
+  /** The same database on several hosts: the first one that accepts writes is used. */
+  urls?: readonly string[]
   /** Settings of its session, by name. */
   settings?: Readonly<Record<string, string | number>>
   /** How long the database may be silent while an answer is awaited. Default: for ever. */
@@ -29,23 +31,42 @@ const PROOF = 'select 1'
 /** In `pg_stat_activity`, this tells such a connection from those of a pool. */
 const BEAT = `select 'beat'`
 
+/** The SQLSTATE of a write that a read-only database refuses. */
+export const READ_ONLY_STATE = '25006'
+
+/** What a database says that another host, or the same one after a while, would not say. */
+const USELESS = new Set([
+  READ_ONLY_STATE,
+  '55P02', // a setting cannot be changed now
+  '57P03', // starts or stops
+])
+
 /**
  * A connection with settings, and with a limit for silence. The settings follow the startup message:
  * poolers refuse most of them inside it. Where an awaited answer does not begin in time, the line is
  * taken for dead: the connection is dropped, which its queries report, and it emits `silent`.
  */
 export class DatabaseConnection extends pg.Client {
+  readonly #config: pg.ClientConfig
+  readonly #urls: readonly string[]
   readonly #settings: string
   readonly #patience: number
   readonly #beat: number | undefined
   #answered = 0
+  #isUseless = false
 
-  constructor({ settings, patienceMs = 0, beatMs, ...config }: ConnectionConfig) {
+  constructor({ urls = [], settings, patienceMs = 0, beatMs, ...config }: ConnectionConfig) {
     super(config)
+    this.#config = config
+    this.#urls = urls
     this.#patience = patienceMs
     this.#beat = beatMs
+    this.connection.on('errorMessage', ({ code }: { code?: string }) => {
+      if (USELESS.has(code ?? '')) this.#isUseless = true
+    })
     this.on('drain', () => {
       this.#answered = performance.now()
+      if (this.#isUseless && this.getTransactionStatus() === 'I') this.drop()
     })
     this.#settings = Object.entries({ ...KEEPALIVES, ...settings })
       .map(([name, value]) => `set ${name} = ${pg.escapeLiteral(String(value))}`)
@@ -63,6 +84,7 @@ export class DatabaseConnection extends pg.Client {
   }
 
   async #open(): Promise<this> {
+    if (this.#urls.length > 1) Object.assign(this, await firstWritable(this.#urls, this.#config))
     await super.connect()
     this.#stream.on('timeout', () => this.#dropIfSilent())
     try {
@@ -124,3 +146,40 @@ export class DatabaseConnection extends pg.Client {
     )
   }
 }
+
+/** The one that was writable last, by all of them. */
+const lastWritable = new Map<string, string>()
+
+/**
+ * The first host that accepts writes, beginning with the one that did so last.
+ *
+ * @throws the error of the last one
+ */
+async function firstWritable(urls: readonly string[], config: pg.ClientConfig) {
+  const key = urls.join()
+  const last = lastWritable.get(key)
+  let failure: unknown
+  for (const url of last ? [last, ...urls.filter((one) => one !== last)] : urls) {
+    const client = new pg.Client({ ...config, connectionString: url, query_timeout: PROOF_MS })
+    client.on('error', () => {}) // which the query reports
+    try {
+      await client.connect()
+      const { rows } = await client.query(READ_ONLY)
+      if (rows[0].is_read_only) throw readOnly()
+      lastWritable.set(key, url)
+      const { host, port } = client
+      return { host, port }
+    } catch (error) {
+      failure = error
+    } finally {
+      client.connection.stream.destroy()
+    }
+  }
+  throw failure
+}
+
+/** Whether the database refuses writes, as a standby does: `is_read_only`. */
+export const READ_ONLY = `select pg_is_in_recovery() or current_setting('transaction_read_only')::boolean as is_read_only`
+
+export const readOnly = () =>
+  Object.assign(new Error('the database is read-only'), { code: READ_ONLY_STATE })

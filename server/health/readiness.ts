@@ -1,5 +1,6 @@
 import { Problem } from '../../protocol/index.ts'
 import { type ConnectionTarget, connect, type Database, longestWait } from '../database/connect.ts'
+import { READ_ONLY, READ_ONLY_STATE, readOnly } from '../database/connection.ts'
 import { pendingMigrations } from '../database/migrate.ts'
 import { withinTime } from '../runtime/time-limit.ts'
 
@@ -26,12 +27,13 @@ export function createReadiness(target: ConnectionTarget, pool: Database) {
       if (draining) throw unready('This node is stopping; use another one.')
       if (longestWait(pool) > LIMIT_MS)
         throw unready('All database connections of this node are busy; use another one.')
-      asked ??= withinTime(LIMIT_MS, pendingMigrations(db))
+      asked ??= withinTime(LIMIT_MS, pending())
         .catch((cause) => {
           // The connection may be dead unnoticed, so the next check opens a new one.
           void db.destroy().catch(() => {})
           db = open()
-          throw unready('The database is unreachable; try again later.', cause)
+          const state = cause.code === READ_ONLY_STATE ? 'read-only' : 'unreachable'
+          throw unready(`The database is ${state}; try again later.`, cause)
         })
         .finally(() => {
           asked = undefined
@@ -47,6 +49,12 @@ export function createReadiness(target: ConnectionTarget, pool: Database) {
       draining = true
     },
     close: () => db.destroy(),
+  }
+
+  async function pending(): Promise<string[]> {
+    const { rows } = await db.raw(READ_ONLY)
+    if (rows[0].is_read_only) throw readOnly()
+    return pendingMigrations(db)
   }
 
   function open() {

@@ -132,6 +132,8 @@ const IN_THE_WAY = 'Another change of the same data has not finished; try again 
 /** By SQLSTATE. */
 const UNAVAILABLE: Readonly<Record<string, string>> = {
   '57014': 'The query took too long; request less data, or try again.',
+  '25006': 'The database is read-only; try again later.',
+  '55P02': 'The database is unreachable; try again later.',
   '55P03': IN_THE_WAY,
   '40P01': IN_THE_WAY,
   // The node was too slow, so the database has ended its transaction.

@@ -35,6 +35,7 @@ const DATABASE_FAULTS: Record<string, string> = {
   ETIMEDOUT: 'check the address and the firewall',
   EHOSTUNREACH: 'check the address and the firewall',
   ENETUNREACH: 'check the address and the firewall',
+  '25006': 'none of its hosts accepts writes; promote one of them',
   '28P01': 'check the user and the password',
   '28000': 'check the user, and DATABASE_TLS',
   '3D000': 'create the database',

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
 import * as z from 'zod'
 import { accounts } from '../../protocol/index.ts'
+import { hostUrls } from './host-urls.ts'
 
 const MEGABYTE = 1024 * 1024
 
@@ -67,10 +68,13 @@ export const environment = z.object({
     ),
   DATABASE_URL: z
     .string()
-    .refine(isDatabaseUrl, 'expected postgres://user:password@host/database')
+    .refine(
+      (value) => hostUrls(value).every(isDatabaseUrl),
+      'expected postgres://user:password@host/database',
+    )
     .optional()
     .describe(
-      '`postgres://user:password@host/database`, or with `?host=/the/folder` for a Unix socket. Unset: an embedded Postgres with its data in `DATA_DIR`.',
+      '`postgres://user:password@host/database`, or with `?host=/the/folder` for a Unix socket. Several hosts (`one:5432,two:5432`): the first that accepts writes is used. Unset: an embedded Postgres with its data in `DATA_DIR`.',
     ),
   DATABASE_POOL_SIZE: z.coerce
     .number()

@@ -4,6 +4,7 @@ import pg from 'pg'
 import { afterEach, expect, test } from 'vitest'
 import { clientOptions, connect } from '../../../server/database/connect.ts'
 import { DatabaseConnection } from '../../../server/database/connection.ts'
+import { hostUrls } from '../../../server/runtime/host-urls.ts'
 import { createDatabase } from '../../support/database.ts'
 
 const ends: (() => unknown)[] = []
@@ -48,6 +49,21 @@ test.each([
 ])('%s is at a Unix socket', (url, host) => {
   for (const tls of [undefined, 'off'] as const)
     expect(clientOf(url, tls)).toMatchObject({ host, database: 'tasks' })
+})
+
+test.each([
+  ['postgres://u:p@a:5432/db', ['postgres://u:p@a:5432/db']],
+  [
+    'postgres://u:p%2Cq@a:5432,b/db?sslmode=require&x=1,2',
+    [
+      'postgres://u:p%2Cq@a:5432/db?sslmode=require&x=1,2',
+      'postgres://u:p%2Cq@b/db?sslmode=require&x=1,2',
+    ],
+  ],
+  ['postgresql://[::1]:5432,[::2]/db', ['postgresql://[::1]:5432/db', 'postgresql://[::2]/db']],
+  ['postgresql:///db?host=/a,b', ['postgresql:///db?host=/a,b']],
+])('%s has the hosts %j', (url, urls) => {
+  expect(hostUrls(url)).toEqual(urls)
 })
 
 test.each([
