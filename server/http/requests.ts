@@ -18,6 +18,9 @@ declare global {
   }
 }
 
+/** As in nginx: the client has closed the connection before the end of the answer. */
+const CLIENT_CLOSED = 499
+
 /** Links are built from it if PUBLIC_URL is not set. */
 const HOST = /^[\w.-]+(:\d+)?$|^\[[\da-f:.]+\](:\d+)?$/i
 
@@ -41,17 +44,21 @@ export function beginRequests(
     res.once('close', () => {
       const ms = performance.now() - began
       const { locals } = res
+      const isCutOff = !res.writableFinished
+      // Nobody has read the status of an answer that was cut off; that the server failed is worth knowing.
+      const isUnread = isCutOff && !locals.streamEnded && res.statusCode < 500
+      const status = isUnread ? CLIENT_CLOSED : res.statusCode
       if (locals.streamEnded) locals.streamEnded()
-      else metrics.request(locals.operation, method, res.statusCode, ms)
+      else metrics.request(locals.operation, method, status, ms)
       if (!log.isLevelEnabled('info')) return
       log.info({
         request_id: id,
         method,
         path,
-        status: res.statusCode,
+        status,
         ms: Math.round(ms * 10) / 10,
         ...(locals.user && { user: locals.user }),
-        ...(!res.writableFinished && { cut_off: true }),
+        ...(isCutOff && { cut_off: true }),
       })
     })
     if (req.httpVersion === '1.1' && !HOST.test(req.headers.host ?? ''))

@@ -20,6 +20,7 @@ test('on a read-only database, reads are answered, writes are told to come back,
   // Existing sessions learn of it as those of a primary do that was demoted: they end.
   await database.db.raw(`alter database ${name} set default_transaction_read_only = on`)
   await database.db.raw(`select pg_terminate_backend(pid) ${others}`)
+  await expect.poll(async () => (await call('GET', '/api/tasks/')).status).toBe(200)
   for (const write of [
     () => call('POST', '/api/tasks/', { title: 'Bread' }),
     () =>

@@ -176,6 +176,28 @@ describe('metrics', () => {
     })
   })
 
+  test('count requests that the client cut off as 499, and so does the log', async () => {
+    const server = await serve()
+    const ann = await server.person()
+    const holder = await server.testDatabase.db.transaction()
+    ends.push(() => holder.rollback())
+    await holder.raw('lock table tasks in access exclusive mode')
+    const leave = new AbortController()
+    const request = fetch(`${server.url}/api/tasks/`, {
+      signal: leave.signal,
+      headers: { authorization: `Bearer ${ann.access}`, 'x-request-id': 'left-early' },
+    })
+    await expect.poll(() => server.database.db.client.pool.numUsed()).toBe(1)
+    leave.abort()
+    await expect(request).rejects.toThrow()
+    await expect
+      .poll(() => lineOf(server, 'left-early'))
+      .toMatchObject({ status: 499, cut_off: true })
+    await expectSamples(server, {
+      'tasktide_http_request_seconds_count{operation="list_tasks",method="GET",status="499"}': 1,
+    })
+  })
+
   test('say nothing of people, and are as many for two as for one', async () => {
     const server = await serve()
     const words: string[] = []
@@ -409,4 +431,9 @@ async function waitingForLocks(db: TestServer['testDatabase']['db']): Promise<nu
   const { rows } = await db.raw(`select count(*)::int from pg_stat_activity
     where datname = current_database() and wait_event_type = 'Lock'`)
   return rows[0].count
+}
+
+function lineOf({ logged }: TestServer, request: string): object | undefined {
+  const line = logged.find((line) => line.includes(`"request_id":"${request}"`))
+  return line === undefined ? undefined : JSON.parse(line)
 }
