@@ -14,7 +14,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'server/sync': { values: 'protocol/index.ts uuid node:crypto' },
   'server/store': {
     values:
-      'protocol/index.ts server/sync/store.ts server/database/connect.ts node:crypto node:timers/promises',
+      'protocol/index.ts server/sync/store.ts server/database/connect.ts server/database/pool.ts server/database/pool-queue.ts node:crypto node:timers/promises',
     types: 'pg',
   },
   'server/database': {
@@ -53,7 +53,8 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'server/http': {
     values: `protocol/index.ts server/accounts/permissions.ts server/sync/store.ts
       express helmet cors rate-limiter-flexible node:`,
-    types: 'zod server/accounts/ server/database/connect.ts server/runtime/',
+    types:
+      'zod server/accounts/ server/database/connect.ts server/database/pool.ts server/runtime/',
   },
   'server/http/documents': {
     values: 'protocol/index.ts server/http/ server/sync/ uuid zod',

@@ -2,7 +2,8 @@ import knex, { type Knex } from 'knex'
 import pg from 'pg'
 import { hostUrls } from '../runtime/host-urls.ts'
 import { type ConnectionConfig, DatabaseConnection } from './connection.ts'
-import { LOCK_MS, LOCK_PATIENCE_MS, patiently } from './lock-patience.ts'
+import { LOCK_MS } from './lock-patience.ts'
+import { Pool, PoolForRequests, retriedForLocks } from './pool.ts'
 
 export type Database = Knex
 
@@ -46,71 +47,14 @@ export function connect(options: ConnectionOptions): Database {
       },
       ...(statementTimeoutMs > 0 && { patienceMs: statementTimeoutMs + GRACE_MS }),
     } as Knex.PgConnectionConfig,
-    pool: { min: 0, max: poolSize, validate: proveAlive } as Knex.PoolConfig,
+    pool: { min: 0, max: poolSize, validate } as Knex.PoolConfig,
     acquireConnectionTimeout: 10_000,
     // knex would print errors with their SQL outside of our log; they also reject.
     log: { warn() {}, error() {}, deprecate() {}, debug() {} },
   })
 }
 
-/** The client of knex for Postgres, which it does not export. */
-const Postgres = knex({ client: 'pg' }).client.constructor as typeof Knex.Client
-
-const proveAlive = (connection: DatabaseConnection) => connection.proveAlive()
-
-class Pool extends Postgres {
-  /** When each request for a connection began that has not got one, the oldest first. */
-  readonly waiting = new Set<{ since: number }>()
-
-  _driver() {
-    return { ...pg, Client: DatabaseConnection }
-  }
-
-  override async acquireRawConnection() {
-    const connection: DatabaseConnection = await super.acquireRawConnection()
-    // The others are on the same line.
-    connection.once('silent', () => {
-      const { free } = this.pool as unknown as { free: { resource: DatabaseConnection }[] }
-      for (const { resource } of free) resource.drop()
-    })
-    return connection
-  }
-
-  override async acquireConnection() {
-    const waiter = { since: performance.now() }
-    this.waiting.add(waiter)
-    try {
-      return await super.acquireConnection()
-    } finally {
-      this.waiting.delete(waiter)
-    }
-  }
-}
-
-/** For how many milliseconds somebody has been waiting for a connection of the pool. */
-export function longestWait(db: Database): number {
-  const [oldest] = (db.client as Pool).waiting
-  return oldest ? performance.now() - oldest.since : 0
-}
-
-class PoolForRequests extends Pool {
-  override runner(builder: unknown) {
-    const runner = super.runner(builder)
-    // A transaction cannot try one of its statements again.
-    if ((this as { transacting?: boolean }).transacting) return runner
-    const run = runner.run.bind(runner)
-    runner.run = () => patiently(run)
-    return runner
-  }
-
-  override query(connection: unknown, query: unknown) {
-    return super.query(connection, query === BEGIN ? BEGIN_WITH_PATIENCE : query)
-  }
-}
-
-/** As knex begins a transaction. */
-const BEGIN = 'BEGIN;'
-const BEGIN_WITH_PATIENCE = `begin; set local lock_timeout = ${LOCK_PATIENCE_MS}`
+const validate = (connection: DatabaseConnection) => connection.proveAlive()
 
 /** After so much silence the other end is asked whether it is there; fifteen seconds later it is not. */
 const KEEPALIVE_MS = 5_000
@@ -173,7 +117,7 @@ export async function run<Row extends unknown[]>(
   statement: Statement,
   values: readonly unknown[],
 ): Promise<Row[]> {
-  return patiently(() =>
+  return retriedForLocks(db, () =>
     onConnection(db, (connection) =>
       statement.isSlow
         ? runOn<Row>(connection, statement, values)
@@ -207,7 +151,7 @@ export function transactionOn<Row, T>(
       throw error
     }
   }
-  return patiently(() =>
+  return retriedForLocks(db, () =>
     onConnection(db, (connection) => connection.within(PATIENCE_MS, () => transact(connection))),
   )
 }

@@ -10,21 +10,43 @@ const PAUSE_MS = 100
 
 /**
  * Tries again what did not get its lock in time. Work that waits for a lock holds a connection, and eight
- * such users would hold them all: so it waits for a short time (`lock_timeout`), leaves the connection to
- * others, and comes back.
- *
- * @param work acquires its own connection, and has no effect if it fails
+ * such users would hold all of a pool. So it waits for a short time (`lock_timeout`), leaves the connection
+ * to others, and comes back, with so many others at most that come back too.
  */
-export async function patiently<T>(work: () => Promise<T>): Promise<T> {
-  const deadline = performance.now() + LOCK_PATIENCE_MS
-  for (;;) {
+export function createLockPatience(lanes: number) {
+  const waiting: (() => void)[] = []
+  let free = lanes
+
+  /** @param work acquires its own connection, and has no effect if it fails */
+  return async function patiently<T>(work: () => Promise<T>): Promise<T> {
+    const deadline = performance.now() + LOCK_PATIENCE_MS
+    let attempt = () => work()
+    for (;;) {
+      try {
+        return await attempt()
+      } catch (error) {
+        const isLate = () => performance.now() > deadline
+        if ((error as { code?: string }).code !== LOCK_NOT_AVAILABLE || isLate()) throw error
+        attempt = () =>
+          inLane(() => {
+            if (isLate()) throw error
+            return work()
+          })
+        // Jitter, so that those who wait do not come back together.
+        await pause(PAUSE_MS * (1 + Math.random()))
+      }
+    }
+  }
+
+  async function inLane<T>(work: () => Promise<T>): Promise<T> {
+    if (free > 0) free--
+    else await new Promise<void>((go) => waiting.push(go))
     try {
       return await work()
-    } catch (error) {
-      const { code } = error as { code?: string }
-      if (code !== LOCK_NOT_AVAILABLE || performance.now() > deadline) throw error
-      // Jitter, so that those who wait do not come back together.
-      await pause(PAUSE_MS * (1 + 3 * Math.random()))
+    } finally {
+      const next = waiting.shift()
+      if (next) next()
+      else free++
     }
   }
 }

@@ -1,4 +1,5 @@
 import type { Database } from '../database/connect.ts'
+import { poolState } from '../database/pool.ts'
 import { queueState } from '../jobs/queue.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import type { Readiness } from './readiness.ts'
@@ -10,7 +11,7 @@ export function watchPool(metrics: Pick<Metrics, 'gauge'>, db: Database): void {
   metrics.gauge(`${name}_in_use`, 'Busy connections.', () => pool.numUsed())
   metrics.gauge(`${name}_idle`, 'Idle connections.', () => pool.numFree())
   metrics.gauge(`${name}_waiting`, 'Requests that wait for a connection.', () =>
-    pool.numPendingAcquires(),
+    poolState(db).waiting(),
   )
 }
 

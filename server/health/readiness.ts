@@ -1,7 +1,8 @@
 import { Problem } from '../../protocol/index.ts'
-import { type ConnectionTarget, connect, type Database, longestWait } from '../database/connect.ts'
+import { type ConnectionTarget, connect, type Database } from '../database/connect.ts'
 import { READ_ONLY, READ_ONLY_STATE, readOnly } from '../database/connection.ts'
 import { pendingMigrations } from '../database/migrate.ts'
+import type { PoolState } from '../database/pool.ts'
 import { withinTime } from '../runtime/time-limit.ts'
 
 /** Load balancers probe every few seconds, with a similar timeout. */
@@ -16,7 +17,10 @@ export type Readiness = ReturnType<typeof createReadiness>
  *
  * @param pool the pool for requests
  */
-export function createReadiness(target: ConnectionTarget, pool: Database) {
+export function createReadiness(
+  target: ConnectionTarget,
+  pool: Pick<PoolState, 'longestWait' | 'isOverloaded'>,
+) {
   let db = open()
   let draining = false
   let asked: Promise<string[]> | undefined
@@ -25,7 +29,8 @@ export function createReadiness(target: ConnectionTarget, pool: Database) {
     /** @throws Problem `unavailable` with the reason */
     async check(): Promise<void> {
       if (draining) throw unready('This node is stopping; use another one.')
-      if (longestWait(pool) > LIMIT_MS)
+      if (pool.isOverloaded()) throw unready('This node is overloaded; use another one.')
+      if (pool.longestWait() > LIMIT_MS)
         throw unready('All database connections of this node are busy; use another one.')
       asked ??= withinTime(LIMIT_MS, pending())
         .catch((cause) => {

@@ -61,6 +61,8 @@ function handlerOf(
     if (countsByAddress) await limit(operation.id, req.ip)
     if (operation.limit === 'account') await limit('account', caller.user)
     res.locals.user = caller.user || undefined
+    // Whoever has left while waiting needs no answer.
+    if (res.destroyed) return
     const call: Call<unknown> = {
       ...caller,
       params: req.params as Record<string, string>,

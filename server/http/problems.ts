@@ -3,6 +3,7 @@ import type * as z from 'zod'
 import { type FieldErrors, invalid, Problem } from '../../protocol/index.ts'
 import type { Log } from '../runtime/log.ts'
 import { UnknownUser } from '../sync/store.ts'
+import { isOverloaded, Overload } from './overload.ts'
 import { send } from './send.ts'
 
 /** Parses input. @throws Problem `invalid`, with messages by field */
@@ -51,7 +52,8 @@ export const answerProblems =
   (log: Log): ErrorRequestHandler =>
   (error, req, res, next) => {
     const problem = toProblem(error)
-    if (problem.status >= 500)
+    // A node that refuses most of its requests has no time for an entry of each.
+    if (problem.status >= 500 && !(problem instanceof Overload))
       log.error(
         { request_id: res.locals.requestId, method: req.method, path: req.path, error },
         'request failed',
@@ -104,6 +106,7 @@ export function methodNotAllowed({ method }: Request, allowed: string): Problem 
 /** Hides internal details: an unknown error shows only its status. */
 export function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error
+  if (isOverloaded(error)) return new Overload(error)
   // Not `account_deleted`: devices delete their data only when a token refresh says so.
   if (error instanceof UnknownUser)
     return new Problem('token_not_valid', 'The account does not exist; sign in again.')

@@ -9,6 +9,7 @@ import type { Secrets } from '../accounts/secrets.ts'
 import { createAccountServices } from '../accounts/services.ts'
 import type { Sessions } from '../accounts/sessions.ts'
 import type { Database } from '../database/connect.ts'
+import { poolState } from '../database/pool.ts'
 import { watchJobs, watchPool } from '../health/gauges.ts'
 import type { Readiness } from '../health/readiness.ts'
 import { aboutOperations } from '../http/about/about.ts'
@@ -26,6 +27,7 @@ import { restOperations } from '../http/documents/rest.ts'
 import { mount } from '../http/mount.ts'
 import { createOpenAnswers, type OpenAnswers } from '../http/open-answers.ts'
 import type { Operation } from '../http/operation.ts'
+import { refuseOverload } from '../http/overload.ts'
 import { answerProblems, notFound } from '../http/problems.ts'
 import { createPullStreams, type PullStreams } from '../http/replication/pull-streams.ts'
 import { refuseOutdated, replicationOperations } from '../http/replication/replication.ts'
@@ -120,6 +122,7 @@ export function createApp({
   app.set('trust proxy', config.TRUST_PROXY)
   const https = publicUrl?.startsWith('https:') ?? false
   app.use(beginRequests(securityHeaders({ https }), log, metrics))
+  app.use(refuseOverload(poolState(db)))
   if (https && config.TRUST_PROXY !== 0) app.use(redirectToHttps(publicUrl!))
   if (config.CORS_ORIGINS.length > 0) app.use(crossOrigin(config.CORS_ORIGINS))
   mount(app, operations, {

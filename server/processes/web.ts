@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { secretsOf } from '../accounts/secrets.ts'
 import { migrate, requireCurrentSchema } from '../database/migrate.ts'
 import { type OpenDatabase, openDatabase } from '../database/open.ts'
+import { poolState } from '../database/pool.ts'
 import { createReadiness } from '../health/readiness.ts'
 import { createListener } from '../http/listener.ts'
 import { openHints } from '../realtime/hints.ts'
@@ -35,7 +36,7 @@ export async function start(
     await prepareSchema(config, database, log)
     const secrets = secretsOf(config)
     const hints = await openHints(postgresBus(database.target, log))
-    const readiness = createReadiness(database.target, database.db)
+    const readiness = createReadiness(database.target, poolState(database.db))
     const app = createApp({
       hints,
       readiness,

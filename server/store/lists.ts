@@ -1,5 +1,6 @@
 import { type Document, fieldOf, type Resource } from '../../protocol/index.ts'
 import { type Database, run } from '../database/connect.ts'
+import { queueOf } from '../database/pool.ts'
 import { documentSql, sqlType } from './columns.ts'
 import { named } from './statements.ts'
 import { createTurns } from './turns.ts'
@@ -71,7 +72,7 @@ export interface Lists {
 const LISTS_AT_ONCE = 2
 
 export function postgresLists(db: Database): Lists {
-  const takeTurn = createTurns({ lanes: LISTS_AT_ONCE })
+  const takeTurn = createTurns({ lanes: LISTS_AT_ONCE, pool: queueOf(db) })
   return {
     async page(user, resource, listing, limit, offset) {
       const values: unknown[] = [user]

@@ -11,6 +11,7 @@ import {
   type WireDocument,
 } from '../../protocol/index.ts'
 import { type Database, run, runOn, transactionOn } from '../database/connect.ts'
+import { queueOf } from '../database/pool.ts'
 import {
   type Branched,
   type Changes,
@@ -77,8 +78,9 @@ export function postgresStore(
   changed: (user: string, changes?: Changes) => void = () => {},
 ): Store {
   const readFrame = frameSql()
-  const takeTurn = createTurns()
-  const takePage = createTurns({ lanes: PAGES_AT_ONCE })
+  const pool = queueOf(db)
+  const takeTurn = createTurns({ pool })
+  const takePage = createTurns({ lanes: PAGES_AT_ONCE, pool })
 
   return {
     async find(user, resource, id) {

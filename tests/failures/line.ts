@@ -12,6 +12,8 @@ export interface Line {
    * a firewall. Connections that exist, and those made meanwhile, stay silent for ever.
    */
   blackHole(): void
+  /** Every answer of the database takes so much longer. */
+  slowDown(milliseconds: number): void
   /** Every connection is closed, and every attempt to make one is reset. */
   cut(): void
   close(): Promise<void>
@@ -23,6 +25,7 @@ export async function openLine(databaseUrl: string): Promise<Line> {
   const port = Number(target.port || 5432)
   const sockets = new Set<Socket>()
   const lost = new WeakSet<Socket>()
+  let delay = 0
   let state: 'passing' | 'silent' | 'cut' = 'passing'
 
   const server = createServer((near) => {
@@ -35,8 +38,8 @@ export async function openLine(databaseUrl: string): Promise<Line> {
       ? connect(`${folder}/.s.PGSQL.${port}`)
       : connect(port, target.hostname)
     keep(far)
-    forward(near, far)
-    forward(far, near)
+    forward(near, far, () => 0)
+    forward(far, near, () => delay)
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -49,6 +52,9 @@ export async function openLine(databaseUrl: string): Promise<Line> {
     url: url.toString(),
     pass() {
       state = 'passing'
+    },
+    slowDown(milliseconds) {
+      delay = milliseconds
     },
     blackHole() {
       state = 'silent'
@@ -71,9 +77,11 @@ export async function openLine(databaseUrl: string): Promise<Line> {
     socket.on('close', () => sockets.delete(socket))
   }
 
-  function forward(from: Socket, to: Socket) {
+  function forward(from: Socket, to: Socket, late: () => number) {
     from.on('data', (data) => {
-      if (!lost.has(from)) to.write(data)
+      const pass = () => !lost.has(from) && to.write(data)
+      if (late() > 0) setTimeout(pass, late())
+      else pass()
     })
     from.on('close', () => {
       if (!lost.has(from)) to.destroy()

@@ -4,6 +4,7 @@ import path from 'node:path'
 import { expect, test } from 'vitest'
 import { connect } from '../../server/database/connect.ts'
 import { startEmbeddedPostgres } from '../../server/database/embedded/embedded-postgres.ts'
+import { poolState } from '../../server/database/pool.ts'
 import { createReadiness } from '../../server/health/readiness.ts'
 import { connectTo } from '../support/cluster.ts'
 import { afterStory, lineTo, setStage } from './stage.ts'
@@ -56,7 +57,7 @@ test('of several hosts the first one is used that accepts writes, also after the
   const url = one.line.url.replace(/(:\d+)\//, `$1,${new URL(two.line.url).host}/`)
   const target = { url, tls: 'off' } as const
   const pool = connect({ ...target, poolSize: 2, statementTimeoutMs: 5_000 })
-  const readiness = createReadiness(target, pool)
+  const readiness = createReadiness(target, poolState(pool))
   afterStory(() => Promise.all([pool.destroy(), readiness.close()]))
   const write = async (): Promise<string> => {
     await pool.raw('create table if not exists notes (at timestamptz)')

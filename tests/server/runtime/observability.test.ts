@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { io } from 'socket.io-client'
 import { afterEach, describe, expect, inject, test } from 'vitest'
 import { connect as connectPool } from '../../../server/database/connect.ts'
+import { poolState } from '../../../server/database/pool.ts'
 import { createReadiness } from '../../../server/health/readiness.ts'
 import { createMetrics } from '../../../server/runtime/metrics.ts'
 import { connectTo } from '../../support/cluster.ts'
@@ -27,8 +28,9 @@ describe('what load balancers ask', () => {
   test('a node is not ready while nobody gets a connection of its pool', async () => {
     const { testDatabase } = await serve()
     const target = { url: testDatabase.url, tls: 'off' } as const
-    const pool = connectPool({ ...target, poolSize: 1, statementTimeoutMs: 30_000 })
-    const readiness = createReadiness(target, pool)
+    const limits = { poolSize: 1, statementTimeoutMs: 30_000, servesRequests: true }
+    const pool = connectPool({ ...target, ...limits })
+    const readiness = createReadiness(target, poolState(pool))
     ends.push(() => pool.destroy(), readiness.close)
     const answer = () =>
       readiness.check().then(
@@ -37,12 +39,22 @@ describe('what load balancers ask', () => {
       )
     const holder = await pool.transaction()
     expect(await answer()).toBe('ready')
-    const waiting = pool.raw('select 1')
-    waiting.catch(() => {})
-    await expect.poll(answer, { timeout: 5_000 }).toMatch(/^All database connections/)
+    const waiting = pool.raw('select 1').catch((error: Error) => error.name)
+    await expect.poll(answer, { timeout: 5_000 }).toMatch(/^This node is overloaded/)
+    expect(await waiting).toBe('Overloaded')
     await holder.rollback()
-    await waiting
-    expect(await answer()).toBe('ready')
+    await expect.poll(answer, { timeout: 5_000 }).toBe('ready')
+  })
+
+  test('a node is not ready while somebody has been waiting for a connection for two seconds', async () => {
+    const { testDatabase } = await serve()
+    let longest = 1_999
+    const pool = { longestWait: () => longest, isOverloaded: () => false }
+    const readiness = createReadiness({ url: testDatabase.url, tls: 'off' }, pool)
+    ends.push(readiness.close)
+    await readiness.check()
+    longest = 2_001
+    await expect(readiness.check()).rejects.toThrow(/^All database connections/)
   })
 
   test('is answered while all is well', async () => {
@@ -196,6 +208,32 @@ describe('metrics', () => {
     await expectSamples(server, {
       'tasktide_http_request_seconds_count{operation="list_tasks",method="GET",status="499"}': 1,
     })
+  })
+
+  test('a request whose client has left before its work began changes nothing', async () => {
+    const server = await serve()
+    const ann = await server.person()
+    const { body } = await ann.call('POST', '/api/tasks/', { title: 'Milk' })
+    // Until the session is looked up again.
+    server.app.sessions.forgetRole(ann.id)
+    const holder = await server.testDatabase.db.transaction()
+    ends.push(() => holder.rollback())
+    await holder.raw('lock table sessions in access exclusive mode')
+    const leave = new AbortController()
+    const request = fetch(`${server.url}/api/tasks/${body.id}/`, {
+      method: 'DELETE',
+      signal: leave.signal,
+      headers: { authorization: `Bearer ${ann.access}`, 'x-request-id': 'left-early' },
+    })
+    await expect.poll(() => server.database.db.client.pool.numUsed()).toBe(1)
+    leave.abort()
+    await expect(request).rejects.toThrow()
+    await expect.poll(() => lineOf(server, 'left-early')).toMatchObject({ status: 499 })
+    await holder.rollback()
+    // It waits for the same look-up as the one that left.
+    expect((await ann.call('GET', '/api/profile/')).status).toBe(200)
+    await expect.poll(() => server.database.db.client.pool.numUsed()).toBe(0)
+    expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(1)
   })
 
   test('say nothing of people, and are as many for two as for one', async () => {
