@@ -47,7 +47,8 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     types: 'pg server/accounts/ server/sync/store.ts server/runtime/',
   },
   'server/health': {
-    values: 'protocol/index.ts server/database/ server/jobs/queue.ts server/runtime/time-limit.ts',
+    values: `protocol/index.ts server/database/ server/jobs/queue.ts server/reminders/reminders.ts
+      server/runtime/time-limit.ts`,
     types: 'server/runtime/metrics.ts',
   },
   'server/http': {

@@ -1,6 +1,7 @@
 import type { Database } from '../database/connect.ts'
 import { poolState } from '../database/pool.ts'
 import { queueState } from '../jobs/queue.ts'
+import { oldestDue } from '../reminders/reminders.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import type { Readiness } from './readiness.ts'
 
@@ -15,7 +16,7 @@ export function watchPool(metrics: Pick<Metrics, 'gauge'>, db: Database): void {
   )
 }
 
-/** Gauges of the job queue, the same on every node. */
+/** Gauges of the job queue and of reminders, the same on every node. */
 export function watchJobs(metrics: Pick<Metrics, 'gauge'>, { ask }: Pick<Readiness, 'ask'>): void {
   let asked: ReturnType<typeof queueState> | undefined
   const gauge = (name: string, help: string, key: keyof Awaited<ReturnType<typeof queueState>>) =>
@@ -29,4 +30,9 @@ export function watchJobs(metrics: Pick<Metrics, 'gauge'>, { ask }: Pick<Readine
   gauge('waiting', 'Due jobs that no worker has taken.', 'waiting')
   gauge('oldest_seconds', 'The age of the oldest due job.', 'oldest_seconds')
   gauge('given_up', 'Jobs that failed too often to be retried.', 'given_up')
+  metrics.gauge(
+    'tasktide_reminders_oldest_seconds',
+    'The age of the oldest due reminder or digest, except those over the hourly limit of their user.',
+    () => ask(oldestDue),
+  )
 }

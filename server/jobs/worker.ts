@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Logger, parseCronItems, run } from 'graphile-worker'
+import { Logger, run } from 'graphile-worker'
 import { type ConnectionTarget, clientOptions, openPool } from '../database/connect.ts'
 import type { Log } from '../runtime/log.ts'
+import { keepQueued } from './schedule.ts'
 import { holdWorkerLease } from './worker-lease.ts'
 
 /** The work of a job. If it throws, the error is logged and the job is retried. */
@@ -9,8 +10,8 @@ export type Task = (payload: never) => Promise<void>
 
 export interface Job {
   readonly task: Task
-  /** A crontab schedule. */
-  readonly schedule?: string
+  /** Runs again and again, so long after the last run, on one of the workers. */
+  readonly everySeconds?: number
 }
 
 interface WorkerOptions {
@@ -93,7 +94,9 @@ async function startRunner({ target, jobs, concurrency, log }: WorkerOptions) {
     (error) => log.warn({ error }, 'a database connection of the worker was lost'),
   )
   const lease = holdWorkerLease(target, pool, log)
+  const schedule = keepQueued(pool, intervalsOf(jobs), log)
   const close = async () => {
+    schedule.stop()
     await lease.end()
     void pool.end() // waits for busy connections; there are no new ones
   }
@@ -108,12 +111,6 @@ async function startRunner({ target, jobs, concurrency, log }: WorkerOptions) {
       preset: { worker: { ...IN_BATCHES, localQueue: { size: 5 * concurrency, ttl: TTL_MS } } },
       taskList: Object.fromEntries(
         Object.entries(jobs).map(([name, { task }]) => [name, logged(name, task, log)]),
-      ),
-      parsedCronItems: parseCronItems(
-        Object.entries(jobs).flatMap(([name, { schedule }]) =>
-          // One at a time: a late run finds nothing to do.
-          schedule ? [{ task: name, match: schedule, options: { jobKey: name } }] : [],
-        ),
       ),
     })
     const finished = runner.promise.catch((error) =>
@@ -137,6 +134,13 @@ async function startRunner({ target, jobs, concurrency, log }: WorkerOptions) {
     throw error
   }
 }
+
+const intervalsOf = (jobs: WorkerOptions['jobs']) =>
+  new Map(
+    Object.entries(jobs).flatMap(([name, { everySeconds }]) =>
+      everySeconds === undefined ? [] : [[name, everySeconds]],
+    ),
+  )
 
 function logged(name: string, task: Task, log: Log) {
   return async (payload: unknown) => {

@@ -62,13 +62,7 @@ export async function start(
     const { port } = http.address() as AddressInfo
     const { target } = database
     const worker = config.runWorker
-      ? await startJobs({
-          config,
-          secrets,
-          target,
-          log,
-          ...(replaced.now && { now: replaced.now }),
-        })
+      ? await startJobs({ config, secrets, target, log, now: replaced.now ?? (() => new Date()) })
       : undefined
     return {
       url: `http://localhost:${port}`,

@@ -3,6 +3,7 @@ import { createLinks } from '../accounts/links.ts'
 import { accountMailData } from '../accounts/mail-data.ts'
 import { resetLinkSender, SEND_RESET_LINK } from '../accounts/password-changes.ts'
 import { type Secrets, secretsOf } from '../accounts/secrets.ts'
+import { followClock } from '../database/clock.ts'
 import { type ConnectionTarget, connect } from '../database/connect.ts'
 import { requireCurrentSchema } from '../database/migrate.ts'
 import { openDatabase } from '../database/open.ts'
@@ -20,12 +21,16 @@ import { deleteExpired } from './retention.ts'
 import { exitOnError } from './startup-error.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 
+/** How often due reminders and digests are looked for. */
+const DUE_SECONDS = 20
+const DAY_SECONDS = 24 * 60 * 60
+
 interface Dependencies {
   config: Config
   secrets: Secrets
   target: ConnectionTarget
   log: Log
-  now?: () => Date
+  now: () => Date
 }
 
 /** Runs all background jobs, next to any number of other workers. */
@@ -34,7 +39,7 @@ export async function startJobs({
   secrets,
   target,
   log,
-  now = () => new Date(),
+  now,
 }: Dependencies): Promise<Worker> {
   // Separate connections, so that a slow SMTP server does not block requests.
   const db = connect({
@@ -64,11 +69,11 @@ export async function startJobs({
       concurrency: config.WORKER_CONCURRENCY,
       log,
       jobs: {
-        [SEND_REMINDERS]: { task: dueReminders(db, now), schedule: '* * * * *' },
-        [SEND_DIGESTS]: { task: dueDigests(db, now), schedule: '* * * * *' },
+        [SEND_REMINDERS]: { task: dueReminders(db, now), everySeconds: DUE_SECONDS },
+        [SEND_DIGESTS]: { task: dueDigests(db, now), everySeconds: DUE_SECONDS },
         [SEND_RESET_LINK]: { task: resetLinkSender({ db, links, now }) },
         [PURGE_ACCOUNT]: { task: accountPurge(db, (user) => purgeDocuments(db, user)) },
-        forget_old: { task: () => deleteExpired(db, now()), schedule: '17 3 * * *' },
+        forget_old: { task: () => deleteExpired(db, now()), everySeconds: DAY_SECONDS },
       },
     }),
   ]
@@ -93,9 +98,12 @@ export async function runWorkerFromEnvironment(): Promise<void> {
     const database = await openDatabase(config, log)
     await requireCurrentSchema(database.db)
     const secrets = secretsOf(config)
-    const worker = await startJobs({ config, secrets, target: database.target, log })
+    const clock = await followClock((question) => question(database.db))
+    const { target } = database
+    const worker = await startJobs({ config, secrets, target, log, now: clock.now })
     stopOnSignal(log, async () => {
       await worker.stop()
+      clock.stop()
       await database.close()
     })
     log.info('the worker is waiting for jobs')

@@ -73,6 +73,27 @@ const TAKE_DUE = `
   select taken.*, case when ${IS_REACHED} and due_at > :kept_since then u.email end as email
   from taken left join users u on u.id = user_id left join profiles p on p.user_id = taken.user_id`
 
+/**
+ * The age in seconds of the oldest reminder or digest that is due, by the database's clock; 0 if none
+ * is. Reminders that wait because of the hourly limit of their user do not count.
+ */
+export async function oldestDue(db: Database): Promise<number> {
+  const { rows } = await db.raw<{ rows: { seconds: number }[] }>(OLDEST_DUE, [MAX_AN_HOUR])
+  return rows[0]!.seconds
+}
+
+const OLDEST_DUE = `
+  with waiting as (
+    select user_id, min(due_at) as due_at from reminders where due_at <= now() group by user_id
+  )
+  select coalesce(extract(epoch from now() - min(due_at)), 0)::float as seconds from (
+    select due_at from waiting where ? > (
+      select count(*) from mails m
+      where m.user_id = waiting.user_id and m.letter = 'reminder' and m.created_at > now() - interval '1 hour')
+    union all
+    (select due_at from digests where due_at <= now() order by due_at limit 1)
+  ) due`
+
 function mailOf({ user_id, task_id, due_at, email }: Due) {
   if (email === null) return []
   const at = due_at.toISOString()

@@ -27,10 +27,15 @@ export async function retryNow(db: Database): Promise<void> {
   await idle(db)
 }
 
-/** Nothing that has a schedule is done meanwhile, as if no worker were running. */
-export async function withoutSchedule(db: Database, work: () => Promise<unknown>): Promise<void> {
+/** These recurring jobs do not run meanwhile, as if no worker were running. */
+export async function withoutRecurring(
+  db: Database,
+  names: readonly string[],
+  work: () => Promise<unknown>,
+): Promise<void> {
   await db.transaction(async (trx) => {
-    await trx.raw('lock table graphile_worker._private_known_crontabs in exclusive mode')
+    // A locked job is passed over, and not queued again.
+    for (const name of names) await addJob(trx, name, {}, { key: name })
     await idle(db)
     await work()
   })

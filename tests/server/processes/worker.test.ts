@@ -1,21 +1,15 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
-import { resources, settle } from '../../../protocol/index.ts'
 import type { Database } from '../../../server/database/connect.ts'
 import { addJob } from '../../../server/jobs/queue.ts'
 import { SEND_REMINDERS } from '../../../server/reminders/reminders.ts'
 import { connectTo } from '../../support/cluster.ts'
 import { createDatabase } from '../../support/database.ts'
+import { addPeople } from '../../support/due-reminders.ts'
 import { idle } from '../../support/jobs.ts'
 import { type Mailbox, mailingTo, openMailbox } from '../../support/mailbox.ts'
+import { startProcess } from '../../support/processes.ts'
 import { SECRET } from '../../support/server.ts'
 
-const root = fileURLToPath(new URL('../../..', import.meta.url))
 const CHILD_MS = 90_000
 const PEOPLE = 20
 const JOBS_AT_ONCE = 10
@@ -43,7 +37,7 @@ describe('a worker that is killed', () => {
   ])(
     '%s has sent nothing twice, and what it left is sent by the next within seconds',
     async (_when, holdFor) => {
-      const victim = await addPeople(PEOPLE)
+      const victim = await addPeople(db, PEOPLE)
       const held = await holdFor(victim)
       const first = await startWorker()
       await addJob(db, SEND_REMINDERS, {})
@@ -68,7 +62,7 @@ describe('a worker that is killed', () => {
   ])(
     'after %s and before that is marked, sends it again under the same name, and no other',
     async (_when, holdFor) => {
-      const victim = await addPeople(1)
+      const victim = await addPeople(db, 1)
       const held = await holdFor(victim)
       const first = await startWorker()
       await addJob(db, SEND_REMINDERS, {})
@@ -77,7 +71,7 @@ describe('a worker that is killed', () => {
       await first.exit
       await held.release()
       await expect.poll(() => sentTo(victim)).toBe(1)
-      await addPeople(PEOPLE - 1)
+      await addPeople(db, PEOPLE - 1)
 
       await startWorker()
       await addJob(db, SEND_REMINDERS, {})
@@ -94,7 +88,7 @@ describe('a worker that is killed', () => {
 test(
   'a worker that is killed after a mail is marked leaves a job that does nothing more',
   async () => {
-    await addPeople(1)
+    await addPeople(db, 1)
     const held = await holdAtEndOfJob()
     const first = await startWorker()
     await addJob(db, SEND_REMINDERS, {})
@@ -115,14 +109,14 @@ test(
 test(
   'a worker that is told to stop lets what it sends come to its end, and takes nothing new',
   async () => {
-    const victim = await addPeople(1)
+    const victim = await addPeople(db, 1)
     const held = await holdAt('message', victim)
     const worker = await startWorker()
     await addJob(db, SEND_REMINDERS, {})
     await held.reached
     worker.child.kill('SIGTERM')
     await expect.poll(worker.output, { timeout: 10_000 }).toContain('stopping')
-    await addPeople(1)
+    await addPeople(db, 1)
     await addJob(db, SEND_REMINDERS, {})
     expect(worker.child.exitCode).toBeNull()
     await held.release()
@@ -137,7 +131,7 @@ test(
 test(
   'a worker whose database goes away as it ends a job goes on when that is back',
   async () => {
-    await addPeople(1)
+    await addPeople(db, 1)
     const held = await holdAtEndOfJob()
     const worker = await startWorker()
     await addJob(db, SEND_REMINDERS, {})
@@ -146,7 +140,7 @@ test(
     await held.release()
     await expect.poll(worker.output, { timeout: 20_000 }).toContain('cannot start yet')
     await allowConnections(true)
-    await addPeople(1)
+    await addPeople(db, 1)
     await addJob(db, SEND_REMINDERS, {})
     await allSent(2)
     await idle(db)
@@ -160,7 +154,7 @@ test(
 test(
   'a worker that waits for its database stops when it is told to',
   async () => {
-    await addPeople(1)
+    await addPeople(db, 1)
     const held = await holdAtEndOfJob()
     const worker = await startWorker()
     await addJob(db, SEND_REMINDERS, {})
@@ -178,7 +172,7 @@ test(
 test(
   'two workers send each of many reminders once',
   async () => {
-    await addPeople(200)
+    await addPeople(db, 200)
     await Promise.all([startWorker(), startWorker()])
     await Promise.all([1, 2, 3, 4].map(() => addJob(db, SEND_REMINDERS, {})))
     await allSent(200)
@@ -191,7 +185,7 @@ test(
 test(
   'workers that are killed again and again lose nothing, and double only what was on its way',
   async () => {
-    await addPeople(200)
+    await addPeople(db, 200)
     const kills = [10, 60, 120]
     for (const count of kills) {
       const worker = await startWorker()
@@ -287,56 +281,17 @@ async function allowConnections(allowed: boolean): Promise<void> {
   }
 }
 
-/** The tasks of so many people, each with a reminder that is due. @returns the first one's address */
-async function addPeople(count: number): Promise<string> {
-  const made = new Date(Date.now() - 60_000).toISOString()
-  const people = Array.from({ length: count }, () => {
-    const id = randomUUID()
-    return { id, username: id, email: `${id}@example.com`, password_hash: '' }
-  })
-  await db('users').insert(people.map((person) => ({ ...person, email_verified_at: made })))
-  for (const { id } of people) {
-    const task = { id: randomUUID(), title: 'Ferry', remind_at: new Date().toISOString() }
-    await db('profiles').insert({
-      user_id: id,
-      ...settle(resources.profile, { id }, undefined, made),
-    })
-    await db('tasks').insert({ user_id: id, ...settle(resources.tasks, task, undefined, made) })
-  }
-  return people[0]!.email
-}
-
 /** `npm run worker`, as a process of its own. */
 async function startWorker() {
-  const { PATH = '', HOME = '' } = process.env
-  const data = mkdtempSync(path.join(tmpdir(), 'tasktide-worker-'))
-  const child: ChildProcess = spawn(process.execPath, [path.join(root, 'scripts/worker.mjs')], {
-    cwd: root,
-    env: {
-      PATH,
-      HOME,
-      DATA_DIR: data,
-      DATABASE_URL: url,
-      SECRET_KEY: SECRET,
-      ...mailingTo(mailbox),
-      WORKER_CONCURRENCY: String(JOBS_AT_ONCE),
-    },
-    stdio: 'pipe',
-  })
-  let text = ''
-  for (const stream of [child.stdout!, child.stderr!])
-    stream.on('data', (data) => {
-      text += data
-    })
-  const exit = new Promise<number | null>((resolve) => child.on('close', resolve))
-  cleanups.push(async () => {
-    child.kill('SIGKILL')
-    await exit
-    rmSync(data, { recursive: true, force: true })
-  })
-  const output = () => text
-  await expect.poll(output, { timeout: 40_000, interval: 50 }).toContain('waiting for jobs')
-  return { child, exit, output }
+  const environment = {
+    DATABASE_URL: url,
+    SECRET_KEY: SECRET,
+    ...mailingTo(mailbox),
+    WORKER_CONCURRENCY: String(JOBS_AT_ONCE),
+  }
+  const worker = await startProcess('worker.mjs', environment, 'waiting for jobs')
+  cleanups.push(worker.kill)
+  return worker
 }
 
 async function allSent(count: number): Promise<void> {

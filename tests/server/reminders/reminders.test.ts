@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import type { Profile, Task } from '../../../protocol/index.ts'
 import { SEND_DIGESTS } from '../../../server/reminders/digests.ts'
 import { dueReminders, SEND_REMINDERS } from '../../../server/reminders/reminders.ts'
-import { idle, retryNow, runJob, withoutSchedule } from '../../support/jobs.ts'
+import { idle, retryNow, runJob, withoutRecurring } from '../../support/jobs.ts'
 import { type Mailbox, mailingTo, openMailbox } from '../../support/mailbox.ts'
 import {
   type Caller,
@@ -222,7 +222,7 @@ describe('a reminder', () => {
     await addTask(ann, { title: 'Open', remind_at: at('08:00') })
     const done = await addTask(ann, { title: 'Done', remind_at: at('08:00') })
     const moved = await addTask(ann, { title: 'Moved', remind_at: at('08:00') })
-    await withoutSchedule(server.testDatabase.db, async () => {
+    await withoutRecurring(server.testDatabase.db, [SEND_REMINDERS, SEND_DIGESTS], async () => {
       server.clock.advance(3 * DAY)
       await ann.again('PATCH', `/api/tasks/${done.id}/`, { completed: true })
       await ann.again('PATCH', `/api/tasks/${moved.id}/`, { remind_at: at('09:00', dayAfter(3)) })

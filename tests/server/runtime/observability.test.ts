@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -6,6 +7,7 @@ import { afterEach, describe, expect, inject, test } from 'vitest'
 import { connect as connectPool } from '../../../server/database/connect.ts'
 import { poolState } from '../../../server/database/pool.ts'
 import { createReadiness } from '../../../server/health/readiness.ts'
+import { MAX_AN_HOUR } from '../../../server/reminders/reminders.ts'
 import { createMetrics } from '../../../server/runtime/metrics.ts'
 import { connectTo } from '../../support/cluster.ts'
 import { createDatabase } from '../../support/database.ts'
@@ -340,6 +342,42 @@ describe('metrics', () => {
     expect(oldest).toBeGreaterThanOrEqual(3600)
     await db.raw('update graphile_worker._private_jobs set attempts = max_attempts')
     await expectSamples(server, { tasktide_jobs_waiting: 0, tasktide_jobs_given_up: 1 })
+  })
+
+  test('show the age of the oldest due reminder, except those over the hourly limit', async () => {
+    const server = await serve()
+    const { db } = server.testDatabase
+    const [ann, bob] = [await server.person(), await server.person()]
+    const age = async () => samples(await metricsOf(server)).tasktide_reminders_oldest_seconds
+    const remind = async ({ call, id }: Person, ago: string) => {
+      const remind_at = '2100-01-01T00:00:00.000Z'
+      await call('POST', '/api/tasks/', { title: 'Ferry', remind_at })
+      await db('reminders')
+        .where({ user_id: id })
+        .update({ due_at: db.raw(`now() - interval '${ago}'`) })
+    }
+    expect(await age()).toBe(0)
+    await remind(ann, '10 minutes')
+    await remind(bob, '1 hour')
+    expect(await age()).toBeGreaterThanOrEqual(3600)
+    const sent = {
+      user_id: bob.id,
+      recipient: 'bob@example.com',
+      letter: 'reminder',
+      outcome: 'sent',
+    }
+    const mails = Array.from({ length: MAX_AN_HOUR }, (_, i) => ({
+      ...sent,
+      id: randomUUID(),
+      cause: `reminder ${i}`,
+      data: {},
+      locale: 'en',
+      timezone: 'UTC',
+      created_at: new Date(),
+      settled_at: new Date(),
+    }))
+    await db('mails').insert(mails)
+    expect(await age()).toBeCloseTo(600, -2)
   })
 
   test('count sockets that are refused', async () => {

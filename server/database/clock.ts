@@ -1,0 +1,48 @@
+import type { Database } from './connect.ts'
+
+const MEASURE_MS = 10_000
+
+/**
+ * The database's clock, the same for all processes: it decides about sessions, links, limits, retention
+ * and reminders. The clock of this machine may be wrong, and may be set at any moment.
+ */
+export interface DatabaseClock {
+  now(): Date
+  stop(): void
+}
+
+/**
+ * Follows the database's clock by the monotonic timer of this process, which nobody can set, and
+ * compares them every few seconds: the timer may stand still while a machine sleeps. While the database
+ * is away, the timer alone continues.
+ *
+ * @param ask runs a query, on whichever connection
+ * @throws if the database cannot be asked now
+ */
+export async function followClock(
+  ask: <T>(question: (db: Database) => Promise<T>) => Promise<T>,
+): Promise<DatabaseClock> {
+  /** What the database's clock showed when the timer was at zero. */
+  let origin = Number.NaN
+  await measure()
+  const timer = setInterval(() => void measure().catch(() => {}), MEASURE_MS).unref()
+  return {
+    now: () => new Date(origin + performance.now()),
+    stop: () => clearInterval(timer),
+  }
+
+  async function measure(): Promise<void> {
+    const asked = performance.now()
+    const time = await ask(readClock)
+    const answered = performance.now()
+    // The clock was read between the two. It is corrected only if that contradicts it, so that slow
+    // answers do not move it to and fro.
+    const agrees = time >= origin + asked - 1 && time <= origin + answered + 1
+    if (!agrees) origin = time - (asked + answered) / 2
+  }
+}
+
+async function readClock(db: Database): Promise<number> {
+  const { rows } = await db.raw<{ rows: { time: Date }[] }>('select clock_timestamp() as time')
+  return rows[0]!.time.getTime()
+}
