@@ -42,8 +42,8 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     types: 'server/database/connect.ts server/mail/templates/template.ts',
   },
   'server/realtime': {
-    values: `protocol/index.ts server/database/connect.ts server/database/connection.ts server/sync/cursors.ts
-      socket.io node:`,
+    values: `protocol/index.ts server/database/connect.ts server/database/connection.ts
+      server/runtime/call-at.ts server/sync/cursors.ts socket.io node:`,
     types: 'pg server/accounts/ server/sync/store.ts server/runtime/',
   },
   'server/health': {
@@ -53,7 +53,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   },
   'server/http': {
     values: `protocol/index.ts server/accounts/permissions.ts server/sync/store.ts
-      express helmet cors rate-limiter-flexible node:`,
+      server/runtime/call-at.ts express helmet cors node:`,
     types:
       'zod server/accounts/ server/database/connect.ts server/database/pool.ts server/runtime/',
   },
@@ -127,6 +127,19 @@ test('between rooms, imports go one way', () => {
     { file: 'server/store/c.ts', target: 'server/sync/d.ts' },
   ]
   expect(circles(both).sort()).toEqual(['server/store', 'server/sync'])
+})
+
+test('only the clock of the database decides on the server: no other file reads that of the machine', () => {
+  const readers = files.filter(
+    (file) =>
+      file.startsWith('server/') &&
+      /\bDate\.now\(\)|\bnew Date\(\)/.test(readFileSync(file, 'utf8')),
+  )
+  expect(readers.sort()).toEqual([
+    'server/database/clock.ts',
+    'server/database/embedded/postgres-cluster.ts', // compares it with the time of a file
+    'server/processes/demo-data.ts',
+  ])
 })
 
 test('components of the web app write through edits.tsx alone, where no failed write is overlooked', () => {

@@ -60,7 +60,10 @@ export function createAudit(db: Database) {
       const found = () => db('audit_log').where(filter)
       const [counted] = await found().count<{ count: string }[]>()
       const rows = await found()
-        .orderBy('id', 'desc')
+        .orderBy([
+          { column: 'created_at', order: 'desc' },
+          { column: 'id', order: 'desc' },
+        ])
         .limit(limit)
         .offset(offset)
         .select<(Omit<AuditEntry, 'created_at'> & { created_at: Date })[]>()

@@ -66,9 +66,8 @@ export function accountPurge(db: Database, purgeDocuments: (user: string) => Pro
     await db('users').where({ id: user }).delete()
     // The last mail is deleted when it has been sent or has expired.
     if (!(await db('mails').where({ user_id: user }).first('id'))) return
-    const pause = Math.min(MAX_PAUSE_MS, PAUSE_MS * 2 ** looks)
-    const runAt = new Date(Date.now() + pause)
-    await addJob(db, PURGE_ACCOUNT, { user, looks: looks + 1 }, { runAt })
+    const delayMs = Math.min(MAX_PAUSE_MS, PAUSE_MS * 2 ** looks)
+    await addJob(db, PURGE_ACCOUNT, { user, looks: looks + 1 }, { delayMs })
   }
 
   /** Deletes all mails except an unsent last one. Does not wait for a mail that is being sent. */

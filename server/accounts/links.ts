@@ -88,7 +88,10 @@ export function createLinks(secrets: Secrets, now: () => Date) {
       const link = await good(trx)
         .where({ user_id: user, purpose: 'confirm_email' })
         .whereNot({ email })
-        .orderBy('id', 'desc')
+        .orderBy([
+          { column: 'created_at', order: 'desc' },
+          { column: 'id', order: 'desc' },
+        ])
         .first<Link | undefined>('email')
       return link?.email ?? null
     },

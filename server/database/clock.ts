@@ -1,5 +1,8 @@
+import type { Log } from '../runtime/log.ts'
 import type { Database } from './connect.ts'
 
+/** The largest difference between the clock of a machine and the database's that is no fault. */
+export const CLOCK_TOLERANCE_MS = 30_000
 const MEASURE_MS = 10_000
 
 /**
@@ -8,6 +11,8 @@ const MEASURE_MS = 10_000
  */
 export interface DatabaseClock {
   now(): Date
+  /** How far the clock of this machine is ahead of it, in milliseconds. */
+  aheadMs(): number
   stop(): void
 }
 
@@ -21,15 +26,16 @@ export interface DatabaseClock {
  */
 export async function followClock(
   ask: <T>(question: (db: Database) => Promise<T>) => Promise<T>,
+  log: Pick<Log, 'error' | 'info'>,
 ): Promise<DatabaseClock> {
   /** What the database's clock showed when the timer was at zero. */
   let origin = Number.NaN
+  let isWrong = false
+  const now = () => new Date(origin + performance.now())
+  const aheadMs = () => Date.now() - now().getTime()
   await measure()
   const timer = setInterval(() => void measure().catch(() => {}), MEASURE_MS).unref()
-  return {
-    now: () => new Date(origin + performance.now()),
-    stop: () => clearInterval(timer),
-  }
+  return { now, aheadMs, stop: () => clearInterval(timer) }
 
   async function measure(): Promise<void> {
     const asked = performance.now()
@@ -39,6 +45,16 @@ export async function followClock(
     // answers do not move it to and fro.
     const agrees = time >= origin + asked - 1 && time <= origin + answered + 1
     if (!agrees) origin = time - (asked + answered) / 2
+    report()
+  }
+
+  function report(): void {
+    const ahead_seconds = Math.round(aheadMs() / 1000)
+    const wasWrong = isWrong
+    isWrong = Math.abs(aheadMs()) > CLOCK_TOLERANCE_MS
+    if (isWrong && !wasWrong)
+      log.error({ ahead_seconds }, 'the clock of this machine is wrong: synchronize it (NTP)')
+    if (!isWrong && wasWrong) log.info('the clock of this machine is right again')
   }
 }
 

@@ -1,4 +1,5 @@
 import { Problem } from '../../protocol/index.ts'
+import { CLOCK_TOLERANCE_MS } from '../database/clock.ts'
 import { type ConnectionTarget, connect, type Database } from '../database/connect.ts'
 import { READ_ONLY, READ_ONLY_STATE, readOnly } from '../database/connection.ts'
 import { pendingMigrations } from '../database/migrate.ts'
@@ -16,10 +17,12 @@ export type Readiness = ReturnType<typeof createReadiness>
  * query.
  *
  * @param pool the pool for requests
+ * @param clockAheadMs how far the clock of this machine is ahead of the database's
  */
 export function createReadiness(
   target: ConnectionTarget,
   pool: Pick<PoolState, 'longestWait' | 'isOverloaded'>,
+  clockAheadMs = () => 0,
 ) {
   let db = open()
   let draining = false
@@ -32,23 +35,23 @@ export function createReadiness(
       if (pool.isOverloaded()) throw unready('This node is overloaded; use another one.')
       if (pool.longestWait() > LIMIT_MS)
         throw unready('All database connections of this node are busy; use another one.')
-      asked ??= withinTime(LIMIT_MS, pending())
-        .catch((cause) => {
-          // The connection may be dead unnoticed, so the next check opens a new one.
-          void db.destroy().catch(() => {})
-          db = open()
-          const state = cause.code === READ_ONLY_STATE ? 'read-only' : 'unreachable'
-          throw unready(`The database is ${state}; try again later.`, cause)
-        })
-        .finally(() => {
-          asked = undefined
-        })
-      const behind = await asked
+      asked ??= ask(pending).finally(() => {
+        asked = undefined
+      })
+      const behind = await asked.catch((cause) => {
+        const state = cause.code === READ_ONLY_STATE ? 'read-only' : 'unreachable'
+        throw unready(`The database is ${state}; try again later.`, cause)
+      })
       if (behind.length > 0)
         throw unready('The database schema is outdated; run `npm run migrate`.')
+      const seconds = Math.round(clockAheadMs() / 1000)
+      if (Math.abs(clockAheadMs()) > CLOCK_TOLERANCE_MS)
+        throw unready(
+          `The clock of this machine is ${Math.abs(seconds)} seconds ${seconds > 0 ? 'ahead of' : 'behind'} the database's; synchronize it (NTP).`,
+        )
     },
     /** Queries the database on the same connection, independent of requests. */
-    ask: <T>(question: (db: Database) => Promise<T>): Promise<T> => question(db),
+    ask,
     /** Unready from now on; running requests finish. */
     drain() {
       draining = true
@@ -56,10 +59,16 @@ export function createReadiness(
     close: () => db.destroy(),
   }
 
-  async function pending(): Promise<string[]> {
-    const { rows } = await db.raw(READ_ONLY)
-    if (rows[0].is_read_only) throw readOnly()
-    return pendingMigrations(db)
+  async function ask<T>(question: (db: Database) => Promise<T>): Promise<T> {
+    const asked = db
+    try {
+      return await withinTime(LIMIT_MS, question(asked))
+    } catch (error) {
+      // The connection may be dead unnoticed, so the next question opens a new one.
+      void asked.destroy().catch(() => {})
+      if (db === asked) db = open()
+      throw error
+    }
   }
 
   function open() {
@@ -69,3 +78,9 @@ export function createReadiness(
 
 const unready = (detail: string, cause?: unknown) =>
   new Problem('unavailable', detail, { retryAfter: 2, cause })
+
+async function pending(db: Database): Promise<string[]> {
+  const { rows } = await db.raw(READ_ONLY)
+  if (rows[0].is_read_only) throw readOnly()
+  return pendingMigrations(db)
+}

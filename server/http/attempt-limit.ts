@@ -1,5 +1,4 @@
 import { isIPv6 } from 'node:net'
-import { RateLimiterMemory, RateLimiterPostgres, RateLimiterRes } from 'rate-limiter-flexible'
 import { Problem } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 
@@ -10,7 +9,24 @@ import type { Database } from '../database/connect.ts'
  */
 export type AttemptLimit = (operation: string, who: string | undefined) => Promise<void>
 
-const WINDOW_SECONDS = 60
+interface Counted {
+  /** The attempts of this window, this one included. */
+  count: number
+  /** Until the window ends. */
+  left_ms: number
+}
+
+const WINDOW_MS = 60_000
+const MAX_IN_MEMORY = 50_000
+
+/** By the database's clock. A window of a node whose clock was ahead ends with the next attempt. */
+const COUNT = `
+  insert into rate_limits as r (key, points, expire)
+  select ?, 1, now_ms + ${WINDOW_MS} from (select (extract(epoch from now()) * 1000)::bigint as now_ms) clock
+  on conflict (key) do update set
+    points = case when r.expire between excluded.expire - ${WINDOW_MS - 1} and excluded.expire then r.points + 1 else 1 end,
+    expire = case when r.expire between excluded.expire - ${WINDOW_MS - 1} and excluded.expire then r.expire else excluded.expire end
+  returning points as count, (expire - extract(epoch from now()) * 1000)::float as left_ms`
 
 /**
  * So many attempts a minute at each operation from each address, on all nodes together; 0 is no
@@ -18,29 +34,39 @@ const WINDOW_SECONDS = 60
  */
 export function attemptLimit(db: Database, perMinute: number): AttemptLimit {
   if (perMinute === 0) return async () => {}
-  const window = { points: perMinute, duration: WINDOW_SECONDS }
-  const limiter = new RateLimiterPostgres({
-    ...window,
-    storeClient: db,
-    storeType: 'knex',
-    tableName: 'rate_limits',
-    tableCreated: true,
-    keyPrefix: 'auth',
-    insuranceLimiter: new RateLimiterMemory(window),
-  })
+  const countHere = counterInMemory()
   return async (operation, who) => {
-    try {
-      await limiter.consume(`${operation}:${network(who ?? '')}`)
-    } catch (refusal) {
-      if (!(refusal instanceof RateLimiterRes)) throw refusal
-      const seconds = Math.max(1, Math.ceil(refusal.msBeforeNext / 1000))
-      throw new Problem(
-        'too_many_requests',
-        `Too many requests; try again in ${seconds} seconds.`,
-        { retryAfter: seconds },
-      )
-    }
+    const key = `auth:${operation}:${network(who ?? '')}`
+    const { count, left_ms } = await countAttempt(db, key).catch(() => countHere(key))
+    if (count <= perMinute) return
+    const seconds = Math.max(1, Math.ceil(left_ms / 1000))
+    throw new Problem('too_many_requests', `Too many requests; try again in ${seconds} seconds.`, {
+      retryAfter: seconds,
+    })
   }
+}
+
+async function countAttempt(db: Database, key: string): Promise<Counted> {
+  const { rows } = await db.raw<{ rows: [Counted] }>(COUNT, [key])
+  return rows[0]
+}
+
+function counterInMemory() {
+  const windows = new Map<string, { count: number; end: number }>()
+  return (key: string): Counted => {
+    const moment = performance.now()
+    const known = windows.get(key)
+    const window = known && known.end > moment ? known : { count: 0, end: moment + WINDOW_MS }
+    window.count++
+    if (windows.size >= MAX_IN_MEMORY) windows.clear()
+    windows.set(key, window)
+    return { count: window.count, left_ms: window.end - moment }
+  }
+}
+
+/** Windows that are over. */
+export async function deleteOldAttempts(db: Database): Promise<void> {
+  await db('rate_limits').whereRaw('expire < extract(epoch from now()) * 1000').delete()
 }
 
 /** One household has one IPv4 address but 2^64 IPv6 addresses: those count as one. */

@@ -1,3 +1,4 @@
+import { callAt } from '../runtime/call-at.ts'
 import type { Call } from './operation.ts'
 
 /** Answers that are written over time: each is cut when its session ends, and when its token does. */
@@ -10,11 +11,11 @@ export function createOpenAnswers(now: () => Date) {
      * @returns what to call when the answer has ended
      */
     add({ session, expires }: Pick<Call, 'session' | 'expires'>, cut: () => void): () => void {
-      const expiry = setTimeout(cut, expires * 1000 - now().getTime())
+      const cancel = callAt(expires * 1000, now, cut)
       open.set(cut, session)
       return () => {
         open.delete(cut)
-        clearTimeout(expiry)
+        cancel()
       }
     },
 

@@ -32,12 +32,15 @@ export function beginRequests(
   headers: ReadonlyMap<string, string>,
   log: Log,
   metrics: Pick<Metrics, 'request'>,
+  now: () => Date,
 ): RequestHandler {
   return (req, res, next) => {
     const given = req.headers['x-request-id']
     const id = typeof given === 'string' && /^[\w.-]{1,64}$/.test(given) ? given : randomUUID()
     res.locals.requestId = id
     res.setHeader('X-Request-Id', id)
+    // Devices date their edits by it: the clock of this machine may be wrong.
+    res.setHeader('Date', now().toUTCString())
     for (const [name, value] of headers) res.setHeader(name, value)
     const began = performance.now()
     const { method, path } = req

@@ -3,8 +3,8 @@ import type { Database } from '../database/connect.ts'
 interface JobOptions {
   /** Unique: a job with the same key replaces this one. */
   key?: string
-  /** The earliest start. Default: now. */
-  runAt?: Date
+  /** The delay before its start, by the database's clock. Default: none. */
+  delayMs?: number
   /** Lower numbers run first. Default: 0. */
   priority?: number
 }
@@ -19,12 +19,12 @@ export async function addJob(
   trx: Database,
   name: string,
   payload: object,
-  { key, runAt, priority = 0 }: JobOptions = {},
+  { key, delayMs = 0, priority = 0 }: JobOptions = {},
 ): Promise<void> {
   await trx.raw(
     `select graphile_worker.add_job(
-       ?, payload := ?::json, run_at := ?::timestamptz, max_attempts := ?, job_key := ?, priority := ?)`,
-    [name, JSON.stringify(payload), runAt ?? null, MAX_ATTEMPTS, key ?? null, priority],
+       ?, payload := ?::json, run_at := now() + ? * interval '1 millisecond', max_attempts := ?, job_key := ?, priority := ?)`,
+    [name, JSON.stringify(payload), delayMs, MAX_ATTEMPTS, key ?? null, priority],
   )
 }
 

@@ -51,8 +51,8 @@ export interface AppDependencies {
   version: string
   hints: Hints
   readiness: Pick<Readiness, 'check' | 'ask'>
-  /** The clock; tests set their own. */
-  now?: () => Date
+  /** The database's clock; tests set their own. */
+  now: () => Date
   passwords?: Passwords
 }
 
@@ -78,7 +78,7 @@ export function createApp({
   version,
   hints,
   readiness,
-  now = () => new Date(),
+  now,
   passwords = createPasswords({ engine: backgroundBcrypt() }),
 }: AppDependencies): App {
   const publicUrl = config.PUBLIC_URL
@@ -121,7 +121,7 @@ export function createApp({
   const app = express().disable('x-powered-by').disable('etag').set('query parser', 'simple')
   app.set('trust proxy', config.TRUST_PROXY)
   const https = publicUrl?.startsWith('https:') ?? false
-  app.use(beginRequests(securityHeaders({ https }), log, metrics))
+  app.use(beginRequests(securityHeaders({ https }), log, metrics, now))
   app.use(refuseOverload(poolState(db)))
   if (https && config.TRUST_PROXY !== 0) app.use(redirectToHttps(publicUrl!))
   if (config.CORS_ORIGINS.length > 0) app.use(crossOrigin(config.CORS_ORIGINS))

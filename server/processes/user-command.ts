@@ -14,6 +14,7 @@ import type { Administration } from '../accounts/administration.ts'
 import { createPasswords } from '../accounts/passwords.ts'
 import { secretsOf } from '../accounts/secrets.ts'
 import { createAccountServices } from '../accounts/services.ts'
+import { followClock } from '../database/clock.ts'
 import { openHints } from '../realtime/hints.ts'
 import { postgresBus } from '../realtime/postgres-bus.ts'
 import { readConfig } from '../runtime/config.ts'
@@ -156,17 +157,19 @@ async function withAdministration(
   // Standard output is for the result.
   const log = createLog('warn', { readable: false, to: process.stderr })
   await withDatabase(config, log, async (database) => {
-    const hints = await openHints(postgresBus(database.target, log))
+    const clock = await followClock((question) => question(database.db), log)
+    const hints = await openHints(postgresBus(database.target, log), clock.now)
     try {
       const { administration } = createAccountServices({
         db: database.db,
         secrets: secretsOf(config),
         passwords: createPasswords(),
-        now: () => new Date(),
+        now: clock.now,
         ended: hints.ended,
       })
       await work(administration)
     } finally {
+      clock.stop()
       await hints.close()
     }
   })

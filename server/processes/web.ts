@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { secretsOf } from '../accounts/secrets.ts'
+import { followClock } from '../database/clock.ts'
 import { migrate, requireCurrentSchema } from '../database/migrate.ts'
 import { type OpenDatabase, openDatabase } from '../database/open.ts'
 import { poolState } from '../database/pool.ts'
@@ -29,14 +30,16 @@ export interface Server {
 export async function start(
   config: Config,
   log: Log,
-  replaced: Pick<AppDependencies, 'now' | 'passwords'> = {},
+  replaced: Partial<Pick<AppDependencies, 'now' | 'passwords'>> = {},
 ): Promise<Server> {
   const database = await openDatabase(config, log)
   try {
     await prepareSchema(config, database, log)
     const secrets = secretsOf(config)
-    const hints = await openHints(postgresBus(database.target, log))
-    const readiness = createReadiness(database.target, poolState(database.db))
+    const readiness = createReadiness(database.target, poolState(database.db), () => clock.aheadMs())
+    const clock = await followClock(readiness.ask, log)
+    const now = replaced.now ?? clock.now
+    const hints = await openHints(postgresBus(database.target, log), now)
     const app = createApp({
       hints,
       readiness,
@@ -45,15 +48,16 @@ export async function start(
       db: database.db,
       log,
       version: version(),
-      ...replaced,
+      now,
+      ...(replaced.passwords && { passwords: replaced.passwords }),
     })
     const { server: http, drain } = createListener(app.express)
-    const realtime = startRealtime(http, {
-      app,
-      hints,
-      log,
-      now: replaced.now ?? (() => new Date()),
-    })
+    app.metrics.gauge(
+      'tasktide_clock_ahead_seconds',
+      "How far the clock of this machine is ahead of the database's.",
+      () => clock.aheadMs() / 1000,
+    )
+    const realtime = startRealtime(http, { app, hints, log, now })
     await new Promise<void>((listening, failed) => {
       http
         .once('error', (error) => failed(cannotListen(config, error)))
@@ -62,7 +66,7 @@ export async function start(
     const { port } = http.address() as AddressInfo
     const { target } = database
     const worker = config.runWorker
-      ? await startJobs({ config, secrets, target, log, now: replaced.now ?? (() => new Date()) })
+      ? await startJobs({ config, secrets, target, log, now })
       : undefined
     return {
       url: `http://localhost:${port}`,
@@ -74,6 +78,7 @@ export async function start(
         await drain()
         await worker?.stop()
         await hints.close()
+        clock.stop()
         await readiness.close()
         await database.close()
       },

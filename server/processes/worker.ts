@@ -7,6 +7,7 @@ import { followClock } from '../database/clock.ts'
 import { type ConnectionTarget, connect } from '../database/connect.ts'
 import { requireCurrentSchema } from '../database/migrate.ts'
 import { openDatabase } from '../database/open.ts'
+import { deleteOldAttempts } from '../http/attempt-limit.ts'
 import { startWorker, type Worker } from '../jobs/worker.ts'
 import { mailDelivery } from '../mail/delivery.ts'
 import { createMailer } from '../mail/mailer.ts'
@@ -73,6 +74,7 @@ export async function startJobs({
         [SEND_DIGESTS]: { task: dueDigests(db, now), everySeconds: DUE_SECONDS },
         [SEND_RESET_LINK]: { task: resetLinkSender({ db, links, now }) },
         [PURGE_ACCOUNT]: { task: accountPurge(db, (user) => purgeDocuments(db, user)) },
+        forget_attempts: { task: () => deleteOldAttempts(db), everySeconds: 600 },
         forget_old: { task: () => deleteExpired(db, now()), everySeconds: DAY_SECONDS },
       },
     }),
@@ -98,7 +100,7 @@ export async function runWorkerFromEnvironment(): Promise<void> {
     const database = await openDatabase(config, log)
     await requireCurrentSchema(database.db)
     const secrets = secretsOf(config)
-    const clock = await followClock((question) => question(database.db))
+    const clock = await followClock((question) => question(database.db), log)
     const { target } = database
     const worker = await startJobs({ config, secrets, target, log, now: clock.now })
     stopOnSignal(log, async () => {

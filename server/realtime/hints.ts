@@ -25,7 +25,7 @@ export interface Hints {
  * Sends hints to this node at once, with the changes, and to other nodes over the bus, batched and with
  * the user only. Delivery is not required: each node also polls every few seconds.
  */
-export async function openHints(openBus: OpenBus): Promise<Hints> {
+export async function openHints(openBus: OpenBus, now: () => Date): Promise<Hints> {
   const node = randomUUID().slice(0, 8)
   const listeners = new Set<Listener>()
   /** The time of the first occurrence of each message. */
@@ -40,7 +40,7 @@ export async function openHints(openBus: OpenBus): Promise<Hints> {
 
   return {
     changed(user, changes) {
-      for (const listener of listeners) listener.changed(user, Date.now(), changes)
+      for (const listener of listeners) listener.changed(user, now().getTime(), changes)
       tellOthers(`u${user}`)
     },
     ended(session) {
@@ -56,7 +56,7 @@ export async function openHints(openBus: OpenBus): Promise<Hints> {
   }
 
   function tellOthers(message: string) {
-    if (!waiting.has(message)) waiting.set(message, Date.now())
+    if (!waiting.has(message)) waiting.set(message, now().getTime())
     timer ??= setTimeout(flush, GATHER_MS)
   }
 

@@ -9,6 +9,7 @@ import {
   type ServerEvents,
 } from '../../protocol/index.ts'
 import type { Sessions } from '../accounts/sessions.ts'
+import { callAt } from '../runtime/call-at.ts'
 import type { Log } from '../runtime/log.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import type { Followers } from './followers.ts'
@@ -87,19 +88,19 @@ export function createSockets(
   }
 
   async function serve(socket: LiveSocket): Promise<void> {
-    let expiry = expireLater(socket)
+    let cancelExpiry = expireLater(socket)
     let left = socket.disconnected
     let leave = () => {}
     socket.on('disconnect', () => {
       left = true
-      clearTimeout(expiry)
+      cancelExpiry()
       leave()
     })
     socket.on('renew', (token, acknowledge) => {
       renew(socket, token).then(
         (result) => {
-          clearTimeout(expiry)
-          expiry = expireLater(socket)
+          cancelExpiry()
+          cancelExpiry = expireLater(socket)
           if (typeof acknowledge === 'function') acknowledge(result)
         },
         (error) => {
@@ -131,9 +132,8 @@ export function createSockets(
     return { ok: true, expires_at: new Date(caller.expires * 1000).toISOString() }
   }
 
-  function expireLater(socket: LiveSocket): NodeJS.Timeout {
-    const left = socket.data.expires * 1000 - now().getTime()
-    return setTimeout(() => cut(socket), Math.max(0, left))
+  function expireLater(socket: LiveSocket): () => void {
+    return callAt(socket.data.expires * 1000, now, () => cut(socket))
   }
 }
 
@@ -163,7 +163,7 @@ function frameWriter(socket: LiveSocket, metrics: Pick<Metrics, 'frame'>, now: (
       if (waiting < MAX_WAITING_PACKETS) {
         waiting++
         socket.emit('changes', frame)
-        metrics.frame(committed)
+        metrics.frame(committed === undefined ? undefined : now().getTime() - committed)
       } else omittedFrom ??= frame.prev
     },
     end: () => socket.conn.close(), // the client reconnects and gets `ready` first

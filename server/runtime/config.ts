@@ -93,8 +93,11 @@ export const environment = z.object({
     .number()
     .int()
     .min(0)
+    .max(86_400_000)
     .default(30_000)
-    .describe('The time limit of a statement; 0 is no limit. It does not apply to migrations.'),
+    .describe(
+      'The time limit of a statement, up to a day; 0 is no limit. It does not apply to migrations.',
+    ),
   MIGRATE_ON_START: flag
     .optional()
     .describe(

@@ -58,12 +58,11 @@ export function createMetrics() {
       streams.inc()
       return () => streams.dec()
     },
-    /** @param committed the commit time of its first change, if known */
-    frame(committed: number | undefined) {
+    /** @param milliseconds since the commit of its first change, if known */
+    frame(milliseconds: number | undefined) {
       frames.inc()
-      // The clock of another node may be ahead.
-      if (committed !== undefined)
-        commitToDevice.observe(Math.max(0, Date.now() - committed) / 1000)
+      // The clocks of two nodes differ by some milliseconds.
+      if (milliseconds !== undefined) commitToDevice.observe(Math.max(0, milliseconds) / 1000)
     },
     refusedSocket: () => refusedSockets.inc(),
     /** A value that is read on each scrape, and omitted if that fails. */

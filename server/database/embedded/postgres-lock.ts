@@ -32,7 +32,7 @@ export async function waitForOwner(dir: string, deadline: number) {
   for (;;) {
     const owner = readLock(join(dir, 'postmaster.pid'))
     if (!owner || !isPostgresOf(dir, owner.pid)) return
-    if (Date.now() > deadline + (owner.status === 'stopping' ? 30_000 : 0)) {
+    if (performance.now() > deadline + (owner.status === 'stopping' ? 30_000 : 0)) {
       throw new DatabaseUnavailable(
         `The database in ${dir} is in use: Postgres runs on it as process ${owner.pid}. Stop the ` +
           'server that started it, or give this one another DATA_DIR or a DATABASE_URL.',

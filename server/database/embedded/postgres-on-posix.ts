@@ -90,7 +90,7 @@ async function launchPatiently(
   settings: Record<string, string>,
 ): Promise<Postmaster> {
   const lockFile = join(cluster.dir, 'postmaster.pid')
-  const deadline = Date.now() + PATIENCE
+  const deadline = performance.now() + PATIENCE
   for (;;) {
     await waitForOwner(cluster.dir, deadline)
     await makePrivate(socketDir, cluster)
@@ -102,7 +102,7 @@ async function launchPatiently(
     await stopFast(postmaster, socketDir)
     const why = postmaster.failure ?? tailOf(log)
     const mayPass = /lock file ".*" already exists|is still in use/.test(why)
-    if (!mayPass || Date.now() > deadline) {
+    if (!mayPass || performance.now() > deadline) {
       throw new DatabaseUnavailable(`Postgres did not start (full log: ${log.file}):\n${why}`)
     }
     await sleep(100)
@@ -150,8 +150,8 @@ async function isReady({ child, exited }: Postmaster, lockFile: string): Promise
   void exited.then(() => {
     ended = true
   })
-  const deadline = Date.now() + START_TIMEOUT
-  while (!ended && Date.now() < deadline) {
+  const deadline = performance.now() + START_TIMEOUT
+  while (!ended && performance.now() < deadline) {
     const lock = readLock(lockFile)
     if (lock?.pid === child.pid && lock?.status === 'ready') return true
     await sleep(10)

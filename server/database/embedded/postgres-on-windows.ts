@@ -28,7 +28,7 @@ export async function runOnWindows(
   const { dir, binaries, env } = cluster
   const pgCtl = join(binaries.bin, 'pg_ctl')
   const hidden = { env, cwd: dir, detached: true, windowsHide: true }
-  await waitForOwner(dir, Date.now() + 2_000)
+  await waitForOwner(dir, performance.now() + 2_000)
 
   // Before Postgres, so that it is always watched.
   const stopArgs = ['stop', '-D', dir, '-m', 'fast', '-w']

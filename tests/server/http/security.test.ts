@@ -454,6 +454,26 @@ describe('attempts at accounts', () => {
     expect((await attempt(limited, address)).status).toBe(401)
   })
 
+  test('are forgotten too if a node whose clock was ahead counted them', async () => {
+    const address = someAddress()
+    for (let i = 0; i < 4; i++) await attempt(limited, address)
+    await limited.testDatabase.db('rate_limits').increment('expire', 365 * 24 * 60 * 60 * 1000)
+    expect((await attempt(limited, address)).status).toBe(401)
+  })
+
+  test('are counted by each node while the database cannot', async () => {
+    const { db } = limited.testDatabase
+    const address = someAddress()
+    await db.raw('alter table rate_limits rename to rate_limits_away')
+    try {
+      const statuses = []
+      for (let i = 0; i < 4; i++) statuses.push((await attempt(limited, address)).status)
+      expect(statuses).toEqual([401, 401, 401, 429])
+    } finally {
+      await db.raw('alter table rate_limits_away rename to rate_limits')
+    }
+  })
+
   test('limit nothing else', async () => {
     const headers = { 'x-forwarded-for': someAddress() }
     for (let i = 0; i < 8; i++) {

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { io } from 'socket.io-client'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { addJob } from '../../../server/jobs/queue.ts'
 import { SEND_REMINDERS } from '../../../server/reminders/reminders.ts'
@@ -6,10 +8,11 @@ import { addPeople } from '../../support/due-reminders.ts'
 import { idle } from '../../support/jobs.ts'
 import { type Mailbox, mailingTo, openMailbox } from '../../support/mailbox.ts'
 import { clockAhead, startProcess } from '../../support/processes.ts'
-import { SECRET } from '../../support/server.ts'
+import { callerTo, SECRET, startServer } from '../../support/server.ts'
 
 const CHILD_MS = 120_000
 const HOUR_MS = 60 * 60 * 1000
+const YEAR_MS = 365 * 24 * HOUR_MS
 
 let cleanups: (() => unknown)[]
 let database: TestDatabase
@@ -53,6 +56,64 @@ test(
     const later = await addPeople(db, 1)
     await mailbox.next(later)
     expect(mailbox.delivered).toHaveLength(2)
+  },
+  CHILD_MS,
+)
+
+test(
+  'a node whose clock is a year ahead signs nobody out, and says that it is not ready',
+  async () => {
+    const right = await startServer({ DATABASE_URL: database.url })
+    cleanups.push(right.stop)
+    const { db } = database
+    const [ann, bob] = [await right.person(), await right.person()]
+    const wrong = await startProcess(
+      'start.mjs',
+      {
+        DATABASE_URL: database.url,
+        SECRET_KEY: SECRET,
+        PORT: '0',
+        RUN_WORKER: 'false',
+        ...clockAhead(YEAR_MS),
+      },
+      'listens on',
+    )
+    cleanups.push(wrong.kill)
+    const url = /listens on (\S+)/.exec(wrong.output())![1]!
+    const call = callerTo(url)
+    const bearer = ({ access }: { access: string }) => ({ authorization: `Bearer ${access}` })
+
+    // Tokens of a right node are good here, and the other way round.
+    expect((await callerTo(url, bearer(ann))('GET', '/api/tasks/')).status).toBe(200)
+    const refreshed = await call('POST', '/api/token/refresh/', { refresh: ann.refresh })
+    expect(refreshed.status).toBe(200)
+    const { username, password } = ann
+    const signedIn = await call('POST', '/api/token/', { username, password })
+    for (const { body } of [refreshed, signedIn]) {
+      expect((await callerTo(right.url, bearer(body))('GET', '/api/tasks/')).status).toBe(200)
+      const { exp } = JSON.parse(Buffer.from(body.access.split('.')[1], 'base64url').toString())
+      expect(exp * 1000).toBeLessThan(Date.now() + HOUR_MS)
+    }
+    expect(await db('sessions').where({ revoked_at: null }).count()).toEqual([{ count: '3' }])
+    const latest = await db('sessions').max('expires_at as at').first()
+    expect(latest!.at.getTime()).toBeLessThan(Date.now() + 31 * 24 * HOUR_MS)
+
+    // Devices date their edits by this header.
+    expect(Date.parse(signedIn.headers.get('date')!)).toBeLessThan(Date.now() + 60_000)
+
+    const socket = io(url, { transports: ['websocket'], auth: { token: bob.access } })
+    cleanups.push(() => socket.disconnect())
+    await once(socket as never, 'ready')
+    const frame = once(socket as never, 'changes')
+    await bob.call('POST', '/api/tasks/', { title: 'Milk' })
+    expect((await frame)[0].documents.tasks).toMatchObject([{ title: 'Milk' }])
+
+    const ready = await call('GET', '/readyz')
+    expect(ready).toMatchObject({ status: 503, body: { code: 'unavailable' } })
+    expect(ready.body.detail).toMatch(/clock of this machine is 3153\d{4} seconds ahead/)
+    expect((await call('GET', '/metrics')).text).toMatch(/^tasktide_clock_ahead_seconds 3153/m)
+    expect(wrong.output()).toContain('the clock of this machine is wrong')
+    expect((await right.call('GET', '/readyz')).status).toBe(200)
   },
   CHILD_MS,
 )

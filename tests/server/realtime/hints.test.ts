@@ -27,7 +27,10 @@ describe('hints between two nodes', () => {
   /** A node that notes what it hears. */
   async function node() {
     const log = createLog('silent', { readable: false, to: { write() {} } })
-    const hints = await openHints(postgresBus({ url: database.url, tls: 'off' }, log))
+    const hints = await openHints(
+      postgresBus({ url: database.url, tls: 'off' }, log),
+      () => new Date(),
+    )
     ends.push(() => hints.close())
     const heard: string[] = []
     let wake = () => {}
