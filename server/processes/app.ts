@@ -86,11 +86,11 @@ export function createApp({
   const { accounts, sessions, administration, addresses, passwordChanges, deleteAccount } =
     createAccountServices({ db, secrets, passwords, now, ended })
   const store = postgresStore(db, hints.changed)
-  const followers = createFollowers(store, log)
+  const metrics = createMetrics()
+  const followers = createFollowers(store, log, metrics)
   const answers = createOpenAnswers(now)
   const streams = createPullStreams(followers, answers, now)
   const lists = postgresLists(db)
-  const metrics = createMetrics()
   watchPool(metrics, db)
   watchJobs(metrics, readiness)
 

@@ -25,7 +25,7 @@ export function startRealtime(http: HttpServer, { app, hints, log, now }: Depend
     setInterval(endDeadSessions, SESSIONS_MS).unref(),
     setInterval(followers.sweep, HEADS_MS).unref(),
   ]
-  hints.listen({ changed: followers.changed, ended: end, gap: followers.gap })
+  hints.listen({ changed: followers.changed, ended: end, gap: () => void followers.gap() })
 
   return {
     async close() {

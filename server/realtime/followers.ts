@@ -1,5 +1,6 @@
 import type { Frame, Ready } from '../../protocol/index.ts'
 import type { Log } from '../runtime/log.ts'
+import type { Metrics } from '../runtime/metrics.ts'
 import { cursorAt, FIRST_EPOCH } from '../sync/cursors.ts'
 import type { Changes, Head, Store } from '../sync/store.ts'
 
@@ -11,12 +12,20 @@ export interface Subscriber {
   end(): void
 }
 
+/** So many users' feeds are looked at at once. */
+const BATCH = 200
+
 /**
  * Follows the feeds of the users with a subscriber on this node. A hint costs one read per user, however
  * many subscribers the user has. Frames are sent in order, each starting where the previous one ended.
  */
-export function createFollowers(store: Pick<Store, 'frame' | 'heads'>, log: Pick<Log, 'warn'>) {
+export function createFollowers(
+  store: Pick<Store, 'frame' | 'heads'>,
+  log: Pick<Log, 'warn'>,
+  metrics: Pick<Metrics, 'lostHint'>,
+) {
   const followers = new Map<string, Follower>()
+  let sweeping: Promise<void> | undefined
 
   return {
     /**
@@ -52,23 +61,34 @@ export function createFollowers(store: Pick<Store, 'frame' | 'heads'>, log: Pick
 
     /** The user may have changes, with their commit time and content if known. */
     changed: (user: string, committed?: number, changes?: Changes) =>
-      followers.get(user)?.look(committed, changes),
+      followers.get(user)?.hint(committed, changes),
 
     /** Any user may have changes. */
-    gap() {
-      for (const follower of followers.values()) follower.look()
+    async gap(): Promise<void> {
+      await sweeping // it may have asked before the gap ended
+      await sweep()
     },
 
-    /** Polls the heads of all feeds, since hints may be lost and SQL by an administrator sends none. */
-    async sweep() {
-      if (followers.size === 0) return
-      try {
-        for (const [user, head] of await store.heads([...followers.keys()]))
-          if (!followers.get(user)?.isAt(head)) followers.get(user)?.look()
-      } catch (error) {
-        log.warn({ error }, 'the heads of feeds could not be read')
-      }
-    },
+    sweep,
+  }
+
+  /** Polls the heads of all feeds, since hints may be lost and SQL by an administrator sends none. */
+  function sweep(): Promise<void> {
+    sweeping ??= sweepAll()
+      .catch((error) => log.warn({ error }, 'the heads of feeds could not be read'))
+      .finally(() => {
+        sweeping = undefined
+      })
+    return sweeping
+  }
+
+  async function sweepAll(): Promise<void> {
+    for (const follower of followers.values()) if (follower.hasMissedHint()) metrics.lostHint()
+    const users = [...followers.keys()]
+    while (users.length > 0) {
+      const heads = await store.heads(users.splice(0, BATCH))
+      await Promise.all([...heads].map(([user, head]) => followers.get(user)?.catchUp(head)))
+    }
   }
 
   function dropIfIdle(user: string, follower: Follower) {
@@ -93,8 +113,10 @@ class Follower {
   private readonly user: string
   private readonly log: Pick<Log, 'warn'>
   private readonly ended: (follower: Follower) => void
-  private reading = false
+  private reading: Promise<void> | undefined
   private again = false
+  /** Whether a change was found by looking, and no hint has come since. */
+  private isUnhinted = false
   /** The commit time of the first announced change that is not read yet. */
   private committed: number | undefined
   /** The latest announced changes, if known. */
@@ -114,14 +136,36 @@ class Follower {
   }
 
   /** Reads new changes and sends them. A call during a read causes one more read. */
-  look(committed?: number, changes?: Changes): void {
-    this.again = true
+  hint(committed?: number, changes?: Changes): void {
+    this.isUnhinted = false
     this.changes = changes
     this.committed ??= committed
-    if (!this.reading) void this.readOn()
+    void this.look()
   }
 
-  isAt({ epoch, seq }: Head): boolean {
+  /** Reads on if the feed is ahead, whether a hint has come or not. */
+  async catchUp(head: Head): Promise<void> {
+    if (this.isAt(head)) return
+    // A head that was asked for before the latest read may be behind it.
+    this.isUnhinted = head.seq > this.head.seq
+    this.changes = undefined
+    await this.look()
+  }
+
+  /** Whether the hint of a change that was found by looking has not come since. Tells so once. */
+  hasMissedHint(): boolean {
+    const { isUnhinted } = this
+    this.isUnhinted = false
+    return isUnhinted
+  }
+
+  private look(): Promise<void> {
+    this.again = true
+    this.reading ??= this.readOn()
+    return this.reading
+  }
+
+  private isAt({ epoch, seq }: Head): boolean {
     return epoch === this.head.epoch && seq === this.head.seq
   }
 
@@ -139,7 +183,6 @@ class Follower {
   }
 
   private async readOn(): Promise<void> {
-    this.reading = true
     try {
       await this.opened
       while (this.again && this.subscribers.size > 0) {
@@ -163,7 +206,7 @@ class Follower {
       // Nothing is skipped: the next hint or sweep reads from the same position.
       this.log.warn({ error }, 'a feed could not be read')
     } finally {
-      this.reading = false
+      this.reading = undefined
     }
   }
 

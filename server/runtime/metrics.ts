@@ -42,6 +42,11 @@ export function createMetrics() {
     help: 'Sockets rejected because of their token, or because it could not be checked.',
     registers,
   })
+  const lostHints = new Counter({
+    name: 'tasktide_hints_lost_total',
+    help: 'Changes that were found by looking at the feeds, and whose hint never came.',
+    registers,
+  })
   let began = false
 
   return {
@@ -65,6 +70,7 @@ export function createMetrics() {
       if (milliseconds !== undefined) commitToDevice.observe(Math.max(0, milliseconds) / 1000)
     },
     refusedSocket: () => refusedSockets.inc(),
+    lostHint: () => lostHints.inc(),
     /** A value that is read on each scrape, and omitted if that fails. */
     gauge(name: string, help: string, read: () => number | Promise<number>) {
       new Gauge({

@@ -89,7 +89,7 @@ export class Node {
     this.store = store
     this.alive = true
     this.life++
-    this.followers = createFollowers(store, { warn: () => {} })
+    this.followers = createFollowers(store, { warn: () => {} }, { lostHint() {} })
     this.sweepLater(this.life)
   }
 

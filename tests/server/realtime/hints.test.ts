@@ -143,21 +143,13 @@ describe('a change', () => {
   test('that was made while the other node’s listener was away arrives all the same', async () => {
     const ann = await here.person()
     const socket = await connected(there, ann.access)
-    // So that only the gap can tell.
-    const { store } = there.app
-    const heads = store.heads
-    store.heads = async () => new Map()
-    try {
-      const frame = once(socket as never, 'changes')
-      await withoutConnections(here.testDatabase, async () => {
-        await endListeners(here.testDatabase)
-        await ann.call('POST', '/api/tasks/', { title: 'in the gap' })
-      })
-      const [{ documents }] = await frame
-      expect(documents.tasks).toMatchObject([{ title: 'in the gap' }])
-    } finally {
-      store.heads = heads
-    }
+    const frame = once(socket as never, 'changes')
+    await withoutConnections(here.testDatabase, async () => {
+      await endListeners(here.testDatabase)
+      await ann.call('POST', '/api/tasks/', { title: 'in the gap' })
+    })
+    const [{ documents }] = await frame
+    expect(documents.tasks).toMatchObject([{ title: 'in the gap' }])
   })
 
   test('whose hint was lost is found by the sweep of the heads', async () => {
@@ -179,6 +171,8 @@ describe('a change', () => {
       const [{ documents }] = await frame
       expect(documents.tasks).toMatchObject([{ title: 'by SQL' }])
       expect(await asked, 'only of those who are connected').not.toContain(bob.id)
+      const metrics = async () => (await there.call('GET', '/metrics')).text
+      await expect.poll(metrics, { timeout: 10_000 }).toMatch(/^tasktide_hints_lost_total [1-9]/m)
     } finally {
       store.heads = heads
     }
