@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { secretsOf } from '../accounts/secrets.ts'
 import { followClock } from '../database/clock.ts'
 import { migrate, requireCurrentSchema } from '../database/migrate.ts'
@@ -22,7 +23,7 @@ export interface Server {
   url: string
   app: App
   database: OpenDatabase
-  /** Stops accepting, finishes what runs, closes the database. */
+  /** Serves on for DRAIN_SECONDS, stops accepting, finishes what runs, closes the database. */
   stop(): Promise<void>
 }
 
@@ -74,6 +75,8 @@ export async function start(
       database,
       async stop() {
         readiness.drain()
+        // Load balancers send requests until they have seen that it is not ready.
+        await sleep(config.DRAIN_SECONDS * 1000)
         await realtime.close()
         await drain()
         await worker?.stop()
@@ -97,7 +100,7 @@ export async function runFromEnvironment(
     const config = readConfig()
     const log = createLog(config.LOG_LEVEL, { readable: !config.isProduction })
     const server = await start(config, log)
-    stopOnSignal(log, server.stop)
+    stopOnSignal(log, server.stop, config.DRAIN_SECONDS)
     void server.database.lost?.then(() => {
       log.fatal('the embedded Postgres has exited, so this server stops: start it again')
       process.exit(1)

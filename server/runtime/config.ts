@@ -177,6 +177,15 @@ export const environment = z.object({
     .max(100)
     .default(5)
     .describe('Concurrent jobs of a worker, mail excluded, 1 to 100.'),
+  DRAIN_SECONDS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(300)
+    .optional()
+    .describe(
+      'How long a web node serves on after SIGTERM, while `/readyz` answers 503: longer than load balancers take to notice. Default: 4 in production, 0 in development.',
+    ),
   METRICS_TOKEN: secret
     .regex(/^[\w.~+/=-]+$/, 'expected a bearer token; generate one with: openssl rand -base64 32')
     .optional()
@@ -213,6 +222,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env) {
     // Tokens are in a header, never in a cookie, so another origin cannot act for a user. Production
     // still requires an explicit list.
     CORS_ORIGINS: data.CORS_ORIGINS ?? (isProduction ? [] : ['*']),
+    DRAIN_SECONDS: data.DRAIN_SECONDS ?? (isProduction ? 4 : 0),
     /** The process migrates its own embedded database; the release step migrates a shared one. */
     migrateOnStart: data.MIGRATE_ON_START ?? (!isProduction || data.DATABASE_URL === undefined),
     runWorker:

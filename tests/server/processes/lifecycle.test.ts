@@ -84,6 +84,28 @@ describe('npm start', () => {
   )
 
   test(
+    'is not ready on SIGTERM, and serves on until load balancers have noticed',
+    async () => {
+      const { url, drop } = await createDatabase()
+      cleanups.push(drop)
+      const { child, exit, ...server } = await startProcess({
+        DATABASE_URL: url,
+        SECRET_KEY: SECRET,
+        DRAIN_SECONDS: '3',
+      })
+      const ann = await signUp(server.url)
+      const call = callerTo(server.url)
+      child.kill('SIGTERM')
+      const isReady = async () => (await call('GET', '/readyz')).status
+      await expect.poll(isReady, { timeout: 2_000 }).toBe(503)
+      expect(await isRefused(server.url)).toBe(false)
+      expect((await ann.call('POST', '/api/tasks/', { title: 'Milk' })).status).toBe(201)
+      expect(await exit).toBe(0)
+    },
+    CHILD_MS,
+  )
+
+  test(
     'names a port that is taken',
     async () => {
       const { url, drop } = await createDatabase()
