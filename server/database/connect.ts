@@ -15,7 +15,10 @@ export interface ConnectionTarget {
 
 export interface ConnectionOptions extends ConnectionTarget {
   poolSize: number
-  statementTimeoutMs: number
+  /** Default: the one of the database. */
+  statementTimeoutMs?: number
+  /** How long the database may be silent. Default: somewhat longer than a statement may take. */
+  patienceMs?: number
   /**
    * Whether users wait for it: then no transaction may stand idle for long, and no statement may wait
    * long for a lock. Migrations, mail and purging may do both.
@@ -30,7 +33,8 @@ const IDLE_IN_TRANSACTION_MS = 5_000
 
 /** A connection pool. It connects on first use. */
 export function connect(options: ConnectionOptions): Database {
-  const { poolSize, statementTimeoutMs, servesRequests = false } = options
+  const { poolSize, statementTimeoutMs = 0, servesRequests = false } = options
+  const { patienceMs = statementTimeoutMs && statementTimeoutMs + GRACE_MS } = options
   return knex({
     client: servesRequests ? PoolForRequests : Pool,
     connection: {
@@ -39,13 +43,13 @@ export function connect(options: ConnectionOptions): Database {
         // Every statement reads the data of one user through an index. A plan for a user without
         // statistics may look cheaper although it reads everything of the user.
         plan_cache_mode: 'force_generic_plan',
-        statement_timeout: statementTimeoutMs,
+        ...(options.statementTimeoutMs !== undefined && { statement_timeout: statementTimeoutMs }),
         ...(servesRequests && {
           lock_timeout: LOCK_MS,
           idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
         }),
       },
-      ...(statementTimeoutMs > 0 && { patienceMs: statementTimeoutMs + GRACE_MS }),
+      patienceMs,
     } as Knex.PgConnectionConfig,
     pool: { min: 0, max: poolSize, validate } as Knex.PoolConfig,
     acquireConnectionTimeout: 10_000,

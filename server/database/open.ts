@@ -7,6 +7,8 @@ export interface OpenDatabase {
   db: Database
   /** For a connection outside of the pool. */
   target: ConnectionTarget
+  /** For a connection that needs a session: transaction mode of a pooler gives none. */
+  sessionTarget: ConnectionTarget
   /** Runs long work, such as a migration, on a separate connection without a time limit. */
   withoutTimeLimit<T>(work: (db: Database) => Promise<T>): Promise<T>
   /** Resolves when the embedded Postgres has exited unexpectedly. */
@@ -24,8 +26,15 @@ export async function openDatabase(config: Config, log: Log): Promise<OpenDataba
   }
   if (config.DATABASE_URL !== undefined) {
     const target = { url: config.DATABASE_URL, tls: config.DATABASE_TLS }
+    const sessionTarget = { ...target, url: config.DATABASE_LISTEN_URL ?? target.url }
     const db = connect({ ...options, ...target })
-    return { db, target, withoutTimeLimit: unlimited(target), close: () => db.destroy() }
+    return {
+      db,
+      target,
+      sessionTarget,
+      withoutTimeLimit: unlimited(sessionTarget),
+      close: () => db.destroy(),
+    }
   }
   const postgres = await startEmbeddedPostgres({ dataDir: config.DATA_DIR })
   log.info({ version: postgres.version, source: postgres.source }, 'embedded Postgres is running')
@@ -34,6 +43,7 @@ export async function openDatabase(config: Config, log: Log): Promise<OpenDataba
   return {
     db,
     target,
+    sessionTarget: target,
     withoutTimeLimit: unlimited(target),
     ...(postgres.died && { lost: postgres.died }),
     async close() {

@@ -72,7 +72,7 @@ export function createReadiness(
   }
 
   function open() {
-    return connect({ ...target, poolSize: 1, statementTimeoutMs: LIMIT_MS })
+    return connect({ ...target, poolSize: 1, patienceMs: LIMIT_MS })
   }
 }
 

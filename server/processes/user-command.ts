@@ -158,7 +158,7 @@ async function withAdministration(
   const log = createLog('warn', { readable: false, to: process.stderr })
   await withDatabase(config, log, async (database) => {
     const clock = await followClock((question) => question(database.db), log)
-    const hints = await openHints(postgresBus(database.target, log), clock.now)
+    const hints = await openHints(postgresBus(database.sessionTarget, log), clock.now)
     try {
       const { administration } = createAccountServices({
         db: database.db,

@@ -6,6 +6,7 @@ import { followClock } from '../database/clock.ts'
 import { migrate, requireCurrentSchema } from '../database/migrate.ts'
 import { type OpenDatabase, openDatabase } from '../database/open.ts'
 import { poolState } from '../database/pool.ts'
+import { refusePooler } from '../database/poolers.ts'
 import { createReadiness } from '../health/readiness.ts'
 import { createListener } from '../http/listener.ts'
 import { openHints } from '../realtime/hints.ts'
@@ -35,12 +36,15 @@ export async function start(
 ): Promise<Server> {
   const database = await openDatabase(config, log)
   try {
+    await refusePooler(config, database)
     await prepareSchema(config, database, log)
     const secrets = secretsOf(config)
-    const readiness = createReadiness(database.target, poolState(database.db), () => clock.aheadMs())
+    const readiness = createReadiness(database.target, poolState(database.db), () =>
+      clock.aheadMs(),
+    )
     const clock = await followClock(readiness.ask, log)
     const now = replaced.now ?? clock.now
-    const hints = await openHints(postgresBus(database.target, log), now)
+    const hints = await openHints(postgresBus(database.sessionTarget, log), now)
     const app = createApp({
       hints,
       readiness,
@@ -65,9 +69,8 @@ export async function start(
         .listen(config.PORT, config.HOST, () => listening())
     })
     const { port } = http.address() as AddressInfo
-    const { target } = database
     const worker = config.runWorker
-      ? await startJobs({ config, secrets, target, log, now })
+      ? await startJobs({ config, secrets, target: database.sessionTarget, log, now })
       : undefined
     return {
       url: `http://localhost:${port}`,

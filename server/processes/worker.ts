@@ -7,6 +7,7 @@ import { followClock } from '../database/clock.ts'
 import { type ConnectionTarget, connect } from '../database/connect.ts'
 import { requireCurrentSchema } from '../database/migrate.ts'
 import { openDatabase } from '../database/open.ts'
+import { refusePooler } from '../database/poolers.ts'
 import { deleteOldAttempts } from '../http/attempt-limit.ts'
 import { startWorker, type Worker } from '../jobs/worker.ts'
 import { mailDelivery } from '../mail/delivery.ts'
@@ -98,10 +99,11 @@ export async function runWorkerFromEnvironment(): Promise<void> {
         'Set DATABASE_URL. With the embedded database, no worker is needed: the server runs the jobs itself.',
       )
     const database = await openDatabase(config, log)
+    await refusePooler(config, database)
     await requireCurrentSchema(database.db)
     const secrets = secretsOf(config)
     const clock = await followClock((question) => question(database.db), log)
-    const { target } = database
+    const { sessionTarget: target } = database
     const worker = await startJobs({ config, secrets, target, log, now: clock.now })
     stopOnSignal(log, async () => {
       await worker.stop()

@@ -76,6 +76,13 @@ export const environment = z.object({
     .describe(
       '`postgres://user:password@host/database`, or with `?host=/the/folder` for a Unix socket. Several hosts (`one:5432,two:5432`): the first that accepts writes is used. Unset: an embedded Postgres with its data in `DATA_DIR`.',
     ),
+  DATABASE_LISTEN_URL: z
+    .string()
+    .refine(isDatabaseUrl, 'expected postgres://user:password@host/database')
+    .optional()
+    .describe(
+      'The same database without a pooler in transaction mode, for the connections that need a session: listening, jobs, migrations. Default: `DATABASE_URL`.',
+    ),
   DATABASE_POOL_SIZE: z.coerce
     .number()
     .int()
@@ -245,9 +252,13 @@ const CONTRADICTIONS = {
 
 function faultsTogether(data: z.output<typeof environment>): string[] {
   const faults: string[] = []
-  const sslmode = /[?&]sslmode=([^&]*)/.exec(data.DATABASE_URL ?? '')?.[1]
-  if (data.DATABASE_TLS && sslmode && CONTRADICTIONS[data.DATABASE_TLS].test(sslmode))
-    faults.push('DATABASE_TLS: contradicts the sslmode in DATABASE_URL; remove one of them')
+  for (const name of ['DATABASE_URL', 'DATABASE_LISTEN_URL'] as const) {
+    const sslmode = /[?&]sslmode=([^&]*)/.exec(data[name] ?? '')?.[1]
+    if (data.DATABASE_TLS && sslmode && CONTRADICTIONS[data.DATABASE_TLS].test(sslmode))
+      faults.push(`DATABASE_TLS: contradicts the sslmode in ${name}; remove one of them`)
+  }
+  if (data.DATABASE_LISTEN_URL && !data.DATABASE_URL)
+    faults.push('DATABASE_LISTEN_URL: set DATABASE_URL too, or remove it')
   if (data.NODE_ENV === 'production' && data.SECRET_KEY === undefined)
     faults.push('SECRET_KEY: required in production; generate one with: openssl rand -base64 32')
   const isPublic = !/^https?:\/\/(localhost|127\.0\.0\.1)\b/.test(data.PUBLIC_URL ?? '')
