@@ -94,7 +94,10 @@ export class DatabaseConnection extends pg.Client {
       throw error
     }
     if (this.#beat !== undefined) {
-      const beat = setInterval(() => void this.proveAlive(BEAT), this.#beat).unref()
+      const beat = setInterval(() => {
+        // A statement under way has a longer time than the proof.
+        if (!this.#isWaiting) void this.proveAlive(BEAT)
+      }, this.#beat).unref()
       this.once('end', () => clearInterval(beat))
     }
     return this
@@ -128,6 +131,11 @@ export class DatabaseConnection extends pg.Client {
     this.#stream.destroy(error)
   }
 
+  /** Whether an answer is awaited. */
+  get #isWaiting(): boolean {
+    return !(this as unknown as { readyForQuery: boolean }).readyForQuery
+  }
+
   get #stream(): Socket {
     return this.connection.stream as Socket
   }
@@ -138,8 +146,7 @@ export class DatabaseConnection extends pg.Client {
     // Where this process was busy, the answer may have arrived: it is read before the next but one turn.
     setImmediate(() =>
       setImmediate(() => {
-        const isWaiting = !(this as unknown as { readyForQuery: boolean }).readyForQuery
-        if (!isWaiting || stream.bytesRead > heard) return
+        if (!this.#isWaiting || stream.bytesRead > heard) return
         this.drop(Object.assign(new Error('the database does not answer'), { code: 'ETIMEDOUT' }))
         this.emit('silent')
       }),

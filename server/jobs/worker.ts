@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Logger, run } from 'graphile-worker'
-import { type ConnectionTarget, clientOptions, openPool } from '../database/connect.ts'
+import { type ConnectionTarget, clientOptions, openPool, WATCHED } from '../database/connect.ts'
 import type { Log } from '../runtime/log.ts'
 import { keepQueued } from './schedule.ts'
 import { holdWorkerLease } from './worker-lease.ts'
@@ -37,7 +37,8 @@ const IN_BATCHES = { completeJobBatchDelay: 20 }
 const TTL_MS = 5_000
 /** For listening, taking and completing. Jobs use other connections. */
 const CONNECTIONS = 4
-const PATIENCE_MS = 30_000
+/** All of its statements are short. */
+const PATIENCE_MS = 10_000
 
 /**
  * Runs jobs, next to any number of other workers. One worker takes a job at a time. The jobs of a killed
@@ -90,7 +91,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
  */
 async function startRunner({ target, jobs, concurrency, log }: WorkerOptions) {
   const pool = openPool(
-    { ...clientOptions(target), patienceMs: PATIENCE_MS, max: CONNECTIONS },
+    { ...clientOptions(target), ...WATCHED, patienceMs: PATIENCE_MS, max: CONNECTIONS },
     (error) => log.warn({ error }, 'a database connection of the worker was lost'),
   )
   const lease = holdWorkerLease(target, pool, log)

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type pg from 'pg'
 import { type ConnectionTarget, clientOptions, WATCHED } from '../database/connect.ts'
 import { DatabaseConnection } from '../database/connection.ts'
@@ -5,6 +6,8 @@ import type { Log } from '../runtime/log.ts'
 import type { Bus, OpenBus } from './bus.ts'
 
 const CHANNEL = 'tasktide'
+/** How often a connection tells itself something. */
+const BEAT_MS = 5_000
 const RETRY_MS = 50
 const MAX_RETRY_MS = 30_000
 
@@ -42,13 +45,16 @@ export function postgresBus(target: ConnectionTarget, log: Log): OpenBus {
 
     async function connect(): Promise<pg.Client> {
       const next = new DatabaseConnection({ ...clientOptions(target), ...WATCHED })
-      next.on('notification', ({ payload = '' }) => receiver.message(payload))
+      next.on('notification', ({ channel, payload = '' }) => {
+        if (channel === CHANNEL) receiver.message(payload)
+      })
       next.on('error', (error) => log.warn({ error }, 'the connection for hints was lost'))
       try {
         await next.connect()
+        await proveListening(next)
         await next.query(`listen ${CHANNEL}`)
       } catch (error) {
-        await next.end()
+        next.drop()
         throw error
       }
       // Only for an established connection: after a failed attempt, the caller retries.
@@ -73,4 +79,23 @@ export function postgresBus(target: ConnectionTarget, log: Log): OpenBus {
       }
     }
   }
+}
+
+/**
+ * Drops a connection that does not hear itself. One that has lost what it listened for, behind a pooler,
+ * for example, answers as before.
+ */
+async function proveListening(connection: DatabaseConnection): Promise<void> {
+  const channel = `tasktide_${randomUUID()}`
+  let isHeard = true
+  await connection.query(`listen "${channel}"`)
+  connection.on('notification', (notification) => {
+    if (notification.channel === channel) isHeard = true
+  })
+  const beat = setInterval(() => {
+    if (!isHeard) return connection.drop(new Error('notifications do not arrive'))
+    isHeard = false
+    connection.query('select pg_notify($1, $2)', [channel, '']).catch(() => {}) // it ends then
+  }, BEAT_MS).unref()
+  connection.once('end', () => clearInterval(beat))
 }

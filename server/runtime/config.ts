@@ -25,6 +25,13 @@ const secret = z
     'expected a random value; generate one with: openssl rand -base64 32',
   )
 
+const databaseUrl = z
+  .string()
+  .refine(
+    (value) => hostUrls(value).every(isDatabaseUrl),
+    'expected postgres://user:password@host/database',
+  )
+
 /** A boolean, as written in environment variables. */
 const flag = z
   .enum(['true', 'false', '1', '0'])
@@ -66,19 +73,12 @@ export const environment = z.object({
     .describe(
       'The number of proxies in front of the server, or their addresses: `10.0.0.0/8, loopback`.',
     ),
-  DATABASE_URL: z
-    .string()
-    .refine(
-      (value) => hostUrls(value).every(isDatabaseUrl),
-      'expected postgres://user:password@host/database',
-    )
+  DATABASE_URL: databaseUrl
     .optional()
     .describe(
       '`postgres://user:password@host/database`, or with `?host=/the/folder` for a Unix socket. Several hosts (`one:5432,two:5432`): the first that accepts writes is used. Unset: an embedded Postgres with its data in `DATA_DIR`.',
     ),
-  DATABASE_LISTEN_URL: z
-    .string()
-    .refine(isDatabaseUrl, 'expected postgres://user:password@host/database')
+  DATABASE_LISTEN_URL: databaseUrl
     .optional()
     .describe(
       'The same database without a pooler in transaction mode, for the connections that need a session: listening, jobs, migrations. Default: `DATABASE_URL`.',

@@ -9,6 +9,8 @@ export interface WebNode {
   /** What it has logged. */
   log(): string
   signal(signal: NodeJS.Signals): void
+  /** Its exit code, once it has ended. */
+  exit: Promise<number | null>
   /** Kills it. */
   close(): Promise<void>
 }
@@ -51,6 +53,7 @@ export async function startNode(environment: Record<string, string>): Promise<We
     url,
     log: () => output,
     signal: (signal) => void child.kill(signal),
+    exit: ended.then(([code]) => code),
     async close() {
       child.kill('SIGKILL')
       await ended
