@@ -31,18 +31,19 @@ function gatheredOutput(): DestinationStream {
 }
 
 /**
- * An error without user data. Messages of Postgres contain values ("invalid input syntax for type date:
- * …") and those of mail servers addresses and links, so only code and location of these are logged.
+ * An error without user data. Messages of mail servers contain addresses and links, so only code and
+ * location of these are logged.
  */
 function describeError(error: unknown): object {
   if (!(error instanceof Error)) return { type: typeof error }
-  const { code, table, constraint, routine, command, responseCode } = error as Error &
-    Record<string, unknown>
+  const { code, table, constraint, routine, command, responseCode } = error as DescribedError
   const frames = error.stack?.split('\n').filter((line) => line.startsWith('    at ')) ?? []
   const fromPostgres = routine !== undefined || (typeof code === 'string' && code.length === 5)
   return {
     type: error.name,
-    ...(!fromPostgres && responseCode === undefined && { message: error.message }),
+    ...(responseCode === undefined && {
+      message: fromPostgres ? withoutValues(error as DescribedError, String(code)) : error.message,
+    }),
     ...(responseCode !== undefined && { command, responseCode }),
     ...(code !== undefined && { code }),
     ...(table !== undefined && { table }),
@@ -50,4 +51,22 @@ function describeError(error: unknown): object {
     stack: frames.join('\n'),
     ...(error.cause !== undefined && { cause: describeError(error.cause) }),
   }
+}
+
+type DescribedError = Error & Record<string, unknown>
+
+/** SQLSTATE classes whose messages name tables, columns and settings at most. */
+const NAMES_ONLY = /^(08|0A|23|25|26|28|3D|3F|40|42|53|54|55|57|58)/
+/** Those that quote values: "invalid input syntax for type date: …". */
+const QUOTES_VALUES = /^22/
+
+/** What Postgres said. Knex puts the statement with its values in front of it, but not in the stack. */
+function withoutValues({ stack = '', routine }: DescribedError, code: string): string | undefined {
+  // The words of a trigger.
+  if (routine === 'exec_stmt_raise') return undefined
+  const message = /^\w*: (.*?)(\n {4}at |$)/s.exec(stack)?.[1]
+  if (NAMES_ONLY.test(code)) return message
+  if (!QUOTES_VALUES.test(code)) return undefined
+  // A value may contain quotes too.
+  return message?.replace(/".*"/s, '"…"').replaceAll(/\b0x[\da-f]+/g, '0x…')
 }
