@@ -31,6 +31,7 @@ export async function openTransactionPooler(
   const all = await Promise.all(Array.from({ length: processes }, () => openProcess(databaseUrl)))
   const free = all.map(({ process }) => process)
   const clients = new Set<Client>()
+  let isMute = false
   for (const process of free) process.stream.on('data', messages(fromServer(process)))
 
   const server = createServer({ noDelay: true }, (socket) => {
@@ -54,6 +55,10 @@ export async function openTransactionPooler(
   url.port = String((server.address() as AddressInfo).port)
   return {
     url: url.toString(),
+    /** Drops notifications, even to a client that waits for an answer. */
+    mute() {
+      isMute = true
+    },
     async close() {
       for (const { socket } of clients) socket.destroy()
       server.close()
@@ -99,6 +104,7 @@ export async function openTransactionPooler(
     return (type: string, message: Buffer) => {
       if (type === process.unasked[0]) return void process.unasked.shift()
       const { client } = process
+      if (isMute && type === 'A') return
       client?.socket.write(message)
       if (type !== 'Z' || message.at(-1) !== 'I'.charCodeAt(0)) return
       if (client) client.process = undefined

@@ -1,10 +1,12 @@
 import { once } from 'node:events'
 import net from 'node:net'
 import pg from 'pg'
+import { expect, test } from 'vitest'
 import { postgresBus } from '../../../server/realtime/postgres-bus.ts'
 import { createLog } from '../../../server/runtime/log.ts'
 import { busContract } from '../../support/bus-contract.ts'
 import { createDatabase } from '../../support/database.ts'
+import { openTransactionPooler } from '../../support/transaction-pooler.ts'
 
 busContract('Postgres', async () => {
   const database = await createDatabase()
@@ -19,6 +21,28 @@ busContract('Postgres', async () => {
       way.close()
       await database.drop()
     },
+  }
+})
+
+test('a connection that answers, and to which no notification comes, is replaced', async () => {
+  const database = await createDatabase()
+  const pooler = await openTransactionPooler(database.url, { processes: 1 })
+  const lines: string[] = []
+  const log = createLog('warn', { readable: false, to: { write: (line) => void lines.push(line) } })
+  let replaced = () => {}
+  const gap = new Promise<void>((resolve) => {
+    replaced = resolve
+  })
+  const open = postgresBus({ url: pooler.url, tls: 'off' }, log)
+  const bus = await open({ message() {}, gap: () => replaced() })
+  try {
+    pooler.mute()
+    await gap
+    expect(lines.join('')).toContain('notifications do not arrive')
+  } finally {
+    await bus.close()
+    await pooler.close()
+    await database.drop()
   }
 })
 
