@@ -44,6 +44,8 @@ beforeAll(async () => {
 afterAll(() => server.stop())
 
 const RESULT = 'application/vnd.tasktide.push+json'
+/** The response to a push without conflicts. */
+const LANDED = { conflicts: [], rejected: [], checkpoint: expect.any(Object) }
 
 async function send(person: Person, resource: string, rows: readonly PushRow[]): Promise<Reply> {
   const path = `/replication/${resource}/0/push`
@@ -89,10 +91,7 @@ const deletion = (resource: Resource, assumed: WireDocument) =>
 
 async function store(person: Person, resource: Resource, fields: Record<string, unknown>) {
   const document = made(resource, fields)
-  expect((await send(person, resource.name, [created(document)])).body).toEqual({
-    conflicts: [],
-    rejected: [],
-  })
+  expect((await send(person, resource.name, [created(document)])).body).toEqual(LANDED)
   return document
 }
 
@@ -146,7 +145,7 @@ describe('a set, a record and a number', () => {
     for (const fields of [plan, reordered])
       for (const assumedMasterState of [stored, { ...document, ...fields }, undefined]) {
         const row = { newDocumentState: { ...document, ...fields }, assumedMasterState }
-        expect((await send(ann, 'plans', [row])).body).toEqual({ conflicts: [], rejected: [] })
+        expect((await send(ann, 'plans', [row])).body).toEqual(LANDED)
       }
     expect(await all(ann, 'plans')).toEqual([stored])
     expect(await journal(ann)).toEqual([])
@@ -365,8 +364,6 @@ describe('a document with references, over REST', () => {
 })
 
 describe('a document with references, pushed', () => {
-  const landed = { conflicts: [], rejected: [] }
-
   test('may arrive before its target, in one push or in two, and so may a second one', async () => {
     const ann = await server.person()
     const task = made(tasks, { title: 'Ferry' })
@@ -375,10 +372,10 @@ describe('a document with references, pushed', () => {
     const [one, two] = ['one', 'two'].map((title) =>
       made(subtasks, { title, parent_id: parent.id }),
     )
-    expect((await send(ann, 'subtasks', [created(one!)])).body).toEqual(landed)
+    expect((await send(ann, 'subtasks', [created(one!)])).body).toEqual(LANDED)
     const rows = [created(two!), created(made(subtasks, { parent_id: two!.id })), created(parent)]
-    expect((await send(ann, 'subtasks', rows)).body).toEqual(landed)
-    expect((await send(ann, 'tasks', [created(task)])).body).toEqual(landed)
+    expect((await send(ann, 'subtasks', rows)).body).toEqual(LANDED)
+    expect((await send(ann, 'tasks', [created(task)])).body).toEqual(LANDED)
     expect([...(await byId(ann, 'subtasks')).values()].filter(({ _deleted }) => _deleted)).toEqual(
       [],
     )
@@ -390,7 +387,7 @@ describe('a document with references, pushed', () => {
     const task = made(tasks, { title: 'Ferry' })
     const seen = made(comments, { body: 'seen', task_id: task.id })
     await store(ann, comments, { body: 'see', task_id: task.id, see_id: seen.id })
-    expect((await send(ann, 'comments', [created(seen)])).body).toEqual(landed)
+    expect((await send(ann, 'comments', [created(seen)])).body).toEqual(LANDED)
     expect(await all(ann, 'tasks')).toEqual([])
     await send(ann, 'comments', [deletion(comments, seen)])
     expect(await all(ann, 'comments')).toMatchObject([{ _deleted: true }, { see_id: null }])
