@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import express from 'express'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect } from 'vitest'
 import type * as z from 'zod'
 import {
   conflictsSchema,
@@ -16,21 +16,15 @@ import {
 import { answerProblems } from '../../../server/http/problems.ts'
 import { refuseOutdated } from '../../../server/http/replication/replication.ts'
 import { createLog } from '../../../server/runtime/log.ts'
-import {
-  callerTo,
-  type Person,
-  type Reply,
-  startServer,
-  type TestServer,
-} from '../../support/server.ts'
+import { test } from '../../support/fixtures.ts'
+import { callerTo, type Person, type Reply, type TestServer } from '../../support/server.ts'
 
 const { tasks, conflicts } = resources
 
 let server: TestServer
-beforeAll(async () => {
-  server = await startServer()
+test.beforeAll(({ server: started }) => {
+  server = started
 })
-afterAll(() => server.stop())
 
 const aTask = (fields: Record<string, unknown> = {}, at = server.clock.now().toISOString()) =>
   ({
@@ -69,8 +63,7 @@ async function everything(person: Person, resource = 'tasks'): Promise<WireDocum
 }
 
 describe('pull', () => {
-  test('returns exactly the requested number in feed order, to the end', async () => {
-    const ann = await server.person()
+  test('returns exactly the requested number in feed order, to the end', async ({ ann }) => {
     const all = Array.from({ length: 25 }, (_, i) => aTask({ title: `Task ${i}` }))
     await push(
       ann,
@@ -90,8 +83,9 @@ describe('pull', () => {
     expect(seen).toEqual(all)
   })
 
-  test('fills its pages even if the feed has other changes: a short page is the last one', async () => {
-    const ann = await server.person()
+  test('fills its pages even if the feed has other changes: a short page is the last one', async ({
+    ann,
+  }) => {
     for (let i = 0; i < 12; i++) {
       await push(ann, [{ newDocumentState: aTask({ category_id: randomUUID() }) }])
       await ann.call('POST', '/api/categories/', { name: `Category ${i}` })
@@ -107,14 +101,13 @@ describe('pull', () => {
     expect(sizes).toEqual([4, 4, 4, 0])
   })
 
-  test('an empty page does not move the checkpoint', async () => {
-    const ann = await server.person()
+  test('an empty page does not move the checkpoint', async ({ ann }) => {
     const { checkpoint } = (await pull(ann, 1)).body
     expect(checkpoint).toEqual({ id: '1', lwt: 1 })
     expect((await pull(ann, 0, 0)).body).toEqual({ documents: [], checkpoint: { id: '1', lwt: 0 } })
   })
 
-  test.each<[what: string, query: string, status: number]>([
+  test.for<[what: string, query: string, status: number]>([
     ['nothing', '', 200],
     ['the start, as the first release gave it', 'id=&lwt=0', 200],
     ['a document, as the first release gave it', `id=${randomUUID()}&lwt=2`, 200],
@@ -124,8 +117,7 @@ describe('pull', () => {
     ['the same, as the first release gave it', `id=${randomUUID()}&lwt=3`, 410],
     ['another epoch', 'id=2&lwt=1', 410],
     ['the start of another epoch', 'id=2&lwt=0', 410],
-  ])('continues from %s: ?%s', async (_what, query, status) => {
-    const ann = await server.person()
+  ])('continues from %s: ?%s', async ([_what, query, status], { ann }) => {
     await ann.call('POST', '/api/tasks/', { title: 'Milk' })
     const pulled = await ann.call('GET', `/replication/tasks/0/pull?${query}`)
     const pushed = await ann.call('POST', `/replication/tasks/0/push?${query}`, [
@@ -137,13 +129,11 @@ describe('pull', () => {
     expect(await everything(ann)).toHaveLength(status === 410 ? 1 : 2)
   })
 
-  test.each(['lwt=abc', 'lwt=-1', 'limit=2001', 'limit=x'])('refuses %s', async (query) => {
-    const ann = await server.person()
+  test.for(['lwt=abc', 'lwt=-1', 'limit=2001', 'limit=x'])('refuses %s', async (query, { ann }) => {
     expect((await ann.call('GET', `/replication/tasks/0/pull?${query}`)).status).toBe(400)
   })
 
-  test('has tombstones with all their fields', async () => {
-    const ann = await server.person()
+  test('has tombstones with all their fields', async ({ ann }) => {
     const made = await ann.call('POST', '/api/tasks/', { title: 'Milk' })
     await ann.call('DELETE', `/api/tasks/${made.body.id}/`)
     expect(await everything(ann)).toEqual([
@@ -153,8 +143,7 @@ describe('pull', () => {
 })
 
 describe('push', () => {
-  test('is visible through REST, and REST writes are visible through pull', async () => {
-    const ann = await server.person()
+  test('is visible through REST, and REST writes are visible through pull', async ({ ann }) => {
     const task = aTask({ title: 'From a device' })
     expect((await push(ann, [{ newDocumentState: task }])).body).toEqual([])
     const read = await ann.call('GET', `/api/tasks/${task.id}/`)
@@ -163,8 +152,7 @@ describe('push', () => {
     expect((await everything(ann))[0]).toMatchObject({ id: task.id, priority: 'high' })
   })
 
-  test('repeated has no second effect: no new change, no conflict', async () => {
-    const ann = await server.person()
+  test('repeated has no second effect: no new change, no conflict', async ({ ann }) => {
     const rows = [{ newDocumentState: aTask() }, { newDocumentState: aTask() }]
     await push(ann, rows)
     const { checkpoint } = (await pull(ann)).body
@@ -172,8 +160,7 @@ describe('push', () => {
     expect((await pull(ann, checkpoint.lwt)).body.documents).toEqual([])
   })
 
-  test('of an insert whose response was lost, edited since, stores the edit', async () => {
-    const ann = await server.person()
+  test('of an insert whose response was lost, edited since, stores the edit', async ({ ann }) => {
     const task = aTask()
     await push(ann, [{ newDocumentState: task }])
     server.clock.advance(10)
@@ -182,8 +169,7 @@ describe('push', () => {
     expect(await everything(ann)).toEqual([edited])
   })
 
-  test('repeated after others have undone it does not apply again', async () => {
-    const ann = await server.person()
+  test('repeated after others have undone it does not apply again', async ({ ann }) => {
     const task = aTask()
     const path = `/api/tasks/${task.id}/`
     await push(ann, [{ newDocumentState: task }])
@@ -205,8 +191,7 @@ describe('push', () => {
     expect(await everything(ann, 'conflicts')).toEqual([])
   })
 
-  test('that lost takes a number once, and always gets the same response', async () => {
-    const ann = await server.person()
+  test('that lost takes a number once, and always gets the same response', async ({ ann }) => {
     const task = aTask()
     await push(ann, [{ newDocumentState: task }])
     server.clock.advance(10)
@@ -227,8 +212,7 @@ describe('push', () => {
     expect((await pull(ann)).body).toEqual(once.body)
   })
 
-  test('thirty concurrent batches, each sent twice, are stored once', async () => {
-    const ann = await server.person()
+  test('thirty concurrent batches, each sent twice, are stored once', async ({ ann }) => {
     const batches = Array.from({ length: 30 }, () => [{ newDocumentState: aTask() }])
     const replies = await Promise.all([...batches, ...batches].map((batch) => push(ann, batch)))
     expect(replies.map(({ status, body }) => [status, body])).toEqual(replies.map(() => [200, []]))
@@ -237,8 +221,7 @@ describe('push', () => {
     expect(checkpoint.lwt, 'thirty changes, and the profile').toBe(31)
   })
 
-  test('thirty concurrent batches of one device are all stored', async () => {
-    const ann = await server.person()
+  test('thirty concurrent batches of one device are all stored', async ({ ann }) => {
     const batches = Array.from({ length: 30 }, () => Array.from({ length: 20 }, () => aTask()))
     const replies = await Promise.all(
       batches.map((batch) =>
@@ -252,8 +235,7 @@ describe('push', () => {
     expect(new Set((await everything(ann)).map(({ id }) => id)).size).toBe(600)
   })
 
-  test('edits of different fields by two offline devices are both stored', async () => {
-    const ann = await server.person()
+  test('edits of different fields by two offline devices are both stored', async ({ ann }) => {
     const task = aTask()
     await push(ann, [{ newDocumentState: task }])
     server.clock.advance(10)
@@ -268,8 +250,7 @@ describe('push', () => {
     expect(await everything(ann)).toEqual(body)
   })
 
-  test('fast double edits of one device are not lost', async () => {
-    const ann = await server.person()
+  test('fast double edits of one device are not lost', async ({ ann }) => {
     const first = aTask({ title: 'a' })
     const edited = (previous: WireDocument, title: string) =>
       settle(tasks, { ...previous, title }, previous, first.updated_at) as WireDocument
@@ -285,8 +266,7 @@ describe('push', () => {
     expect(await everything(ann)).toEqual([third])
   })
 
-  test('nor are those of a client that does not normalize its documents', async () => {
-    const ann = await server.person()
+  test('nor are those of a client that does not normalize its documents', async ({ ann }) => {
     const first = aTask({ title: 'a' })
     const second = { ...first, title: 'ab' }
     const third = { ...first, title: 'abc' }
@@ -296,8 +276,7 @@ describe('push', () => {
     expect((await everything(ann))[0]!.title).toBe('abc')
   })
 
-  test('creates a document again on its tombstone', async () => {
-    const ann = await server.person()
+  test('creates a document again on its tombstone', async ({ ann }) => {
     const task = aTask()
     await push(ann, [{ newDocumentState: task }])
     await ann.call('DELETE', `/api/tasks/${task.id}/`)
@@ -310,8 +289,7 @@ describe('push', () => {
     expect((await ann.call('GET', `/api/tasks/${task.id}/`)).body.title).toBe('Bread')
   })
 
-  test('creates it later than its tombstone, whatever its creation date', async () => {
-    const ann = await server.person()
+  test('creates it later than its tombstone, whatever its creation date', async ({ ann }) => {
     const task = aTask()
     await push(ann, [{ newDocumentState: task }])
     server.clock.advance(20)
@@ -325,8 +303,7 @@ describe('push', () => {
     expect(await everything(ann)).toEqual(body)
   })
 
-  test('restores a tombstone whose category was deleted meanwhile', async () => {
-    const ann = await server.person()
+  test('restores a tombstone whose category was deleted meanwhile', async ({ ann }) => {
     const { body: category } = await ann.call('POST', '/api/categories/', { name: 'Errands' })
     const task = aTask({ category_id: category.id })
     await push(ann, [{ newDocumentState: task }])
@@ -344,8 +321,7 @@ describe('push', () => {
     expect(await everything(ann, 'conflicts')).toEqual([])
   })
 
-  test('one invalid row in a thousand is reported, and the others are stored', async () => {
-    const ann = await server.person()
+  test('one invalid row in a thousand is reported, and the others are stored', async ({ ann }) => {
     const rows = Array.from({ length: 1000 }, (_, i) => ({
       newDocumentState: aTask({ title: `${i}` }),
     }))
@@ -361,8 +337,7 @@ describe('push', () => {
     expect((await push(ann, [rows[500]])).body).toEqual([{ ...bad, _deleted: true }])
   })
 
-  test('an invalid edit is answered with the stored state', async () => {
-    const ann = await server.person()
+  test('an invalid edit is answered with the stored state', async ({ ann }) => {
     const task = aTask()
     await push(ann, [{ newDocumentState: task }])
     const { body } = await pushed(ann, [
@@ -380,7 +355,7 @@ describe('push', () => {
     ])
   })
 
-  test.each([
+  test.for([
     ['what is no list', { id: 1 }, 400],
     ['rows without ids', [{ newDocumentState: { title: 'x' } }], 400],
     ['rows without states', [{}], 400],
@@ -391,12 +366,14 @@ describe('push', () => {
       [{ newDocumentState: { id: 'x', title: 'x'.repeat(5.5 * 1024 * 1024) } }],
       413,
     ],
-  ])('of %s is refused as JSON, and stores nothing', async (_what, body, status) => {
-    const ann = await server.person()
-    const reply = await push(ann, body)
-    expect(reply).toMatchObject({ status, body: { status, code: expect.any(String) } })
-    expect(await everything(ann)).toEqual([])
-  })
+  ] as const)(
+    'of %s is refused as JSON, and stores nothing',
+    async ([_what, body, status], { ann }) => {
+      const reply = await push(ann, body)
+      expect(reply).toMatchObject({ status, body: { status, code: expect.any(String) } })
+      expect(await everything(ann)).toEqual([])
+    },
+  )
 
   test.each(['title', 'mood'])(
     'a row whose %s is nested too deeply does not block others',
@@ -422,8 +399,7 @@ describe('push', () => {
     },
   )
 
-  test('accepts a thousand rows of five kilobytes', async () => {
-    const ann = await server.person()
+  test('accepts a thousand rows of five kilobytes', async ({ ann }) => {
     const rows = Array.from({ length: 1000 }, () => ({
       newDocumentState: aTask({ description: 'x'.repeat(4_500) }),
     }))
@@ -433,7 +409,7 @@ describe('push', () => {
 })
 
 describe('the assumed state of a client', () => {
-  test.each<[string, object]>([
+  test.for<[string, object]>([
     ['names of what every object has', { constructor: 1, toString: 2, __proto__: null }],
     ['what no database can hold', { title: 'a\u0000b' }],
     ['half a character', { title: '\ud800' }],
@@ -442,8 +418,7 @@ describe('the assumed state of a client', () => {
     ['nonsense', { nonsense: true }],
   ])(
     'may be %s: the row is stored, and the assumed state is not',
-    async (_what, assumedMasterState) => {
-      const ann = await server.person()
+    async ([_what, assumedMasterState], { ann }) => {
       const task = aTask()
       await push(ann, [{ newDocumentState: task }])
       const gone = { ...task, _deleted: true }
@@ -457,8 +432,7 @@ describe('the assumed state of a client', () => {
 })
 
 describe('a reference', () => {
-  test('may arrive before its target', async () => {
-    const ann = await server.person()
+  test('may arrive before its target', async ({ ann }) => {
     const category = randomUUID()
     const task = aTask({ category_id: category })
     expect((await push(ann, [{ newDocumentState: task }])).body).toEqual([])
@@ -470,8 +444,7 @@ describe('a reference', () => {
     expect((await everything(ann))[0]!.category_id).toBe(category)
   })
 
-  test('is cleared if its target is deleted', async () => {
-    const ann = await server.person()
+  test('is cleared if its target is deleted', async ({ ann }) => {
     const { body: category } = await ann.call('POST', '/api/categories/', { name: 'Errands' })
     await ann.call('DELETE', `/api/categories/${category.id}/`)
     const task = aTask({ category_id: category.id })
@@ -480,8 +453,10 @@ describe('a reference', () => {
     ])
   })
 
-  test('never reaches a document of another user, and reveals nothing about it', async () => {
-    const [ann, bob] = [await server.person(), await server.person()]
+  test('never reaches a document of another user, and reveals nothing about it', async ({
+    ann,
+    bob,
+  }) => {
     const secret = aTask({ title: 'known to ann alone' })
     await push(ann, [{ newDocumentState: secret }])
     const own = aTask({ id: secret.id, title: 'from bob' })
@@ -619,8 +594,9 @@ describe('the conflict journal', () => {
     expect(new Set(sessions).size).toBe(2)
   })
 
-  test('keeps the edits that a deletion replaces, even if their response was lost', async () => {
-    const ann = await server.person()
+  test('keeps the edits that a deletion replaces, even if their response was lost', async ({
+    ann,
+  }) => {
     const task = aTask()
     await push(ann, [{ newDocumentState: task }])
     await ann.call('PATCH', `/api/tasks/${task.id}/`, { title: 'Soy milk' })
@@ -632,8 +608,7 @@ describe('the conflict journal', () => {
     expect((await ann.call('GET', `/api/tasks/${task.id}/`)).status).toBe(404)
   })
 
-  test('restores a deleted document with the late edit', async () => {
-    const ann = await server.person()
+  test('restores a deleted document with the late edit', async ({ ann }) => {
     const task = aTask()
     await push(ann, [{ newDocumentState: task }])
     await ann.call('DELETE', `/api/tasks/${task.id}/`)
@@ -668,8 +643,7 @@ describe('a rejected row of a client that does not ask for rejections', () => {
   const restore = (person: Person, { id }: { id: string }) =>
     person.call('POST', `/api/conflicts/${id}/restore/`)
 
-  test('is in the journal, with the reason, once', async () => {
-    const ann = await server.person()
+  test('is in the journal, with the reason, once', async ({ ann }) => {
     const task = aTask({ title: TOO_LONG, description: 'three hours of work' })
     const rows = [{ newDocumentState: task }]
     expect((await push(ann, rows)).body).toEqual([{ ...task, _deleted: true }])
@@ -694,8 +668,7 @@ describe('a rejected row of a client that does not ask for rejections', () => {
     expect(device).toEqual([{ ...entry, _deleted: false }])
   })
 
-  test('contains the typed values of an edit, and the current ones', async () => {
-    const ann = await server.person()
+  test('contains the typed values of an edit, and the current ones', async ({ ann }) => {
     const task = aTask({ description: 'one' })
     await push(ann, [{ newDocumentState: task }])
     await ann.call('PATCH', `/api/tasks/${task.id}/`, { priority: 'high' })
@@ -706,8 +679,7 @@ describe('a rejected row of a client that does not ask for rejections', () => {
     ])
   })
 
-  test('is kept whatever its values are', async () => {
-    const ann = await server.person()
+  test('is kept whatever its values are', async ({ ann }) => {
     const nowhere = { ...aTask(), id: 'no id', description: 'with a \0 in it' }
     const odd = aTask({ title: 'half \ud83d', mood: { good: ['very'] }, priority: 7 })
     const none = { id: randomUUID(), description: 'no title' }
@@ -731,26 +703,23 @@ describe('a rejected row of a client that does not ask for rejections', () => {
     expect(JSON.parse(of('with a').lost_json!)).toEqual({ description: 'with a \0 in it' })
   })
 
-  test.each<[string, (task: WireDocument) => object]>([
+  test.for<[string, (task: WireDocument) => object]>([
     ['a deletion', (task) => ({ ...task, title: TOO_LONG, _deleted: true })],
     ['nothing typed', (task) => ({ ...task, updated_at: 'yesterday' })],
-  ])('is not journaled if it is %s', async (_what, change) => {
-    const ann = await server.person()
+  ])('is not journaled if it is %s', async ([_what, change], { ann }) => {
     const task = aTask()
     await push(ann, [{ newDocumentState: task }])
     await push(ann, [{ newDocumentState: change(task), assumedMasterState: task }])
     expect(await everything(ann, 'conflicts')).toEqual([])
   })
 
-  test('is not journaled for a client that asks for rejections', async () => {
-    const ann = await server.person()
+  test('is not journaled for a client that asks for rejections', async ({ ann }) => {
     const { body } = await pushed(ann, [{ newDocumentState: aTask({ title: TOO_LONG }) }])
     expect(body.rejected).toHaveLength(1)
     expect(await everything(ann, 'conflicts')).toEqual([])
   })
 
-  test('is restored if it is valid; otherwise the response says why not', async () => {
-    const ann = await server.person()
+  test('is restored if it is valid; otherwise the response says why not', async ({ ann }) => {
     const tooLong = aTask({ title: TOO_LONG })
     const unknown = aTask({ title: 'Ferry', mood: 'good' })
     await push(ann, [{ newDocumentState: tooLong }, { newDocumentState: unknown }])
@@ -770,8 +739,7 @@ describe('a rejected row of a client that does not ask for rejections', () => {
     expect(await journal(ann)).toContainEqual(entryOf(tooLong))
   })
 
-  test('is restored only into the own profile', async () => {
-    const ann = await server.person()
+  test('is restored only into the own profile', async ({ ann }) => {
     const state = { id: randomUUID(), bio: 'Likes ferries.' }
     await push(ann, [{ newDocumentState: state }], 'profile')
     const [entry] = await journal(ann)
@@ -812,16 +780,14 @@ describe('a refusal tells the client what to do', () => {
     }
   })
 
-  test('an invisible title is rejected by row', async () => {
-    const ann = await server.person()
+  test('an invisible title is rejected by row', async ({ ann }) => {
     const task = aTask({ title: '\u200b' })
     const { body } = await pushed(ann, [{ newDocumentState: task }])
     expect(body.rejected).toMatchObject([{ id: task.id, errors: { title: [/blank/] } }])
     expect(await everything(ann)).toEqual([])
   })
 
-  test('rows that a user may not write are rejected one by one', async () => {
-    const [ann, bob] = [await server.person(), await server.person()]
+  test('rows that a user may not write are rejected one by one', async ({ ann, bob }) => {
     const [profile] = await everything(bob, 'profile')
     const entry = { ...exampleConflict, id: randomUUID() }
     const replies = [
@@ -837,7 +803,7 @@ describe('a refusal tells the client what to do', () => {
     expect(await everything(bob, 'profile')).toEqual([profile])
   })
 
-  test.each([
+  test.for([
     ['GET', '/replication/tasks/0/push', 405],
     ['POST', '/replication/tasks/0/pull', 405],
     ['GET', '/replication/nonsense/0/pull', 404],
@@ -847,15 +813,14 @@ describe('a refusal tells the client what to do', () => {
     ['GET', '/replication/tasks/0/pull?since=1', 400],
     ['GET', '/replication/tasks/0/pullStream?lwt=1', 400],
     ['POST', '/replication/tasks/0/push', 400],
-  ])('as JSON, always: %s %s', async (method, path, status) => {
-    const ann = await server.person()
+  ] as const)('as JSON, always: %s %s', async ([method, path, status], { ann }) => {
     const reply = await ann.call(method, path)
     expect(reply).toMatchObject({ status, body: { status, code: expect.any(String) } })
     expect(reply.headers.get('content-type')).toBe('application/problem+json')
   })
 
   test.each(['GET', 'POST', 'DELETE'])(
-    '426, update the app, before it asks who: %s',
+    '426, update the app, before it asks who; 404 for a later version: %s',
     async (method) => {
       const log = createLog('silent', { readable: false, to: { write() {} } })
       const app = express()
@@ -864,14 +829,14 @@ describe('a refusal tells the client what to do', () => {
       const later = app.listen(0, '127.0.0.1')
       await once(later, 'listening')
       try {
-        const { port } = later.address() as AddressInfo
+        const call = callerTo(`http://127.0.0.1:${(later.address() as AddressInfo).port}`)
         for (const path of [...paths.map((path) => `1/${path}`), '0/pull', '1', '1/']) {
-          const reply = await callerTo(`http://127.0.0.1:${port}`)(
-            method,
-            `/replication/tasks/${path}`,
-          )
+          const reply = await call(method, `/replication/tasks/${path}`)
           expect(reply).toMatchObject({ status: 426, body: { code: 'outdated_client' } })
         }
+        for (const path of ['tasks/2/pull', 'others/0/pull'])
+          expect((await call(method, `/replication/${path}`)).status).toBe(404)
+        expect((await server.call(method, '/replication/tasks/1/pull')).status).toBe(404)
       } finally {
         later.close()
       }
@@ -884,16 +849,4 @@ describe('a refusal tells the client what to do', () => {
   }
 
   const exampleConflict = { ...conflicts.example, created_at: '2026-11-22T08:30:00.000Z' }
-})
-
-test('an outdated version gets 426, authenticated or not; a later one gets 404', async () => {
-  const refuse = refuseOutdated([{ ...tasks, version: 2 }])
-  const ask = (path: string) => () => refuse({ path } as never, {} as never, () => {})
-  expect(ask('/tasks/0/pull')).toThrow(
-    expect.objectContaining({ code: 'outdated_client', status: 426 }),
-  )
-  expect(ask('/tasks/1/push')).toThrow(expect.objectContaining({ status: 426 }))
-  expect(ask('/tasks/2/pull')).not.toThrow()
-  expect(ask('/others/0/pull')).not.toThrow()
-  expect((await server.call('GET', '/replication/tasks/1/pull')).status).toBe(404)
 })

@@ -1,27 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import { connect } from 'node:net'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect } from 'vitest'
 import { network } from '../../../server/http/attempt-limit.ts'
+import { test } from '../../support/fixtures.ts'
 import { type Person, type Reply, startServer, type TestServer } from '../../support/server.ts'
 
 let server: TestServer
-beforeAll(async () => {
-  server = await startServer()
+test.beforeAll(({ server: started }) => {
+  server = started
 })
-afterAll(() => server.stop())
-
-/** Runs a server of its own in this environment. */
-async function on(
-  environment: Record<string, string>,
-  work: (server: TestServer) => Promise<void>,
-) {
-  const own = await startServer(environment)
-  try {
-    await work(own)
-  } finally {
-    await own.stop()
-  }
-}
 
 /** One request for each kind of response. */
 const RESPONSES: [string, number, (ann: Person) => Promise<Reply>][] = [
@@ -233,22 +220,20 @@ describe('without TRUST_PROXY', () => {
     expect(new URL(list.body.next).origin).toBe(server.url)
   })
 
-  test('what a client says of its address counts for nothing', async () => {
-    await on({ AUTH_RATE_LIMIT: '2' }, async (limited) => {
-      const statuses = []
-      for (const address of ['192.0.2.1', '192.0.2.2', '192.0.2.3'])
-        statuses.push((await attempt(limited, address)).status)
-      expect(statuses).toEqual([401, 401, 429])
-    })
+  test('what a client says of its address counts for nothing', async ({ serverWith }) => {
+    const limited = await serverWith({ AUTH_RATE_LIMIT: '2' })
+    const statuses = []
+    for (const address of ['192.0.2.1', '192.0.2.2', '192.0.2.3'])
+      statuses.push((await attempt(limited, address)).status)
+    expect(statuses).toEqual([401, 401, 429])
   })
 
-  test('a public address in HTTPS sends nobody in circles', async () => {
-    await on({ PUBLIC_URL: 'https://tasks.example.com' }, async ({ call }) => {
-      const reply = await call('GET', '/api/schema/', undefined, {
-        headers: { 'x-forwarded-proto': 'http' },
-      })
-      expect(reply.status).toBe(200)
+  test('a public address in HTTPS sends nobody in circles', async ({ serverWith }) => {
+    const { call } = await serverWith({ PUBLIC_URL: 'https://tasks.example.com' })
+    const reply = await call('GET', '/api/schema/', undefined, {
+      headers: { 'x-forwarded-proto': 'http' },
     })
+    expect(reply.status).toBe(200)
   })
 })
 
@@ -315,16 +300,18 @@ describe('web apps on other origins', () => {
     }
   })
 
-  test.each(['https://elsewhere.example.net', 'null'])('all may with *: %s', async (origin) => {
-    await on({ CORS_ORIGINS: '*' }, async (open) => {
+  test.for(['https://elsewhere.example.net', 'null'])(
+    'all may with *: %s',
+    async (origin, { serverWith }) => {
+      const open = await serverWith({ CORS_ORIGINS: '*' })
       const asked = await preflight(open, origin, 'DELETE', 'authorization')
       const called = await open.call('GET', '/api/schema/', undefined, { headers: { origin } })
       for (const { headers } of [asked, called]) {
         expect(headers.get('access-control-allow-origin')).toBe('*')
         expect(headers.get('access-control-allow-credentials')).toBeNull()
       }
-    })
-  })
+    },
+  )
 
   test.each([
     [400, 'POST', '/api/token/', {}],
@@ -339,11 +326,10 @@ describe('web apps on other origins', () => {
     expect(listOf(refused.headers, 'access-control-expose-headers')).toContain('retry-after')
   })
 
-  test('get no permission from a server in production that lists none', async () => {
-    await on({ NODE_ENV: 'production' }, async (strict) => {
-      const asked = await preflight(strict, APP, 'GET', 'authorization')
-      expect(asked.headers.get('access-control-allow-origin')).toBeNull()
-    })
+  test('get no permission from a server in production that lists none', async ({ serverWith }) => {
+    const strict = await serverWith({ NODE_ENV: 'production' })
+    const asked = await preflight(strict, APP, 'GET', 'authorization')
+    expect(asked.headers.get('access-control-allow-origin')).toBeNull()
   })
 })
 
@@ -433,17 +419,13 @@ describe('attempts at accounts', () => {
     expect((await attempt(limited, `${net.slice(0, -1)}2::1`)).status).toBe(401)
   })
 
-  test('are counted together by servers on one database', async () => {
-    const other = await startServer({ ...environment, DATABASE_URL: limited.testDatabase.url })
-    try {
-      const address = someAddress()
-      const statuses = []
-      for (const node of [limited, other, limited, other, limited])
-        statuses.push((await attempt(node, address)).status)
-      expect(statuses).toEqual([401, 401, 401, 429, 429])
-    } finally {
-      await other.stop()
-    }
+  test('are counted together by servers on one database', async ({ serverWith }) => {
+    const other = await serverWith({ ...environment, DATABASE_URL: limited.testDatabase.url })
+    const address = someAddress()
+    const statuses = []
+    for (const node of [limited, other, limited, other, limited])
+      statuses.push((await attempt(node, address)).status)
+    expect(statuses).toEqual([401, 401, 401, 429, 429])
   })
 
   test('are forgotten after a minute', async () => {

@@ -3,8 +3,9 @@ import { channel } from 'node:diagnostics_channel'
 import { once } from 'node:events'
 import net from 'node:net'
 import { io, type Socket } from 'socket.io-client'
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, vi } from 'vitest'
 import type { Frame, WireDocument } from '../../../protocol/index.ts'
+import { test } from '../../support/fixtures.ts'
 import { type Person, startServer, type TestServer } from '../../support/server.ts'
 
 /** What the server may have waiting for a reader besides what the kernel took, in frames. */
@@ -15,10 +16,9 @@ const LONG = 'x'.repeat(10_000)
 const FRAME_BYTES = DOCUMENTS * 11_000
 
 let server: TestServer
-beforeAll(async () => {
-  server = await startServer()
+test.beforeAll(({ server: started }) => {
+  server = started
 })
-afterAll(() => server.stop())
 
 const opened: { destroy(): void }[] = []
 afterEach(() => {
@@ -26,8 +26,7 @@ afterEach(() => {
 })
 
 describe('a socket that does not read', () => {
-  test('has a bounded queue, learns which frames were omitted, and continues', async () => {
-    const ann = await server.person()
+  test('has a bounded queue, learns which frames were omitted, and continues', async ({ ann }) => {
     const quick = await quickDevice(ann)
     const slow = await rawDevice(ann)
     const start = await slow.ready()
@@ -58,8 +57,7 @@ describe('a socket that does not read', () => {
     expect(next).toMatchObject({ prev: end, documents: { tasks: [{ title: /again/ }] } })
   })
 
-  test('does not affect other sockets of the user', async () => {
-    const ann = await server.person()
+  test('does not affect other sockets of the user', async ({ ann }) => {
     const quick = await quickDevice(ann)
     const slow = await rawDevice(ann)
     await slow.ready()
@@ -69,29 +67,25 @@ describe('a socket that does not read', () => {
     expect(quick.frames.every(({ documents }) => documents?.tasks?.length === DOCUMENTS)).toBe(true)
   })
 
-  test('is disconnected when its token expires, whatever is buffered', async () => {
-    const clocked = await startServer()
-    try {
-      const ann = await clocked.person()
-      const quick = await quickDevice(ann, clocked)
-      const slow = await rawDevice(ann, clocked)
-      await slow.ready()
-      slow.stopReading()
-      await fillUntilStalled(ann, quick, slow.atServer)
-      const takenByKernel = slow.atServer.bytesWritten
-      for (let i = 0; i < 3; i++) await pushFrame(ann, quick)
-      clocked.clock.advance(16 * 60_000)
-      const { body } = await clocked.call('POST', '/api/token/refresh/', { refresh: ann.refresh })
-      const renewed = { authorization: `Bearer ${body.access}` }
-      const cut = quick.end()
-      await clocked.call('POST', '/api/tasks/', { title: 'too late' }, { headers: renewed })
-      await cut
-      slow.readOn()
-      await slow.end()
-      expect(slow.bytesRead()).toBeLessThan(takenByKernel + FRAME_BYTES)
-    } finally {
-      await clocked.stop()
-    }
+  test('is disconnected when its token expires, whatever is buffered', async ({ serverWith }) => {
+    const clocked = await serverWith()
+    const ann = await clocked.person()
+    const quick = await quickDevice(ann, clocked)
+    const slow = await rawDevice(ann, clocked)
+    await slow.ready()
+    slow.stopReading()
+    await fillUntilStalled(ann, quick, slow.atServer)
+    const takenByKernel = slow.atServer.bytesWritten
+    for (let i = 0; i < 3; i++) await pushFrame(ann, quick)
+    clocked.clock.advance(16 * 60_000)
+    const { body } = await clocked.call('POST', '/api/token/refresh/', { refresh: ann.refresh })
+    const renewed = { authorization: `Bearer ${body.access}` }
+    const cut = quick.end()
+    await clocked.call('POST', '/api/tasks/', { title: 'too late' }, { headers: renewed })
+    await cut
+    slow.readOn()
+    await slow.end()
+    expect(slow.bytesRead()).toBeLessThan(takenByKernel + FRAME_BYTES)
   })
 })
 
@@ -107,8 +101,9 @@ test('slow clients do not keep the server from stopping', async () => {
 }, 9_000)
 
 describe('a stream that is not read', () => {
-  test('ends when its order cannot be guaranteed: received events are in order', async () => {
-    const ann = await server.person()
+  test('ends when its order cannot be guaranteed: received events are in order', async ({
+    ann,
+  }) => {
     const quick = await quickDevice(ann)
     const stream = await rawStream(ann)
     stream.stopReading()
