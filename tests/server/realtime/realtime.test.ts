@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { io, type Socket } from 'socket.io-client'
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, vi } from 'vitest'
 import {
   type ClientEvents,
   type Frame,
   type ServerEvents,
   streamEventSchema,
 } from '../../../protocol/index.ts'
+import { test } from '../../support/fixtures.ts'
 import { type Person, startServer, type TestServer } from '../../support/server.ts'
 
 type Live = Socket<ServerEvents, ClientEvents>
@@ -15,13 +16,9 @@ type Live = Socket<ServerEvents, ClientEvents>
 let server: TestServer
 /** Another node on the same database. */
 let other: TestServer
-beforeAll(async () => {
-  server = await startServer()
-  other = await startServer({ DATABASE_URL: server.testDatabase.url })
-})
-afterAll(async () => {
-  await other.stop()
-  await server.stop()
+test.beforeAll(({ server: first, other: second }) => {
+  server = first
+  other = second
 })
 
 const sockets: Live[] = []
@@ -82,8 +79,7 @@ const add = (person: Person, title: string, at = server) =>
       )
 
 describe('a socket', () => {
-  test('receives every change, through any endpoint, in frames without gaps', async () => {
-    const ann = await server.person()
+  test('receives every change, through any endpoint, in frames without gaps', async ({ ann }) => {
     const device = new Device(ann)
     let at = await device.ready
     await add(ann, 'by REST')
@@ -103,16 +99,14 @@ describe('a socket', () => {
     ])
   })
 
-  test('receives the writes of another node', async () => {
-    const ann = await server.person()
+  test('receives the writes of another node', async ({ ann }) => {
     const device = new Device(ann)
     await device.ready
     await add(ann, 'from afar', other)
     await device.untilTitle('from afar')
   })
 
-  test('receives changes by an administrator’s SQL, without a hint', async () => {
-    const ann = await server.person()
+  test('receives changes by an administrator’s SQL, without a hint', async ({ ann }) => {
     const { body } = await add(ann, 'Milk')
     const device = new Device(ann)
     await device.ready
@@ -120,8 +114,7 @@ describe('a socket', () => {
     await device.untilTitle('by SQL')
   })
 
-  test('receives nothing of other users', async () => {
-    const [ann, bob] = [await server.person(), await server.person()]
+  test('receives nothing of other users', async ({ ann, bob }) => {
     const device = new Device(bob)
     await device.ready
     await add(ann, 'known to ann alone')
@@ -130,8 +123,7 @@ describe('a socket', () => {
     expect(JSON.stringify(device.frames)).not.toContain('ann alone')
   })
 
-  test('is told to pull if the changes do not fit into a frame', async () => {
-    const ann = await server.person()
+  test('is told to pull if the changes do not fit into a frame', async ({ ann }) => {
     const device = new Device(ann)
     await device.ready
     const rows = Array.from({ length: 150 }, () => ({
@@ -142,8 +134,10 @@ describe('a socket', () => {
     expect(frame.seq - frame.prev).toBe(150)
   })
 
-  test('costs no read on the writing node, and one for all sockets of the user on another', async () => {
-    const [ann, bob] = [await server.person(), await server.person()]
+  test('costs no read on the writing node, and one for all sockets of the user on another', async ({
+    ann,
+    bob,
+  }) => {
     const devices = Array.from({ length: 20 }, () => new Device(ann))
     await Promise.all(devices.map(({ ready }) => ready))
     const seen: string[] = []
@@ -217,8 +211,7 @@ describe('a socket’s token', () => {
     await device.untilTitle('still here')
   })
 
-  test('in the URL is ignored: it would appear in the logs of proxies', async () => {
-    const ann = await server.person()
+  test('in the URL is ignored: it would appear in the logs of proxies', async ({ ann }) => {
     const socket = io(server.url, {
       transports: ['websocket'],
       forceNew: true,
@@ -231,15 +224,13 @@ describe('a socket’s token', () => {
     expect(error.data).toMatchObject({ status: 401 })
   })
 
-  test('that is a refresh token is refused', async () => {
-    const ann = await server.person()
+  test('that is a refresh token is refused', async ({ ann }) => {
     await expect(new Device({ access: ann.refresh }).ready).rejects.toMatchObject({
       message: 'token_not_valid',
     })
   })
 
-  test('invalidated by a logout ends the socket, here and on another node', async () => {
-    const ann = await server.person()
+  test('invalidated by a logout ends the socket, here and on another node', async ({ ann }) => {
     const devices = [new Device(ann), new Device(ann, other)]
     await Promise.all(devices.map(({ ready }) => ready))
     const ends = devices.map((device) => device.disconnected())
@@ -247,8 +238,7 @@ describe('a socket’s token', () => {
     await Promise.all(ends)
   })
 
-  test('of a deactivated account ends the socket, without a hint', async () => {
-    const ann = await server.person()
+  test('of a deactivated account ends the socket, without a hint', async ({ ann }) => {
     const device = new Device(ann)
     await device.ready
     const end = device.disconnected()
@@ -256,8 +246,7 @@ describe('a socket’s token', () => {
     await end
   })
 
-  test('ends the socket when a stolen refresh token ends its session', async () => {
-    const ann = await server.person()
+  test('ends the socket when a stolen refresh token ends its session', async ({ ann }) => {
     const devices = [new Device(ann), new Device(ann, other)]
     await Promise.all(devices.map(({ ready }) => ready))
     const ends = devices.map((device) => device.disconnected())
@@ -269,80 +258,70 @@ describe('a socket’s token', () => {
     await Promise.all(ends)
   })
 
-  test('ends the socket when it expires, without any event; renewed, the socket continues', async () => {
-    const clocked = await startServer()
-    try {
-      const ann = await clocked.person()
-      clocked.clock.advance(15 * 60_000 - 2_000)
-      const { body } = await clocked.call('POST', '/api/token/refresh/', { refresh: ann.refresh })
-      const [left, renewed] = [new Device(ann, clocked), new Device(ann, clocked)]
-      await Promise.all([left.ready, renewed.ready])
-      const end = left.disconnected()
-      expect(await renewed.socket.timeout(5_000).emitWithAck('renew', body.access)).toEqual({
-        ok: true,
-        expires_at: expect.any(String),
-      })
-      await end
-      const headers = { authorization: `Bearer ${body.access}` }
-      await clocked.call('POST', '/api/tasks/', { title: 'still here' }, { headers })
-      await renewed.untilTitle('still here')
-    } finally {
-      await clocked.stop()
-    }
+  test('ends the socket when it expires, without any event; renewed, the socket continues', async ({
+    serverWith,
+  }) => {
+    const clocked = await serverWith()
+    const ann = await clocked.person()
+    clocked.clock.advance(15 * 60_000 - 2_000)
+    const { body } = await clocked.call('POST', '/api/token/refresh/', { refresh: ann.refresh })
+    const [left, renewed] = [new Device(ann, clocked), new Device(ann, clocked)]
+    await Promise.all([left.ready, renewed.ready])
+    const end = left.disconnected()
+    expect(await renewed.socket.timeout(5_000).emitWithAck('renew', body.access)).toEqual({
+      ok: true,
+      expires_at: expect.any(String),
+    })
+    await end
+    const headers = { authorization: `Bearer ${body.access}` }
+    await clocked.call('POST', '/api/tasks/', { title: 'still here' }, { headers })
+    await renewed.untilTitle('still here')
   })
 
-  test('ends the socket when it expires: no event follows', async () => {
-    const clocked = await startServer()
-    try {
-      const ann = await clocked.person()
-      const device = new Device(ann, clocked)
-      await device.ready
-      clocked.clock.advance(16 * 60_000)
-      const end = device.disconnected()
-      const { body } = await clocked.call('POST', '/api/token/', {
-        username: ann.username,
-        password: ann.password,
-      })
-      await clocked.call(
-        'POST',
-        '/api/tasks/',
-        { title: 'too late' },
-        {
-          headers: { authorization: `Bearer ${body.access}` },
-        },
-      )
-      await end
-      expect(device.frames).toEqual([])
-    } finally {
-      await clocked.stop()
-    }
+  test('ends the socket when it expires: no event follows', async ({ serverWith }) => {
+    const clocked = await serverWith()
+    const ann = await clocked.person()
+    const device = new Device(ann, clocked)
+    await device.ready
+    clocked.clock.advance(16 * 60_000)
+    const end = device.disconnected()
+    const { body } = await clocked.call('POST', '/api/token/', {
+      username: ann.username,
+      password: ann.password,
+    })
+    await clocked.call(
+      'POST',
+      '/api/tasks/',
+      { title: 'too late' },
+      {
+        headers: { authorization: `Bearer ${body.access}` },
+      },
+    )
+    await end
+    expect(device.frames).toEqual([])
   })
 
-  test('can be renewed in place, only by one of the same session', async () => {
-    const clocked = await startServer()
-    try {
-      const [ann, bob] = [await clocked.person(), await clocked.person()]
-      const device = new Device(ann, clocked)
-      await device.ready
-      const renew = (token: string) => device.socket.timeout(5_000).emitWithAck('renew', token)
-      expect(await renew(bob.access)).toEqual({ ok: false, code: 'token_not_valid' })
-      expect(await renew('nonsense')).toEqual({ ok: false, code: 'token_not_valid' })
-      clocked.clock.advance(10 * 60_000)
-      const { body } = await clocked.call('POST', '/api/token/refresh/', { refresh: ann.refresh })
-      expect(await renew(body.access)).toMatchObject({ ok: true })
-      clocked.clock.advance(10 * 60_000)
-      await clocked.call(
-        'POST',
-        '/api/tasks/',
-        { title: 'still here' },
-        {
-          headers: { authorization: `Bearer ${body.access}` },
-        },
-      )
-      await device.untilTitle('still here')
-    } finally {
-      await clocked.stop()
-    }
+  test('can be renewed in place, only by one of the same session', async ({ serverWith }) => {
+    const clocked = await serverWith()
+    const [ann, bob] = [await clocked.person(), await clocked.person()]
+    const device = new Device(ann, clocked)
+    await device.ready
+    const renew = (token: string) => device.socket.timeout(5_000).emitWithAck('renew', token)
+    expect(await renew(bob.access)).toEqual({ ok: false, code: 'token_not_valid' })
+    expect(await renew('nonsense')).toEqual({ ok: false, code: 'token_not_valid' })
+    clocked.clock.advance(10 * 60_000)
+    const { body } = await clocked.call('POST', '/api/token/refresh/', { refresh: ann.refresh })
+    expect(await renew(body.access)).toMatchObject({ ok: true })
+    clocked.clock.advance(10 * 60_000)
+    await clocked.call(
+      'POST',
+      '/api/tasks/',
+      { title: 'still here' },
+      {
+        headers: { authorization: `Bearer ${body.access}` },
+      },
+    )
+    await device.untilTitle('still here')
   })
 })
 
@@ -370,8 +349,7 @@ describe('a pull stream', () => {
     }
   }
 
-  test('sends changes in order, each with the checkpoint to continue from', async () => {
-    const ann = await server.person()
+  test('sends changes in order, each with the checkpoint to continue from', async ({ ann }) => {
     const stream = await openStream(ann)
     expect(stream.response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8')
     await add(ann, 'one')
@@ -395,8 +373,7 @@ describe('a pull stream', () => {
     expect(text).not.toContain('not in this stream')
   })
 
-  test('ends on logout, and when the changes do not fit into one event', async () => {
-    const ann = await server.person()
+  test('ends on logout, and when the changes do not fit into one event', async ({ ann }) => {
     const [first, second] = [await openStream(ann), await openStream(await server.person())]
     await server.call('POST', '/api/logout/', { refresh: ann.refresh })
     expect(await first.until(() => false)).toBeUndefined()
@@ -410,8 +387,7 @@ describe('a pull stream', () => {
     expect(await third.until(() => false)).toBeUndefined()
   })
 
-  test('has a heartbeat, so that proxies keep it open', async () => {
-    const ann = await server.person()
+  test('has a heartbeat, so that proxies keep it open', async ({ ann }) => {
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
     try {
       const stream = await openStream(ann)
@@ -424,21 +400,16 @@ describe('a pull stream', () => {
     }
   })
 
-  test('ends when its token expires, without any event', async () => {
-    const clocked = await startServer()
-    try {
-      const ann = await clocked.person()
-      clocked.clock.advance(15 * 60_000 - 2_000)
-      const stream = await openStream(ann, clocked)
-      expect(stream.response.status).toBe(200)
-      expect(await stream.until(() => false)).toBeUndefined()
-    } finally {
-      await clocked.stop()
-    }
+  test('ends when its token expires, without any event', async ({ serverWith }) => {
+    const clocked = await serverWith()
+    const ann = await clocked.person()
+    clocked.clock.advance(15 * 60_000 - 2_000)
+    const stream = await openStream(ann, clocked)
+    expect(stream.response.status).toBe(200)
+    expect(await stream.until(() => false)).toBeUndefined()
   })
 
-  test('an expired token ends it, and nothing else', async () => {
-    const ann = await server.person()
+  test('an expired token ends it, and nothing else', async ({ ann }) => {
     const stream = await openStream(ann)
     server.clock.advance(16 * 60_000)
     const bob = await server.person()
