@@ -4,17 +4,17 @@ import { channel } from 'node:diagnostics_channel'
 import http from 'node:http'
 import type { Socket } from 'node:net'
 import pg from 'pg'
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterEach, beforeAll, describe, expect, vi } from 'vitest'
 import { resources } from '../../../protocol/index.ts'
 import { csvRecord } from '../../../server/http/accounts/csv.ts'
 import { momentOf } from '../../../server/http/accounts/icalendar.ts'
 import { postgresExports } from '../../../server/store/export.ts'
+import { test } from '../../support/fixtures.ts'
 import {
   type Caller,
   callerTo,
   type Person,
   SECRET,
-  startServer,
   type TestServer,
 } from '../../support/server.ts'
 
@@ -23,10 +23,9 @@ const CSV_EXPORT = '/api/account/export/tasks.csv'
 const CALENDAR_EXPORT = '/api/account/export/tasks.ics'
 
 let server: TestServer
-beforeAll(async () => {
-  server = await startServer()
+test.beforeAll(({ server: started }) => {
+  server = started
 })
-afterAll(() => server.stop())
 afterEach(() => vi.restoreAllMocks())
 
 /** So many tasks, written past the API. */
@@ -48,8 +47,7 @@ async function addTask({ call }: Person, fields: object): Promise<{ id: string }
 }
 
 describe('the JSON export', () => {
-  test('has all documents once, the trash included', async () => {
-    const [ann, bob] = [await server.person(), await server.person()]
+  test('has all documents once, the trash included', async ({ ann, bob }) => {
     await addTask(bob, { title: 'not hers' })
     const category = (await ann.call('POST', '/api/categories/', { name: 'Travel' })).body
     const ferry = await addTask(ann, { title: 'Book the ferry', category_id: category.id })
@@ -86,8 +84,7 @@ describe('the JSON export', () => {
     expect(body.conflicts).toEqual([expect.objectContaining({ document_id: id, deleted: false })])
   })
 
-  test('has each document once while others are written', async () => {
-    const ann = await server.person()
+  test('has each document once while others are written', async ({ ann }) => {
     await addTasks(ann.id, 2_000)
     const before = (await ann.call('GET', JSON_EXPORT)).body.tasks.map(({ id }: Named) => id)
     let done = false
@@ -119,8 +116,7 @@ interface Named {
 }
 
 describe('the CSV export', () => {
-  test('has a header line, and a record for each task', async () => {
-    const ann = await server.person()
+  test('has a header line, and a record for each task', async ({ ann }) => {
     const category = (await ann.call('POST', '/api/categories/', { name: 'Travel, abroad' })).body
     const ferry = await addTask(ann, {
       title: 'Book the "early" ferry',
@@ -160,8 +156,7 @@ describe('the CSV export', () => {
     )
   })
 
-  test('begins with a byte order mark, so that Excel detects UTF-8', async () => {
-    const ann = await server.person()
+  test('begins with a byte order mark, so that Excel detects UTF-8', async ({ ann }) => {
     const headers = { authorization: `Bearer ${ann.access}` }
     const response = await fetch(server.url + CSV_EXPORT, { headers })
     const bytes = Buffer.from(await response.arrayBuffer())
@@ -218,8 +213,7 @@ function recordsIn(text: string): string[][] {
 }
 
 describe('the calendar export', () => {
-  test('has a to-do for each task, except in the trash', async () => {
-    const ann = await server.person()
+  test('has a to-do for each task, except in the trash', async ({ ann }) => {
     await ann.call('PATCH', '/api/profile/', { timezone: 'Europe/Lisbon' })
     const category = (await ann.call('POST', '/api/categories/', { name: 'Travel; abroad' })).body
     const ferry = await addTask(ann, {
@@ -263,8 +257,7 @@ describe('the calendar export', () => {
     )
   })
 
-  test('folds lines at 75 octets, and splits no character', async () => {
-    const ann = await server.person()
+  test('folds lines at 75 octets, and splits no character', async ({ ann }) => {
     const title = `${'Überfahrt nach Lissabon '.repeat(8)}${'🚢👩‍👩‍👧'.repeat(10)}`
     await addTask(ann, { title, description: 'x'.repeat(1_000) })
     const { text } = await ann.call('GET', CALENDAR_EXPORT)
@@ -274,8 +267,7 @@ describe('the calendar export', () => {
     expect(toDosIn(text)).toMatchObject([{ SUMMARY: title, DESCRIPTION: 'x'.repeat(1_000) }])
   })
 
-  test('has an alarm for each reminder, unless the task is completed', async () => {
-    const ann = await server.person()
+  test('has an alarm for each reminder, unless the task is completed', async ({ ann }) => {
     const remind_at = '2026-12-01T07:00:00.000Z'
     await addTask(ann, { title: 'Dentist, at last', remind_at })
     await addTask(ann, { title: 'Done', remind_at, completed: true })
@@ -292,8 +284,7 @@ describe('the calendar export', () => {
     ])
   })
 
-  test('lets no text start a new line', async () => {
-    const ann = await server.person()
+  test('lets no text start a new line', async ({ ann }) => {
     const title = 'Milk\r\nEND:VTODO\nBEGIN:VALARM\rX\u0007Y'
     await addTask(ann, { title })
     const { text } = await ann.call('GET', CALENDAR_EXPORT)
@@ -343,8 +334,7 @@ describe('the calendar export', () => {
     expect(rows).toEqual([{ moment: new Date(moment) }])
   })
 
-  test('has due times of an unknown timezone in UTC', async () => {
-    const ann = await server.person()
+  test('has due times of an unknown timezone in UTC', async ({ ann }) => {
     await addTask(ann, { title: 'Land', due_date: '2026-07-15', due_time: '08:30' })
     const timezone = 'Mars/Olympus'
     await server.testDatabase.db('profiles').where({ user_id: ann.id }).update({ timezone })
@@ -352,8 +342,7 @@ describe('the calendar export', () => {
     expect(toDosIn(text)).toMatchObject([{ DUE: '20260715T083000Z' }])
   })
 
-  test('accepts due times at the limits of the calendar', async () => {
-    const ann = await server.person()
+  test('accepts due times at the limits of the calendar', async ({ ann }) => {
     await ann.call('PATCH', '/api/profile/', { timezone: 'America/New_York' })
     await addTask(ann, { title: 'Last', due_date: '9999-12-31', due_time: '23:59' })
     await addTask(ann, { title: 'First', due_date: '0001-01-01', due_time: '00:00' })
@@ -414,7 +403,7 @@ async function readOn(response: http.IncomingMessage): Promise<void> {
 const addMuch = (user: string, at = server) => addTasks(user, 600, 10_000, at)
 
 describe('an export that its client does not read', () => {
-  test.each<[string, (ann: Person, elsewhere: Caller) => Promise<unknown>]>([
+  test.for<[string, (ann: Person, elsewhere: Caller) => Promise<unknown>]>([
     ['signs out', (ann) => ann.call('POST', '/api/logout/', { refresh: ann.refresh })],
     ['is signed out elsewhere', (_, elsewhere) => elsewhere('DELETE', '/api/account/sessions/')],
     [
@@ -442,8 +431,7 @@ describe('an export that its client does not read', () => {
         await server.testDatabase.db('users').where({ id }).update({ is_active: false })
       },
     ],
-  ])('is aborted when its owner %s', async (_how, end) => {
-    const ann = await server.person()
+  ])('is aborted when its owner %s', async ([_how, end], { ann }) => {
     await addMuch(ann.id)
     const { username, password } = ann
     const { body } = await server.call('POST', '/api/token/', { username, password })
@@ -457,22 +445,17 @@ describe('an export that its client does not read', () => {
     await expect(readOn(waiting.response)).rejects.toThrow(/aborted/)
   })
 
-  test('is aborted when its token expires', async () => {
-    const clocked = await startServer()
-    try {
-      const ann = await clocked.person()
-      await addMuch(ann.id, clocked)
-      clocked.clock.advance((15 * 60 - 2) * 1000)
-      const { response, isCut } = await stalledExport(ann, CSV_EXPORT, clocked)
-      await isCut
-      await expect(readOn(response)).rejects.toThrow(/aborted/)
-    } finally {
-      await clocked.stop()
-    }
+  test('is aborted when its token expires', async ({ serverWith }) => {
+    const clocked = await serverWith()
+    const ann = await clocked.person()
+    await addMuch(ann.id, clocked)
+    clocked.clock.advance((15 * 60 - 2) * 1000)
+    const { response, isCut } = await stalledExport(ann, CSV_EXPORT, clocked)
+    await isCut
+    await expect(readOn(response)).rejects.toThrow(/aborted/)
   })
 
-  test('is aborted after a minute', async () => {
-    const ann = await server.person()
+  test('is aborted after a minute', async ({ ann }) => {
     await addMuch(ann.id)
     const { atServer, isCut } = await stalledExport(ann)
     await expect.poll(() => atServer.timeout).toBe(60_000)
@@ -499,8 +482,7 @@ describe('an export that its client does not read', () => {
   })
 })
 
-test('a page of an export has fewer documents the longer they are', async () => {
-  const ann = await server.person()
+test('a page of an export has fewer documents the longer they are', async ({ ann }) => {
   await addTasks(ann.id, 300)
   await addTasks(ann.id, 60, 10_000)
   await addTasks(ann.id, 300)
@@ -515,8 +497,7 @@ test('a page of an export has fewer documents the longer they are', async () => 
   expect(Math.max(...lengths)).toBeLessThan(256 * 1024 + 11_000)
 })
 
-test('an export does not block other requests, however fast it is read', async () => {
-  const ann = await server.person()
+test('an export does not block other requests, however fast it is read', async ({ ann }) => {
   await addMuch(ann.id)
   let turn = 0
   const written = new Map<number, number>()
@@ -554,8 +535,9 @@ describe('a large export', () => {
     await addTasks(ann.id, LARGE, 800)
   })
 
-  test('is read no faster than the client reads it, and only while it is connected', async () => {
-    const bob = await server.person()
+  test('is read no faster than the client reads it, and only while it is connected', async ({
+    bob,
+  }) => {
     await addTasks(bob.id, LARGE, 800)
     const pages = countingPages()
     const response = await openExport(ann, JSON_EXPORT)

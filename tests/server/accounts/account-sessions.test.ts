@@ -1,33 +1,25 @@
 import { once } from 'node:events'
 import { io } from 'socket.io-client'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect } from 'vitest'
 import { deviceOf } from '../../../server/accounts/devices.ts'
-import { type Mailbox, mailingTo, openMailbox } from '../../support/mailbox.ts'
-import {
-  type Caller,
-  callerTo,
-  type Person,
-  startServer,
-  type TestServer,
-} from '../../support/server.ts'
+import { test } from '../../support/fixtures.ts'
+import { type Mailbox, mailingTo } from '../../support/mailbox.ts'
+import { type Caller, callerTo, type Person, type TestServer } from '../../support/server.ts'
 
 const MINUTE = 60_000
 const NEXT_PASSWORD = 'an early train to Porto'
 const FIREFOX = 'Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0'
 
+test.override('environment', { scope: 'file' }, ({ mailbox }) => mailingTo(mailbox))
+
 let mailbox: Mailbox
 let server: TestServer
 /** Another node on the same database. */
 let other: TestServer
-beforeAll(async () => {
-  mailbox = await openMailbox()
-  server = await startServer(mailingTo(mailbox))
-  other = await startServer({ DATABASE_URL: server.testDatabase.url })
-})
-afterAll(async () => {
-  await other.stop()
-  await server.stop()
-  await mailbox.close()
+test.beforeAll(({ mailbox: opened, server: first, other: second }) => {
+  mailbox = opened
+  server = first
+  other = second
 })
 
 const closing: (() => void)[] = []
@@ -102,8 +94,7 @@ async function streamOf({ access }: { access: string }) {
 }
 
 describe('the list of sessions', () => {
-  test('describes each device, the last used first, and marks the current one', async () => {
-    const ann = await server.person()
+  test('describes each device, the last used first, and marks the current one', async ({ ann }) => {
     advance(MINUTE)
     const laptop = await device(ann)
     advance(MINUTE)
@@ -122,8 +113,7 @@ describe('the list of sessions', () => {
     ])
   })
 
-  test('has no ended or expired ones, and none of other users', async () => {
-    const [ann, bob] = [await server.person(), await server.person()]
+  test('has no ended or expired ones, and none of other users', async ({ ann, bob }) => {
     const phone = await device(ann)
     await server.call('POST', '/api/logout/', { refresh: phone.refresh })
     expect(await sessionsOf(ann)).toHaveLength(1)
@@ -133,8 +123,9 @@ describe('the list of sessions', () => {
     expect(JSON.stringify(await sessionsOf(await device(bob)))).not.toContain(again.id)
   })
 
-  test('has the time of the last request to the minute, from access tokens alone', async () => {
-    const ann = await server.person()
+  test('has the time of the last request to the minute, from access tokens alone', async ({
+    ann,
+  }) => {
     const seen = async () => Date.parse((await sessionsOf(ann))[0]!.last_seen_at)
     const first = await seen()
     advance(MINUTE / 2)
@@ -190,8 +181,9 @@ describe('the list of sessions', () => {
 })
 
 describe('ending a session', () => {
-  test('signs out that device, closes its connections on another node, and leaves the others', async () => {
-    const ann = await server.person()
+  test('signs out that device, closes its connections on another node, and leaves the others', async ({
+    ann,
+  }) => {
     const [phone, tablet] = [await device(ann), await device(ann)]
     const [socket, stream] = [await socketOf(phone), await streamOf(phone)]
     const reply = await ann.call('DELETE', `/api/account/sessions/${phone.id}/`)
@@ -204,8 +196,7 @@ describe('ending a session', () => {
     expect((await ann.call('DELETE', `/api/account/sessions/${phone.id}/`)).status).toBe(404)
   })
 
-  test('of another user finds nothing, and ends nothing', async () => {
-    const [ann, bob] = [await server.person(), await server.person()]
+  test('of another user finds nothing, and ends nothing', async ({ ann, bob }) => {
     const phone = await device(ann)
     const path = `/api/account/sessions/${phone.id}/`
     expect(await bob.call('DELETE', path)).toMatchObject({ body: { code: 'not_found' } })
@@ -220,8 +211,7 @@ describe('ending a session', () => {
 })
 
 describe('ending all sessions', () => {
-  test('keeps the current one', async () => {
-    const [ann, bob] = [await server.person(), await server.person()]
+  test('keeps the current one', async ({ ann, bob }) => {
     const [phone, tablet] = [await device(ann), await device(ann)]
     const sockets = [await socketOf(phone), await socketOf(tablet)]
     expect((await ann.call('DELETE', '/api/account/sessions/')).status).toBe(204)
@@ -231,19 +221,17 @@ describe('ending all sessions', () => {
     expect(await isSignedIn(bob)).toBe(true)
   })
 
-  test.each([
+  test.for([
     ['?current=true', false],
     ['?current=1', false],
     ['?current=false', true],
-  ])('with %s ends or keeps the current one', async (query, stays) => {
-    const ann = await server.person()
+  ] as const)('with %s ends or keeps the current one', async ([query, stays], { ann }) => {
     const phone = await device(ann)
     expect((await ann.call('DELETE', `/api/account/sessions/${query}`)).status).toBe(204)
     expect([await isSignedIn(ann), await isSignedIn(phone)]).toEqual([stays, false])
   })
 
-  test('refuses other values of the parameter', async () => {
-    const ann = await server.person()
+  test('refuses other values of the parameter', async ({ ann }) => {
     const reply = await ann.call('DELETE', '/api/account/sessions/?current=maybe')
     expect(reply).toMatchObject({ status: 400, body: { errors: { current: expect.anything() } } })
     expect(await isSignedIn(ann)).toBe(true)
@@ -291,10 +279,9 @@ async function reset({ username }: Person) {
 }
 
 describe('a device whose session was ended by', () => {
-  test.each(ENDS)(
+  test.for(ENDS)(
     '%s is cut off on every node, and its tokens buy nothing',
-    async (_, code, end) => {
-      const ann = await server.person()
+    async ([_, code, end], { ann }) => {
       const phone = await device(ann)
       const [socket, stream] = [await socketOf(phone), await streamOf(phone)]
       await end(ann)

@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { io } from 'socket.io-client'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect } from 'vitest'
 import type { Role } from '../../../protocol/index.ts'
 import { may } from '../../../server/accounts/permissions.ts'
 import { createDemoData } from '../../../server/processes/demo-data.ts'
+import { test } from '../../support/fixtures.ts'
 import {
   type Api,
   bodyOf,
@@ -13,13 +14,7 @@ import {
   readApi,
   targetOf,
 } from '../../support/openapi-walk.ts'
-import {
-  callerTo,
-  type Person,
-  type Reply,
-  startServer,
-  type TestServer,
-} from '../../support/server.ts'
+import { callerTo, type Person, type Reply, type TestServer } from '../../support/server.ts'
 
 const METRICS_TOKEN = 'what Prometheus shows: 0123456789'.replaceAll(/[ :]/g, '-')
 
@@ -40,18 +35,16 @@ const SOON = { timeout: 10_000 }
 
 const ROLES: readonly Role[] = ['user', 'support', 'admin']
 
+test.override('environment', { scope: 'file' }, () => ({ METRICS_TOKEN }))
+
 let server: TestServer
 /** Another node on the same database. */
 let other: TestServer
 let api: Api
-beforeAll(async () => {
-  server = await startServer({ METRICS_TOKEN })
-  other = await startServer({ DATABASE_URL: server.testDatabase.url })
+test.beforeAll(async ({ server: first, other: second }) => {
+  server = first
+  other = second
   api = await readApi(server.call)
-})
-afterAll(async () => {
-  await other.stop()
-  await server.stop()
 })
 
 describe('every operation', () => {
@@ -192,9 +185,10 @@ test('admins see no documents and no credentials of users', async () => {
 })
 
 describe('deactivating', () => {
-  test('closes sockets and streams on other nodes; reactivating restores access', async () => {
-    const admin = await server.staff('admin')
-    const ann = await server.person()
+  test('closes sockets and streams on other nodes; reactivating restores access', async ({
+    admin,
+    ann,
+  }) => {
     await ann.call('POST', '/api/tasks/', { title: 'Milk' })
     const socket = io(other.url, {
       transports: ['websocket'],
@@ -238,8 +232,7 @@ describe('deactivating', () => {
     expect(await auditedActionsOn(admin, ann)).toEqual(['reactivate', 'deactivate'])
   })
 
-  test('closes connections without a hint, too', async () => {
-    const ann = await server.person()
+  test('closes connections without a hint, too', async ({ ann }) => {
     const socket = io(other.url, {
       transports: ['websocket'],
       reconnection: false,
@@ -251,8 +244,7 @@ describe('deactivating', () => {
     await cut
   })
 
-  test('is not possible for the own account', async () => {
-    const admin = await server.staff('admin')
+  test('is not possible for the own account', async ({ admin }) => {
     expect(await admin.call('POST', at(admin, 'deactivate'))).toMatchObject({
       status: 400,
       body: {
@@ -265,9 +257,7 @@ describe('deactivating', () => {
 })
 
 describe('ending sessions', () => {
-  test('signs every device out, and lets them sign in again', async () => {
-    const admin = await server.staff('admin')
-    const ann = await server.person()
+  test('signs every device out, and lets them sign in again', async ({ admin, ann }) => {
     const { username, password } = ann
     await server.call('POST', '/api/token/', { username, password })
     expect((await admin.call('POST', at(ann, 'end-sessions'))).status).toBe(204)
@@ -279,9 +269,7 @@ describe('ending sessions', () => {
 })
 
 describe('the confirmation mail', () => {
-  test('is sent again, but not after the confirmation', async () => {
-    const admin = await server.staff('admin')
-    const ann = await server.person()
+  test('is sent again, but not after the confirmation', async ({ admin, ann }) => {
     const { db } = server.testDatabase
     const mails = () => db('mails').where({ user_id: ann.id, letter: 'confirm_email' })
     expect(await mails()).toHaveLength(1)
@@ -295,17 +283,17 @@ describe('the confirmation mail', () => {
     expect(await mails()).toHaveLength(2)
   })
 
-  test('is limited in number', async () => {
-    const admin = await server.staff('admin')
-    const ann = await server.person()
+  test('is limited in number', async ({ admin, ann }) => {
     for (const status of [204, 204, 429, 429])
       expect((await admin.call('POST', at(ann, 'resend-confirmation'))).status).toBe(status)
   })
 })
 
 describe('a role', () => {
-  test('that is granted or revoked takes effect at once on the same node', async () => {
-    const [admin, ann] = [await server.staff('admin'), await server.person()]
+  test('that is granted or revoked takes effect at once on the same node', async ({
+    admin,
+    ann,
+  }) => {
     const asked = () => ann.call('GET', '/api/admin/accounts/')
     expect((await asked()).status).toBe(403)
     expect((await admin.call('PUT', at(ann, 'role'), { role: 'support' })).status).toBe(204)
@@ -336,8 +324,7 @@ describe('a role', () => {
       .toMatchObject({ status: 403 })
   })
 
-  test('cannot be changed by its owner', async () => {
-    const admin = await server.staff('admin')
+  test('cannot be changed by its owner', async ({ admin }) => {
     for (const role of ROLES)
       expect(await admin.call('PUT', at(admin, 'role'), { role })).toMatchObject({
         status: 400,
@@ -402,9 +389,7 @@ describe('an account', () => {
     expect(listed.body).toEqual({ count: 1, next: null, previous: null, results: [body] })
   })
 
-  test('that its owner has deleted cannot be changed', async () => {
-    const admin = await server.staff('admin')
-    const ann = await server.person()
+  test('that its owner has deleted cannot be changed', async ({ admin, ann }) => {
     const left = { deleted_at: new Date(), is_active: false }
     await server.testDatabase.db('users').where({ id: ann.id }).update(left)
     for (const action of ['deactivate', 'reactivate', 'end-sessions', 'resend-confirmation'])
@@ -471,27 +456,23 @@ describe('an account', () => {
 })
 
 describe('the audit log', () => {
-  test('has the demo users too, whose addresses are confirmed', async () => {
-    const own = await startServer()
-    try {
-      const made = await createDemoData(own)
-      expect(made.map(({ username }) => username)).toEqual(['demo-ann', 'demo-bob', 'demo-admin'])
-      expect(await createDemoData(own)).toEqual([])
-      const { access } = (await own.call('POST', '/api/token/', made[2])).body
-      const call = callerTo(own.url, { authorization: `Bearer ${access}` })
-      expect((await call('GET', '/api/account/')).body).toMatchObject({
-        role: 'admin',
-        email_verified_at: expect.stringMatching(/Z$/),
-      })
-      expect((await call('GET', '/api/admin/audit/')).body.results[0]).toMatchObject({
-        actor: 'command line',
-        action: 'create',
-        account: 'demo-admin',
-        details: { role: 'admin' },
-      })
-    } finally {
-      await own.stop()
-    }
+  test('has the demo users too, whose addresses are confirmed', async ({ serverWith }) => {
+    const own = await serverWith()
+    const made = await createDemoData(own)
+    expect(made.map(({ username }) => username)).toEqual(['demo-ann', 'demo-bob', 'demo-admin'])
+    expect(await createDemoData(own)).toEqual([])
+    const { access } = (await own.call('POST', '/api/token/', made[2])).body
+    const call = callerTo(own.url, { authorization: `Bearer ${access}` })
+    expect((await call('GET', '/api/account/')).body).toMatchObject({
+      role: 'admin',
+      email_verified_at: expect.stringMatching(/Z$/),
+    })
+    expect((await call('GET', '/api/admin/audit/')).body.results[0]).toMatchObject({
+      actor: 'command line',
+      action: 'create',
+      account: 'demo-admin',
+      details: { role: 'admin' },
+    })
   })
 
   test('names actor, action and account, and outlives both accounts', async () => {
@@ -524,8 +505,7 @@ describe('the audit log', () => {
     expect((await read('page_size=1'))[0]).toEqual(entries[0])
   })
 
-  test('is written in the transaction of the action', async () => {
-    const [admin, ann] = [await server.staff('admin'), await server.person()]
+  test('is written in the transaction of the action', async ({ admin, ann }) => {
     const { db } = server.testDatabase
     await db.raw(`create trigger full_disk before insert on audit_log
       for each statement execute function keep_audit_log()`)

@@ -6,7 +6,8 @@ import {
   randomUUID,
   sign,
 } from 'node:crypto'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect } from 'vitest'
+import { test } from '../../support/fixtures.ts'
 import {
   callerTo,
   type Person,
@@ -21,14 +22,12 @@ const MINUTE = 60 * SECOND
 const DAY = 24 * 60 * MINUTE
 
 let server: TestServer
-beforeAll(async () => {
-  server = await startServer()
+test.beforeAll(({ server: started }) => {
+  server = started
 })
-afterAll(() => server.stop())
 
 describe('an access token', () => {
-  test('is good for 15 minutes', async () => {
-    const ann = await server.person()
+  test('is good for 15 minutes', async ({ ann }) => {
     expect(lifeOf(ann.access)).toBe(15 * 60)
     server.clock.advance(15 * MINUTE - 10 * SECOND)
     expect((await ann.call('GET', '/api/tasks/')).status).toBe(200)
@@ -45,8 +44,7 @@ describe('an access token', () => {
 })
 
 describe('a refresh token', () => {
-  test('returns the next pair, and so on', async () => {
-    const ann = await server.person()
+  test('returns the next pair, and so on', async ({ ann }) => {
     let { refresh } = ann
     for (let i = 0; i < 3; i++) {
       const renewed = await renew(refresh)
@@ -58,8 +56,7 @@ describe('a refresh token', () => {
     }
   })
 
-  test('is good for 30 days, counted from the last renewal', async () => {
-    const ann = await server.person()
+  test('is good for 30 days, counted from the last renewal', async ({ ann }) => {
     expect(lifeOf(ann.refresh)).toBe(30 * 24 * 60 * 60)
     server.clock.advance(30 * DAY - MINUTE)
     const first = await renew(ann.refresh)
@@ -71,8 +68,7 @@ describe('a refresh token', () => {
     expectNotValid(await renew(second.body.refresh))
   })
 
-  test('may be used again when its response was lost', async () => {
-    const ann = await server.person()
+  test('may be used again when its response was lost', async ({ ann }) => {
     const lost = await renew(ann.refresh)
     const again = await renew(ann.refresh)
     for (const { status, body } of [lost, again]) {
@@ -83,8 +79,9 @@ describe('a refresh token', () => {
     expect((await renew(again.body.refresh)).status).toBe(200)
   })
 
-  test('that has been renewed twice ends the session, also for the newest token', async () => {
-    const ann = await server.person()
+  test('that has been renewed twice ends the session, also for the newest token', async ({
+    ann,
+  }) => {
     const child = (await renew(ann.refresh)).body
     const grandchild = (await renew(child.refresh)).body
     expect((await read(`Bearer ${grandchild.access}`)).status).toBe(200)
@@ -95,8 +92,7 @@ describe('a refresh token', () => {
     for (const { refresh } of [ann, child, grandchild]) expectNotValid(await renew(refresh))
   })
 
-  test('that has been renewed twice ends that session only', async () => {
-    const ann = await server.person()
+  test('that has been renewed twice ends that session only', async ({ ann }) => {
     const phone = (await signIn(ann)).body
     await renew((await renew(ann.refresh)).body.refresh)
     expectNotValid(await renew(ann.refresh))
@@ -104,8 +100,7 @@ describe('a refresh token', () => {
     expect((await renew(phone.refresh)).status).toBe(200)
   })
 
-  test('can be renewed by two tabs at once, and both continue', async () => {
-    const ann = await server.person()
+  test('can be renewed by two tabs at once, and both continue', async ({ ann }) => {
     let tabs = [ann.refresh, ann.refresh]
     for (let round = 0; round < 5; round++) {
       const renewed = await Promise.all(tabs.map(renew))
@@ -117,8 +112,7 @@ describe('a refresh token', () => {
     }
   })
 
-  test('survives many concurrent renewals', async () => {
-    const ann = await server.person()
+  test('survives many concurrent renewals', async ({ ann }) => {
     const storm = await Promise.all(Array.from({ length: 40 }, () => renew(ann.refresh)))
     expect(new Set(storm.map(({ status }) => status))).toEqual(new Set([200]))
     const next = await Promise.all(storm.map(({ body }) => renew(body.refresh)))
@@ -128,30 +122,26 @@ describe('a refresh token', () => {
 })
 
 describe('verifying a token', () => {
-  test('works for both kinds', async () => {
-    const ann = await server.person()
+  test('works for both kinds', async ({ ann }) => {
     for (const token of [ann.access, ann.refresh])
       expect(await verify(token)).toMatchObject({ status: 200, body: {} })
   })
 
-  test('rejects a refresh token that could not be renewed', async () => {
-    const ann = await server.person()
+  test('rejects a refresh token that could not be renewed', async ({ ann }) => {
     const child = (await renew(ann.refresh)).body
     expect((await verify(ann.refresh)).status).toBe(200)
     await renew(child.refresh)
     expectNotValid(await verify(ann.refresh))
   })
 
-  test('does not consume a refresh token', async () => {
-    const ann = await server.person()
+  test('does not consume a refresh token', async ({ ann }) => {
     for (let i = 0; i < 3; i++) expect((await verify(ann.refresh)).status).toBe(200)
     expect((await renew(ann.refresh)).status).toBe(200)
   })
 })
 
 describe('logging out', () => {
-  test('invalidates both tokens at once, and can be repeated', async () => {
-    const ann = await server.person()
+  test('invalidates both tokens at once, and can be repeated', async ({ ann }) => {
     expect((await ann.call('GET', '/api/tasks/')).status).toBe(200)
     const out = await logOut(ann.refresh)
     expect({ status: out.status, text: out.text }).toEqual({ status: 204, text: '' })
@@ -161,15 +151,13 @@ describe('logging out', () => {
     expect((await logOut(ann.refresh)).status).toBe(204)
   })
 
-  test('leaves the other devices signed in', async () => {
-    const ann = await server.person()
+  test('leaves the other devices signed in', async ({ ann }) => {
     const phone = (await signIn(ann)).body
     await logOut(ann.refresh)
     expect((await read(`Bearer ${phone.access}`)).status).toBe(200)
   })
 
-  test('also ends a session that is renewed at the same time', async () => {
-    const ann = await server.person()
+  test('also ends a session that is renewed at the same time', async ({ ann }) => {
     const [out, renewed] = await Promise.all([logOut(ann.refresh), renew(ann.refresh)])
     expect(out.status).toBe(204)
     if (renewed.status === 200) {
@@ -178,24 +166,19 @@ describe('logging out', () => {
     } else expectNotValid(renewed)
   })
 
-  test('reaches another server on the same database within moments', async () => {
-    const other = await startServer({ DATABASE_URL: server.testDatabase.url })
-    try {
-      const ann = await server.person()
-      const there = callerTo(other.url, { authorization: `Bearer ${ann.access}` })
-      align(other)
-      expect((await there('GET', '/api/tasks/')).status).toBe(200)
-      await logOut(ann.refresh)
-      await expect
-        .poll(async () => (await there('GET', '/api/tasks/')).status, { timeout: 5_000 })
-        .toBe(401)
-    } finally {
-      await other.stop()
-    }
+  test('reaches another server on the same database within moments', async ({ serverWith }) => {
+    const other = await serverWith({ DATABASE_URL: server.testDatabase.url })
+    const ann = await server.person()
+    const there = callerTo(other.url, { authorization: `Bearer ${ann.access}` })
+    align(other)
+    expect((await there('GET', '/api/tasks/')).status).toBe(200)
+    await logOut(ann.refresh)
+    await expect
+      .poll(async () => (await there('GET', '/api/tasks/')).status, { timeout: 5_000 })
+      .toBe(401)
   })
 
-  test('does not accept an access token as a refresh token', async () => {
-    const ann = await server.person()
+  test('does not accept an access token as a refresh token', async ({ ann }) => {
     expectNotValid(await logOut(ann.access))
     expect((await ann.call('GET', '/api/tasks/')).status).toBe(200)
   })
