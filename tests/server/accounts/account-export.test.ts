@@ -593,10 +593,9 @@ describe('a large export', () => {
   })
 })
 
-test('a server exports a hundred thousand tasks with less memory than they take', async () => {
-  const person = await server.person()
-  const count = 100_000
-  await addTasks(person.id, count, 600)
+test('a server exports tasks with less memory than they take', async ({ ann }) => {
+  const count = 16_000
+  await addTasks(ann.id, count, 5_000)
   const small = await startServerProcess(['--max-old-space-size=96'])
   try {
     const sizes: number[] = []
@@ -605,7 +604,7 @@ test('a server exports a hundred thousand tasks with less memory than they take'
       [CSV_EXPORT, '\n', count + 1],
       [CALENDAR_EXPORT, 'Z', count * 3],
     ] as const) {
-      const headers = { authorization: `Bearer ${person.access}` }
+      const headers = { authorization: `Bearer ${ann.access}` }
       const response = await fetch(small.url + path, { headers })
       expect(response.status).toBe(200)
       let [size, found] = [0, 0]
