@@ -63,7 +63,7 @@ test(
         expect(api.complaints(operation, reply)).toEqual([])
         expect(reply.status).toBeLessThan(500)
         if (reply.status >= 400) expect(reply.body.status).toBe(reply.status)
-        if (reply.status >= 400 || operation.method === 'GET') expect(stored).toBe(false)
+        if (reply.status >= 400 || operation.method === 'GET') expect(await stored()).toBe(false)
         if (operation.bearer && attempt.headers.authorization !== undefined)
           expect(reply.status).toBe(401)
       })
@@ -104,7 +104,7 @@ async function make(operation: DescribedOperation, attempt: Attempt, person: Per
     },
     ...(operation.body && { raw: attempt.body ?? jsonOf(bodyOf(operation, facts), attempt) }),
   })
-  return { reply, stored: (await checksum()) !== before }
+  return { reply, stored: async () => (await checksum()) !== before }
 }
 
 function jsonOf(example: unknown, { fields, left_out }: Attempt): string {
@@ -384,13 +384,14 @@ async function checksum(): Promise<string> {
  * else stays as it is when nothing is stored.
  */
 async function checksumOfTables(): Promise<string> {
-  const { rows } = await server.testDatabase.db.raw<{ rows: { name: string }[] }>(`
-    select table_name as name from information_schema.tables
-    where table_schema = 'public' and table_type = 'BASE TABLE' and table_name <> 'feeds'`)
+  const { rows } = await server.testDatabase.db.raw<{ rows: { name: string; columns: string }[] }>(`
+    select table_name as name, string_agg(quote_ident(column_name), ', ') as columns
+    from information_schema.columns join information_schema.tables using (table_schema, table_name)
+    where table_schema = 'public' and table_type = 'BASE TABLE' and table_name <> 'feeds'
+      and column_name <> 'last_seen_at'
+    group by table_name`)
   const sums = rows.map(
-    ({ name }) =>
-      `(select md5(string_agg(row, '|' order by row))
-        from (select (to_jsonb(t) - 'last_seen_at')::text as row from ${name} t) rows)`,
+    ({ name, columns }) => `(select sum(hashtextextended(row(${columns})::text, 0)) from ${name})`,
   )
   return `select concat_ws(',', ${sums.join(', ')}) as sum`
 }
