@@ -1,23 +1,22 @@
 import { randomUUID } from 'node:crypto'
 import { firstValueFrom } from 'rxjs'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect } from 'vitest'
 import { createApi } from '../../client-sdk/runtime/api.ts'
 import { Clock } from '../../client-sdk/runtime/clock.ts'
 import { Push } from '../../client-sdk/sync/push.ts'
-import { startServer, type TestServer } from '../support/server.ts'
+import type { TestServer } from '../support/server.ts'
 import { device, deviceOf, shut, tasksOf, until } from './device.ts'
-import { createNetwork, type Fate, type Intrusion, type Network, problem } from './network.ts'
+import { test } from './fixtures.ts'
+import { type Fate, type Intrusion, type Network, problem } from './network.ts'
 
 let server: TestServer
 let network: Network
-beforeAll(async () => {
-  server = await startServer()
+test.beforeAll(({ server: started }) => {
+  server = started
 })
-beforeEach(async () => {
-  network = await createNetwork(server.url)
+test.beforeEach(({ network: created }) => {
+  network = created
 })
-afterEach(() => network.close())
-afterAll(() => server.stop())
 
 const PAGE = '<html>Not here</html>'
 const YEARS_AGO = 'Thu, 01 Jan 2015 00:00:00 GMT'
@@ -33,7 +32,7 @@ const html = (status: number, headers: Record<string, string> = {}): Intrusion =
 })
 
 describe('a firewall that blocks one text', () => {
-  test.each<[string, Intrusion]>([
+  test.for<[string, Intrusion]>([
     ['400 and a page', html(400)],
     ['403 and a page', html(403)],
     ['406 and a page', html(406)],
@@ -50,8 +49,7 @@ describe('a firewall that blocks one text', () => {
       ),
     ],
     ['what it has made of the request', problem('malformed')],
-  ])('with %s sets aside that row alone', async (_what, answer) => {
-    const ann = await server.person()
+  ])('with %s sets aside that row alone', async ([_what, answer], { ann }) => {
     const push = pushThroughNetwork()
     network.onRequest = (_path, _method, body) => (body.includes('casino') ? answer : 'pass')
     const rows = rowsOf(20, { 7: 'A casino', 12: 'Two casinos' })
@@ -68,8 +66,7 @@ describe('a firewall that blocks one text', () => {
     expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(18)
   })
 
-  test('sets aside a row that is alone, for a while and in this state', async () => {
-    const ann = await server.person()
+  test('sets aside a row that is alone, for a while and in this state', async ({ ann }) => {
     const push = pushThroughNetwork()
     network.onRequest = (_path, _method, body) => (body.includes('casino') ? html(403) : 'pass')
     const [row] = rowsOf(1, { 0: 'A casino' })
@@ -83,7 +80,7 @@ describe('a firewall that blocks one text', () => {
 })
 
 describe('no row is at fault', () => {
-  test.each<[string, Intrusion]>([
+  test.for<[string, Intrusion]>([
     ['a portal that redirects', html(302, { location: 'https://portal.example/' })],
     ['a portal that says yes', html(200)],
     ['a portal that forbids', html(403)],
@@ -91,8 +88,7 @@ describe('no row is at fault', () => {
     ['a proxy that has lost its way', html(404)],
     ['a proxy whose server is down', html(502)],
     ['a server that fails', problem('internal')],
-  ])('when %s answers everything', async (_what, answer) => {
-    const ann = await server.person()
+  ])('when %s answers everything', async ([_what, answer], { ann }) => {
     network.onRequest = () => answer
     await expect(pushThroughNetwork().send(ann.access, rowsOf(20))).rejects.toMatchObject({
       status: answer.status,
@@ -100,23 +96,20 @@ describe('no row is at fault', () => {
     expect(network.seen.length).toBeLessThanOrEqual(2)
   })
 
-  test('when a proxy asks to retry later, which is respected up to a limit', async () => {
-    const ann = await server.person()
+  test('when a proxy asks to retry later, which is respected up to a limit', async ({ ann }) => {
     network.onRequest = () => html(429, { 'retry-after': '99999999' })
     const sent = pushThroughNetwork().send(ann.access, rowsOf(1))
     await expect(sent).rejects.toMatchObject({ retryAfter: 600_000 })
   })
 
-  test('when only an empty push gets through', async () => {
-    const ann = await server.person()
+  test('when only an empty push gets through', async ({ ann }) => {
     network.onRequest = (_path, _method, body) => (body === '[]' ? 'pass' : html(403))
     const sent = pushThroughNetwork().send(ann.access, rowsOf(200))
     await expect(sent).rejects.toMatchObject({ code: 'foreign_answer', status: 403 })
     expect(network.seen.length).toBeLessThan(40)
   })
 
-  test('when a portal takes over after a row was blocked', async () => {
-    const ann = await server.person()
+  test('when a portal takes over after a row was blocked', async ({ ann }) => {
     let isPortal = false
     network.onRequest = (_path, _method, body): Fate => {
       const isAlone = body.includes('casino') && !body.includes('Task')
@@ -137,27 +130,28 @@ describe('a server that fails on one row', () => {
     network.onRequest = (_path, _method, body) => (body.includes(text) ? answer : 'pass')
   }
 
-  test.each<[string, Intrusion]>([
+  test.for<[string, Intrusion]>([
     ['fails', problem('internal')],
     ['is found dead by a proxy', html(502)],
-  ])('and %s: after the second time that row alone is set aside', async (_what, answer) => {
-    const ann = await server.person()
-    failOn('casino', answer)
-    const push = pushThroughNetwork()
-    const rows = rowsOf(20, { 7: 'A casino', 12: 'Two casinos' })
-    await expect(push.send(ann.access, rows)).rejects.toMatchObject({ status: answer.status })
-    const pushed = await push.send(ann.access, rows)
-    expect(pushed).toMatchObject({ conflicts: [], rejected: [], rest: [] })
-    expect(pushed.answered).toHaveLength(18)
-    expect(pushed.setAside).toMatchObject([{ code: 'server_error' }, { code: 'server_error' }])
-    expect(push.isAside(rows[7]!)).toBe(true)
-  })
+  ])(
+    'and %s: after the second time that row alone is set aside',
+    async ([_what, answer], { ann }) => {
+      failOn('casino', answer)
+      const push = pushThroughNetwork()
+      const rows = rowsOf(20, { 7: 'A casino', 12: 'Two casinos' })
+      await expect(push.send(ann.access, rows)).rejects.toMatchObject({ status: answer.status })
+      const pushed = await push.send(ann.access, rows)
+      expect(pushed).toMatchObject({ conflicts: [], rejected: [], rest: [] })
+      expect(pushed.answered).toHaveLength(18)
+      expect(pushed.setAside).toMatchObject([{ code: 'server_error' }, { code: 'server_error' }])
+      expect(push.isAside(rows[7]!)).toBe(true)
+    },
+  )
 
-  test.each<[string, Intrusion]>([
+  test.for<[string, Intrusion]>([
     ['fails', problem('internal')],
     ['is not available', problem('unavailable')],
-  ])('but not one that %s whatever it is asked', async (_what, answer) => {
-    const ann = await server.person()
+  ])('but not one that %s whatever it is asked', async ([_what, answer], { ann }) => {
     const push = pushThroughNetwork()
     network.onRequest = () => answer
     for (let i = 0; i < 4; i++)
@@ -167,8 +161,7 @@ describe('a server that fails on one row', () => {
     expect(network.seen.length).toBeLessThanOrEqual(8)
   })
 
-  test('nor one that fails on all rows', async () => {
-    const ann = await server.person()
+  test('nor one that fails on all rows', async ({ ann }) => {
     const push = pushThroughNetwork()
     failOn('id', problem('internal'))
     for (let i = 0; i < 3; i++)
@@ -176,8 +169,9 @@ describe('a server that fails on one row', () => {
     expect(network.seen.length).toBeLessThan(80)
   })
 
-  test('the user is told, the edit stays, and is sent when the server is repaired', async () => {
-    const ann = await server.person()
+  test('the user is told, the edit stays, and is sent when the server is repaired', async ({
+    ann,
+  }) => {
     const phone = await deviceOf(network, ann)
     failOn('casino', problem('internal'))
     const poisoned = await phone.tasks.add({ title: 'A casino' })
@@ -200,8 +194,7 @@ describe('a server that fails on one row', () => {
 })
 
 describe('the server itself', () => {
-  test('rejects rows, which are found by halving', async () => {
-    const ann = await server.person()
+  test('rejects rows, which are found by halving', async ({ ann }) => {
     network.onRequest = (_path, _method, body) =>
       body.includes('casino') ? problem('invalid') : 'pass'
     const rows = rowsOf(20, { 3: 'A casino' })
@@ -215,8 +208,9 @@ describe('the server itself', () => {
 })
 
 describe('a connection that is cut', () => {
-  test('three times in a row while a row is sent, and never otherwise, sets the row aside', async () => {
-    const ann = await server.person()
+  test('three times in a row while a row is sent, and never otherwise, sets the row aside', async ({
+    ann,
+  }) => {
     const push = pushThroughNetwork()
     network.onRequest = (_path, _method, body) => (body.includes('casino') ? 'lose' : 'pass')
     const rows = rowsOf(20, { 7: 'A casino' })
@@ -228,8 +222,7 @@ describe('a connection that is cut', () => {
     expect(pushed.setAside).toMatchObject([{ id, code: 'refused_on_the_way' }])
   })
 
-  test('with every request sets nothing aside', async () => {
-    const ann = await server.person()
+  test('with every request sets nothing aside', async ({ ann }) => {
     const push = pushThroughNetwork()
     network.onRequest = () => 'lose'
     for (let i = 0; i < 6; i++)
@@ -315,8 +308,7 @@ describe('input after an edit was set aside', () => {
     expect(task.getLatest()).toMatchObject({ title: 'A museum', description: 'And the dice' })
   })
 
-  test('keeps a new document when that is discarded', async () => {
-    const ann = await server.person()
+  test('keeps a new document when that is discarded', async ({ ann }) => {
     const phone = await deviceOf(network, ann)
     network.onRequest = (_path, _method, body) => (body.includes('casino') ? html(406) : 'pass')
     const task = await phone.tasks.add({ title: 'A casino' })
@@ -333,7 +325,7 @@ describe('a captive portal', () => {
   const dated = (answer: Intrusion): Intrusion => ({ ...answer, headers: date })
   const problemJson = 'application/problem+json'
 
-  test.each<[string, Intrusion]>([
+  test.for<[string, Intrusion]>([
     ['says yes with a page', html(200, date)],
     ['says yes with nothing', { status: 204, headers: date }],
     ['says yes in JSON', dated(json(200, { ok: true, results: [], conflicts: [] }))],
@@ -346,8 +338,7 @@ describe('a captive portal', () => {
       dated(json(401, { code: 'account_deleted', type: 'about:blank', status: 401 }, problemJson)),
     ],
     ['asks for an update', dated(json(426, { code: 'outdated_client' }, problemJson))],
-  ])('that %s changes nothing on the device', async (_what, answer) => {
-    const ann = await server.person()
+  ])('that %s changes nothing on the device', async ([_what, answer], { ann }) => {
     const phone = await deviceOf(network, ann)
     const old = await phone.tasks.add({ title: 'Ferry' })
     await phone.sync.awaitInSync()
@@ -377,35 +368,36 @@ describe('a captive portal', () => {
       )
   })
 
-  test.each<[string, Intrusion]>([
+  test.for<[string, Intrusion]>([
     ['a page', html(200)],
     ['nothing', { status: 204 }],
     ['tokens that are none', json(200, { access: 'yes', refresh: 'yes' })],
-  ])('that answers with success and %s signs nobody in or out', async (_what, answer) => {
-    const ann = await server.person()
-    const name = `portal-${ann.id}`
-    const phone = await deviceOf(network, ann, { name })
-    await phone.sync.awaitInSync()
-    network.onRequest = () => answer
-    await phone.session.signOut()
-    await expect(phone.session.signIn(ann)).rejects.toMatchObject({ code: 'foreign_answer' })
-    expect(await firstValueFrom(phone.session.user$)).toBeNull()
-    await shut(phone)
+  ])(
+    'that answers with success and %s signs nobody in or out',
+    async ([_what, answer], { ann }) => {
+      const name = `portal-${ann.id}`
+      const phone = await deviceOf(network, ann, { name })
+      await phone.sync.awaitInSync()
+      network.onRequest = () => answer
+      await phone.session.signOut()
+      await expect(phone.session.signIn(ann)).rejects.toMatchObject({ code: 'foreign_answer' })
+      expect(await firstValueFrom(phone.session.user$)).toBeNull()
+      await shut(phone)
 
-    const loggedOut = new Promise<void>((resolve) => {
-      network.onAnswer = (path) => {
-        if (path === '/api/logout/') resolve()
-      }
-    })
-    network.onRequest = () => 'pass'
-    await device(network, { name })
-    await loggedOut
-    const live = { user_id: ann.id, revoked_at: null }
-    expect(await server.testDatabase.db('sessions').where(live)).toHaveLength(1)
-  })
+      const loggedOut = new Promise<void>((resolve) => {
+        network.onAnswer = (path) => {
+          if (path === '/api/logout/') resolve()
+        }
+      })
+      network.onRequest = () => 'pass'
+      await device(network, { name })
+      await loggedOut
+      const live = { user_id: ann.id, revoked_at: null }
+      expect(await server.testDatabase.db('sessions').where(live)).toHaveLength(1)
+    },
+  )
 
-  test('does not end a session that it is asked to renew', async () => {
-    const ann = await server.person()
+  test('does not end a session that it is asked to renew', async ({ ann }) => {
     const phone = await deviceOf(network, ann, { now: () => server.clock.now().getTime() })
     await phone.sync.awaitInSync()
     network.onRequest = () => json(401, { code: 'token_not_valid' })

@@ -1,27 +1,23 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect } from 'vitest'
 import type { Client } from '../../client-sdk/index.ts'
 import { backupOf } from '../support/backup.ts'
-import { type Person, startServer, type TestServer } from '../support/server.ts'
+import type { Person, TestServer } from '../support/server.ts'
 import { justAfter } from '../support/store-contract.ts'
 import { device, deviceOf, shut, tasksOf, until } from './device.ts'
 import { failingStorage, type Moment } from './failing-storage.ts'
-import { createNetwork, type Network } from './network.ts'
+import { test } from './fixtures.ts'
 
 let server: TestServer
-let network: Network
-beforeAll(async () => {
-  server = await startServer()
+test.beforeAll(({ server: started }) => {
+  server = started
 })
-beforeEach(async () => {
-  network = await createNetwork(server.url)
-})
-afterEach(() => network.close())
-afterAll(() => server.stop())
 
-test('a device that has pulled nothing pushes nothing: it could not detect a restored server', async () => {
-  const ann = await server.person()
+test('a device that has pulled nothing pushes nothing: it could not detect a restored server', async ({
+  network,
+  ann,
+}) => {
   let letPass = () => {}
   network.onAnswer = (path) =>
     path.includes('/tasks/0/pull') ? new Promise<void>((pass) => (letPass = pass)) : undefined
@@ -45,7 +41,9 @@ describe('a device whose server was restored to an earlier state', () => {
     expect(await titlesOf(phone)).toEqual(LATEST)
   })
 
-  test('detects that on reconnecting, even if the feed has the same number', async () => {
+  test('detects that on reconnecting, even if the feed has the same number', async ({
+    network,
+  }) => {
     const { ann, phone } = await scene(network, { pollInterval: 3_600_000 })
     network.websockets = false
     network.cut()
@@ -63,7 +61,7 @@ describe('a device whose server was restored to an earlier state', () => {
     await phone.sync.awaitInSync()
   })
 
-  test('changes its status at once, not after the delay for short syncs', async () => {
+  test('changes its status at once, not after the delay for short syncs', async ({ network }) => {
     const { phone, restore } = await scene(network)
     let letPass = () => {}
     const held = new Promise<void>((isHeld) => {
@@ -85,7 +83,9 @@ describe('a device whose server was restored to an earlier state', () => {
     await phone.sync.awaitInSync()
   })
 
-  test('is not synced, and refuses to delete its data, until the snapshot is complete', async () => {
+  test('is not synced, and refuses to delete its data, until the snapshot is complete', async ({
+    network,
+  }) => {
     const { ann, phone, restore } = await scene(network)
     await phone.sync.pause()
     await restore()
@@ -120,7 +120,9 @@ describe('a device whose server was restored to an earlier state', () => {
     expect(await titlesOf(phone)).toEqual(await titlesAt(ann))
   })
 
-  test('pushes nothing until the snapshot is complete, not even a started batch', async () => {
+  test('pushes nothing until the snapshot is complete, not even a started batch', async ({
+    network,
+  }) => {
     const { ann, phone, restore } = await scene(network)
     await phone.sync.pause()
     const milk = await phone.tasks.findOne({ selector: { title: 'Oat milk' } }).exec(true)
@@ -201,8 +203,7 @@ describe('a device whose server was restored to an earlier state', () => {
     expect(Math.max(...rejected)).toBe(0)
   })
 
-  test('keeps conflicts that the server no longer has, and accepts new ones', async () => {
-    const ann = await server.person()
+  test('keeps conflicts that the server no longer has, and accepts new ones', async ({ ann }) => {
     const phone = await deviceOf(server, ann)
     const early = await aConflict(ann)
     await phone.sync.awaitInSync()
@@ -273,7 +274,7 @@ describe('a device whose server failed over to a standby without the last commit
     expect((await ann.call('GET', '/api/conflicts/')).body.count).toBe(0)
   })
 
-  test('pushes again what was accepted and not yet pulled', async () => {
+  test('pushes again what was accepted and not yet pulled', async ({ network }) => {
     const { ann, phone } = await scene(network, { pollInterval: 3_600_000 })
     network.websockets = false
     network.cut()
@@ -314,7 +315,7 @@ describe('a device whose server failed over to a standby without the last commit
     expect(results).toMatchObject([{ lost: { title: 'Soy milk' }, kept: { title: 'Oat milk' } }])
   })
 
-  test('reads nothing again if all that it knows is still there', async () => {
+  test('reads nothing again if all that it knows is still there', async ({ network }) => {
     const { ann, phone } = await scene(network)
     const failOver = await backupOf(server.testDatabase, ann)
     network.seen.length = 0

@@ -1,27 +1,24 @@
 import { randomUUID } from 'node:crypto'
 import { getRxStorageMemory } from 'rxdb/plugins/storage-memory'
 import { firstValueFrom } from 'rxjs'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
-import { type Person, startServer, type TestServer } from '../support/server.ts'
+import { afterEach, describe, expect, vi } from 'vitest'
+import type { Person, TestServer } from '../support/server.ts'
 import { device, deviceOf, shut, tasksOf, until } from './device.ts'
-import { createNetwork, type Network } from './network.ts'
+import { test } from './fixtures.ts'
+import type { Network } from './network.ts'
 
 const MINUTE = 60_000
 
 let server: TestServer
 let network: Network
 const now = () => server.clock.now().getTime()
-beforeAll(async () => {
-  server = await startServer()
+test.beforeAll(({ server: started }) => {
+  server = started
 })
-beforeEach(async () => {
-  network = await createNetwork(server.url)
+test.beforeEach(({ network: created }) => {
+  network = created
 })
-afterEach(() => {
-  vi.restoreAllMocks()
-  return network.close()
-})
-afterAll(() => server.stop())
+afterEach(() => vi.restoreAllMocks())
 
 test.each(['https://example.com/tasks', 'example.com', 'ftp://example.com', ''])(
   'a client with %j is refused, with a remedy',
@@ -72,8 +69,7 @@ describe('a person', () => {
     await expect(lost).rejects.toMatchObject({ code: 'unreachable' })
   })
 
-  test('starts and works without a network', async () => {
-    const ann = await server.person()
+  test('starts and works without a network', async ({ ann }) => {
     const name = `offline-${ann.id}`
     const before = await deviceOf(network, ann, { name })
     await before.tasks.add({ title: 'Ferry' })
@@ -102,8 +98,7 @@ describe('a person', () => {
     })
   })
 
-  test('may pause sync, and nothing is sent until they resume', async () => {
-    const ann = await server.person()
+  test('may pause sync, and nothing is sent until they resume', async ({ ann }) => {
     const phone = await deviceOf(network, ann)
     await phone.sync.awaitInSync()
     phone.sync.pause()
@@ -120,8 +115,7 @@ describe('a person', () => {
 })
 
 describe('a pause', () => {
-  test('survives a restart of the app, and waking', async () => {
-    const ann = await server.person()
+  test('survives a restart of the app, and waking', async ({ ann }) => {
     const name = `paused-${ann.id}`
     const before = await deviceOf(network, ann, { name })
     await before.sync.awaitInSync()
@@ -146,8 +140,7 @@ describe('a pause', () => {
     await last.sync.awaitInSync()
   })
 
-  test('is decided by the last call, however quickly', async () => {
-    const ann = await server.person()
+  test('is decided by the last call, however quickly', async ({ ann }) => {
     const name = `quick-${ann.id}`
     const before = await deviceOf(network, ann, { name })
     void before.sync.pause()
@@ -158,8 +151,7 @@ describe('a pause', () => {
     expect(await firstValueFrom(after.sync.isPaused$)).toBe(true)
   })
 
-  test("ends when the person signs in anew, and is nobody else's", async () => {
-    const [ann, bob] = [await server.person(), await server.person()]
+  test("ends when the person signs in anew, and is nobody else's", async ({ ann, bob }) => {
     const phone = await deviceOf(network, ann)
     await phone.sync.awaitInSync()
     await phone.sync.pause()
@@ -232,8 +224,7 @@ describe('tokens', () => {
     await until(phone.sync.status$, (status) => status === 'synced')
   })
 
-  test('renew the live connection in place', async () => {
-    const ann = await server.person()
+  test('renew the live connection in place', async ({ ann }) => {
     const phone = await deviceOf(network, ann, { now })
     await phone.sync.awaitInSync()
     server.clock.advance(14 * MINUTE + 1)
@@ -249,8 +240,7 @@ describe('tokens', () => {
 })
 
 describe('a revoked session', () => {
-  test('stops syncing and keeps unsent edits until the person signs in again', async () => {
-    const ann = await server.person()
+  test('stops syncing and keeps unsent edits until the person signs in again', async ({ ann }) => {
     const phone = await deviceOf(network, ann, { now })
     await phone.sync.awaitInSync()
     network.cut()
@@ -274,8 +264,7 @@ describe('a revoked session', () => {
     expect(await tasksOf(laptop)).toEqual(await tasksOf(phone))
   })
 
-  test('does not show its data to the next user who signs in', async () => {
-    const [ann, bob] = [await server.person(), await server.person()]
+  test('does not show its data to the next user who signs in', async ({ ann, bob }) => {
     const name = `shared-${ann.id}`
     const phone = await deviceOf(network, ann, { name })
     await phone.sync.awaitInSync()
@@ -298,8 +287,10 @@ describe('a revoked session', () => {
 })
 
 describe('signing out', () => {
-  test('removes all data from the device when everything is sent, and ends the session', async () => {
-    const [ann, bob] = [await server.person(), await server.person()]
+  test('removes all data from the device when everything is sent, and ends the session', async ({
+    ann,
+    bob,
+  }) => {
     const phone = await deviceOf(network, ann)
     await phone.tasks.add({ title: 'Of Ann' })
     await phone.sync.awaitInSync()
@@ -317,23 +308,25 @@ describe('signing out', () => {
     expect(await tasksOf(phone)).toEqual([])
   })
 
-  test.each([
+  test.for([
     { keepData: true, left: 1 },
     { keepData: false, left: 0 },
-  ])('asks about unsent edits: with $keepData, $left are left', async ({ keepData, left }) => {
-    const ann = await server.person()
-    const phone = await deviceOf(network, ann)
-    await phone.sync.awaitInSync()
-    network.cut()
-    await phone.tasks.add({ title: 'Ferry' })
-    await expect(phone.session.signOut()).rejects.toMatchObject({ code: 'unsent_edits' })
-    expect(await phone.tasks.count().exec()).toBe(1)
-    await phone.session.signOut({ keepData })
-    network.mend()
-    await phone.session.signIn(ann)
-    await phone.sync.awaitInSync()
-    expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(left)
-  })
+  ])(
+    'asks about unsent edits: with $keepData, $left are left',
+    async ({ keepData, left }, { ann }) => {
+      const phone = await deviceOf(network, ann)
+      await phone.sync.awaitInSync()
+      network.cut()
+      await phone.tasks.add({ title: 'Ferry' })
+      await expect(phone.session.signOut()).rejects.toMatchObject({ code: 'unsent_edits' })
+      expect(await phone.tasks.count().exec()).toBe(1)
+      await phone.session.signOut({ keepData })
+      network.mend()
+      await phone.session.signIn(ann)
+      await phone.sync.awaitInSync()
+      expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(left)
+    },
+  )
 
   test('asks about rejected edits, too', async () => {
     const phone = await deviceOf(network, await server.person())
@@ -345,8 +338,7 @@ describe('signing out', () => {
     await phone.session.signOut()
   })
 
-  test('needs no network: the server ends the session when it can be reached', async () => {
-    const ann = await server.person()
+  test('needs no network: the server ends the session when it can be reached', async ({ ann }) => {
     const name = `left-${ann.id}`
     const phone = await deviceOf(network, ann, { name })
     await phone.tasks.add({ title: 'Ferry' })
@@ -375,8 +367,10 @@ describe('signing out', () => {
     expect(network.seen.filter((request) => request.includes('logout'))).toHaveLength(1)
   })
 
-  test('is reported again if the response is lost, also while another user is signed in', async () => {
-    const [ann, bob] = [await server.person(), await server.person()]
+  test('is reported again if the response is lost, also while another user is signed in', async ({
+    ann,
+    bob,
+  }) => {
     const phone = await deviceOf(network, ann)
     await phone.sync.awaitInSync()
     network.onRequest = (path) => (path.includes('logout') ? 'lose_answer' : 'pass')
@@ -391,8 +385,7 @@ describe('signing out', () => {
     expect(await firstValueFrom(phone.session.user$)).toMatchObject({ id: bob.id })
   })
 
-  test('is reported as soon as the network is back, with nobody signed in', async () => {
-    const ann = await server.person()
+  test('is reported as soon as the network is back, with nobody signed in', async ({ ann }) => {
     const phone = await deviceOf(network, ann)
     await phone.sync.awaitInSync()
     network.cut()
@@ -415,8 +408,7 @@ describe('signing out', () => {
 })
 
 describe('two tabs', () => {
-  test('sync as one, whichever is open', async () => {
-    const ann = await server.person()
+  test('sync as one, whichever is open', async ({ ann }) => {
     const name = `tabs-${ann.id}`
     const first = await deviceOf(network, ann, { name, ...tab(1) })
     await first.sync.awaitInSync()
@@ -439,8 +431,7 @@ describe('two tabs', () => {
     expect((await ann.call('GET', '/api/tasks/')).body.count).toBe(3)
   })
 
-  test('pause, sign out and sign in together', async () => {
-    const ann = await server.person()
+  test('pause, sign out and sign in together', async ({ ann }) => {
     const name = `together-${ann.id}`
     const first = await deviceOf(network, ann, { name, ...tab(1) })
     const second = await device(network, { name, ...tab(2) })
@@ -458,8 +449,7 @@ describe('two tabs', () => {
     await first.sync.awaitInSync()
   })
 
-  test('ask about unsent edits, whichever of them syncs', async () => {
-    const ann = await server.person()
+  test('ask about unsent edits, whichever of them syncs', async ({ ann }) => {
     const name = `asks-${ann.id}`
     const first = await deviceOf(network, ann, { name, ...tab(1) })
     const second = await device(network, { name, ...tab(2) })
@@ -473,8 +463,7 @@ describe('two tabs', () => {
     await until(first.sync.pending$, (pending) => pending === 2)
   })
 
-  test('pause together with one that opens later', async () => {
-    const ann = await server.person()
+  test('pause together with one that opens later', async ({ ann }) => {
     const name = `later-${ann.id}`
     const first = await deviceOf(network, ann, { name, ...tab(1) })
     await first.sync.awaitInSync()
@@ -487,8 +476,7 @@ describe('two tabs', () => {
     await first.sync.awaitInSync()
   })
 
-  test('renew the token once', async () => {
-    const ann = await server.person()
+  test('renew the token once', async ({ ann }) => {
     const name = `renew-${ann.id}`
     const first = await deviceOf(network, ann, { name, now, ...tab(1) })
     const second = await device(network, { name, now, ...tab(2) })
@@ -500,8 +488,10 @@ describe('two tabs', () => {
     expect(renewals()).toHaveLength(1)
   })
 
-  test('send nothing of one user to another, even if one tab has not noticed the change', async () => {
-    const [ann, bob] = [await server.person(), await server.person()]
+  test('send nothing of one user to another, even if one tab has not noticed the change', async ({
+    ann,
+    bob,
+  }) => {
     const name = `deaf-${ann.id}`
     const deaf = { multiInstance: false }
     const first = await deviceOf(network, ann, { name, ...tab(1), ...deaf })
@@ -537,8 +527,9 @@ async function revokeSessionsOf({ id, call }: Person): Promise<void> {
 
 const bearer = (access: string) => ({ headers: { authorization: `Bearer ${access}` } })
 
-test('an edit that is made while somebody signs out is refused, or asked about', async () => {
-  const ann = await server.person()
+test('an edit that is made while somebody signs out is refused, or asked about', async ({
+  ann,
+}) => {
   for (let turns = 0; turns < 12; turns++) {
     const phone = await deviceOf(network, ann)
     await phone.sync.awaitInSync()

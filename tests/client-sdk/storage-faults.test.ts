@@ -3,21 +3,16 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import { OPEN_COLLECTIONS } from 'rxdb'
 import { getRxStorageMemory } from 'rxdb/plugins/storage-memory'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect } from 'vitest'
 import { dexieStorage } from '../../client-sdk/dexie.ts'
 import type { Client, SyncState } from '../../client-sdk/index.ts'
 import type { Storage } from '../../client-sdk/local/storage.ts'
-import { type Person, startServer, type TestServer } from '../support/server.ts'
+import { test } from '../support/fixtures.ts'
+import type { Person } from '../support/server.ts'
 import { device, deviceOf, shut, tasksOf, until } from './device.ts'
 import { type FailingStorage, failingStorage, type Moment, type Write } from './failing-storage.ts'
 import { keyValueMedium, sqliteMedium } from './media.ts'
 import { createNetwork } from './network.ts'
-
-let server: TestServer
-beforeAll(async () => {
-  server = await startServer()
-})
-afterAll(() => server.stop())
 
 const STORAGES: [string, () => Storage][] = [
   ['memory', () => getRxStorageMemory()],
@@ -32,8 +27,7 @@ const isKnownState = ({ collection }: Write) => collection.startsWith('rx-replic
 
 describe.each(STORAGES)('on %s', (_name, storage) => {
   describe.each(MOMENTS)('a write that fails once, %s', (moment) => {
-    test('leaves no hole in the first sync', async () => {
-      const ann = await server.person()
+    test('leaves no hole in the first sync', async ({ server, ann }) => {
       await pushTasks(ann, 1_200)
       for (const nth of [1, 2, 3, 5]) {
         const failing = failOnce(moment, nth, isFromServer, failingStorage(storage()))
@@ -46,37 +40,40 @@ describe.each(STORAGES)('on %s', (_name, storage) => {
       }
     })
 
-    test.each(COLLECTIONS)('leaves no hole in what is pulled of %s', async (collection) => {
-      const ann = await server.person()
-      await oneOfEach(ann)
-      const isOf = (write: Write) => write.collection === collection
-      const failing = failOnce(moment, 1, isOf, failingStorage(storage()))
-      const phone = await impatient(await deviceOf(server, ann, failing))
-      await until(phone.sync.status$, (status) => status === 'synced')
-      expect(failing.failures).toBe(1)
-      expect(await phone[collection].count().exec()).toBe(1)
-      await expectAgreement(ann, phone)
-    })
+    test.for(COLLECTIONS)(
+      'leaves no hole in what is pulled of %s',
+      async (collection, { server, ann }) => {
+        await oneOfEach(ann)
+        const isOf = (write: Write) => write.collection === collection
+        const failing = failOnce(moment, 1, isOf, failingStorage(storage()))
+        const phone = await impatient(await deviceOf(server, ann, failing))
+        await until(phone.sync.status$, (status) => status === 'synced')
+        expect(failing.failures).toBe(1)
+        expect(await phone[collection].count().exec()).toBe(1)
+        await expectAgreement(ann, phone)
+      },
+    )
 
-    test.each(['documents', 'known states'])('loses nothing of a frame: its %s', async (what) => {
-      const ann = await server.person()
-      const failing = failingStorage(storage())
-      const phone = await impatient(await deviceOf(server, ann, failing))
-      const { body } = await ann.call('POST', '/api/tasks/', { title: 'Ferry' })
-      await phone.sync.awaitInSync()
-      const isMeant = what === 'documents' ? isFromServer : isKnownState
-      failOnce(moment, 1, (write) => isMeant(write), failing)
-      await ann.call('PATCH', `/api/tasks/${body.id}/`, { title: 'Night ferry' })
-      await until(phone.tasks.findOne(body.id).$, (task) => task?.title === 'Night ferry')
-      await expect.poll(() => failing.failures).toBe(1)
-      await until(phone.sync.status$, (status) => status === 'synced')
-      await ann.call('PATCH', `/api/tasks/${body.id}/`, { title: 'Day ferry' })
-      await until(phone.tasks.findOne(body.id).$, (task) => task?.title === 'Day ferry')
-      await expectAgreement(ann, phone)
-    })
+    test.for(['documents', 'known states'])(
+      'loses nothing of a frame: its %s',
+      async (what, { server, ann }) => {
+        const failing = failingStorage(storage())
+        const phone = await impatient(await deviceOf(server, ann, failing))
+        const { body } = await ann.call('POST', '/api/tasks/', { title: 'Ferry' })
+        await phone.sync.awaitInSync()
+        const isMeant = what === 'documents' ? isFromServer : isKnownState
+        failOnce(moment, 1, (write) => isMeant(write), failing)
+        await ann.call('PATCH', `/api/tasks/${body.id}/`, { title: 'Night ferry' })
+        await until(phone.tasks.findOne(body.id).$, (task) => task?.title === 'Night ferry')
+        await expect.poll(() => failing.failures).toBe(1)
+        await until(phone.sync.status$, (status) => status === 'synced')
+        await ann.call('PATCH', `/api/tasks/${body.id}/`, { title: 'Day ferry' })
+        await until(phone.tasks.findOne(body.id).$, (task) => task?.title === 'Day ferry')
+        await expectAgreement(ann, phone)
+      },
+    )
 
-    test('makes no task deaf when it was to record a push', async () => {
-      const ann = await server.person()
+    test('makes no task deaf when it was to record a push', async ({ server, ann }) => {
       const failing = failingStorage(storage())
       const phone = await impatient(await deviceOf(server, ann, failing))
       await phone.sync.awaitInSync()
@@ -91,8 +88,7 @@ describe.each(STORAGES)('on %s', (_name, storage) => {
       expect((await ann.call('GET', '/api/conflicts/')).body.count).toBe(0)
     })
 
-    test('loses no edit, whichever write it is', async () => {
-      const ann = await server.person()
+    test('loses no edit, whichever write it is', async ({ server, ann }) => {
       for (let nth = 1; nth <= 6; nth++) {
         const failing = failingStorage(storage())
         const name = `edit-${randomUUID()}`
@@ -119,8 +115,7 @@ describe.each(STORAGES)('on %s', (_name, storage) => {
       }
     })
 
-    test('loses no edit that the server refuses', async () => {
-      const ann = await server.person()
+    test('loses no edit that the server refuses', async ({ server, ann }) => {
       const failing = failingStorage(storage())
       const phone = await impatient(await deviceOf(server, ann, failing))
       await phone.sync.awaitInSync()
@@ -135,8 +130,10 @@ describe.each(STORAGES)('on %s', (_name, storage) => {
     })
   })
 
-  test('while the storage is full, the status is an error that says so, and then all comes by itself', async () => {
-    const ann = await server.person()
+  test('while the storage is full, the status is an error that says so, and then all comes by itself', async ({
+    server,
+    ann,
+  }) => {
     const failing = failingStorage(storage())
     const phone = await deviceOf(server, ann, failing)
     await phone.sync.awaitInSync()
@@ -162,8 +159,10 @@ describe.each(STORAGES)('on %s', (_name, storage) => {
     await until(phone.sync.status$, (status) => status === 'synced')
   })
 
-  test('a task that is inserted where one of the server cannot be stored does not replace that silently', async () => {
-    const ann = await server.person()
+  test('a task that is inserted where one of the server cannot be stored does not replace that silently', async ({
+    server,
+    ann,
+  }) => {
     const failing = failingStorage(storage())
     const phone = await impatient(await deviceOf(server, ann, failing))
     await phone.sync.awaitInSync()
@@ -179,8 +178,10 @@ describe.each(STORAGES)('on %s', (_name, storage) => {
     expect(results).toMatchObject([{ lost: { title: 'Ferry' }, kept: { title: 'Night ferry' } }])
   })
 
-  test('an app that ends while the storage fails goes on at the next start', async () => {
-    const ann = await server.person()
+  test('an app that ends while the storage fails goes on at the next start', async ({
+    server,
+    ann,
+  }) => {
     for (const isMeant of [isFromServer, isKnownState]) {
       const failing = failingStorage(storage())
       const name = `ended-${randomUUID()}`
@@ -206,8 +207,10 @@ describe.each(STORAGES)('on %s', (_name, storage) => {
     }
   })
 
-  test('an app that ends between the two states of a document takes none for an edit', async () => {
-    const ann = await server.person()
+  test('an app that ends between the two states of a document takes none for an edit', async ({
+    server,
+    ann,
+  }) => {
     const failing = failingStorage(storage())
     const name = `between-${ann.id}`
     const phone = await deviceOf(server, ann, { name, ...failing })
@@ -228,29 +231,30 @@ describe.each(STORAGES)('on %s', (_name, storage) => {
     expect((await ann.call('GET', '/api/conflicts/')).body.count).toBe(0)
   })
 
-  test.each([
+  test.for([
     ['opens no collection', 'categories', 'open'],
     ['does not read what stands beside them', 'plugin-local-documents', 'read'],
-  ])('a start that %s leaves nothing open', async (_what, broken, access) => {
-    const ann = await server.person()
-    const failing = failingStorage(storage())
-    const name = `ajar-${ann.id}`
-    await shut(await deviceOf(server, ann, { name, ...failing }))
-    failing.isBroken = async (collection, doing) => {
-      if (collection === 'profile') await setTimeout(20) // later than what fails
-      return doing === access && collection.startsWith(broken)
-    }
-    for (let i = 0; i < 5; i++)
-      await expect(device(server, { name, ...failing })).rejects.toThrow('does not answer')
-    expect(failing.open.size).toBe(0)
-    expect(OPEN_COLLECTIONS.size).toBe(0)
-    failing.isBroken = () => false
-    const phone = await device(server, { name, ...failing })
-    await phone.sync.awaitInSync()
-  })
+  ] as const)(
+    'a start that %s leaves nothing open',
+    async ([_what, broken, access], { server, ann }) => {
+      const failing = failingStorage(storage())
+      const name = `ajar-${ann.id}`
+      await shut(await deviceOf(server, ann, { name, ...failing }))
+      failing.isBroken = async (collection, doing) => {
+        if (collection === 'profile') await setTimeout(20) // later than what fails
+        return doing === access && collection.startsWith(broken)
+      }
+      for (let i = 0; i < 5; i++)
+        await expect(device(server, { name, ...failing })).rejects.toThrow('does not answer')
+      expect(failing.open.size).toBe(0)
+      expect(OPEN_COLLECTIONS.size).toBe(0)
+      failing.isBroken = () => false
+      const phone = await device(server, { name, ...failing })
+      await phone.sync.awaitInSync()
+    },
+  )
 
-  test('a read that fails ends no stream', async () => {
-    const ann = await server.person()
+  test('a read that fails ends no stream', async ({ server, ann }) => {
     const failing = failingStorage(storage())
     const phone = await deviceOf(server, ann, failing)
     await phone.sync.awaitInSync()
@@ -261,8 +265,10 @@ describe.each(STORAGES)('on %s', (_name, storage) => {
     expect(await rejected).toMatchObject([{ code: 'invalid' }])
   })
 
-  test('a sign-out that is kept, though its write failed, is completed', async () => {
-    const ann = await server.person()
+  test('a sign-out that is kept, though its write failed, is completed', async ({
+    server,
+    ann,
+  }) => {
     const failing = failingStorage(storage())
     const name = `out-${ann.id}`
     const phone = await deviceOf(server, ann, { name, ...failing })
@@ -278,10 +284,9 @@ describe.each(STORAGES)('on %s', (_name, storage) => {
     expect((await tasksOf(again)).map(({ title }) => title)).toContain('Kept')
   })
 
-  test.each([5_000, 86_400_000])(
+  test.for([5_000, 86_400_000])(
     'a clock that was %i ms ahead once stops no edit, not over a restart either',
-    async (ahead) => {
-      const ann = await server.person()
+    async (ahead, { server, ann }) => {
       const network = await createNetwork(server.url)
       const failing = failingStorage(storage())
       const name = `ahead-${ann.id}`

@@ -2,26 +2,13 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { getRxStorageMemory, type RxStorageMemory } from 'rxdb/plugins/storage-memory'
 import { filter, firstValueFrom, switchMap } from 'rxjs'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect } from 'vitest'
 import type { SyncStatus } from '../../client-sdk/index.ts'
-import { startServer, type TestServer } from '../support/server.ts'
 import { device, deviceOf, shut, tasksOf, until } from './device.ts'
-import { createNetwork, type Fate, type Network, problem } from './network.ts'
+import { test } from './fixtures.ts'
+import { type Fate, problem } from './network.ts'
 
-let server: TestServer
-/** What stands between the phone of each story and the server. */
-let network: Network
-beforeAll(async () => {
-  server = await startServer()
-})
-beforeEach(async () => {
-  network = await createNetwork(server.url)
-})
-afterEach(() => network.close())
-afterAll(() => server.stop())
-
-test('a failed push between frames leaves no document unsynced', async () => {
-  const ann = await server.person()
+test('a failed push between frames leaves no document unsynced', async ({ network, ann }) => {
   const phone = await deviceOf(network, ann)
   await phone.sync.awaitInSync()
   let isLost = false
@@ -37,8 +24,7 @@ test('a failed push between frames leaves no document unsynced', async () => {
 })
 
 describe('two devices', () => {
-  test("see each other's tasks and completions", async () => {
-    const ann = await server.person()
+  test("see each other's tasks and completions", async ({ server, network, ann }) => {
     const phone = await deviceOf(network, ann)
     const laptop = await deviceOf(server, ann)
     const task = await phone.tasks.add({ title: 'Book the ferry' })
@@ -54,8 +40,10 @@ describe('two devices', () => {
     expect(body).toEqual(done!.toJSON())
   })
 
-  test('agree on an id that was rejected on one, however early the other has written it', async () => {
-    const ann = await server.person()
+  test('agree on an id that was rejected on one, however early the other has written it', async ({
+    network,
+    ann,
+  }) => {
     const phone = await deviceOf(network, ann)
     const id = randomUUID()
     await phone.tasks.insert({ id, title: ' ' } as never)
@@ -66,8 +54,11 @@ describe('two devices', () => {
     await until(phone.tasks.findOne(id).$, (task) => task?.title === 'Ferry')
   })
 
-  test('agree on what both edited offline, and lost values can be restored', async () => {
-    const ann = await server.person()
+  test('agree on what both edited offline, and lost values can be restored', async ({
+    server,
+    network,
+    ann,
+  }) => {
     const phone = await deviceOf(network, ann)
     const laptop = await deviceOf(server, ann)
     const { id } = await phone.tasks.add({ title: 'Ferry', description: 'Early' })
@@ -103,8 +94,7 @@ describe('two devices', () => {
     await until(laptop.sync.conflicts$, (rows) => rows.length === 0)
   })
 
-  test('lose none of two fast edits of one task', async () => {
-    const ann = await server.person()
+  test('lose none of two fast edits of one task', async ({ network, ann }) => {
     const phone = await deviceOf(network, ann)
     const task = await phone.tasks.add({ title: 'Ferry' })
     for (let round = 0; round < 20; round++) {
@@ -118,8 +108,11 @@ describe('two devices', () => {
     expect((await ann.call('GET', '/api/conflicts/')).body.count).toBe(0)
   })
 
-  test('both have a thousand tasks that one adds at once, more than fit into a frame', async () => {
-    const ann = await server.person()
+  test('both have a thousand tasks that one adds at once, more than fit into a frame', async ({
+    server,
+    network,
+    ann,
+  }) => {
     const phone = await deviceOf(network, ann)
     const laptop = await deviceOf(server, ann)
     await phone.sync.awaitInSync()
@@ -131,8 +124,11 @@ describe('two devices', () => {
   })
 })
 
-test('an edit that is pulled while a push of the same task is answered is not lost', async () => {
-  const ann = await server.person()
+test('an edit that is pulled while a push of the same task is answered is not lost', async ({
+  server,
+  network,
+  ann,
+}) => {
   const name = `between-${ann.id}`
   const laptop = await deviceOf(server, ann)
   const before = await deviceOf(network, ann, { name })
@@ -166,8 +162,11 @@ test('an edit that is pulled while a push of the same task is answered is not lo
   expect(await tasksOf(phone)).toMatchObject([{ title: 'Night ferry', completed: true }])
 })
 
-test('an edit on a later page, fetched while a push of the same task is answered, is not lost', async () => {
-  const ann = await server.person()
+test('an edit on a later page, fetched while a push of the same task is answered, is not lost', async ({
+  server,
+  network,
+  ann,
+}) => {
   const name = `pages-${ann.id}`
   const laptop = await deviceOf(server, ann)
   const before = await deviceOf(network, ann, { name })
@@ -207,8 +206,10 @@ test('an edit on a later page, fetched while a push of the same task is answered
   })
 })
 
-test('the changes of a lost frame are pulled, even while others wait to be stored', async () => {
-  const ann = await server.person()
+test('the changes of a lost frame are pulled, even while others wait to be stored', async ({
+  network,
+  ann,
+}) => {
   const phone = await deviceOf(network, ann, { storage: slowStorage() })
   await phone.sync.awaitInSync()
   for (const title of ['First', 'Second']) await ann.call('POST', '/api/tasks/', { title })
@@ -226,8 +227,10 @@ test('the changes of a lost frame are pulled, even while others wait to be store
   ])
 })
 
-test('an older state pulled during a push does not replace its result', async () => {
-  const ann = await server.person()
+test('an older state pulled during a push does not replace its result', async ({
+  network,
+  ann,
+}) => {
   const phone = await deviceOf(network, ann)
   const { id } = await phone.tasks.add({ title: 'Ferry' })
   await phone.sync.awaitInSync()
@@ -255,8 +258,7 @@ test('an older state pulled during a push does not replace its result', async ()
 describe('a device whose clock is off', () => {
   const HOUR = 3_600_000
 
-  test('by an hour ahead, does not get its edits back as conflicts', async () => {
-    const ann = await server.person()
+  test('by an hour ahead, does not get its edits back as conflicts', async ({ network, ann }) => {
     const conflicts: unknown[][] = []
     const recording: typeof fetch = async (input, init) => {
       const response = await fetch(input, init)
@@ -275,8 +277,11 @@ describe('a device whose clock is off', () => {
     expect((await ann.call('GET', '/api/tasks/')).body.results).toEqual(await tasksOf(phone))
   })
 
-  test('by an hour behind, wins a merge against an earlier edit', async () => {
-    const ann = await server.person()
+  test('by an hour behind, wins a merge against an earlier edit', async ({
+    server,
+    network,
+    ann,
+  }) => {
     let time = Date.now() - HOUR
     const phone = await deviceOf(network, ann, { now: () => time })
     const { id } = await phone.tasks.add({ title: 'Ferry' })
@@ -293,8 +298,11 @@ describe('a device whose clock is off', () => {
     expect((await ann.call('GET', '/api/tasks/')).body.results).toEqual(await tasksOf(phone))
   })
 
-  test('remembers its clock error after a restart without a network', async () => {
-    const ann = await server.person()
+  test('remembers its clock error after a restart without a network', async ({
+    server,
+    network,
+    ann,
+  }) => {
     const name = `restarted-${ann.id}`
     const now = () => Date.now() + HOUR
     await shut(await deviceOf(network, ann, { name, now }))
@@ -304,8 +312,11 @@ describe('a device whose clock is off', () => {
     expect(Date.parse(created_at)).toBeLessThanOrEqual(server.clock.now().getTime())
   })
 
-  test('learns its clock error in a tab that sends no requests', async () => {
-    const ann = await server.person()
+  test('learns its clock error in a tab that sends no requests', async ({
+    server,
+    network,
+    ann,
+  }) => {
     const tab = (number: number) => ({
       name: `clock-${ann.id}`,
       multiInstance: true,
@@ -326,8 +337,7 @@ describe('a device whose clock is off', () => {
 })
 
 describe('one invalid row among a thousand', () => {
-  test('is rejected alone, and can be corrected', async () => {
-    const ann = await server.person()
+  test('is rejected alone, and can be corrected', async ({ network, ann }) => {
     const name = `poisoned-${ann.id}`
     network.cut()
     const phone = await device(network, { name })
@@ -359,8 +369,7 @@ describe('one invalid row among a thousand', () => {
     expect((await ann.call('GET', '/api/tasks/?page_size=1')).body.count).toBe(1_000)
   })
 
-  test('that the server rejects as a whole batch is found by halving', async () => {
-    const ann = await server.person()
+  test('that the server rejects as a whole batch is found by halving', async ({ network, ann }) => {
     const phone = await deviceOf(network, ann)
     await phone.sync.awaitInSync()
     phone.sync.pause()
@@ -377,8 +386,7 @@ describe('one invalid row among a thousand', () => {
     await until(phone.sync.rejected$, (rows) => rows.length === 0)
   })
 
-  test("that was an edit is rolled back to the server's state", async () => {
-    const ann = await server.person()
+  test("that was an edit is rolled back to the server's state", async ({ network, ann }) => {
     const phone = await deviceOf(network, ann)
     const task = await phone.tasks.add({ title: 'Ferry' })
     await phone.sync.awaitInSync()
@@ -400,8 +408,7 @@ describe('one invalid row among a thousand', () => {
 })
 
 describe('the status', () => {
-  test('follows the sync', async () => {
-    const ann = await server.person()
+  test('follows the sync', async ({ network, ann }) => {
     const phone = await device(network)
     const seen: SyncStatus[] = []
     phone.sync.status$.subscribe((status) => seen.push(status))
@@ -440,8 +447,7 @@ describe('the status', () => {
     ])
   })
 
-  test('has progress for the first sync', async () => {
-    const ann = await server.person()
+  test('has progress for the first sync', async ({ server, network, ann }) => {
     const laptop = await deviceOf(server, ann)
     const rows = Array.from({ length: 1_200 }, (_, i) => ({ title: `Task ${i}` }))
     await laptop.tasks.bulkInsert(rows as never)
@@ -458,8 +464,7 @@ describe('the status', () => {
   })
 })
 
-test('a device is not synced before received changes are stored', async () => {
-  const ann = await server.person()
+test('a device is not synced before received changes are stored', async ({ network, ann }) => {
   const rows = Array.from({ length: 900 }, (_, i) => ({
     newDocumentState: { id: randomUUID(), title: `Task ${i}` },
   }))
@@ -476,8 +481,7 @@ test('a device is not synced before received changes are stored', async () => {
 })
 
 describe('without websockets', () => {
-  test('a device polls', async () => {
-    const ann = await server.person()
+  test('a device polls', async ({ network, ann }) => {
     network.websockets = false
     const phone = await deviceOf(network, ann, { pollInterval: 50 })
     await phone.sync.awaitInSync()
@@ -487,8 +491,10 @@ describe('without websockets', () => {
   })
 })
 
-test('a lost frame is detected by the next one, and its changes are pulled', async () => {
-  const ann = await server.person()
+test('a lost frame is detected by the next one, and its changes are pulled', async ({
+  network,
+  ann,
+}) => {
   const phone = await deviceOf(network, ann)
   await phone.tasks.add({ title: 'Ferry' })
   await phone.sync.awaitInSync()
@@ -501,8 +507,10 @@ test('a lost frame is detected by the next one, and its changes are pulled', asy
   expect(network.seen).toContainEqual(expect.stringContaining('GET /replication/tasks/'))
 })
 
-test('with a live connection, a device does not pull what frames contain', async () => {
-  const ann = await server.person()
+test('with a live connection, a device does not pull what frames contain', async ({
+  network,
+  ann,
+}) => {
   const phone = await deviceOf(network, ann)
   await phone.sync.awaitInSync()
   await phone.tasks.add({ title: 'Ferry' })
