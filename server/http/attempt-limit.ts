@@ -19,13 +19,16 @@ interface Counted {
 const WINDOW_MS = 60_000
 const MAX_IN_MEMORY = 50_000
 
-/** By the database's clock. A window of a node whose clock was ahead ends with the next attempt. */
+/**
+ * By the database's clock. Attempts that begin together may be counted in another order, so a window may end
+ * somewhat later than one that would begin now. One that ends much later is of a wrong clock, and is over.
+ */
 const COUNT = `
   insert into rate_limits as r (key, points, expire)
   select ?, 1, now_ms + ${WINDOW_MS} from (select (extract(epoch from now()) * 1000)::bigint as now_ms) clock
   on conflict (key) do update set
-    points = case when r.expire between excluded.expire - ${WINDOW_MS - 1} and excluded.expire then r.points + 1 else 1 end,
-    expire = case when r.expire between excluded.expire - ${WINDOW_MS - 1} and excluded.expire then r.expire else excluded.expire end
+    points = case when r.expire between excluded.expire - ${WINDOW_MS - 1} and excluded.expire + ${WINDOW_MS} then r.points + 1 else 1 end,
+    expire = case when r.expire between excluded.expire - ${WINDOW_MS - 1} and excluded.expire + ${WINDOW_MS} then r.expire else excluded.expire end
   returning points as count, (expire - extract(epoch from now()) * 1000)::float as left_ms`
 
 /**

@@ -436,6 +436,13 @@ describe('attempts at accounts', () => {
     expect((await attempt(limited, address)).status).toBe(401)
   })
 
+  test('are not forgotten because one that began later was counted first', async () => {
+    const address = someAddress()
+    for (let i = 0; i < 4; i++) await attempt(limited, address)
+    await limited.testDatabase.db('rate_limits').increment('expire', 1_000)
+    expect((await attempt(limited, address)).status).toBe(429)
+  })
+
   test('are forgotten too if a node whose clock was ahead counted them', async () => {
     const address = someAddress()
     for (let i = 0; i < 4; i++) await attempt(limited, address)
