@@ -73,10 +73,9 @@ async function list(url: string, query: string | undefined, user: string): Promi
 
 async function pull(query: string | undefined, user: string): Promise<string> {
   const parameters = new URLSearchParams(query)
-  const from = { id: parameters.get('id') ?? '', lwt: Number(parameters.get('lwt')) }
-  const values = [user, from.lwt, parameters.get('limit')]
-  const [[documents, id, seq]] = await run<(string | null)[]>('pull', values)
-  const checkpoint = id ? { id, lwt: Number(seq) } : from
+  const values = [user, Number(parameters.get('lwt')), parameters.get('limit')]
+  const [[id, head, documents, last]] = await run<(string | null)[]>('pull', values)
+  const checkpoint = { id, lwt: Number(last ?? head) }
   return `{"documents":${documents ?? '[]'},"checkpoint":${JSON.stringify(checkpoint)}}`
 }
 
