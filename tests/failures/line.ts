@@ -1,5 +1,6 @@
 import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
+import { urlThrough } from '../support/cluster.ts'
 
 /** The TCP line between a node and its database. */
 export interface Line {
@@ -44,12 +45,8 @@ export async function openLine(databaseUrl: string): Promise<Line> {
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
 
-  const url = new URL(databaseUrl)
-  url.search = ''
-  url.hostname = '127.0.0.1'
-  url.port = String((server.address() as AddressInfo).port)
   return {
-    url: url.toString(),
+    url: urlThrough(server, databaseUrl),
     pass() {
       state = 'passing'
     },

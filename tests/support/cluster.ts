@@ -1,4 +1,5 @@
 import { mkdtemp, rm } from 'node:fs/promises'
+import type { AddressInfo, Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { TestProject } from 'vitest/node'
@@ -40,6 +41,15 @@ export function connectTo(url: string) {
 export function databaseUrl(adminUrl: string, name: string): string {
   const url = new URL(adminUrl)
   url.pathname = `/${name}`
+  return url.toString()
+}
+
+/** The URL of a database through a proxy that listens on this machine. */
+export function urlThrough(proxy: Server, databaseUrl: string): string {
+  const url = new URL(databaseUrl)
+  url.search = ''
+  url.hostname = '127.0.0.1'
+  url.port = String((proxy.address() as AddressInfo).port)
   return url.toString()
 }
 

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
-import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import pg from 'pg'
+import { urlThrough } from './cluster.ts'
 
 interface Process {
   stream: Socket
@@ -49,12 +50,8 @@ export async function openTransactionPooler(
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const url = new URL(databaseUrl)
-  url.search = ''
-  url.hostname = '127.0.0.1'
-  url.port = String((server.address() as AddressInfo).port)
   return {
-    url: url.toString(),
+    url: urlThrough(server, databaseUrl),
     /** Drops notifications, even to a client that waits for an answer. */
     mute() {
       isMute = true
