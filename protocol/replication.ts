@@ -91,6 +91,6 @@ export const pushResponseSchema = z.strictObject({
 export interface PushResponse {
   conflicts: WireDocument[]
   rejected: Rejection[]
-  /** The feed contains the push up to here. Not a checkpoint to pull from. Servers before 0.2 omit it. */
+  /** The feed contains the push up to here. Not a checkpoint to pull from. Servers of the first release omit it. */
   checkpoint?: Checkpoint | undefined
 }

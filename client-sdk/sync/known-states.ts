@@ -19,11 +19,11 @@ type Instance = RxStorageInstance<Meta, unknown, unknown, unknown>
 /** The name of the replication and its cursor, from which RxDB derives names. */
 const IDENTIFIER = 'tasktide'
 
-/** How far the device has come, by what is stored of it. All but the first are seen, not complete. */
+/** Cursors of what is stored on the device. Only up to `down` everything is. */
 export interface Marks {
-  /** All documents before it are in the storage. */
+  /** All documents up to here are stored. */
   down?: Checkpoint | undefined
-  /** The latest page or frame of which some may be stored. */
+  /** The latest page or frame that may be stored in part. */
   pulled?: Checkpoint | undefined
   /** The latest push whose response is stored. */
   pushed?: Checkpoint | undefined

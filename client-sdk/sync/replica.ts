@@ -90,9 +90,9 @@ export interface ReplicaOptions {
  * 4. No received state is stored between the start of a document's push and the record of the answer.
  *    Otherwise a later edit of another device could be taken for an unsent one, and be overwritten.
  * 5. Every step can be interrupted anywhere and restarted from the stored data.
- * 6. An expired cursor means that the server was restored to an earlier state. Then the device pulls a
- *    snapshot from the start. Documents that are missing in it, or older than their known state, become
- *    unsent, so the devices restore what only they have. Until it is complete, nothing is pushed (known
+ * 6. An expired cursor means that the server has lost changes, by a restore or a failover. Then the device
+ *    pulls a snapshot from the start. Documents that are missing in it, older than their known state, or
+ *    changed since by others, become unsent, so the devices restore what only they have. Until it is complete, nothing is pushed (known
  *    states are outdated) and the status is not `synced`. An interrupted snapshot starts over.
  */
 export class Replica {

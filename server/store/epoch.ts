@@ -5,10 +5,9 @@ import type { Database } from '../database/connect.ts'
 const SKIPPED = 1_000_000
 
 /**
- * Begins another epoch of every feed: what is lost of the one before is refused (server/sync/cursors.ts).
- * The numbers that were lost are not given again, because ETags have nothing but the number. Where a
- * promotion or a recovery has begun another timeline, the database does the same by itself
- * (migrations/0015_timelines.ts).
+ * Begins another epoch of every feed, so that cursors of lost changes are refused (server/sync/cursors.ts).
+ * Skips the numbers of those changes, because an ETag consists of the number only. After a promotion or a
+ * recovery to a point in time, the database does both by itself (migrations/0015_timelines.ts).
  *
  * @returns the number of feeds
  */

@@ -20,13 +20,13 @@ export function numberOf({ lwt }: Checkpoint): number {
 }
 
 /**
- * Refuses a cursor that says what the feed does not know: one of another epoch, or ahead of it. What a
- * client read up to there is not what the feed has. The same applies to what it has seen of the feed.
+ * Refuses a cursor of another epoch or ahead of the feed: the client has read changes that the feed does not
+ * contain. The same applies to the checkpoints of its pushes (`replica.seen`).
  *
- * A cursor of a former epoch is valid up to the end of that epoch, if the client remembers its pushes:
- * of any other, a push after the end would be lost unnoticed.
+ * For a client that sends these, a cursor of a former epoch is valid up to the end of that epoch. For any
+ * other client it is not: an accepted push after the end would be lost unnoticed.
  *
- * @param replica what the client holds besides; undefined if it does not remember its pushes
+ * @param replica undefined if the client does not store the checkpoints of its pushes
  * @throws Problem `checkpoint_expired`
  */
 export function requireCurrent(cursor: Checkpoint, head: Branched, replica?: ReplicaState): void {
@@ -39,14 +39,14 @@ export function requireCurrent(cursor: Checkpoint, head: Branched, replica?: Rep
   )
 }
 
-/** Up to which number the feed has what a client with these cursors knows; 0 if that is unknown. */
+/** The last `seq` of the history that the feed shares with a client that has these cursors; 0 if unknown. */
 export function commonTo(cursors: readonly Checkpoint[], head: Branched): number {
   return Math.max(0, Math.min(...cursors.map((one) => Math.min(one.lwt, endOf(one, head)))))
 }
 
 const isStart = ({ id, lwt }: Checkpoint) => id === '' && lwt === 0
 
-/** Where the epoch of a cursor ends in this feed; -1 if the feed was never in it. */
+/** The last `seq` of the epoch of a cursor; -1 if the feed was never in that epoch. */
 function endOf(cursor: Checkpoint, { epoch, seq, branches }: Branched): number {
   const own = epochOf(cursor)
   if (own === epoch) return seq
