@@ -10,7 +10,9 @@ import { expect, test } from 'vitest'
 const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   protocol: { values: 'zod' },
   migrations: { values: '', types: 'knex' },
-  'server/runtime': { values: 'protocol/index.ts pino pino-pretty prom-client zod node:' },
+  'server/runtime': {
+    values: 'protocol/index.ts @opentelemetry/ pino pino-pretty prom-client zod node:',
+  },
   'server/sync': { values: 'protocol/index.ts uuid node:crypto' },
   'server/store': {
     values:
@@ -43,7 +45,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   },
   'server/realtime': {
     values: `protocol/index.ts server/database/connect.ts server/database/connection.ts
-      server/runtime/call-at.ts server/sync/cursors.ts socket.io node:`,
+      server/runtime/call-at.ts server/runtime/tracing.ts server/sync/cursors.ts socket.io node:`,
     types: 'pg server/accounts/ server/sync/store.ts server/runtime/',
   },
   'server/health': {

@@ -1,5 +1,7 @@
 import type { Socket } from 'node:net'
 import pg from 'pg'
+import type { Tracing } from '../runtime/tracing.ts'
+import { tracedQuery } from './statement-spans.ts'
 
 export interface ConnectionConfig extends pg.ClientConfig {
   /** The same database on several hosts: the first one that accepts writes is used. */
@@ -41,6 +43,13 @@ const USELESS = new Set([
   '57P03', // starts or stops
 ])
 
+let tracing: Pick<Tracing, 'span'> | undefined
+
+/** Connections of this process that open from now on run their statements in spans. */
+export function traceStatements(spans: Pick<Tracing, 'span'>): void {
+  tracing = spans
+}
+
 /**
  * A connection with settings, and with a limit for silence. The settings follow the startup message:
  * poolers refuse most of them inside it. Where an awaited answer does not begin in time, the line is
@@ -57,6 +66,7 @@ export class DatabaseConnection extends pg.Client {
 
   constructor({ urls = [], settings, patienceMs = 0, beatMs, ...config }: ConnectionConfig) {
     super(config)
+    if (tracing) this.query = tracedQuery(this.query.bind(this), tracing)
     this.#config = config
     this.#urls = urls
     this.#patience = patienceMs

@@ -51,6 +51,7 @@ function handlerOf(
 
   async function serve(req: Request, res: Response) {
     res.locals.operation = operation.id
+    res.locals.route = operation.path
     let caller: Pick<Call, 'user' | 'session' | 'expires'> = NOBODY
     if (operation.access === 'bearer') {
       // Private data: no shared cache, and a private cache has to revalidate (ETag).

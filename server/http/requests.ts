@@ -3,6 +3,7 @@ import type { RequestHandler } from 'express'
 import { Problem } from '../../protocol/index.ts'
 import type { Log } from '../runtime/log.ts'
 import type { Metrics } from '../runtime/metrics.ts'
+import type { Tracing } from '../runtime/tracing.ts'
 
 declare global {
   namespace Express {
@@ -12,6 +13,8 @@ declare global {
       user: string | undefined
       /** The requested operation, after routing. */
       operation: string | undefined
+      /** Its path, as in OpenAPI. */
+      route: string | undefined
       /** For a streamed response: called at its end. */
       streamEnded: (() => void) | undefined
     }
@@ -24,16 +27,26 @@ const CLIENT_CLOSED = 499
 /** Links are built from it if PUBLIC_URL is not set. */
 const HOST = /^[\w.-]+(:\d+)?$|^\[[\da-f:.]+\](:\d+)?$/i
 
+interface Dependencies {
+  /** The headers of every response. */
+  headers: ReadonlyMap<string, string>
+  log: Log
+  metrics: Pick<Metrics, 'request'>
+  tracing: Pick<Tracing, 'request'>
+  now: () => Date
+}
+
 /**
- * Handles every request first: sets its id and the common response headers, and logs and counts it at the
- * end. The log omits the query, because searches contain the user's own words.
+ * Handles every request first: sets its id and the common response headers, and logs, counts and traces
+ * it. The log omits the query, because searches contain the user's own words; traces omit the path too.
  */
-export function beginRequests(
-  headers: ReadonlyMap<string, string>,
-  log: Log,
-  metrics: Pick<Metrics, 'request'>,
-  now: () => Date,
-): RequestHandler {
+export function beginRequests({
+  headers,
+  log,
+  metrics,
+  tracing,
+  now,
+}: Dependencies): RequestHandler {
   return (req, res, next) => {
     const given = req.headers['x-request-id']
     const id = typeof given === 'string' && /^[\w.-]{1,64}$/.test(given) ? given : randomUUID()
@@ -43,6 +56,7 @@ export function beginRequests(
     res.setHeader('Date', now().toUTCString())
     for (const [name, value] of headers) res.setHeader(name, value)
     const began = performance.now()
+    const span = tracing.request(req.get('traceparent'))
     const { method, path } = req
     res.once('close', () => {
       const ms = performance.now() - began
@@ -51,6 +65,17 @@ export function beginRequests(
       // Nobody has read the status of an answer that was cut off; that the server failed is worth knowing.
       const isUnread = isCutOff && !locals.streamEnded && res.statusCode < 500
       const status = isUnread ? CLIENT_CLOSED : res.statusCode
+      span.end(
+        `${method} ${locals.route ?? 'none'}`,
+        {
+          'http.request.method': method,
+          'http.response.status_code': status,
+          ...(locals.route && { 'http.route': locals.route }),
+          'tasktide.operation': locals.operation ?? 'none',
+          'tasktide.request_id': id,
+        },
+        status >= 500,
+      )
       if (locals.streamEnded) locals.streamEnded()
       else metrics.request(locals.operation, method, status, ms)
       if (!log.isLevelEnabled('info')) return
@@ -69,6 +94,6 @@ export function beginRequests(
         'malformed',
         'The Host header is missing or invalid; send the host name of the server.',
       )
-    next()
+    span.run(next)
   }
 }

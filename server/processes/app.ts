@@ -38,6 +38,7 @@ import type { Hints } from '../realtime/hints.ts'
 import type { Config } from '../runtime/config.ts'
 import type { Log } from '../runtime/log.ts'
 import { createMetrics, type Metrics } from '../runtime/metrics.ts'
+import type { Tracing } from '../runtime/tracing.ts'
 import { postgresExports } from '../store/export.ts'
 import { postgresLists } from '../store/lists.ts'
 import { postgresStore } from '../store/postgres.ts'
@@ -48,6 +49,7 @@ export interface AppDependencies {
   secrets: Secrets
   db: Database
   log: Log
+  tracing: Tracing
   version: string
   hints: Hints
   readiness: Pick<Readiness, 'check' | 'ask'>
@@ -75,6 +77,7 @@ export function createApp({
   secrets,
   db,
   log,
+  tracing,
   version,
   hints,
   readiness,
@@ -87,7 +90,7 @@ export function createApp({
     createAccountServices({ db, secrets, passwords, now, ended })
   const store = postgresStore(db, hints.changed)
   const metrics = createMetrics()
-  const followers = createFollowers(store, log, metrics)
+  const followers = createFollowers(store, log, metrics, tracing)
   const answers = createOpenAnswers(now)
   const streams = createPullStreams(followers, answers, now)
   const lists = postgresLists(db)
@@ -121,7 +124,8 @@ export function createApp({
   const app = express().disable('x-powered-by').disable('etag').set('query parser', 'simple')
   app.set('trust proxy', config.TRUST_PROXY)
   const https = publicUrl?.startsWith('https:') ?? false
-  app.use(beginRequests(securityHeaders({ https }), log, metrics, now))
+  const headers = securityHeaders({ https })
+  app.use(beginRequests({ headers, log, metrics, tracing, now }))
   app.use(refuseOverload(poolState(db)))
   if (https && config.TRUST_PROXY !== 0) app.use(redirectToHttps(publicUrl!))
   if (config.CORS_ORIGINS.length > 0) app.use(crossOrigin(config.CORS_ORIGINS))

@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { secretsOf } from '../accounts/secrets.ts'
 import { followClock } from '../database/clock.ts'
+import { traceStatements } from '../database/connection.ts'
 import { migrate, requireCurrentSchema } from '../database/migrate.ts'
 import { type OpenDatabase, openDatabase } from '../database/open.ts'
 import { poolState } from '../database/pool.ts'
@@ -13,6 +14,7 @@ import { openHints } from '../realtime/hints.ts'
 import { postgresBus } from '../realtime/postgres-bus.ts'
 import { type Config, readConfig } from '../runtime/config.ts'
 import { createLog, type Log } from '../runtime/log.ts'
+import { startTracing } from '../runtime/tracing.ts'
 import { type App, type AppDependencies, createApp } from './app.ts'
 import { startRealtime } from './live.ts'
 import { cannotListen, exitOnError } from './startup-error.ts'
@@ -34,6 +36,9 @@ export async function start(
   log: Log,
   replaced: Partial<Pick<AppDependencies, 'now' | 'passwords'>> = {},
 ): Promise<Server> {
+  const endpoint = config.OTEL_EXPORTER_OTLP_ENDPOINT
+  const tracing = await startTracing({ endpoint, version: version(), log })
+  if (endpoint) traceStatements(tracing)
   const database = await openDatabase(config, log)
   try {
     await refusePooler(config, database)
@@ -44,7 +49,7 @@ export async function start(
     )
     const clock = await followClock(readiness.ask, log)
     const now = replaced.now ?? clock.now
-    const hints = await openHints(postgresBus(database.sessionTarget, log), now)
+    const hints = await openHints(postgresBus(database.sessionTarget, log), now, tracing)
     const app = createApp({
       hints,
       readiness,
@@ -52,6 +57,7 @@ export async function start(
       secrets,
       db: database.db,
       log,
+      tracing,
       version: version(),
       now,
       ...(replaced.passwords && { passwords: replaced.passwords }),
@@ -87,6 +93,7 @@ export async function start(
         clock.stop()
         await readiness.close()
         await database.close()
+        await tracing.stop()
       },
     }
   } catch (error) {

@@ -1,6 +1,7 @@
 import type { Frame, Ready } from '../../protocol/index.ts'
 import type { Log } from '../runtime/log.ts'
 import type { Metrics } from '../runtime/metrics.ts'
+import { type Tracing, untraced } from '../runtime/tracing.ts'
 import { cursorAt, FIRST_EPOCH } from '../sync/cursors.ts'
 import type { Changes, Head, Store } from '../sync/store.ts'
 
@@ -23,6 +24,7 @@ export function createFollowers(
   store: Pick<Store, 'frame' | 'heads'>,
   log: Pick<Log, 'warn'>,
   metrics: Pick<Metrics, 'lostHint'>,
+  tracing: Pick<Tracing, 'here' | 'continued'> = untraced,
 ) {
   const followers = new Map<string, Follower>()
   let sweeping: Promise<void> | undefined
@@ -36,7 +38,7 @@ export function createFollowers(
     async join(user: string, subscriber: Subscriber): Promise<{ head: Ready; leave(): void }> {
       let follower = followers.get(user)
       if (!follower) {
-        follower = new Follower(store, user, log, (ended) => drop(user, ended))
+        follower = new Follower(store, user, log, tracing, (ended) => drop(user, ended))
         followers.set(user, follower)
       }
       const current = follower
@@ -112,13 +114,15 @@ class Follower {
   private readonly store: Pick<Store, 'frame' | 'heads'>
   private readonly user: string
   private readonly log: Pick<Log, 'warn'>
+  private readonly tracing: Pick<Tracing, 'here' | 'continued'>
   private readonly ended: (follower: Follower) => void
   private reading: Promise<void> | undefined
   private again = false
   /** Whether a change was found by looking, and no hint has come since. */
   private isUnhinted = false
-  /** The commit time of the first announced change that is not read yet. */
+  /** The commit time of the first announced change that is not read yet, and its span. */
   private committed: number | undefined
+  private span: string | undefined
   /** The latest announced changes, if known. */
   private changes: Changes | undefined
 
@@ -126,11 +130,13 @@ class Follower {
     store: Pick<Store, 'frame' | 'heads'>,
     user: string,
     log: Pick<Log, 'warn'>,
+    tracing: Pick<Tracing, 'here' | 'continued'>,
     ended: (follower: Follower) => void,
   ) {
     this.store = store
     this.user = user
     this.log = log
+    this.tracing = tracing
     this.ended = ended
     this.opened = this.open()
   }
@@ -140,6 +146,7 @@ class Follower {
     this.isUnhinted = false
     this.changes = changes
     this.committed ??= committed
+    this.span ??= this.tracing.here()
     void this.look()
   }
 
@@ -187,20 +194,12 @@ class Follower {
       await this.opened
       while (this.again && this.subscribers.size > 0) {
         this.again = false
-        const { committed, changes } = this
+        const { committed, changes, span } = this
         this.committed = undefined
         this.changes = undefined
-        const read =
-          changes && this.isContinuedBy(changes)
-            ? { head: changes.head, documents: changes.documents() }
-            : await this.store.frame(this.user, this.head.seq)
-        if (!read || this.isAt(read.head)) continue
-        if (this.isOver(read.head)) return this.end()
-        const { head, documents } = read
-        const position = { prev: this.head.seq, ...positionAt(head) }
-        const frame: Frame = { ...position, ...(documents && { documents }) }
-        this.head = head
-        for (const subscriber of this.subscribers) subscriber.frame(frame, committed)
+        this.span = undefined
+        const about = { subscribers: this.subscribers.size }
+        await this.tracing.continued(span, 'frame', about, () => this.sendOn(committed, changes))
       }
     } catch (error) {
       // Nothing is skipped: the next hint or sweep reads from the same position.
@@ -208,6 +207,21 @@ class Follower {
     } finally {
       this.reading = undefined
     }
+  }
+
+  /** Reads on from the latest position, and sends what it finds. */
+  private async sendOn(committed?: number, changes?: Changes): Promise<void> {
+    const read =
+      changes && this.isContinuedBy(changes)
+        ? { head: changes.head, documents: changes.documents() }
+        : await this.store.frame(this.user, this.head.seq)
+    if (!read || this.isAt(read.head)) return
+    if (this.isOver(read.head)) return this.end()
+    const { head, documents } = read
+    const position = { prev: this.head.seq, ...positionAt(head) }
+    const frame: Frame = { ...position, ...(documents && { documents }) }
+    this.head = head
+    for (const subscriber of this.subscribers) subscriber.frame(frame, committed)
   }
 
   /** Its database is back at an older point: what was sent may not be so any more. */

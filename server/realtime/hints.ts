@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { untraced } from '../runtime/tracing.ts'
 import type { Changes } from '../sync/store.ts'
 import type { OpenBus } from './bus.ts'
 
@@ -25,11 +26,15 @@ export interface Hints {
  * Sends hints to this node at once, with the changes, and to other nodes over the bus, batched and with
  * the user only. Delivery is not required: each node also polls every few seconds.
  */
-export async function openHints(openBus: OpenBus, now: () => Date): Promise<Hints> {
+export async function openHints(
+  openBus: OpenBus,
+  now: () => Date,
+  tracing = untraced,
+): Promise<Hints> {
   const node = randomUUID().slice(0, 8)
   const listeners = new Set<Listener>()
-  /** The time of the first occurrence of each message. */
-  const waiting = new Map<string, number>()
+  /** The time of the first occurrence of each message, and the span that it belongs to. */
+  const waiting = new Map<string, { at: number; span: string | undefined }>()
   let timer: NodeJS.Timeout | undefined
   const bus = await openBus({
     message: hear,
@@ -40,8 +45,10 @@ export async function openHints(openBus: OpenBus, now: () => Date): Promise<Hint
 
   return {
     changed(user, changes) {
-      for (const listener of listeners) listener.changed(user, now().getTime(), changes)
-      tellOthers(`u${user}`)
+      tracing.span('hint', {}, () => {
+        for (const listener of listeners) listener.changed(user, now().getTime(), changes)
+        tellOthers(`u${user}`)
+      })
     },
     ended(session) {
       for (const listener of listeners) listener.ended(session)
@@ -56,23 +63,28 @@ export async function openHints(openBus: OpenBus, now: () => Date): Promise<Hint
   }
 
   function tellOthers(message: string) {
-    if (!waiting.has(message)) waiting.set(message, now().getTime())
+    if (!waiting.has(message)) waiting.set(message, { at: now().getTime(), span: tracing.here() })
     timer ??= setTimeout(flush, GATHER_MS)
   }
 
   async function flush() {
     timer = undefined
-    const messages = [...waiting].map(([message, at]) => `${node} ${message} ${at}`)
+    // Nodes read the parts that they know, and ignore what follows.
+    const messages = [...waiting].map(
+      ([message, { at, span }]) => `${node} ${message} ${at}${span ? ` ${span}` : ''}`,
+    )
     waiting.clear()
     if (messages.length > 0) await bus.send(messages)
   }
 
   function hear(text: string) {
-    const [from, message = '', at] = text.split(' ', 3)
+    const [from, message = '', at, span] = text.split(' ', 4)
     if (from === node) return
     const subject = message.slice(1)
-    for (const listener of listeners)
-      if (message.startsWith('u')) listener.changed(subject, Number(at) || undefined)
-      else listener.ended(subject)
+    tracing.continued(span, 'hint', {}, () => {
+      for (const listener of listeners)
+        if (message.startsWith('u')) listener.changed(subject, Number(at) || undefined)
+        else listener.ended(subject)
+    })
   }
 }

@@ -199,6 +199,12 @@ export const environment = z.object({
     .describe(
       'The bearer token for `/metrics`. Support and admins may also use their own access token. Unset: in development, no token is needed.',
     ),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z
+    .url({ protocol: /^https?$/, error: 'expected an http or https address' })
+    .optional()
+    .describe(
+      'A collector for OpenTelemetry traces of requests (OTLP over HTTP, without `/v1/traces`). Unset: no traces. Other standard variables work too, such as `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME` and `OTEL_TRACES_SAMPLER`.',
+    ),
   LOG_LEVEL: z
     .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
     .default('info')
