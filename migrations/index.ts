@@ -14,6 +14,7 @@ import * as refusedRows from './0012_refused_rows_and_changed_fields.ts'
 import * as references from './0013_references.ts'
 import * as epochs from './0014_epochs.ts'
 import * as timelines from './0015_timelines.ts'
+import * as horizons from './0016_horizons.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
@@ -32,6 +33,7 @@ const migrations: Record<string, Knex.Migration> = {
   '0013_references': references,
   '0014_epochs': epochs,
   '0015_timelines': timelines,
+  '0016_horizons': horizons,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {

@@ -47,6 +47,7 @@ create table categories (
   seq bigint not null,
   taken bigint[] not null default '{}'::bigint[],
   changed jsonb not null default '{}'::jsonb,
+  deleted_at timestamp(3) with time zone,
   constraint categories_pkey PRIMARY KEY (user_id, id),
   constraint categories_check CHECK (((seq > 0) OR deleted)),
   constraint categories_user_id_fkey FOREIGN KEY (user_id) REFERENCES feeds(user_id) ON DELETE CASCADE
@@ -71,6 +72,7 @@ create table conflicts (
   lost_json text,
   errors jsonb not null default '{}'::jsonb,
   changed jsonb not null default '{}'::jsonb,
+  deleted_at timestamp(3) with time zone,
   constraint conflicts_pkey PRIMARY KEY (user_id, id),
   constraint conflicts_user_id_fkey FOREIGN KEY (user_id) REFERENCES feeds(user_id) ON DELETE CASCADE
 );
@@ -94,6 +96,7 @@ create table feeds (
   epoch text not null default '1'::text,
   timeline integer not null default wal_timeline(),
   branches jsonb not null default '{}'::jsonb,
+  horizons jsonb not null default '{}'::jsonb,
   constraint feeds_pkey PRIMARY KEY (user_id),
   constraint feeds_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 ) with (fillfactor=50);
@@ -138,6 +141,7 @@ create table profiles (
   remind_all_day_at time(0) without time zone,
   digest_at time(0) without time zone,
   changed jsonb not null default '{}'::jsonb,
+  deleted_at timestamp(3) with time zone,
   constraint profiles_pkey PRIMARY KEY (user_id, id),
   constraint profiles_check CHECK ((id = user_id)),
   constraint profiles_user_id_fkey FOREIGN KEY (user_id) REFERENCES feeds(user_id) ON DELETE CASCADE
@@ -190,6 +194,7 @@ create table tasks (
   seq bigint not null,
   taken bigint[] not null default '{}'::bigint[],
   changed jsonb not null default '{}'::jsonb,
+  deleted_at timestamp(3) with time zone,
   constraint tasks_pkey PRIMARY KEY (user_id, id),
   constraint tasks_category_id FOREIGN KEY (user_id, category_id) REFERENCES categories(user_id, id) DEFERRABLE INITIALLY DEFERRED,
   constraint tasks_user_id_fkey FOREIGN KEY (user_id) REFERENCES feeds(user_id) ON DELETE CASCADE
@@ -218,9 +223,13 @@ CREATE INDEX audit_log_actor ON public.audit_log USING btree (actor_id, id);
 
 CREATE UNIQUE INDEX categories_feed ON public.categories USING btree (user_id, seq) WHERE (seq > 0);
 
+CREATE INDEX categories_tombstones ON public.categories USING btree (deleted_at) WHERE deleted;
+
 CREATE UNIQUE INDEX conflicts_feed ON public.conflicts USING btree (user_id, seq);
 
 CREATE INDEX conflicts_newest ON public.conflicts USING btree (user_id, created_at DESC, id) WHERE (NOT deleted);
+
+CREATE INDEX conflicts_tombstones ON public.conflicts USING btree (deleted_at) WHERE deleted;
 
 CREATE INDEX digests_due ON public.digests USING btree (due_at);
 
@@ -236,6 +245,8 @@ CREATE INDEX mails_user_created ON public.mails USING btree (user_id, created_at
 
 CREATE UNIQUE INDEX profiles_feed ON public.profiles USING btree (user_id, seq);
 
+CREATE INDEX profiles_tombstones ON public.profiles USING btree (deleted_at) WHERE deleted;
+
 CREATE INDEX reminders_due ON public.reminders USING btree (due_at);
 
 CREATE INDEX reminders_user_due ON public.reminders USING btree (user_id, due_at);
@@ -249,6 +260,8 @@ CREATE INDEX tasks_due ON public.tasks USING btree (user_id, due_date, id) WHERE
 CREATE UNIQUE INDEX tasks_feed ON public.tasks USING btree (user_id, seq);
 
 CREATE INDEX tasks_newest ON public.tasks USING btree (user_id, created_at DESC, id) WHERE (NOT deleted);
+
+CREATE INDEX tasks_tombstones ON public.tasks USING btree (deleted_at) WHERE deleted;
 
 CREATE UNIQUE INDEX users_email ON public.users USING btree (lower(email));
 
@@ -274,6 +287,25 @@ create view reminder_moments as
    FROM tasks t
      JOIN profiles p ON p.user_id = t.user_id
   WHERE NOT t.completed AND NOT t.deleted;
+
+CREATE OR REPLACE FUNCTION public.add_horizon(documents text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+    begin
+      execute format('alter table %I add column deleted_at timestamptz(3) default %L', documents, now());
+      execute format('alter table %I alter column deleted_at drop default', documents);
+      execute format(
+        'create index %I on %I (deleted_at) where deleted', documents || '_tombstones', documents);
+      execute format(
+        'create trigger %I before insert or update on %I for each row when (new.deleted)
+         execute function date_tombstone()',
+        documents || '_tombstone', documents);
+      execute format(
+        'create trigger %I after delete on %I referencing old table as removed for each statement
+         execute function move_horizon()',
+        documents || '_horizon', documents);
+    end $function$;
 
 CREATE OR REPLACE FUNCTION public.add_reference(referring text, field text, target text, on_delete text)
  RETURNS void
@@ -381,6 +413,15 @@ AS $function$
       return null;
     end $function$;
 
+CREATE OR REPLACE FUNCTION public.date_tombstone()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+    begin
+      new.deleted_at := now();
+      return new;
+    end $function$;
+
 CREATE OR REPLACE FUNCTION public.keep_audit_log()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -400,6 +441,23 @@ AS $function$
       return name;
     exception when invalid_parameter_value then
       return 'UTC';
+    end $function$;
+
+CREATE OR REPLACE FUNCTION public.move_horizon()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+    begin
+      update feeds f
+        set seq = f.seq + was.is_live::int,
+            horizons = f.horizons || jsonb_build_object(tg_table_name, greatest(
+              (f.horizons ->> tg_table_name)::bigint, was.last, case when was.is_live then f.seq + 1 end))
+        from (
+          select user_id, max(seq) as last, bool_or(not deleted) as is_live from removed
+          where seq > 0 group by user_id
+        ) was
+        where f.user_id = was.user_id;
+      return null;
     end $function$;
 
 CREATE OR REPLACE FUNCTION public.next_at(at time without time zone, timezone text, after timestamp with time zone)
@@ -585,7 +643,11 @@ AS $function$
 
 CREATE TRIGGER audit_log_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON audit_log FOR EACH STATEMENT EXECUTE FUNCTION keep_audit_log();
 
+CREATE TRIGGER categories_horizon AFTER DELETE ON categories REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION move_horizon();
+
 CREATE TRIGGER categories_insert_stamp BEFORE INSERT ON categories FOR EACH ROW WHEN (new.seq IS NULL) EXECUTE FUNCTION stamp_change();
+
+CREATE TRIGGER categories_tombstone BEFORE INSERT OR UPDATE ON categories FOR EACH ROW WHEN (new.deleted) EXECUTE FUNCTION date_tombstone();
 
 CREATE TRIGGER categories_update_stamp BEFORE UPDATE ON categories FOR EACH ROW WHEN (new.seq = old.seq) EXECUTE FUNCTION stamp_change();
 
@@ -593,11 +655,17 @@ CREATE TRIGGER tasks_category_id_released AFTER UPDATE OF deleted ON categories 
 
 CREATE TRIGGER tasks_category_id_removed AFTER DELETE ON categories FOR EACH ROW EXECUTE FUNCTION release_references('tasks', 'category_id', 'clear');
 
+CREATE TRIGGER conflicts_horizon AFTER DELETE ON conflicts REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION move_horizon();
+
 CREATE TRIGGER conflicts_insert_stamp BEFORE INSERT ON conflicts FOR EACH ROW WHEN (new.seq IS NULL) EXECUTE FUNCTION stamp_change();
+
+CREATE TRIGGER conflicts_tombstone BEFORE INSERT OR UPDATE ON conflicts FOR EACH ROW WHEN (new.deleted) EXECUTE FUNCTION date_tombstone();
 
 CREATE TRIGGER conflicts_update_stamp BEFORE UPDATE ON conflicts FOR EACH ROW WHEN (new.seq = old.seq) EXECUTE FUNCTION stamp_change();
 
 CREATE TRIGGER feeds_branch BEFORE UPDATE ON feeds FOR EACH ROW WHEN (old.timeline <> wal_timeline()) EXECUTE FUNCTION branch_feed();
+
+CREATE TRIGGER profiles_horizon AFTER DELETE ON profiles REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION move_horizon();
 
 CREATE TRIGGER profiles_insert_digest AFTER INSERT ON profiles FOR EACH ROW WHEN (new.digest_at IS NOT NULL) EXECUTE FUNCTION plan_digest();
 
@@ -605,15 +673,21 @@ CREATE TRIGGER profiles_insert_stamp BEFORE INSERT ON profiles FOR EACH ROW WHEN
 
 CREATE TRIGGER profiles_reminders AFTER UPDATE ON profiles FOR EACH ROW WHEN (old.timezone IS DISTINCT FROM new.timezone OR old.remind_minutes_before IS DISTINCT FROM new.remind_minutes_before OR old.remind_all_day_at IS DISTINCT FROM new.remind_all_day_at) EXECUTE FUNCTION plan_reminders();
 
+CREATE TRIGGER profiles_tombstone BEFORE INSERT OR UPDATE ON profiles FOR EACH ROW WHEN (new.deleted) EXECUTE FUNCTION date_tombstone();
+
 CREATE TRIGGER profiles_update_digest AFTER UPDATE ON profiles FOR EACH ROW WHEN (old.digest_at IS DISTINCT FROM new.digest_at OR old.timezone IS DISTINCT FROM new.timezone) EXECUTE FUNCTION plan_digest();
 
 CREATE TRIGGER profiles_update_stamp BEFORE UPDATE ON profiles FOR EACH ROW WHEN (new.seq = old.seq) EXECUTE FUNCTION stamp_change();
 
 CREATE CONSTRAINT TRIGGER tasks_category_id_live AFTER INSERT OR UPDATE OF category_id ON tasks DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (new.category_id IS NOT NULL) EXECUTE FUNCTION check_reference('category_id', 'categories', 'clear');
 
+CREATE TRIGGER tasks_horizon AFTER DELETE ON tasks REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION move_horizon();
+
 CREATE TRIGGER tasks_insert_reminder AFTER INSERT ON tasks FOR EACH ROW WHEN ((new.remind_at IS NOT NULL OR new.due_date IS NOT NULL) AND NOT new.completed AND NOT new.deleted) EXECUTE FUNCTION plan_reminder();
 
 CREATE TRIGGER tasks_insert_stamp BEFORE INSERT ON tasks FOR EACH ROW WHEN (new.seq IS NULL) EXECUTE FUNCTION stamp_change();
+
+CREATE TRIGGER tasks_tombstone BEFORE INSERT OR UPDATE ON tasks FOR EACH ROW WHEN (new.deleted) EXECUTE FUNCTION date_tombstone();
 
 CREATE TRIGGER tasks_update_reminder AFTER UPDATE ON tasks FOR EACH ROW WHEN ((old.remind_at IS DISTINCT FROM new.remind_at OR old.due_date IS DISTINCT FROM new.due_date OR old.due_time IS DISTINCT FROM new.due_time OR old.completed IS DISTINCT FROM new.completed OR old.deleted IS DISTINCT FROM new.deleted) AND (old.remind_at IS NOT NULL OR old.due_date IS NOT NULL OR new.remind_at IS NOT NULL OR new.due_date IS NOT NULL)) EXECUTE FUNCTION plan_reminder();
 

@@ -44,6 +44,12 @@ export const problemSchema = z.looseObject({
     .record(z.string(), z.unknown())
     .optional()
     .describe('The current document, if the request was made for another version of it.'),
+  extensions: z
+    .strictObject({ missing: z.enum(['lost', 'deleted']) })
+    .optional()
+    .describe(
+      'Of an expired checkpoint: what has become of documents that the client has and the server does not. `lost`: the server has lost them. `deleted`: they were deleted, and their tombstones are purged. RxDB passes members with this name on to the app, and no others.',
+    ),
   error: z
     .literal(true)
     .optional()
@@ -55,6 +61,7 @@ export type ProblemBody = z.output<typeof problemSchema>
 interface ProblemExtras {
   errors?: FieldErrors
   current?: Record<string, unknown>
+  extensions?: ProblemBody['extensions']
   /** Seconds until a retry makes sense, for the Retry-After header. */
   retryAfter?: number
   cause?: unknown
@@ -67,6 +74,7 @@ export class Problem extends Error {
   readonly code: ProblemCode
   readonly errors: FieldErrors | undefined
   readonly current: Record<string, unknown> | undefined
+  readonly extensions: ProblemBody['extensions']
   readonly retryAfter: number | undefined
 
   constructor(code: ProblemCode, detail?: string, extras: ProblemExtras = {}) {
@@ -75,6 +83,7 @@ export class Problem extends Error {
     this.status = PROBLEMS[code].status
     this.errors = extras.errors
     this.current = extras.current
+    this.extensions = extras.extensions
     this.retryAfter = extras.retryAfter
   }
 
@@ -87,6 +96,7 @@ export class Problem extends Error {
       detail: this.message,
       ...(this.errors && { errors: this.errors }),
       ...(this.current && { current: this.current }),
+      ...(this.extensions && { extensions: this.extensions }),
       ...(requestId && { request_id: requestId }),
     }
   }

@@ -43,22 +43,26 @@ export type ReplicaState = z.output<typeof replicaSchema>
 
 /**
  * The response to a pull: the changes after a checkpoint, and the next checkpoint. For a client with
- * expired checkpoints, `changed_since` counts the documents, at the end of the page, that have changed
- * since the history that the client knows was lost.
+ * expired checkpoints, `missing` says what has become of documents that the client has and the server does
+ * not: the server has lost them, or they were deleted and their tombstones are purged. If it has lost some,
+ * `changed_since` counts the documents, at the end of the page, that have changed since.
  */
 export const pullResponseSchema = z.strictObject({
   documents: z.array(wireDocumentSchema),
   checkpoint: checkpointSchema,
   changed_since: z.int().nonnegative().optional(),
+  missing: z.enum(['lost', 'deleted']).optional(),
 })
 export interface PullResponse {
   documents: WireDocument[]
   checkpoint: Checkpoint
   changed_since?: number | undefined
+  missing?: Missing | undefined
 }
+export type Missing = 'lost' | 'deleted'
 
 /** The data of a server-sent event: the same, as it happens. */
-export const streamEventSchema = pullResponseSchema.omit({ changed_since: true })
+export const streamEventSchema = pullResponseSchema.omit({ changed_since: true, missing: true })
 export type StreamEvent = z.output<typeof streamEventSchema>
 
 /** The new state of a document, and the state that the client expects on the server; absent if it expects none. */

@@ -7,7 +7,7 @@ import {
   type RxDocumentData,
   writeDocToDocState,
 } from 'rxdb'
-import type { Checkpoint, ReplicaState, WireDocument } from '../../protocol/replication.ts'
+import type { Checkpoint, Missing, ReplicaState, WireDocument } from '../../protocol/replication.ts'
 import { KnownStates } from './known-states.ts'
 import type { PushedRow } from './rejections.ts'
 
@@ -174,10 +174,16 @@ export class DocumentStates {
     for (const id of ids) this.snapshot?.ids.add(id)
   }
 
-  /** Called when everything up to the cursor is stored. The server lacks documents that a snapshot did not bring. */
-  async complete(cursor: Checkpoint): Promise<void> {
+  /**
+   * Called when everything up to the cursor is stored. The server lacks documents that a snapshot did not
+   * bring.
+   *
+   * @param missing what has become of those
+   */
+  async complete(cursor: Checkpoint, missing: Missing = 'lost'): Promise<void> {
     if (this.snapshot) {
-      if (!this.isReadOnly) await this.forgetBut(this.snapshot.ids)
+      if (missing === 'deleted') await this.deleteBut(this.snapshot.ids)
+      else if (!this.isReadOnly) await this.forgetBut(this.snapshot.ids)
       await this.known.write([], { pulled: cursor, pushed: cursor, down: cursor })
       this.snapshot = undefined
       this.cursor = cursor
@@ -234,15 +240,36 @@ export class DocumentStates {
 
   /** Makes all documents except these unsent. */
   private async forgetBut(seen: ReadonlySet<string>): Promise<void> {
-    const all: string[] = []
-    for await (const ids of this.pagesOfIds()) all.push(...ids)
-    const unseen = all.filter((id) => !seen.has(id))
-    for (let i = 0; i < unseen.length; i += COMPARE_LIMIT) {
-      const documents = await this.find(unseen.slice(i, i + COMPARE_LIMIT))
-      const lost = documents.filter((one) => !isRefused(one))
+    for await (const documents of this.pagesBut(seen)) {
+      const lost = documents.filter((one) => !isUndated(one))
       await this.unmark(lost)
       await this.known.forget(lost.map(({ id }) => id))
     }
+  }
+
+  /** Deletes all documents except these, and except what is unsent. */
+  private async deleteBut(seen: ReadonlySet<string>): Promise<void> {
+    for await (const documents of this.pagesBut(seen)) {
+      const found = documents.filter(({ _deleted }) => !_deleted)
+      const known = await this.known.of(found.map(({ id }) => id))
+      const unedited = this.isReadOnly
+        ? found
+        : found.filter((one) => isKnown(one, known.get(one.id)))
+      const changed = unedited.map((here) => ({ document: asDeleted(stateOf(here)), here }))
+      const edited = await this.store(changed.map(({ document, here }) => rowOver(document, here)))
+      if (this.isReadOnly) continue
+      const kept = changed.filter(({ document }) => !edited.has(document.id))
+      await this.known.write(kept.map(({ document }) => document))
+    }
+  }
+
+  /** Lists the ids before the first page: the caller changes the documents. */
+  private async *pagesBut(seen: ReadonlySet<string>): AsyncGenerator<Kept[]> {
+    const all: string[] = []
+    for await (const ids of this.pagesOfIds()) all.push(...ids)
+    const unseen = all.filter((id) => !seen.has(id))
+    for (let i = 0; i < unseen.length; i += COMPARE_LIMIT)
+      yield await this.find(unseen.slice(i, i + COMPARE_LIMIT))
   }
 
   /** Rewrites documents unchanged, so that each of them counts as an edit. */
@@ -289,17 +316,22 @@ function isKnown(here: Kept, known: WireDocument | undefined): boolean {
   return isFromServer(here) || deepEqual(stateOf(here), known)
 }
 
-/**
- * A rejected row without a stored document is answered as a tombstone. That tombstone gets the oldest date,
- * so that any later document with this id is newer, even one that another device wrote earlier.
- */
+/** A rejected row without a stored document is answered as a tombstone. */
 function undated(answer: WireDocument, sent: WireDocument | undefined): WireDocument {
   const isOwn = sent && deepEqual(answer, { ...sent, _deleted: true })
-  return isOwn ? { ...answer, updated_at: NEVER } : answer
+  return isOwn ? asDeleted(answer) : answer
 }
 
-/** Whether it is the tombstone of a rejected row, see `undated`. */
-function isRefused({ _deleted, updated_at }: Kept): boolean {
+/**
+ * The tombstone of a document that the server does not have. It gets the oldest date, so that any later
+ * document with this id is newer, even one that another device wrote earlier.
+ */
+function asDeleted(document: WireDocument): WireDocument {
+  return { ...document, _deleted: true, updated_at: NEVER }
+}
+
+/** Whether it is such a tombstone. */
+function isUndated({ _deleted, updated_at }: Kept): boolean {
   return _deleted && updated_at === NEVER
 }
 

@@ -90,10 +90,13 @@ export interface ReplicaOptions {
  * 4. No received state is stored between the start of a document's push and the record of the answer.
  *    Otherwise a later edit of another device could be taken for an unsent one, and be overwritten.
  * 5. Every step can be interrupted anywhere and restarted from the stored data.
- * 6. An expired cursor means that the server has lost changes, by a restore or a failover. Then the device
- *    pulls a snapshot from the start. Documents that are missing in it, older than their known state, or
- *    changed since by others, become unsent, so the devices restore what only they have. Until it is complete, nothing is pushed (known
- *    states are outdated) and the status is not `synced`. An interrupted snapshot starts over.
+ * 6. An expired cursor means that the server has lost changes, by a restore or a failover, or that it has
+ *    purged tombstones that this device did not see. Then the device pulls a snapshot from the start. If
+ *    changes were lost, documents that are missing in it, older than their known state, or changed since by
+ *    others, become unsent, so the devices restore what only they have. If tombstones were purged, missing
+ *    documents were deleted, and are deleted here unless they are unsent. Until the snapshot is complete,
+ *    nothing is pushed (known states are outdated) and the status is not `synced`. An interrupted snapshot
+ *    starts over.
  */
 export class Replica {
   readonly name: string
@@ -392,7 +395,9 @@ export class Replica {
       await this.keep(page)
       if (!isSnapshot) this.mayPush$.next(true)
       if (!page.isLast) continue
-      await this.turns.take(() => this.lasting(() => this.states.complete(page.checkpoint)))
+      await this.turns.take(() =>
+        this.lasting(() => this.states.complete(page.checkpoint, page.missing)),
+      )
       if (isSnapshot) await this.startedOver()
       if (page.gaps !== this.gaps) return
       this.frames = this.frames.slice(page.frames)

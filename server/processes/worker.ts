@@ -18,7 +18,7 @@ import { reminderMailData } from '../reminders/mail-data.ts'
 import { dueReminders, SEND_REMINDERS } from '../reminders/reminders.ts'
 import { type Config, readConfig } from '../runtime/config.ts'
 import { createLog, type Log } from '../runtime/log.ts'
-import { purgeDocuments } from '../store/purge.ts'
+import { purgeDocuments, purgeTombstones } from '../store/purge.ts'
 import { deleteExpired } from './retention.ts'
 import { exitOnError } from './startup-error.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
@@ -77,6 +77,13 @@ export async function startJobs({
         [PURGE_ACCOUNT]: { task: accountPurge(db, (user) => purgeDocuments(db, user)) },
         forget_attempts: { task: () => deleteOldAttempts(db), everySeconds: 600 },
         forget_old: { task: () => deleteExpired(db, now()), everySeconds: DAY_SECONDS },
+        purge_tombstones: {
+          async task() {
+            const count = await purgeTombstones(db, config.TOMBSTONE_DAYS)
+            if (count > 0) log.info({ count }, 'tombstones were purged')
+          },
+          everySeconds: DAY_SECONDS,
+        },
       },
     }),
   ]

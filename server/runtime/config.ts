@@ -184,6 +184,15 @@ export const environment = z.object({
     .max(100)
     .default(5)
     .describe('Concurrent jobs of a worker, mail excluded, 1 to 100.'),
+  TOMBSTONE_DAYS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(36_500)
+    .default(90)
+    .describe(
+      'The days after which tombstones of deleted documents are purged, 1 to 36500. They cannot be restored then, and a device that was offline for longer downloads everything again.',
+    ),
   DRAIN_SECONDS: z.coerce
     .number()
     .int()

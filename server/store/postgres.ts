@@ -13,9 +13,9 @@ import {
 import { type Database, run, runOn, transactionOn } from '../database/connect.ts'
 import { queueOf } from '../database/pool.ts'
 import {
-  type Branched,
   type Changes,
   type Encoded,
+  type Feed,
   type Head,
   type Store,
   type Stored,
@@ -27,6 +27,7 @@ import {
   aboveSql,
   changesSql,
   editStatement,
+  FEED_COLUMNS,
   findSql,
   frameSql,
   havingSql,
@@ -40,15 +41,11 @@ import {
 } from './statements.ts'
 import { createTurns } from './turns.ts'
 
-type HeadRow = [user: string, epoch: string, seq: string, branches: string | null]
+/** `past`: the former epochs and horizons, if there are any. */
+type FeedRow = [epoch: string, seq: string, past: string | null]
+type HeadRow = [user: string, ...FeedRow]
 type EncodedRow = [seq: string, json: string, epoch?: string]
-type PageRow = [
-  epoch: string,
-  seq: string,
-  documents: string | null,
-  last: string | null,
-  branches: string | null,
-]
+type PageRow = [...FeedRow, documents: string | null, count: number, last: string | null]
 type StoredRow = [
   seq: string,
   deleted: boolean,
@@ -122,9 +119,9 @@ export function postgresStore(
         retried(() =>
           transactionOn<Locked, Done<T>>(db, LOCK, user, async (connection, locked) => {
             const writes: Write[] = []
-            const head = branchedOf(locked.epoch, locked.seq, locked.branches)
-            const transaction = transactionOf(connection, user, head, writes)
-            return { result: await work(transaction), head: transaction.head, writes }
+            const feed = feedOf(locked.epoch, locked.seq, locked.past)
+            const transaction = transactionOf(connection, user, feed, writes)
+            return { result: await work(transaction), head: transaction.feed, writes }
           }),
         ),
       )
@@ -135,35 +132,39 @@ export function postgresStore(
 
     async heads(users) {
       const rows = await run<HeadRow>(db, headsSql, [users])
-      return new Map(rows.map(([user, ...head]) => [user, branchedOf(...head)]))
+      return new Map(rows.map(([user, ...feed]) => [user, feedOf(...feed)]))
     },
 
     async frame(user, seq) {
-      const [row] = await run<[string, string, ...(string | null)[]]>(db, readFrame, [user, seq])
+      const [row] = await run<[...FeedRow, ...(string | null)[]]>(db, readFrame, [user, seq])
       if (!row) return undefined
-      const [epoch, at, ...texts] = row
+      const [epoch, at, past, ...texts] = row
+      const feed = feedOf(epoch, at, past)
       const documents: Record<string, WireDocument[]> = {}
       Object.keys(resources).forEach((name, i) => {
         if (texts[i]) documents[name] = JSON.parse(texts[i])
       })
       const fits = Object.values(documents).every(({ length }) => length <= MAX_FRAME_DOCUMENTS)
-      return { head: headOf(epoch, at), ...(fits && { documents }) }
+      // Only a document that was removed without a tombstone moves a horizon beyond what was sent.
+      const isWhole = Object.values(feed.horizons).every((horizon) => horizon <= seq)
+      return { head: headOf(epoch, at), ...(fits && isWhole && { documents }) }
     },
 
     async changes(user, resource, seq, limit) {
       return (await run<StoredRow>(db, changesSql(resource), [user, seq, limit])).map(stored)
     },
 
-    async page(user, resource, seq, limit) {
+    async page(user, resource, seq, limit, withoutTombstones = 0) {
       const rows = await takePage(user, () =>
-        run<PageRow>(db, pageSql(resource), [user, seq, limit]),
+        run<PageRow>(db, pageSql(resource), [user, seq, limit, withoutTombstones]),
       )
       if (!rows[0]) return undefined
-      const [epoch, at, documents, last, branches] = rows[0]
+      const [epoch, at, past, documents, count, last] = rows[0]
       return {
         documents: documents ?? '[]',
+        count,
         last: last === null ? undefined : Number(last),
-        head: branchedOf(epoch, at, branches),
+        feed: feedOf(epoch, at, past),
       }
     },
   }
@@ -172,7 +173,7 @@ export function postgresStore(
 interface Locked {
   epoch: string
   seq: string
-  branches: string | null
+  past: string | null
 }
 
 interface Done<T> {
@@ -184,7 +185,7 @@ interface Done<T> {
 function transactionOf(
   connection: pg.ClientBase,
   user: string,
-  begun: Branched,
+  begun: Feed,
   writes: Write[],
 ): Transaction {
   async function placehold(resource: Resource, ids: readonly string[]): Promise<void> {
@@ -197,10 +198,10 @@ function transactionOf(
     await runOn(connection, placeholdSql(resource), [user, ids])
   }
 
-  let head = begun
+  let feed = begun
   return {
-    get head() {
-      return head
+    get feed() {
+      return feed
     },
 
     async read(resource, ids) {
@@ -230,7 +231,7 @@ function transactionOf(
       const values = [user, JSON.stringify(rows), rows.length]
       const [row] = await runOn<[string, string]>(connection, writeSql(resource), values)
       const [before, epoch] = [Number(row![0]), row![1]]
-      head = { epoch, seq: before + documents.length, branches: begun.branches }
+      feed = { ...begun, epoch, seq: before + documents.length }
       writes.push({ resource, written: documents, before })
     },
   }
@@ -263,8 +264,7 @@ function changeOf(resource: Resource, [seq, json, epoch]: EncodedRow, deleted: b
   return { prev: head.seq - 1, head, documents }
 }
 
-const LOCK =
-  "select epoch, seq, nullif(branches, '{}')::text as branches from feeds where user_id = ? for update"
+export const LOCK = `select ${FEED_COLUMNS} as past from feeds f where f.user_id = ? for update`
 
 async function writeOne(
   write: () => Promise<EncodedRow[]>,
@@ -304,10 +304,10 @@ const codeOf = (error: unknown) => (error as { code?: unknown } | undefined)?.co
 
 const headOf = (epoch: string, seq: string): Head => ({ epoch, seq: Number(seq) })
 
-const branchedOf = (epoch: string, seq: string, branches: string | null): Branched => ({
-  ...headOf(epoch, seq),
-  branches: branches === null ? {} : JSON.parse(branches),
-})
+function feedOf(...[epoch, seq, past]: FeedRow): Feed {
+  const [branches, horizons] = past === null ? [{}, {}] : JSON.parse(past)
+  return { ...headOf(epoch, seq), branches, horizons }
+}
 
 const encoded = ([seq, json]: EncodedRow): Encoded => ({ seq: Number(seq), json })
 

@@ -1,5 +1,6 @@
 import { type Resource, resources } from '../../protocol/index.ts'
-import { type Database, run } from '../database/connect.ts'
+import { type Database, run, runOn, transactionOn } from '../database/connect.ts'
+import { LOCK } from './postgres.ts'
 import { named } from './statements.ts'
 
 const BATCH = 1_000
@@ -17,6 +18,40 @@ export async function purgeDocuments(db: Database, user: string): Promise<void> 
     const batch = { ...named(sql), isSlow: true }
     while ((await run(db, batch, [user])).length > 0);
   }
+}
+
+/**
+ * Deletes tombstones that have not changed for some days, in batches. A device that has not synced since
+ * then takes a fresh snapshot (`requireCurrent` in server/sync/cursors.ts).
+ *
+ * @returns how many
+ */
+export async function purgeTombstones(db: Database, days: number): Promise<number> {
+  let count = 0
+  for (const { table } of referringFirst()) {
+    const isDue = `deleted and deleted_at < now() - make_interval(days => ${days})`
+    const due = {
+      ...named(`
+        select user_id, array_agg(id) from (
+          select user_id, id from ${table} where ${isDue} order by deleted_at limit ${BATCH}
+        ) due group by user_id`),
+      isSlow: true,
+    }
+    const purge = named(
+      `delete from ${table} where user_id = $1 and id = any ($2::uuid[]) and ${isDue} returning 1`,
+    )
+    for (;;) {
+      const owners = await run<[user: string, ids: string[]]>(db, due, [])
+      if (owners.length === 0) break
+      for (const [user, ids] of owners) {
+        const purged = await transactionOn(db, LOCK, user, (connection) =>
+          runOn(connection, purge, [user, ids]),
+        )
+        count += purged?.length ?? 0
+      }
+    }
+  }
+  return count
 }
 
 /** Referring documents first; otherwise each reference would have to be cleared. */

@@ -60,15 +60,22 @@ export const changesSql = kept(
     where t.user_id = $1 and t.seq > $2 order by t.seq limit $3`,
 )
 
-/** `$1` user, `$2` seq, `$3` limit. One row: the head, a JSON array, where it ends, and former epochs. */
+/** The columns of a row `f` of `feeds`, as one text if they are not those of a feed without a past. */
+export const FEED_COLUMNS =
+  "f.epoch, f.seq, case when f.branches = '{}' and f.horizons = '{}' then null else json_build_array(f.branches, f.horizons)::text end"
+
+/**
+ * `$1` user, `$2` seq, `$3` limit, `$4` up to which number tombstones are left out. One row: the feed, a
+ * JSON array, how many, and where it ends.
+ */
 export const pageSql = kept(
   (resource) => `
-    select f.epoch, f.seq, p.documents, p.last, nullif(f.branches, '{}')::text
+    select ${FEED_COLUMNS}, p.documents, p.count, p.last
     from feeds f, (
-      select '[' || string_agg(c.json, ',' order by c.seq) || ']' as documents, max(c.seq) as last
+      select '[' || string_agg(c.json, ',' order by c.seq) || ']' as documents, count(*)::int as count, max(c.seq) as last
       from (
         select t.seq, ${wireDocumentSql(resource)}::text as json from ${resource.table} t
-        where t.user_id = $1 and t.seq > $2 order by t.seq limit $3
+        where t.user_id = $1 and t.seq > $2 and not (t.deleted and t.seq <= $4) order by t.seq limit $3
       ) c
     ) p
     where f.user_id = $1`,
@@ -96,7 +103,7 @@ export const placeholdSql = kept((resource) => {
 /** With more changes, clients pull. */
 export const MAX_FRAME_DOCUMENTS = 100
 
-/** `$1` user, `$2` seq. The head, and the changes of each resource up to it, at most one more than fit. */
+/** `$1` user, `$2` seq. The feed, and the changes of each resource up to it, at most one more than fit. */
 export function frameSql(): Statement {
   const documents = Object.values<Resource>(resources).map(
     (resource) => `
@@ -108,14 +115,14 @@ export function frameSql(): Statement {
   )
   return {
     name: 'tasktide_frame',
-    text: `select f.epoch, f.seq, ${documents.join(', ')} from feeds f where f.user_id = $1`,
+    text: `select ${FEED_COLUMNS}, ${documents.join(', ')} from feeds f where f.user_id = $1`,
   }
 }
 
 /** `$1` users. */
 export const headsSql: Statement = {
   name: 'tasktide_heads',
-  text: "select user_id, epoch, seq, nullif(branches, '{}')::text from feeds where user_id = any ($1::uuid[])",
+  text: `select f.user_id, ${FEED_COLUMNS} from feeds f where f.user_id = any ($1::uuid[])`,
 }
 
 /** `$1` user, then the columns in order. Replaces a placeholder, but no other row. */

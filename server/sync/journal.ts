@@ -60,8 +60,8 @@ export type Restoral =
   | { outcome: 'invalid'; errors: FieldErrors }
 
 /**
- * Restores the values of an entry, and undeletes the document if needed; a rejected new document is
- * created. Values that have replaced them since the entry was created are journaled in turn. Restoring
+ * Restores the values of an entry, and undeletes the document if needed. A rejected new document is
+ * created, and so is a purged one if the entry has all of it. Values that have replaced them since the entry was created are journaled in turn. Restoring
  * again changes nothing.
  */
 export async function restoreLoss(
@@ -78,13 +78,14 @@ export async function restoreLoss(
     const resource: Resource = resources[conflict.resource as keyof typeof resources]
     const { document_id, lost } = conflict
     const current = (await transaction.read(resource, [document_id])).get(document_id)
-    if (!current && conflict.cause !== 'refused') return { outcome: 'not_found' }
     const reading = withoutIncomplete(
       resource,
       readRows(resource, party.user, [{ newDocumentState: { ...lost, id: document_id } }]),
       () => current !== undefined,
     )
     const [refusal] = reading.refusals
+    const isWhole = current !== undefined || conflict.cause === 'refused'
+    if (refusal && !isWhole) return { outcome: 'not_found' }
     if (refusal) return { outcome: 'invalid', errors: refusal.errors }
     const whole = { ...reading.rows[0]!, next: { ...current?.document, ...reading.rows[0]!.next } }
     const { rows } = await withReferences(transaction, resource, [whole], new Map())

@@ -58,6 +58,14 @@ export interface Loss {
 /** The deleted documents that a field may refer to, by field. */
 export type Gone = ReadonlyMap<string, ReadonlySet<unknown>>
 
+/** What a judgement needs to know besides the documents. */
+export interface Surroundings {
+  /** Targets that a merged document may refer to only if it is itself a tombstone. */
+  readonly gone?: Gone
+  /** Whether tombstones of the resource have been purged. */
+  readonly hasPurged?: boolean
+}
+
 export interface Judgement {
   /** The states to store, in order; each document once. */
   readonly writes: readonly State[]
@@ -72,20 +80,25 @@ export interface Judgement {
  *
  * @param stored the existing documents by id, deleted ones included
  * @param now UTC instant with milliseconds
- * @param gone targets that a merged document may refer to only if it is itself a tombstone
  */
 export function judge(
   resource: Resource,
   rows: readonly Row[],
   stored: ReadonlyMap<string, State>,
   now: string,
-  gone: Gone = new Map(),
+  { gone = new Map(), hasPurged = false }: Surroundings = {},
 ): Judgement {
   const writes = new Map<string, State>()
   const conflicts = new Map<string, State>()
   const losses: Loss[] = []
   for (const row of rows) {
     const current = writes.get(row.id) ?? stored.get(row.id)
+    if (!current && hasPurged && row.assumed && !row.assumedDeleted) {
+      const { state, loss } = judgePurged(resource, row, now)
+      if (!row.nextDeleted) conflicts.set(row.id, state)
+      losses.push({ id: row.id, ...loss })
+      continue
+    }
     const verdict = judgeRow(resource, row, current, now, gone)
     const { lost = [] } = verdict
     const state = withMark(withChanges(resource, verdict.state, current), current, row)
@@ -235,6 +248,27 @@ function judgeRow(
 /** A tombstone may refer to a deleted document, so a merge with one may take over such a reference. */
 function refersTo(gone: Gone, document: Document): boolean {
   return [...gone].some(([field, ids]) => ids.has(document[field]))
+}
+
+/**
+ * Judges an edit of a document that was deleted and whose tombstone is purged: it is not created again. The
+ * edit is journaled with all of the document, so that it can be restored.
+ */
+function judgePurged(resource: Resource, row: Row, now: string) {
+  const document = settle(resource, { ...row.assumed, ...row.next, id: row.id }, undefined, now)
+  const { lost } = changes(resource, { ...resource.initial } as Document, document, document)
+  const dated = String(row.next.updated_at ?? '')
+  const lostAt = document.updated_at
+  return {
+    state: { document, deleted: true },
+    loss: {
+      cause: 'deletion' as const,
+      lost: row.nextDeleted ? {} : lost,
+      kept: {},
+      lostAt,
+      dated,
+    },
+  }
 }
 
 /**

@@ -2,13 +2,23 @@
 
 import type {
   Checkpoint,
+  Missing,
   PushResponse,
   PushRow,
   ReplicaState,
   Resource,
   WireDocument,
 } from '../../protocol/index.ts'
-import { commonTo, cursorAt, numberOf, requireCurrent } from './cursors.ts'
+import {
+  begunAt,
+  commonTo,
+  cursorAt,
+  horizonOf,
+  isIntact,
+  isStart,
+  numberOf,
+  requireCurrent,
+} from './cursors.ts'
 import { withoutCycles } from './cycles.ts'
 import { keepLosses, type Party } from './journal.ts'
 import { judge, type Loss, type State } from './judge.ts'
@@ -22,6 +32,7 @@ export interface Page {
   documents: string
   checkpoint: Checkpoint
   changed_since?: number
+  missing?: Missing
 }
 
 /**
@@ -40,14 +51,19 @@ export async function pull(
 ): Promise<Page> {
   if (replica?.expired) return pullSnapshot(store, user, resource, from, limit, replica)
   const after = numberOf(from)
-  const page = await store.page(user, resource, after, limit)
+  const begun = isStart(from) ? Number.MAX_SAFE_INTEGER : begunAt(from)
+  const page = await store.page(user, resource, after, limit, begun)
   if (!page) throw new UnknownUser()
-  const { documents, last = after, head } = page
-  requireCurrent(from, head, replica)
-  return { documents, checkpoint: cursorAt({ ...head, seq: last }) }
+  const { documents, count, last = after, feed } = page
+  requireCurrent(from, feed, resource, replica)
+  const seq = count < limit ? feed.seq : last
+  return { documents, checkpoint: cursorAt({ ...feed, seq }, isStart(from) ? feed.seq : begun) }
 }
 
-/** The same for a client that takes a snapshot because what it knows has been lost. */
+/**
+ * The same for a client that takes a snapshot because its checkpoints have expired. If the server has lost
+ * changes, the client has to know the deletions too: what is missing was lost.
+ */
 async function pullSnapshot(
   store: Store,
   user: string,
@@ -56,15 +72,20 @@ async function pullSnapshot(
   limit: number,
   replica: ReplicaState,
 ): Promise<Page> {
+  const { expired = [] } = replica
+  // First, so that a deletion in between is read by one of the next pages.
+  const feed = (await store.heads([user])).get(user)
+  if (!feed) throw new UnknownUser()
+  requireCurrent(from, feed, resource, replica)
   const changes = await store.changes(user, resource, numberOf(from), limit)
-  const head = (await store.heads([user])).get(user)
-  if (!head) throw new UnknownUser()
-  requireCurrent(from, head, replica)
-  const common = commonTo(replica.expired ?? [], head)
+  const common = isIntact(expired, feed) ? Number.MAX_SAFE_INTEGER : commonTo(expired, feed)
+  const last = changes.at(-1)?.seq ?? numberOf(from)
+  const seq = changes.length < limit ? Math.max(last, feed.seq) : last
   return {
     documents: JSON.stringify(changes.map(onTheWire)),
-    checkpoint: cursorAt({ ...head, seq: changes.at(-1)?.seq ?? numberOf(from) }),
+    checkpoint: cursorAt({ ...feed, seq }, isStart(from) ? feed.seq : begunAt(from)),
     changed_since: changes.filter(({ seq }) => seq > common).length,
+    missing: isIntact(expired, feed) ? 'deleted' : 'lost',
   }
 }
 
@@ -94,7 +115,8 @@ export async function push(
 ): Promise<PushResponse> {
   const reading = readRows(resource, pusher.user, pushed)
   return store.transaction(pusher.user, async (transaction) => {
-    if (from) requireCurrent(from, transaction.head, replica)
+    if (from) requireCurrent(from, transaction.feed, resource, replica)
+    const hasPurged = horizonOf(resource, transaction.feed) > 0
     const stored = await transaction.read(resource, idsOf([...reading.rows, ...reading.refusals]))
     const { rows, refusals } = withoutIncomplete(resource, reading, (id) => stored.has(id))
     const answers = new Map<string, State>()
@@ -102,7 +124,7 @@ export async function push(
     for (const [i, part] of partsOf(resource, rows).entries()) {
       const before = i === 0 ? stored : await transaction.read(resource, idsOf(part))
       const { rows: fitting, gone } = await withReferences(transaction, resource, part, before)
-      const judged = judge(resource, fitting, before, now, gone)
+      const judged = judge(resource, fitting, before, now, { gone, hasPurged })
       const { writes, conflicts, ...rest } = await withoutCycles(transaction, resource, judged, now)
       await transaction.write(resource, writes)
       for (const { id } of part) answers.delete(id)
@@ -117,7 +139,7 @@ export async function push(
         ...refusals.map((refusal) => inPlaceOf(refusal, stored.get(refusal.id))),
       ],
       rejected: refusals.map(({ id, errors }) => ({ id, code: 'invalid', errors })),
-      checkpoint: cursorAt(transaction.head),
+      checkpoint: cursorAt(transaction.feed),
     }
   })
 }

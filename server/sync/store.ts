@@ -29,9 +29,23 @@ export interface Head {
   readonly seq: number
 }
 
-/** The same with where each former epoch ends: what came after that in it was lost with its database. */
-export interface Branched extends Head {
+/** A feed: its head, and what has become of its past. */
+export interface Feed extends Head {
+  /** Where each former epoch ends: what came after that in it was lost with its database. */
   readonly branches: Readonly<Record<string, number>>
+  /** By table: tombstones up to this number may have been purged. A table without any is missing. */
+  readonly horizons: Readonly<Record<string, number>>
+}
+
+/** A part of a feed. */
+export interface Page {
+  /** A JSON array of documents in wire form. */
+  readonly documents: string
+  readonly count: number
+  /** The `seq` of the last one. */
+  readonly last: number | undefined
+  /** The feed at that moment. */
+  readonly feed: Feed
 }
 
 /**
@@ -97,11 +111,12 @@ export interface Store {
   changes(user: string, resource: Resource, seq: number, limit: number): Promise<Stored[]>
 
   /** How far the feeds of these users are. */
-  heads(users: readonly string[]): Promise<Map<string, Branched>>
+  heads(users: readonly string[]): Promise<Map<string, Feed>>
 
   /**
    * The changes of all resources after `seq` and the head of the feed, in one read. Without documents if
-   * they do not fit into one frame. Undefined if the user does not exist.
+   * they do not fit into one frame, or if a document was removed without a tombstone. Undefined if the user
+   * does not exist.
    */
   frame(
     user: string,
@@ -109,20 +124,23 @@ export interface Store {
   ): Promise<{ head: Head; documents?: Record<string, WireDocument[]> } | undefined>
 
   /**
-   * The same as `changes`, as a JSON array of documents in wire form, with the `seq` of the last one and
-   * the head of the feed at that moment. Undefined if the user does not exist.
+   * The same as `changes`, as JSON, together with the feed at that moment. Undefined if the user does not
+   * exist.
+   *
+   * @param withoutTombstones up to this number, tombstones are left out
    */
   page(
     user: string,
     resource: Resource,
     seq: number,
     limit: number,
-  ): Promise<{ documents: string; last: number | undefined; head: Branched } | undefined>
+    withoutTombstones?: number,
+  ): Promise<Page | undefined>
 }
 
 export interface Transaction {
-  /** How far the feed is, with what has been written. */
-  readonly head: Branched
+  /** The feed, with what has been written. */
+  readonly feed: Feed
   read(resource: Resource, ids: readonly string[]): Promise<Map<string, Stored>>
   /** The live documents with this value in a field, in the order of their changes. */
   having(resource: Resource, field: string, value: string): Promise<Stored[]>

@@ -22,6 +22,7 @@ export async function up(knex: Knex): Promise<void> {
       for each row when (new.seq is null) execute function stamp_change();
     create trigger comments_update_stamp before update on comments
       for each row when (new.seq = old.seq) execute function stamp_change();
+    select add_horizon('comments');
     select add_reference('comments', 'task_id', 'tasks', 'cascade');
     select add_reference('comments', 'subtask_id', 'subtasks', 'cascade');
     select add_reference('comments', 'see_id', 'comments', 'clear');

@@ -21,6 +21,7 @@ export async function up(knex: Knex): Promise<void> {
       for each row when (new.seq is null) execute function stamp_change();
     create trigger plans_update_stamp before update on plans
       for each row when (new.seq = old.seq) execute function stamp_change();
+    select add_horizon('plans');
   `)
 }
 

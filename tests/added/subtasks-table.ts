@@ -20,6 +20,7 @@ export async function up(knex: Knex): Promise<void> {
       for each row when (new.seq is null) execute function stamp_change();
     create trigger subtasks_update_stamp before update on subtasks
       for each row when (new.seq = old.seq) execute function stamp_change();
+    select add_horizon('subtasks');
     select add_reference('subtasks', 'parent_id', 'subtasks', 'cascade');
   `)
 }

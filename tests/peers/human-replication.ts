@@ -96,7 +96,10 @@ export function replicateHumans(
   return replication
 }
 
-/** The changes after a checkpoint; without one, all that there is, tombstones included. */
+/** Not the start, from which a client needs no tombstones. */
+export const BEFORE_ALL: Checkpoint = { id: '1', lwt: 0 }
+
+/** The changes after a checkpoint; without one, all that there is. */
 export async function humansFrom(
   url: string,
   access: string,

@@ -23,6 +23,8 @@ export interface Device<D extends Stamped> {
   offline(): Promise<void>
   /** Goes offline, and forgets how far it was: `online` begins anew, with what is here. */
   forget(): Promise<void>
+  /** Goes offline, sends what is unsent without pulling, and empties itself: `online` begins anew. */
+  deliverAndEmpty(url: string, access: string): Promise<void>
   close(): Promise<void>
 }
 
@@ -33,7 +35,7 @@ export interface Online {
   /** Resolves when the server says that this version is no longer spoken. */
   outdated: Promise<void>
   /** Resolves when the server says that the checkpoint has expired, which it does again and again. */
-  expired(): Promise<void>
+  expired(missing: 'lost' | 'deleted'): Promise<void>
   isStopped(): boolean
   renew(access: string): void
 }
@@ -65,7 +67,9 @@ export async function createDevice<D extends Stamped>(
     storage: getRxStorageMemory(),
     multiInstance: false,
   })
-  const { documents } = await database.addCollections({ documents: { schema: schema(properties) } })
+  const addDocuments = async () =>
+    (await database.addCollections({ documents: { schema: schema(properties) } })).documents
+  let documents = await addDocuments()
   const found = (id: string) => documents.findOne(id).exec()
   let replication: { cancel(): Promise<void>; remove(): Promise<void> } | undefined
 
@@ -89,13 +93,8 @@ export async function createDevice<D extends Stamped>(
     untilCount: (count) => first(documents.count().$, (current: number) => current === count),
     online(url, access) {
       const started = replicateServer({
-        collection: documents,
-        replicationIdentifier: 'documents',
-        url,
-        headers: authorization(access),
+        ...options(url, access),
         live: true,
-        retryTime: 200,
-        push: {},
         pull: { batchSize: 100 },
       })
       replication = started
@@ -103,9 +102,12 @@ export async function createDevice<D extends Stamped>(
         initialReplication: started.awaitInitialReplication(),
         unauthorized: first(started.unauthorized$),
         outdated: first(started.outdatedClient$),
-        expired: () =>
+        expired: (missing) =>
           first(started.error$, ({ parameters }: RxError) =>
-            parameters.errors.some(({ code }) => code === 'checkpoint_expired'),
+            parameters.errors.some(
+              (error) =>
+                error.code === 'checkpoint_expired' && error.extensions?.missing === missing,
+            ),
           ),
         isStopped: () => started.isStopped(),
         renew: (renewed) => started.setHeaders(authorization(renewed)),
@@ -113,7 +115,25 @@ export async function createDevice<D extends Stamped>(
     },
     offline: async () => replication?.cancel(),
     forget: async () => replication?.remove(),
+    async deliverAndEmpty(url, access) {
+      await replication?.cancel()
+      const delivery = replicateServer({ ...options(url, access), live: false })
+      await delivery.awaitInitialReplication()
+      await documents.remove()
+      documents = await addDocuments()
+    },
     close: () => database.destroy(),
+  }
+
+  function options(url: string, access: string) {
+    return {
+      collection: documents,
+      replicationIdentifier: 'documents',
+      url,
+      headers: authorization(access),
+      retryTime: 200,
+      push: {},
+    }
   }
 }
 
@@ -136,7 +156,7 @@ function schema(properties: object) {
 
 /** What `error$` gives of a pull or a push that failed. */
 interface RxError {
-  parameters: { errors: { code?: string }[] }
+  parameters: { errors: { code?: string; extensions?: { missing: string } }[] }
 }
 
 interface Observable<T> {

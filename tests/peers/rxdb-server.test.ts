@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { Task } from '../../protocol/index.ts'
 import { ACCESS_SECONDS } from '../../server/accounts/tokens.ts'
+import { purgeTombstones } from '../../server/store/purge.ts'
 import { backupOf } from '../support/backup.ts'
 import { callerTo, type Person, startServer, type TestServer } from '../support/server.ts'
 import { createDevice, type Device, type Online } from './rxdb-server-device.ts'
@@ -209,10 +210,10 @@ test('a device whose server was restored to an older point is told, and begins a
   await phone.offline()
   await restore()
   const online = phone.online(tasks, access)
-  await online.expired()
+  await online.expired('lost')
   // Neither the stream nor a later attempt passes it over.
   const { body } = await call('POST', '/api/tasks/', { title: 'made since the restore' })
-  await online.expired()
+  await online.expired('lost')
   expect(await phone.read(body.id)).toBeUndefined()
 
   await phone.forget()
@@ -221,6 +222,36 @@ test('a device whose server was restored to an older point is told, and begins a
   await vi.waitFor(async () => expect((await call('GET', `/api/tasks/${made}/`)).status).toBe(200))
   await agreement([phone], call)
   expect((await call('GET', `/api/tasks/${task}/`)).body.title).toBe('edited after the backup')
+})
+
+test('a device that missed purged deletions is told, and begins anew without what was deleted', async () => {
+  const { phone, call, access, task } = await onePhone()
+  const [bread, eggs] = [randomUUID(), randomUUID()]
+  for (const [id, title] of [
+    [bread, 'Bread'],
+    [eggs, 'Eggs'],
+  ] as const)
+    await call('POST', '/api/tasks/', { id, title })
+  await phone.until(eggs, (task) => task)
+  await phone.offline()
+  await phone.edit(task, { description: 'edited offline' })
+  await phone.edit(bread, { description: 'edited offline too' })
+  const made = randomUUID()
+  await phone.insert({ id: made, title: 'made offline' })
+  for (const id of [bread, eggs]) await call('DELETE', `/api/tasks/${id}/`)
+  await purgeTombstones(server.testDatabase.db, 0)
+  await phone.online(tasks, access).expired('deleted')
+
+  await phone.deliverAndEmpty(tasks, access)
+  await phone.online(tasks, access).initialReplication
+  await agreement([phone], call)
+  const titles = (await phone.all()).map(({ title, description }) => [title, description])
+  expect(titles.sort()).toEqual([
+    ['made offline', ''],
+    ['there from the start', 'edited offline'],
+  ])
+  const { results } = (await call('GET', '/api/conflicts/')).body
+  expect(results).toMatchObject([{ lost: { title: 'Bread', description: 'edited offline too' } }])
 })
 
 type Call = Person['call']

@@ -5,6 +5,7 @@ import { defineResource } from '../../protocol/resource.ts'
 import type { TestServer } from '../support/server.ts'
 import { addResource, createTable } from './added-resource.ts'
 import {
+  BEFORE_ALL,
   type Human,
   type HumanCollection,
   humansFrom,
@@ -73,7 +74,7 @@ describe("RxDB's own suite for replications", () => {
       replicateHumans(collection, url, access, { live: true }),
     syncOnce: (collection: HumanCollection) =>
       replicateHumans(collection, url, access, { live: false }).awaitInitialReplication(),
-    getAllServerDocs: async () => (await humansFrom(url, access)).documents,
+    getAllServerDocs: async () => (await humansFrom(url, access, BEFORE_ALL)).documents,
     softDeletes: true,
     isDeleted: (human: Human) => human._deleted,
     getPrimaryOfServerDoc: (human: Human) => human.passportId,

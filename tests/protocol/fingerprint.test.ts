@@ -31,6 +31,10 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
         '165b854bd02e',
         'the response to a push has a `checkpoint`, a page of a snapshot `changed_since`',
       ],
+      [
+        'bca2621b1017',
+        'a page of a snapshot says what became of documents that are `missing` in it',
+      ],
     ],
     live: [
       ['171b2308955e', 'the first release'],
@@ -39,6 +43,7 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
     problems: [
       ['f959b421baba', 'the first release'],
       ['469f9104bd4b', '`checkpoint_expired`; `error: true` under /replication'],
+      ['b9ff122e8f36', 'an expired checkpoint says what became of documents that are `missing`'],
     ],
   }
 

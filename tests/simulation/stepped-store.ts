@@ -98,8 +98,8 @@ export function steppedStore(store: Store, doorways: Doorways, steps: Steps): St
 
   function steppedTransaction(transaction: Transaction): Transaction {
     return {
-      get head() {
-        return transaction.head
+      get feed() {
+        return transaction.feed
       },
       async read(...args) {
         const read = await traffic.alone(() => transaction.read(...args))

@@ -17,9 +17,9 @@ import { MAX_FRAME_DOCUMENTS } from '../../server/store/statements.ts'
 import { createTurns } from '../../server/store/turns.ts'
 import { FIRST_EPOCH } from '../../server/sync/cursors.ts'
 import {
-  type Branched,
   type Edit,
   type Encoded,
+  type Feed as FeedState,
   type Head,
   type Store,
   type Stored,
@@ -40,6 +40,8 @@ export interface MemoryStore extends Store {
    * @returns whose
    */
   failOver(commits: number): ReadonlySet<string>
+  /** Purges a user's tombstones up to a number. */
+  purge(user: string, upTo: number): void
 }
 
 /** The database failed over while a transaction was open. */
@@ -91,6 +93,16 @@ export function memoryStore(): MemoryStore {
       return new Set(lost.map(({ user }) => user))
     },
 
+    purge(user, upTo) {
+      const feed = feeds.get(user)
+      if (!feed) return
+      const draft = copyOf(feed, timeline)
+      for (const resource of Object.values<Resource>(resources))
+        for (const [id, { seq, deleted }] of rowsOf(draft, resource))
+          if (deleted && seq > 0 && seq <= upTo) remove(draft, resource, id)
+      feeds.set(user, draft)
+    },
+
     async find(user, resource, id) {
       const row = rowsOf(feedOf(user), resource).get(id)
       return row && !row.deleted ? encoded(row) : undefined
@@ -124,17 +136,20 @@ export function memoryStore(): MemoryStore {
         .slice(0, limit)
         .map(({ taken: _, changed: __, ...stored }) => stored),
 
-    async page(user, resource, seq, limit) {
+    async page(user, resource, seq, limit, withoutTombstones = 0) {
       const feed = feeds.get(user)
       if (!feed) return undefined
-      const changes = changesAfter(feed, resource, seq).slice(0, limit)
+      const changes = changesAfter(feed, resource, seq)
+        .filter((one) => !(one.deleted && one.seq <= withoutTombstones))
+        .slice(0, limit)
       const documents = JSON.stringify(changes.map(onTheWire))
-      return { documents, last: changes.at(-1)?.seq, head: branchedOf(feed) }
+      const { length: count } = changes
+      return { documents, count, last: changes.at(-1)?.seq, feed: stateOf(feed) }
     },
 
     async heads(users) {
       const known = users.filter((user) => feeds.has(user))
-      return new Map(known.map((user) => [user, branchedOf(feedOf(user))]))
+      return new Map(known.map((user) => [user, stateOf(feedOf(user))]))
     },
 
     async frame(user, seq) {
@@ -152,13 +167,18 @@ export function memoryStore(): MemoryStore {
 }
 
 const headOf = ({ epoch, seq }: Feed): Head => ({ epoch, seq })
-const branchedOf = ({ epoch, seq, branches }: Feed): Branched => ({ epoch, seq, branches })
+const stateOf = ({ epoch, seq, branches, horizons }: Feed): FeedState => ({
+  epoch,
+  seq,
+  branches,
+  horizons,
+})
 
 function transactionOn(draft: Feed): Transaction {
   let { seq } = draft
   return {
-    get head() {
-      return { ...branchedOf(draft), seq }
+    get feed() {
+      return { ...stateOf(draft), seq }
     },
     read: async (resource, ids) => read(draft, resource, ids),
     having: async (resource, field, value) =>
@@ -177,6 +197,7 @@ interface Feed {
   seq: number
   epoch: string
   branches: Readonly<Record<string, number>>
+  horizons: Readonly<Record<string, number>>
   /** That of its last change. */
   timeline: number
   /** That of the database, for a draft when it was begun. */
@@ -199,6 +220,7 @@ function newFeed(timeline: number): Feed {
     seq: 0,
     epoch: FIRST_EPOCH,
     branches: {},
+    horizons: {},
     timeline,
     now: timeline,
     rows: new Map(Object.keys(resources).map((name) => [name, new Map()])),
@@ -289,6 +311,18 @@ function nextNumber(feed: Feed): number {
     feed.timeline = feed.now
   }
   return ++feed.seq
+}
+
+/** Removes a row, and what a cascade has deleted with it. */
+function remove(feed: Feed, resource: Resource, id: string): void {
+  const rows = rowsOf(feed, resource)
+  const { seq } = rows.get(id)!
+  rows.delete(id)
+  const { table } = resource
+  feed.horizons = { ...feed.horizons, [table]: Math.max(feed.horizons[table] ?? 0, seq) }
+  for (const reference of referencesTo(resource).filter(({ onDelete }) => onDelete === 'cascade'))
+    for (const { document } of referringTo(feed, reference, id))
+      remove(feed, reference.resource, document.id)
 }
 
 /** What becomes of what refers to a document that is deleted or restored. */

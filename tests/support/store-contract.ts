@@ -70,11 +70,13 @@ export function deferred<T = void>() {
  * @param createStore opens a node: all of them keep the same documents
  * @param createUser makes a person that every store of `createStore` knows
  * @param failOver goes over to another timeline, on which this person's documents are the same
+ * @param purge purges a person's tombstones, up to this number
  */
 export function storeContract(
   createStore: () => Promise<Store>,
   createUser: () => Promise<string>,
   failOver: (user: string) => Promise<unknown>,
+  purge: (user: string, upTo: number) => Promise<unknown>,
 ): void {
   const open = async () => {
     const [store, ann, bob] = [await createStore(), await createUser(), await createUser()]
@@ -593,7 +595,8 @@ export function storeContract(
         const page = (await store.page(ann, resource, 0, 10))!
         expect(JSON.parse(page.documents)).toEqual(changes.map(onTheWire))
         expect(page.last).toBe(changes.at(-1)!.seq)
-        expect(page.head).toEqual((await store.heads([ann])).get(ann))
+        expect(page.count).toBe(changes.length)
+        expect(page.feed).toEqual((await store.heads([ann])).get(ann))
       }
     })
 
@@ -623,9 +626,42 @@ export function storeContract(
       const page = await store.page(ann, tasks, seq, limit)
       expect(page).toEqual({
         documents: '[]',
+        count: 0,
         last: undefined,
-        head: { epoch: FIRST_EPOCH, seq: 1, branches: {} },
+        feed: { epoch: FIRST_EPOCH, seq: 1, branches: {}, horizons: {} },
       })
+    })
+  })
+
+  describe('tombstones', () => {
+    test('are left out of a page up to a number, which then has more of the others', async () => {
+      const { store, ann } = await open()
+      for (const write of [deleted, inserted, deleted, inserted, deleted]) await write(store, ann)
+      const all = await store.changes(ann, tasks, 0, 10)
+      const upTo = all[2]!.seq
+      const wanted = all.filter(({ seq, deleted }) => !deleted || seq > upTo)
+      const page = (await store.page(ann, tasks, 0, 3, upTo))!
+      expect(JSON.parse(page.documents)).toEqual(wanted.map(onTheWire))
+      expect(page).toMatchObject({ count: 3, last: wanted.at(-1)!.seq })
+    })
+
+    test('are gone after a purge, and the horizon is at the last of them', async () => {
+      const { store, ann, bob } = await open()
+      for (const user of [ann, bob])
+        for (const write of [deleted, inserted, deleted, filed]) await write(store, user)
+      const before = await store.changes(ann, tasks, 0, 10)
+      const [first, kept, second] = before
+      await purge(ann, second!.seq - 1)
+      expect(await store.changes(ann, tasks, 0, 10)).toEqual([kept, second])
+      expect(await store.read(ann, tasks, [first!.document.id])).toEqual(new Map())
+      const { horizons, seq } = (await store.heads([ann])).get(ann)!
+      expect(horizons).toEqual({ tasks: first!.seq })
+      expect(await store.transaction(ann, async (tx) => tx.feed.horizons)).toEqual(horizons)
+      await purge(ann, seq)
+      const page = (await store.page(ann, tasks, 0, 10))!
+      expect(page).toMatchObject({ count: 1, feed: { seq, horizons: { tasks: second!.seq } } })
+      expect((await store.frame(ann, second!.seq))!.documents).toMatchObject({ categories: [{}] })
+      expect(await store.changes(bob, tasks, 0, 10)).toHaveLength(3)
     })
   })
 
@@ -634,15 +670,15 @@ export function storeContract(
       const { store, ann, bob } = await open()
       await inserted(store, ann)
       const { seq } = (await store.insert(ann, tasks, aTask()))!
-      const head = { epoch: FIRST_EPOCH, seq, branches: {} }
+      const head = { epoch: FIRST_EPOCH, seq, branches: {}, horizons: {} }
       const heads = await store.heads([ann, bob, randomUUID()])
       expect(heads).toEqual(
         new Map([
           [ann, head],
-          [bob, { epoch: FIRST_EPOCH, seq: 0, branches: {} }],
+          [bob, { epoch: FIRST_EPOCH, seq: 0, branches: {}, horizons: {} }],
         ]),
       )
-      expect(await store.transaction(ann, async (tx) => tx.head)).toEqual(head)
+      expect(await store.transaction(ann, async (tx) => tx.feed)).toEqual(head)
     })
   })
 
@@ -660,8 +696,8 @@ export function storeContract(
         async ({ store, ann }) =>
           store.transaction(ann, async (tx) => {
             await tx.write(tasks, [live(aTask())])
-            expect(tx.head).toMatchObject({ seq: 2 ** 32 + 1 })
-            expect(tx.head.epoch).not.toBe(FIRST_EPOCH)
+            expect(tx.feed).toMatchObject({ seq: 2 ** 32 + 1 })
+            expect(tx.feed.epoch).not.toBe(FIRST_EPOCH)
           }),
       ],
     ])('%s begins another epoch, with numbers that nobody has seen', async (_what, write) => {
@@ -669,7 +705,7 @@ export function storeContract(
       await inserted(scene.store, scene.ann)
       await failOver(scene.ann)
       const before = await numbers(scene)
-      expect(before).toEqual({ epoch: FIRST_EPOCH, seq: 1, branches: {}, seqs: [1] })
+      expect(before).toMatchObject({ epoch: FIRST_EPOCH, seq: 1, branches: {}, seqs: [1] })
       await write(scene)
       const after = await numbers(scene)
       const seq = 2 ** 32 + 1
@@ -750,7 +786,9 @@ export function storeContract(
       expect((await store.page(ann, categories, 0, 10))!.documents).toBe('[]')
       const [change] = await store.changes(ann, tasks, 0, 10)
       const head = { epoch: FIRST_EPOCH, seq: change!.seq }
-      expect(await store.heads([ann])).toEqual(new Map([[ann, { ...head, branches: {} }]]))
+      expect(await store.heads([ann])).toEqual(
+        new Map([[ann, { ...head, branches: {}, horizons: {} }]]),
+      )
       expect(await store.frame(ann, 0)).toEqual({
         head,
         documents: { tasks: [{ ...task, _deleted: false }] },
@@ -1005,7 +1043,7 @@ export function storeContract(
       const late = await other.changes(ann, tasks, early.at(-1)!.seq, 10)
       expect(unnumbered([...early, ...late])).toEqual([live(first), live(second)])
       expect(await other.heads([ann])).toEqual(
-        new Map([[ann, { epoch: FIRST_EPOCH, seq, branches: {} }]]),
+        new Map([[ann, { epoch: FIRST_EPOCH, seq, branches: {}, horizons: {} }]]),
       )
       expect(await other.changes(ann, tasks, seq, 10)).toEqual([])
     })

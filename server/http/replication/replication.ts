@@ -50,7 +50,7 @@ export function replicationOperations(
       path: `${path}/pull`,
       summary: `Pull changes of ${name}`,
       description:
-        'Returns the changes after a checkpoint, tombstones included. A page shorter than `limit` is the last one.',
+        'Returns the changes after a checkpoint, tombstones included. A page shorter than `limit` is the last one. A pull from the start leaves out documents that were deleted before it.',
       query: [...CHECKPOINT_PARAMETERS, LIMIT_PARAMETER],
       headers: [REPLICA],
       answers: {

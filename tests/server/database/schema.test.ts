@@ -111,6 +111,9 @@ test.each<[string, string, string[]]>([
     'alter table tasks disable trigger tasks_update_stamp',
     ['no stamp before update'],
   ],
+  ['no date of tombstones', 'drop trigger tasks_tombstone on tasks', ['no date of tombstones']],
+  ['no index of tombstones', 'drop index tasks_tombstones', ['no index of tombstones']],
+  ['no horizon', 'drop trigger tasks_horizon on tasks', ['no horizon when rows are removed']],
   [
     'no foreign key',
     'alter table tasks drop constraint tasks_category_id',
@@ -222,6 +225,7 @@ async function expectedColumns(sql: Sql, resource: Resource): Promise<Map<string
     ['seq', 'bigint not null'],
     ['taken', 'bigint[] not null'],
     ['changed', 'jsonb not null'],
+    ['deleted_at', 'timestamp(3) with time zone'],
   ])
   for (const name of columnsOf(resource).filter((name) => name !== 'id')) {
     const { kind, nullable, values } = fieldOf(resource, name)
@@ -313,17 +317,25 @@ async function feedDifferences(sql: Sql, { table }: Resource): Promise<string[]>
      where tgrelid = to_regclass(?) and tgenabled = 'O'`,
     [table],
   )
-  const isThere = (event: string, when: string) =>
-    triggers.some(({ definition }: { definition: string }) =>
-      definition.endsWith(
-        `BEFORE ${event} ON public.${table} FOR EACH ROW WHEN (${when}) EXECUTE FUNCTION stamp_change()`,
-      ),
+  const isThere = (text: string) =>
+    triggers.some(({ definition }: { definition: string }) => definition.endsWith(text))
+  const stamps = (event: string, when: string) =>
+    isThere(
+      `BEFORE ${event} ON public.${table} FOR EACH ROW WHEN (${when}) EXECUTE FUNCTION stamp_change()`,
     )
+  const dates = `BEFORE INSERT OR UPDATE ON public.${table} FOR EACH ROW WHEN (new.deleted) EXECUTE FUNCTION date_tombstone()`
+  const moves = `AFTER DELETE ON public.${table} REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION move_horizon()`
+  const isIndexed = indexes.some(({ definition }: { definition: string }) =>
+    definition.endsWith('(deleted_at) WHERE deleted'),
+  )
   return [
     ...(indexes.some(({ definition }: { definition: string }) => unique.test(definition))
       ? []
       : ['no unique index (user_id, seq)']),
-    ...(isThere('INSERT', '(new.seq IS NULL)') ? [] : ['no stamp before insert']),
-    ...(isThere('UPDATE', '(new.seq = old.seq)') ? [] : ['no stamp before update']),
+    ...(stamps('INSERT', '(new.seq IS NULL)') ? [] : ['no stamp before insert']),
+    ...(stamps('UPDATE', '(new.seq = old.seq)') ? [] : ['no stamp before update']),
+    ...(isThere(dates) ? [] : ['no date of tombstones']),
+    ...(isIndexed ? [] : ['no index of tombstones']),
+    ...(isThere(moves) ? [] : ['no horizon when rows are removed']),
   ]
 }

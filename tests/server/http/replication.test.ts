@@ -5,6 +5,7 @@ import express from 'express'
 import { describe, expect } from 'vitest'
 import type * as z from 'zod'
 import {
+  type Checkpoint,
   conflictsSchema,
   PUSH_RESULT,
   pullResponseSchema,
@@ -16,6 +17,7 @@ import {
 import { answerProblems } from '../../../server/http/problems.ts'
 import { refuseOutdated } from '../../../server/http/replication/replication.ts'
 import { createLog } from '../../../server/runtime/log.ts'
+import { purgeTombstones } from '../../../server/store/purge.ts'
 import { test } from '../../support/fixtures.ts'
 import { callerTo, type Person, type Reply, type TestServer } from '../../support/server.ts'
 
@@ -101,9 +103,11 @@ describe('pull', () => {
     expect(sizes).toEqual([4, 4, 4, 0])
   })
 
-  test('an empty page does not move the checkpoint', async ({ ann }) => {
-    const { checkpoint } = (await pull(ann, 1)).body
+  test('the last page ends where the feed does, whatever changed last', async ({ ann }) => {
+    const { checkpoint } = (await pull(ann, 0)).body
     expect(checkpoint).toEqual({ id: '1', lwt: 1 })
+    await ann.call('POST', '/api/categories/', { name: 'Errands' })
+    expect((await pull(ann, 0)).body.checkpoint).toEqual({ id: '1', lwt: 2 })
     expect((await pull(ann, 0, 0)).body).toEqual({ documents: [], checkpoint: { id: '1', lwt: 0 } })
   })
 
@@ -127,6 +131,56 @@ describe('pull', () => {
     for (const reply of [pulled, pushed])
       expect([reply.status, reply.body.code]).toEqual([status, code])
     expect(await everything(ann)).toHaveLength(status === 410 ? 1 : 2)
+  })
+
+  test('needs no tombstones of before a pull from the start, and all since', async ({ ann }) => {
+    const of = async (lwt: number, id: string) => {
+      const query = `lwt=${lwt}&id=${encodeURIComponent(id)}&limit=2`
+      const { body } = await ann.call('GET', `/replication/tasks/0/pull?${query}`)
+      const titles = body.documents.map(
+        ({ title, _deleted }: WireDocument) => `${title}${_deleted ? ' deleted' : ''}`,
+      )
+      return { titles, ...(body.checkpoint as Checkpoint) }
+    }
+    const ids: string[] = []
+    for (const title of ['a', 'b', 'c', 'd', 'e'])
+      ids.push((await ann.call('POST', '/api/tasks/', { title })).body.id)
+    for (const i of [0, 2]) await ann.call('DELETE', `/api/tasks/${ids[i]}/`)
+    const first = await of(0, '')
+    expect(first.titles).toEqual(['b', 'd'])
+    await ann.call('DELETE', `/api/tasks/${ids[1]}/`)
+    const second = await of(first.lwt, first.id)
+    expect(second.titles).toEqual(['e', 'b deleted'])
+    const third = await of(second.lwt, second.id)
+    expect(third).toEqual({ titles: [], id: '1', lwt: 9 })
+    expect((await of(0, '1')).titles, 'from a checkpoint').toEqual(['d', 'e'])
+    expect((await of(5, '1')).titles, 'from a later one').toEqual(['e', 'a deleted'])
+  })
+
+  test('of a checkpoint from before a purge is refused, of that resource only', async ({ ann }) => {
+    const { body: task } = await ann.call('POST', '/api/tasks/', { title: 'Milk' })
+    await ann.call('POST', '/api/tasks/', { title: 'Bread' })
+    await ann.call('DELETE', `/api/tasks/${task.id}/`)
+    await ann.call('POST', '/api/tasks/', { title: 'Eggs' })
+    // The profile, milk, bread, the tombstone, eggs.
+    await purgeTombstones(server.testDatabase.db, 0)
+    const status = async (query: string, resource = 'tasks') => {
+      const path = `/replication/${resource}/0`
+      const pulled = await ann.call('GET', `${path}/pull?${query}`)
+      const pushed = await ann.call('POST', `${path}/push?${query}`, [])
+      expect([pushed.status, pushed.body.extensions]).toEqual([
+        pulled.status,
+        pulled.body.extensions,
+      ])
+      return [pulled.status, pulled.body.extensions?.missing]
+    }
+    expect(await status('id=1&lwt=4')).toEqual([200, undefined])
+    expect(await status('id=1&lwt=3')).toEqual([410, 'deleted'])
+    expect(await status('id=2&lwt=3')).toEqual([410, 'lost'])
+    expect(await status('id=1&lwt=1', 'categories')).toEqual([200, undefined])
+    expect(await status('id=1~5&lwt=3'), 'in a pull from the start').toEqual([200, undefined])
+    expect(await status('id=1~3&lwt=3'), 'in one that began before').toEqual([410, 'deleted'])
+    expect(await status('id=&lwt=0')).toEqual([200, undefined])
   })
 
   test.for(['lwt=abc', 'lwt=-1', 'limit=2001', 'limit=x'])('refuses %s', async (query, { ann }) => {
@@ -207,7 +261,8 @@ describe('push', () => {
     ]
     expect((await push(ann, rows)).body).toEqual(stored)
     const once = await pull(ann)
-    expect(once.body).toMatchObject({ documents: stored, checkpoint: { lwt: lwt + 1 } })
+    // The task, which remembers the edit, and the journal entry.
+    expect(once.body).toMatchObject({ documents: stored, checkpoint: { lwt: lwt + 2 } })
     expect((await push(ann, rows)).body).toEqual(stored)
     expect((await pull(ann)).body).toEqual(once.body)
   })

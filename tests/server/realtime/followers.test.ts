@@ -1,6 +1,6 @@
 import { beforeEach, expect, test } from 'vitest'
 import { createFollowers } from '../../../server/realtime/followers.ts'
-import type { Branched } from '../../../server/sync/store.ts'
+import type { Feed } from '../../../server/sync/store.ts'
 
 const PEOPLE = Array.from({ length: 1_000 }, (_, i) => `user ${i}`)
 const log = { warn: () => {} } as never
@@ -44,7 +44,12 @@ beforeEach(async () => {
   asked = []
 })
 
-const headOf = (user: string): Branched => ({ epoch: '', seq: feeds.get(user)!, branches: {} })
+const headOf = (user: string): Feed => ({
+  epoch: '',
+  seq: feeds.get(user)!,
+  branches: {},
+  horizons: {},
+})
 const answerAll = () => {
   for (const answer of underWay.splice(0)) answer()
 }

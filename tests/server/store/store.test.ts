@@ -5,6 +5,7 @@ import { type Resource, resources, settle } from '../../../protocol/index.ts'
 import type { Database } from '../../../server/database/connect.ts'
 import { postgresLists } from '../../../server/store/lists.ts'
 import { postgresStore } from '../../../server/store/postgres.ts'
+import { referringFirst } from '../../../server/store/purge.ts'
 import type { Changes, Store, Transaction } from '../../../server/sync/store.ts'
 import { connectTo } from '../../support/cluster.ts'
 import { memoryStore } from '../../support/memory-store.ts'
@@ -50,6 +51,10 @@ describe('the store in Postgres', () =>
         await trx.raw('set local session_replication_role = replica') // without triggers
         await trx('feeds').where({ user_id }).decrement('timeline')
       }),
+    async (user_id, upTo) => {
+      for (const { table } of referringFirst())
+        await db(table).where({ user_id, deleted: true }).andWhereBetween('seq', [1, upTo]).delete()
+    },
   ))
 
 describe('the store in memory', () => {
@@ -62,6 +67,7 @@ describe('the store in memory', () => {
       return user
     },
     async () => store.failOver(0),
+    async (user, upTo) => store.purge(user, upTo),
   )
 })
 

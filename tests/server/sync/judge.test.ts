@@ -670,6 +670,32 @@ describe('merging', () => {
     expect(losses.map(({ lost }) => lost)).toContainEqual({ description: 'mine' })
   })
 
+  test.for<[what: string, row: Row, isCreated: boolean]>([
+    ['an edit of a live document', row(live(mine), live(base)), false],
+    ['the deletion of a live document', row(gone(mine), live(base)), false],
+    ['a new document', row(live(mine)), true],
+    ['the restore of a deleted document', row(live(mine), gone(base)), true],
+  ])('creates a document whose tombstone may be purged by %s: %s', ([, one, isCreated]) => {
+    const { writes } = judge(tasks, [one], new Map(), NOW, { hasPurged: true })
+    expect(writes).toHaveLength(isCreated ? 1 : 0)
+    expect(judge(tasks, [one], new Map(), NOW).writes, 'if none was').toHaveLength(1)
+  })
+
+  test('answers an edit of a purged document with a tombstone, and keeps all of it in the journal', () => {
+    const { conflicts, losses } = judge(
+      tasks,
+      [sent(live(edited({ description: 'Rye' }, 10)), live(base)), sent(gone(mine), live(base))],
+      new Map(),
+      NOW,
+      { hasPurged: true },
+    )
+    const lost = { title: base.title, description: 'Rye' }
+    expect(conflicts).toMatchObject([{ deleted: true, document: { id, ...lost } }])
+    expect(lossesOf({ writes: [], conflicts, losses })).toMatchObject([
+      { cause: 'deletion', lost, kept: {} },
+    ])
+  })
+
   test('takes the later of a deletion and a restore', () => {
     const restored = elsewhere({ title: 'x' })(elsewhere({ title: 'x' })(live(base)))
     expect(restored).toMatchObject({ deleted: false, document: { title: 'x' } })

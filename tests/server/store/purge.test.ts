@@ -1,0 +1,87 @@
+import { expect, test } from 'vitest'
+import { resources } from '../../../protocol/index.ts'
+import { postgresStore } from '../../../server/store/postgres.ts'
+import { purgeTombstones } from '../../../server/store/purge.ts'
+import type { Store } from '../../../server/sync/store.ts'
+import { createDatabase } from '../../support/database.ts'
+import { addUser, aTask, live, patch, removal, tombstone } from '../../support/store-contract.ts'
+
+const { tasks } = resources
+
+test('purges tombstones that have not changed for so many days, of all people', async () => {
+  await using scene = await open()
+  const { db, store } = scene
+  const people = [await addUser(db), await addUser(db), await addUser(db)]
+  for (const user of people) {
+    const rows = Array.from({ length: 700 }, (_, i) => (i < 600 ? tombstone : live)(aTask()))
+    await store.transaction(user, (tx) => tx.write(tasks, rows))
+    await scene.age(user, 91)
+    await removed(store, user)
+    await scene.age(user, 0)
+  }
+  expect(await purgeTombstones(db, 90)).toBe(3 * 600)
+  for (const user of people) {
+    const left = await store.changes(user, tasks, 0, 1_000)
+    expect(left.filter(({ deleted }) => deleted)).toHaveLength(1)
+    expect(left).toHaveLength(101)
+    expect((await store.heads([user])).get(user)!.horizons).toEqual({ tasks: 600 })
+  }
+  expect(await purgeTombstones(db, 90)).toBe(0)
+})
+
+test('keeps a tombstone that has changed since, and a document that was restored', async () => {
+  await using scene = await open()
+  const { db, store } = scene
+  const user = await addUser(db)
+  const [changed, restored] = [await removed(store, user), await removed(store, user)]
+  await scene.age(user, 91)
+  const stored = await store.read(user, tasks, [changed])
+  await store.transaction(user, (tx) =>
+    tx.write(tasks, [tombstone({ ...stored.get(changed)!.document, title: 'Rye' })]),
+  )
+  await store.edit(user, tasks, { ...patch(restored, {}), action: 'restore' })
+  expect(await purgeTombstones(db, 90)).toBe(0)
+  expect((await store.read(user, tasks, [changed, restored])).size).toBe(2)
+})
+
+test('a document that is removed without a tombstone is a change of the feed, which asks to pull', async () => {
+  await using scene = await open()
+  const { db, store } = scene
+  const user = await addUser(db)
+  const { seq } = (await store.insert(user, tasks, aTask()))!
+  expect((await store.frame(user, seq))!.documents).toEqual({})
+  await db('tasks').where({ user_id: user }).delete()
+  expect((await store.heads([user])).get(user)).toMatchObject({
+    seq: seq + 1,
+    horizons: { tasks: seq + 1 },
+  })
+  expect(await store.frame(user, seq)).toEqual({ head: { epoch: '1', seq: seq + 1 } })
+  expect((await store.frame(user, seq + 1))!.documents).toEqual({})
+})
+
+async function open() {
+  const database = await createDatabase()
+  const { db } = database
+  return {
+    db,
+    store: postgresStore(db),
+    /** Lets this person's tombstones be so old. */
+    async age(user_id: string, days: number) {
+      await db.transaction(async (trx) => {
+        await trx.raw('set local session_replication_role = replica') // without triggers
+        await trx('tasks')
+          .where({ user_id, deleted: true })
+          .andWhere('deleted_at', '>', trx.raw("now() - interval '1 day'"))
+          .update({ deleted_at: trx.raw('now() - make_interval(days => ?)', [days]) })
+      })
+    },
+    [Symbol.asyncDispose]: () => database.drop(),
+  }
+}
+
+async function removed(store: Store, user: string): Promise<string> {
+  const { id } = aTask()
+  await store.insert(user, tasks, aTask({ id }))
+  await store.edit(user, tasks, removal(id))
+  return id
+}
