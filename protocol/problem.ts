@@ -54,6 +54,10 @@ export const problemSchema = z.looseObject({
     .literal(true)
     .optional()
     .describe('Under `/replication`: marks an error for the client of rxdb-server.'),
+  reasons: z
+    .record(z.string(), z.string())
+    .optional()
+    .describe('At `/readyz`: why the node is not ready, by code.'),
   request_id: z.string().optional().describe('The id of this request in the server logs.'),
 })
 export type ProblemBody = z.output<typeof problemSchema>

@@ -3,7 +3,7 @@ import { poolState } from '../database/pool.ts'
 import { queueState } from '../jobs/queue.ts'
 import { oldestDue } from '../reminders/reminders.ts'
 import type { Metrics } from '../runtime/metrics.ts'
-import type { Readiness } from './readiness.ts'
+import { type Readiness, UNREADY, type UnreadyReason } from './readiness.ts'
 
 /** Gauges of the connection pool for requests. */
 export function watchPool(metrics: Pick<Metrics, 'gauge'>, db: Database): void {
@@ -34,5 +34,19 @@ export function watchJobs(metrics: Pick<Metrics, 'gauge'>, { ask }: Pick<Readine
     'tasktide_reminders_oldest_seconds',
     'The age of the oldest due reminder or digest, except those over the hourly limit of their user.',
     () => ask(oldestDue),
+  )
+}
+
+/** What `/readyz` answers, for alerts. */
+export function watchReadiness(
+  metrics: Pick<Metrics, 'states'>,
+  { reasons }: Pick<Readiness, 'reasons'>,
+): void {
+  metrics.states(
+    'tasktide_unready',
+    'Why the node is not ready: 1 for each reason that applies, as in /readyz.',
+    'reason',
+    Object.keys(UNREADY) as UnreadyReason[],
+    reasons,
   )
 }

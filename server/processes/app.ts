@@ -10,7 +10,7 @@ import { createAccountServices } from '../accounts/services.ts'
 import type { Sessions } from '../accounts/sessions.ts'
 import type { Database } from '../database/connect.ts'
 import { poolState } from '../database/pool.ts'
-import { watchJobs, watchPool } from '../health/gauges.ts'
+import { watchJobs, watchPool, watchReadiness } from '../health/gauges.ts'
 import type { Readiness } from '../health/readiness.ts'
 import { aboutOperations } from '../http/about/about.ts'
 import { metricsOperation } from '../http/about/metrics.ts'
@@ -52,7 +52,7 @@ export interface AppDependencies {
   tracing: Tracing
   version: string
   hints: Hints
-  readiness: Pick<Readiness, 'check' | 'ask'>
+  readiness: Pick<Readiness, 'check' | 'ask' | 'reasons'>
   /** The database's clock; tests set their own. */
   now: () => Date
   passwords?: Passwords
@@ -96,6 +96,7 @@ export function createApp({
   const lists = postgresLists(db)
   watchPool(metrics, db)
   watchJobs(metrics, readiness)
+  watchReadiness(metrics, readiness)
 
   const api: Operation[] = [
     ...Object.values<Resource>(resources).flatMap((resource) =>

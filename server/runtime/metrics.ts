@@ -3,7 +3,8 @@ import { withinTime } from './time-limit.ts'
 
 const SECONDS = [0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
-const GAUGE_MS = 2_000
+/** Longer than the limit of `/readyz`, which is one of the gauges. */
+const GAUGE_MS = 2_500
 
 export type Metrics = ReturnType<typeof createMetrics>
 
@@ -83,6 +84,27 @@ export function createMetrics() {
           } catch {
             this.remove()
           }
+        },
+      })
+    },
+    /** For each of some names, whether it is the case, read on each scrape, and omitted if that fails. */
+    states<Name extends string>(
+      name: string,
+      help: string,
+      label: string,
+      names: readonly Name[],
+      read: () => Promise<readonly Name[]>,
+    ) {
+      new Gauge({
+        name,
+        help,
+        labelNames: [label],
+        registers,
+        async collect() {
+          this.reset()
+          const found = await withinTime(GAUGE_MS, read()).catch(() => undefined)
+          if (found)
+            for (const each of names) this.set({ [label]: each }, Number(found.includes(each)))
         },
       })
     },

@@ -44,6 +44,7 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
       ['f959b421baba', 'the first release'],
       ['469f9104bd4b', '`checkpoint_expired`; `error: true` under /replication'],
       ['b9ff122e8f36', 'an expired checkpoint says what became of documents that are `missing`'],
+      ['67bb7a126f2f', '`reasons` of `/readyz`'],
     ],
   }
 

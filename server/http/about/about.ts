@@ -1,5 +1,5 @@
 import * as z from 'zod'
-import type { Readiness } from '../../health/readiness.ts'
+import { type Readiness, UNREADY } from '../../health/readiness.ts'
 import { type AnswerDescription, type Operation, operation } from '../operation.ts'
 import { asyncApiTexts } from './asyncapi.ts'
 import { openApiTexts } from './openapi.ts'
@@ -41,8 +41,11 @@ export function aboutOperations(
     id: 'get_readiness',
     path: '/readyz',
     summary: 'Check readiness',
-    description:
-      'Not ready while the database is unreachable or not migrated to this release, and while the server is stopping.',
+    description: `The problem of a node that is not ready has all \`reasons\` by code: ${Object.entries(
+      UNREADY,
+    )
+      .map(([code, text]) => `\`${code}\` (${text})`)
+      .join(', ')}`,
     answers: {
       200: {
         description: 'Ready.',

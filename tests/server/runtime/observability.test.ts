@@ -4,9 +4,10 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { io } from 'socket.io-client'
 import { afterEach, describe, expect, inject, test } from 'vitest'
+import type { Problem } from '../../../protocol/index.ts'
 import { connect as connectPool } from '../../../server/database/connect.ts'
 import { poolState } from '../../../server/database/pool.ts'
-import { createReadiness } from '../../../server/health/readiness.ts'
+import { createReadiness, UNREADY, type UnreadyReason } from '../../../server/health/readiness.ts'
 import { MAX_AN_HOUR } from '../../../server/reminders/reminders.ts'
 import { createMetrics } from '../../../server/runtime/metrics.ts'
 import { connectTo } from '../../support/cluster.ts'
@@ -59,11 +60,34 @@ describe('what load balancers ask', () => {
     await expect(readiness.check()).rejects.toThrow(/^All database connections/)
   })
 
+  test('a node has all reasons for which it is not ready, each with a code and what to do', async () => {
+    const { testDatabase } = await serve()
+    const pool = { longestWait: () => 2_001, isOverloaded: () => true }
+    const target = { url: testDatabase.url.replace(/:\d+\//, ':1/'), tls: 'off' } as const
+    const readiness = createReadiness(target, pool, () => -60_000)
+    ends.push(readiness.close)
+    const problem: Problem = await readiness.check().then(
+      () => expect.unreachable(),
+      (error) => error,
+    )
+    expect(problem.body().reasons).toEqual({
+      overloaded: 'This node is overloaded; use another one.',
+      connections_busy: 'All database connections of this node are busy; use another one.',
+      clock_wrong:
+        "The clock of this machine is 60 seconds behind the database's; synchronize it (NTP).",
+      database_unreachable: 'The database is unreachable; try again later.',
+    })
+    expect(problem.message).toBe(Object.values(problem.body().reasons!).join(' '))
+    readiness.drain()
+    expect(await readiness.reasons()).toEqual(['stopping'])
+  })
+
   test('is answered while all is well', async () => {
     const { call } = await serve()
     expect(await call('GET', '/healthz')).toMatchObject({ status: 200, body: { status: 'ok' } })
     const ready = await call('GET', '/readyz')
     expect(ready).toMatchObject({ status: 200, body: { status: 'ready' } })
+    await expectSamples({ call }, unreadyFor())
     expect(ready.headers.get('cache-control')).toBe('no-store')
   })
 
@@ -87,8 +111,9 @@ describe('what load balancers ask', () => {
       name,
     ])
 
-    expectUnready(await call('GET', '/readyz'), /database is unreachable/)
+    expectUnready(await call('GET', '/readyz'), 'database_unreachable')
     expect((await call('GET', '/healthz')).status).toBe(200)
+    await expectSamples({ call }, unreadyFor('database_unreachable'))
 
     await admin.raw(`alter database ${name} allow_connections true`)
     expect((await call('GET', '/readyz')).status).toBe(200)
@@ -103,7 +128,7 @@ describe('what load balancers ask', () => {
     expect((await call('GET', '/readyz')).status).toBe(200)
     line.silence()
     const answer = await Promise.race([call('GET', '/readyz'), sleep(4_000, undefined)])
-    expectUnready(answer!, /database is unreachable/)
+    expectUnready(answer!, 'database_unreachable')
     await expect
       .poll(async () => (await call('GET', '/readyz')).status, { timeout: 15_000 })
       .toBe(200)
@@ -121,7 +146,7 @@ describe('what load balancers ask', () => {
     const migrations = () => testDatabase.db('knex_migrations')
     const last = await migrations().orderBy('id', 'desc').first()
     await migrations().where({ id: last.id }).delete()
-    expectUnready(await call('GET', '/readyz'), /npm run migrate/)
+    expectUnready(await call('GET', '/readyz'), 'schema_outdated')
     await migrations().insert([last, { ...last, id: last.id + 1, name: '9999_of_the_future' }])
     expect((await call('GET', '/readyz')).status).toBe(200)
   })
@@ -406,11 +431,20 @@ describe('metrics', () => {
   })
 })
 
-function expectUnready(reply: Reply, detail: RegExp) {
+function expectUnready(reply: Reply, reason: UnreadyReason) {
   expect(reply).toMatchObject({ status: 503, body: { code: 'unavailable' } })
-  expect(reply.body.detail).toMatch(detail)
+  expect(reply.body.reasons).toEqual({ [reason]: UNREADY[reason] })
+  expect(reply.body.detail).toBe(UNREADY[reason])
   expect(Number(reply.headers.get('retry-after'))).toBeGreaterThan(0)
 }
+
+const unreadyFor = (reason?: UnreadyReason) =>
+  Object.fromEntries(
+    Object.keys(UNREADY).map((name) => [
+      `tasktide_unready{reason="${name}"}`,
+      Number(name === reason),
+    ]),
+  )
 
 const metricsOf = async ({ call }: Pick<TestServer, 'call'>) => (await call('GET', '/metrics')).text
 
