@@ -1,3 +1,4 @@
+import type { DatabaseClock } from '../database/clock.ts'
 import type { Database } from '../database/connect.ts'
 import { poolState } from '../database/pool.ts'
 import { queueState } from '../jobs/queue.ts'
@@ -9,9 +10,11 @@ import { type Readiness, UNREADY, type UnreadyReason } from './readiness.ts'
 export function watchPool(metrics: Pick<Metrics, 'gauge'>, db: Database): void {
   const { pool } = db.client
   const name = 'tasktide_database_pool'
-  metrics.gauge(`${name}_in_use`, 'Busy connections.', () => pool.numUsed())
-  metrics.gauge(`${name}_idle`, 'Idle connections.', () => pool.numFree())
-  metrics.gauge(`${name}_waiting`, 'Requests that wait for a connection.', () =>
+  metrics.gauge(`${name}_in_use`, 'Busy connections of the pool for requests.', () =>
+    pool.numUsed(),
+  )
+  metrics.gauge(`${name}_idle`, 'Idle connections of the pool for requests.', () => pool.numFree())
+  metrics.gauge(`${name}_waiting`, 'Requests that wait for a connection of the pool.', () =>
     poolState(db).waiting(),
   )
 }
@@ -21,18 +24,28 @@ export function watchJobs(metrics: Pick<Metrics, 'gauge'>, { ask }: Pick<Readine
   let asked: ReturnType<typeof queueState> | undefined
   const gauge = (name: string, help: string, key: keyof Awaited<ReturnType<typeof queueState>>) =>
     metrics.gauge(`tasktide_jobs_${name}`, help, async () => {
-      // One query for all three.
+      // One query for all four.
       asked ??= ask(queueState).finally(() => {
         asked = undefined
       })
       return (await asked)[key]
     })
-  gauge('waiting', 'Due jobs that no worker has taken.', 'waiting')
-  gauge('oldest_seconds', 'The age of the oldest due job.', 'oldest_seconds')
-  gauge('given_up', 'Jobs that failed too often to be retried.', 'given_up')
+  const everywhere = 'The same on every node.'
+  gauge('waiting', `Due jobs that no worker has taken. ${everywhere}`, 'waiting')
+  gauge('oldest_seconds', `The age of the oldest due job. ${everywhere}`, 'oldest_seconds')
+  gauge(
+    'failing',
+    `Jobs whose last attempt failed and that are retried, mostly mails. ${everywhere}`,
+    'failing',
+  )
+  gauge(
+    'given_up',
+    `Jobs that have failed for three days and are not retried any more. ${everywhere}`,
+    'given_up',
+  )
   metrics.gauge(
     'tasktide_reminders_oldest_seconds',
-    'The age of the oldest due reminder or digest, except those over the hourly limit of their user.',
+    `The age of the oldest due reminder or digest, except those over the hourly limit of their user. ${everywhere}`,
     () => ask(oldestDue),
   )
 }
@@ -48,5 +61,16 @@ export function watchReadiness(
     'reason',
     Object.keys(UNREADY) as UnreadyReason[],
     reasons,
+  )
+}
+
+export function watchClock(
+  metrics: Pick<Metrics, 'gauge'>,
+  { aheadMs }: Pick<DatabaseClock, 'aheadMs'>,
+): void {
+  metrics.gauge(
+    'tasktide_clock_ahead_seconds',
+    "How far the clock of the machine is ahead of the database's.",
+    () => aheadMs() / 1000,
   )
 }

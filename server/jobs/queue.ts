@@ -28,18 +28,19 @@ export async function addJob(
   )
 }
 
-/** The number of due jobs, the age of the oldest one, and the number of jobs that were given up. */
+/** The number of due jobs, the age of the oldest one, and the numbers of jobs that fail and that were given up. */
 export async function queueState(db: Database) {
   const { rows } = await db.raw(
     `select
        count(*) filter (where is_due)::int as waiting,
        coalesce(extract(epoch from now() - min(run_at) filter (where is_due)), 0)::float as oldest_seconds,
+       count(*) filter (where attempts < max_attempts and last_error is not null)::int as failing,
        count(*) filter (where attempts >= max_attempts)::int as given_up
      from graphile_worker.jobs
      cross join lateral (
        select run_at <= now() and locked_at is null and attempts < max_attempts as is_due) state`,
   )
-  return rows[0] as { waiting: number; oldest_seconds: number; given_up: number }
+  return rows[0] as { waiting: number; oldest_seconds: number; failing: number; given_up: number }
 }
 
 /** The delay grows to six hours within the first ten attempts. */

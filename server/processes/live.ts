@@ -1,6 +1,6 @@
 import type { Server as HttpServer } from 'node:http'
 import type { Hints } from '../realtime/hints.ts'
-import { createSockets } from '../realtime/sockets.ts'
+import { createSockets, watchSockets } from '../realtime/sockets.ts'
 import type { Log } from '../runtime/log.ts'
 import type { App } from './app.ts'
 
@@ -20,7 +20,7 @@ interface Dependencies {
 export function startRealtime(http: HttpServer, { app, hints, log, now }: Dependencies) {
   const { sessions, followers, answers, streams, metrics } = app
   const sockets = createSockets(http, { sessions, followers, log, metrics, now })
-  metrics.gauge('tasktide_sockets_open', 'Sockets that are open.', sockets.count)
+  watchSockets(metrics, sockets)
   const sweeps = [
     setInterval(endDeadSessions, SESSIONS_MS).unref(),
     setInterval(followers.sweep, HEADS_MS).unref(),

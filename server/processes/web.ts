@@ -8,6 +8,7 @@ import { migrate, requireCurrentSchema } from '../database/migrate.ts'
 import { type OpenDatabase, openDatabase } from '../database/open.ts'
 import { poolState } from '../database/pool.ts'
 import { refusePooler } from '../database/poolers.ts'
+import { watchClock } from '../health/gauges.ts'
 import { createReadiness } from '../health/readiness.ts'
 import { createListener } from '../http/listener.ts'
 import { openHints } from '../realtime/hints.ts'
@@ -63,11 +64,7 @@ export async function start(
       ...(replaced.passwords && { passwords: replaced.passwords }),
     })
     const { server: http, drain } = createListener(app.express)
-    app.metrics.gauge(
-      'tasktide_clock_ahead_seconds',
-      "How far the clock of this machine is ahead of the database's.",
-      () => clock.aheadMs() / 1000,
-    )
+    watchClock(app.metrics, clock)
     const realtime = startRealtime(http, { app, hints, log, now })
     await new Promise<void>((listening, failed) => {
       http

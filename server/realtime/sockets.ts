@@ -137,6 +137,13 @@ export function createSockets(
   }
 }
 
+export function watchSockets(
+  metrics: Pick<Metrics, 'gauge'>,
+  { count }: Pick<ReturnType<typeof createSockets>, 'count'>,
+): void {
+  metrics.gauge('tasktide_sockets_open', 'Open sockets.', count)
+}
+
 /** Writes frames to a socket no faster than the client reads them. */
 function frameWriter(socket: LiveSocket, metrics: Pick<Metrics, 'frame'>, now: () => Date) {
   let ready = false

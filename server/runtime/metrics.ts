@@ -17,7 +17,7 @@ export function createMetrics() {
   const registers = [registry]
   const requests = new Histogram({
     name: 'tasktide_http_request_seconds',
-    help: 'Duration of requests; "none" is no operation. Without event streams.',
+    help: 'Duration of requests by operation (as in OpenAPI; "none" for files and unknown paths), method and status, without event streams. Status 499: the client closed the connection before the end of the answer.',
     labelNames: ['operation', 'method', 'status'] as const,
     buckets: SECONDS,
     registers,
@@ -29,12 +29,12 @@ export function createMetrics() {
   })
   const frames = new Counter({
     name: 'tasktide_frames_sent_total',
-    help: 'Change frames handed to sockets.',
+    help: 'Frames of changes handed to sockets.',
     registers,
   })
   const commitToDevice = new Histogram({
     name: 'tasktide_commit_to_device_seconds',
-    help: 'From the commit of a write to the hand-over of its frame to a socket, also across nodes.',
+    help: 'Time from a commit to the hand-over of its frame to a socket, also across nodes.',
     buckets: SECONDS,
     registers,
   })
@@ -45,7 +45,7 @@ export function createMetrics() {
   })
   const lostHints = new Counter({
     name: 'tasktide_hints_lost_total',
-    help: 'Changes that were found by looking at the feeds, and whose hint never came.',
+    help: 'Changes that were found only by looking at the feeds, every three seconds, and whose hint never came. It also counts changes by SQL.',
     registers,
   })
   let began = false
@@ -108,6 +108,12 @@ export function createMetrics() {
         },
       })
     },
+    /** What is registered, for the documentation. */
+    descriptions: () =>
+      registry
+        .getMetricsAsArray()
+        .map((metric) => metric as typeof metric & { labelNames: string[] })
+        .map(({ name, help, labelNames }) => ({ name, help, labels: labelNames })),
     contentType: registry.contentType,
     async text(): Promise<string> {
       // Default metrics cost something, so they start with the first scrape.

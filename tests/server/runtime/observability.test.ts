@@ -361,12 +361,26 @@ describe('metrics', () => {
     const server = await serve()
     const { db } = server.testDatabase
     await server.person()
-    await expectSamples(server, { tasktide_jobs_waiting: 1, tasktide_jobs_given_up: 0 })
+    await expectSamples(server, {
+      tasktide_jobs_waiting: 1,
+      tasktide_jobs_failing: 0,
+      tasktide_jobs_given_up: 0,
+    })
     await db.raw(`update graphile_worker._private_jobs set run_at = now() - interval '1 hour'`)
     const { tasktide_jobs_oldest_seconds: oldest } = samples(await metricsOf(server))
     expect(oldest).toBeGreaterThanOrEqual(3600)
-    await db.raw('update graphile_worker._private_jobs set attempts = max_attempts')
-    await expectSamples(server, { tasktide_jobs_waiting: 0, tasktide_jobs_given_up: 1 })
+    const failed = (attempts: string) =>
+      db.raw(
+        `update graphile_worker._private_jobs set last_error = 'no answer', attempts = ${attempts}`,
+      )
+    await failed('1')
+    await expectSamples(server, { tasktide_jobs_failing: 1, tasktide_jobs_given_up: 0 })
+    await failed('max_attempts')
+    await expectSamples(server, {
+      tasktide_jobs_waiting: 0,
+      tasktide_jobs_failing: 0,
+      tasktide_jobs_given_up: 1,
+    })
   })
 
   test('show the age of the oldest due reminder, except those over the hourly limit', async () => {
