@@ -1,7 +1,13 @@
 /** `npm run docs:metrics`: writes the table of metrics in docs/operations.md, from the help of each metric. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { watchClock, watchJobs, watchPool, watchReadiness } from '../server/health/gauges.ts'
+import {
+  watchClock,
+  watchHints,
+  watchJobs,
+  watchPool,
+  watchReadiness,
+} from '../server/health/gauges.ts'
 import { watchSockets } from '../server/realtime/sockets.ts'
 import { createMetrics } from '../server/runtime/metrics.ts'
 
@@ -15,6 +21,7 @@ export function describedMetrics() {
   // Nobody reads them, so they need nothing to read from.
   const nothing = {} as never
   watchPool(metrics, { client: {} } as never)
+  watchHints(metrics, nothing)
   watchJobs(metrics, nothing)
   watchReadiness(metrics, nothing)
   watchClock(metrics, nothing)

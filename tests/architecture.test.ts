@@ -45,13 +45,14 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   },
   'server/realtime': {
     values: `protocol/index.ts server/database/connect.ts server/database/connection.ts
-      server/runtime/call-at.ts server/runtime/tracing.ts server/sync/cursors.ts socket.io node:`,
-    types: 'pg server/accounts/ server/sync/store.ts server/runtime/',
+      server/runtime/call-at.ts server/runtime/time-limit.ts server/runtime/tracing.ts
+      server/sync/cursors.ts @redis/client socket.io node:`,
+    types: 'server/accounts/ server/sync/store.ts server/runtime/',
   },
   'server/health': {
     values: `protocol/index.ts server/database/ server/jobs/queue.ts server/reminders/reminders.ts
       server/runtime/time-limit.ts`,
-    types: 'server/runtime/metrics.ts',
+    types: 'server/realtime/hints.ts server/runtime/metrics.ts',
   },
   'server/http': {
     values: `protocol/index.ts server/accounts/permissions.ts server/sync/store.ts

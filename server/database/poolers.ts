@@ -9,13 +9,16 @@ import type { OpenDatabase } from './open.ts'
  * Refuses a pooler in transaction mode where it would lose something silently: what is listened for,
  * the lease of a worker, prepared statements.
  *
+ * @param needsSession whether this process listens, runs jobs or migrates
+ *
  * @throws Error with instructions
  */
 export async function refusePooler(
   { DATABASE_LISTEN_URL }: Pick<Config, 'DATABASE_LISTEN_URL'>,
   { target, sessionTarget }: Pick<OpenDatabase, 'target' | 'sessionTarget'>,
+  { needsSession }: { needsSession: boolean },
 ): Promise<void> {
-  const pooler = await poolerOf(sessionTarget)
+  const pooler = needsSession ? await poolerOf(sessionTarget) : undefined
   if (pooler && DATABASE_LISTEN_URL)
     throw new Error(
       'DATABASE_LISTEN_URL leads through a pooler in transaction mode: use the address of Postgres itself, or of a pooler in session mode.',
@@ -24,7 +27,7 @@ export async function refusePooler(
     throw new Error(
       'DATABASE_URL leads through a pooler in transaction mode, which loses notifications: set DATABASE_LISTEN_URL to the address of Postgres itself, or use the session mode of the pooler.',
     )
-  if (DATABASE_LISTEN_URL && (await poolerOf(target))?.losesStatements)
+  if ((DATABASE_LISTEN_URL || !needsSession) && (await poolerOf(target))?.losesStatements)
     throw new Error(
       'The pooler of DATABASE_URL loses prepared statements: use PgBouncer 1.21 or later with max_prepared_statements above 0, or its session mode.',
     )

@@ -2,6 +2,7 @@ import type { DatabaseClock } from '../database/clock.ts'
 import type { Database } from '../database/connect.ts'
 import { poolState } from '../database/pool.ts'
 import { queueState } from '../jobs/queue.ts'
+import type { Hints } from '../realtime/hints.ts'
 import { oldestDue } from '../reminders/reminders.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import { type Readiness, UNREADY, type UnreadyReason } from './readiness.ts'
@@ -16,6 +17,28 @@ export function watchPool(metrics: Pick<Metrics, 'gauge'>, db: Database): void {
   metrics.gauge(`${name}_idle`, 'Idle connections of the pool for requests.', () => pool.numFree())
   metrics.gauge(`${name}_waiting`, 'Requests that wait for a connection of the pool.', () =>
     poolState(db).waiting(),
+  )
+}
+
+/** Metrics of the connection over which nodes send each other hints. */
+export function watchHints(
+  metrics: Pick<Metrics, 'gauge' | 'counter'>,
+  { state }: Pick<Hints, 'state'>,
+): void {
+  metrics.gauge(
+    'tasktide_hints_connected',
+    'Whether the node has a connection for hints, to Postgres or Redis: 1 or 0.',
+    () => Number(state().isConnected),
+  )
+  metrics.counter(
+    'tasktide_hints_received_total',
+    'Hints of other nodes that have arrived.',
+    () => state().received,
+  )
+  metrics.counter(
+    'tasktide_hints_unsent_total',
+    'Hints that were not sent to other nodes, or of which that is not known.',
+    () => state().unsent,
   )
 }
 

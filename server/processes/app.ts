@@ -10,7 +10,7 @@ import { createAccountServices } from '../accounts/services.ts'
 import type { Sessions } from '../accounts/sessions.ts'
 import type { Database } from '../database/connect.ts'
 import { poolState } from '../database/pool.ts'
-import { watchJobs, watchPool, watchReadiness } from '../health/gauges.ts'
+import { watchHints, watchJobs, watchPool, watchReadiness } from '../health/gauges.ts'
 import type { Readiness } from '../health/readiness.ts'
 import { aboutOperations } from '../http/about/about.ts'
 import { metricsOperation } from '../http/about/metrics.ts'
@@ -95,6 +95,7 @@ export function createApp({
   const streams = createPullStreams(followers, answers, now)
   const lists = postgresLists(db)
   watchPool(metrics, db)
+  watchHints(metrics, hints)
   watchJobs(metrics, readiness)
   watchReadiness(metrics, readiness)
 

@@ -16,10 +16,10 @@ import { secretsOf } from '../accounts/secrets.ts'
 import { createAccountServices } from '../accounts/services.ts'
 import { followClock } from '../database/clock.ts'
 import { openHints } from '../realtime/hints.ts'
-import { postgresBus } from '../realtime/postgres-bus.ts'
 import { readConfig } from '../runtime/config.ts'
 import { createLog } from '../runtime/log.ts'
 import { withDatabase } from './command-database.ts'
+import { hintsBus } from './hints-bus.ts'
 import { exitOnError } from './startup-error.ts'
 
 const USAGE = `Manages accounts: for the first admin, and for emergencies.
@@ -158,7 +158,7 @@ async function withAdministration(
   const log = createLog('warn', { readable: false, to: process.stderr })
   await withDatabase(config, log, async (database) => {
     const clock = await followClock((question) => question(database.db), log)
-    const hints = await openHints(postgresBus(database.sessionTarget, log), clock.now)
+    const hints = await openHints(hintsBus(config, database, log), clock.now)
     try {
       const { administration } = createAccountServices({
         db: database.db,

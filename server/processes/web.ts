@@ -12,11 +12,11 @@ import { watchClock } from '../health/gauges.ts'
 import { createReadiness } from '../health/readiness.ts'
 import { createListener } from '../http/listener.ts'
 import { openHints } from '../realtime/hints.ts'
-import { postgresBus } from '../realtime/postgres-bus.ts'
 import { type Config, readConfig } from '../runtime/config.ts'
 import { createLog, type Log } from '../runtime/log.ts'
 import { startTracing } from '../runtime/tracing.ts'
 import { type App, type AppDependencies, createApp } from './app.ts'
+import { hintsBus } from './hints-bus.ts'
 import { startRealtime } from './live.ts'
 import { cannotListen, exitOnError } from './startup-error.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
@@ -42,7 +42,8 @@ export async function start(
   if (endpoint) traceStatements(tracing)
   const database = await openDatabase(config, log)
   try {
-    await refusePooler(config, database)
+    const needsSession = !config.REDIS_URL || config.runWorker || config.migrateOnStart
+    await refusePooler(config, database, { needsSession })
     await prepareSchema(config, database, log)
     const secrets = secretsOf(config)
     const readiness = createReadiness(database.target, poolState(database.db), () =>
@@ -50,7 +51,7 @@ export async function start(
     )
     const clock = await followClock(readiness.ask, log)
     const now = replaced.now ?? clock.now
-    const hints = await openHints(postgresBus(database.sessionTarget, log), now, tracing)
+    const hints = await openHints(hintsBus(config, database, log), now, tracing)
     const app = createApp({
       hints,
       readiness,

@@ -106,7 +106,7 @@ export async function runWorkerFromEnvironment(): Promise<void> {
         'Set DATABASE_URL. With the embedded database, no worker is needed: the server runs the jobs itself.',
       )
     const database = await openDatabase(config, log)
-    await refusePooler(config, database)
+    await refusePooler(config, database, { needsSession: true })
     await requireCurrentSchema(database.db)
     const secrets = secretsOf(config)
     const clock = await followClock((question) => question(database.db), log)

@@ -5,6 +5,8 @@
 export interface Bus {
   /** Sends to all nodes, in this order. A failed send loses the messages and does not reject. */
   send(messages: readonly string[]): Promise<void>
+  /** Whether messages arrive now, as far as it is known. */
+  isConnected(): boolean
   /** Waits for sends in progress. Nothing is received afterwards. */
   close(): Promise<void>
 }
@@ -13,6 +15,9 @@ export interface Receiver {
   message(text: string): void
   /** Messages may have been missed: the bus has reconnected. */
   gap(): void
+  /** So many messages were not sent, or nobody knows whether they were. */
+  lost(count: number): void
 }
 
+/** Never rejects: without a connection, it is tried again and again. */
 export type OpenBus = (receiver: Receiver) => Promise<Bus>

@@ -15,10 +15,20 @@ export interface Listener {
   gap(): void
 }
 
+export interface HintsState {
+  /** Whether this node hears the others. */
+  isConnected: boolean
+  /** How many hints of other nodes have arrived. */
+  received: number
+  /** How many could not be sent to the others. */
+  unsent: number
+}
+
 export interface Hints {
   changed(user: string, changes?: Changes): void
   ended(session: string): void
   listen(listener: Listener): void
+  state(): HintsState
   close(): Promise<void>
 }
 
@@ -36,10 +46,15 @@ export async function openHints(
   /** The time of the first occurrence of each message, and the span that it belongs to. */
   const waiting = new Map<string, { at: number; span: string | undefined }>()
   let timer: NodeJS.Timeout | undefined
+  let received = 0
+  let unsent = 0
   const bus = await openBus({
     message: hear,
     gap() {
       for (const listener of listeners) listener.gap()
+    },
+    lost(count) {
+      unsent += count
     },
   })
 
@@ -55,6 +70,7 @@ export async function openHints(
       tellOthers(`s${session}`)
     },
     listen: (listener) => void listeners.add(listener),
+    state: () => ({ isConnected: bus.isConnected(), received, unsent }),
     async close() {
       clearTimeout(timer)
       await flush()
@@ -80,6 +96,7 @@ export async function openHints(
   function hear(text: string) {
     const [from, message = '', at, span] = text.split(' ', 4)
     if (from === node) return
+    received++
     const subject = message.slice(1)
     tracing.continued(span, 'hint', {}, () => {
       for (const listener of listeners)

@@ -32,6 +32,10 @@ const databaseUrl = z
     'expected postgres://user:password@host/database',
   )
 
+const redisUrl = z
+  .string()
+  .refine(isRedisUrl, 'expected redis://user:password@host:6379 or rediss://…')
+
 /** A boolean, as written in environment variables. */
 const flag = z
   .enum(['true', 'false', '1', '0'])
@@ -82,6 +86,11 @@ export const environment = z.object({
     .optional()
     .describe(
       'The same database without a pooler in transaction mode, for the connections that need a session: listening, jobs, migrations. Default: `DATABASE_URL`.',
+    ),
+  REDIS_URL: redisUrl
+    .optional()
+    .describe(
+      '`redis://user:password@host:6379`, or `rediss://…` for TLS: Redis 6 or later carries the hints between nodes. The same on every web node. Default: Postgres carries them.',
     ),
   DATABASE_POOL_SIZE: z.coerce
     .number()
@@ -309,4 +318,16 @@ function isDatabaseUrl(value: string): boolean {
   const hasSocket = /[?&]host=(\/|%2f)/i.test(value)
   const withHost = hasSocket ? value.replace('@/', '@socket/') : value
   return /^postgres(ql)?:\/\//.test(value) && URL.canParse(withHost)
+}
+
+/** The part after the address is the number of a database. */
+function isRedisUrl(value: string): boolean {
+  if (!/^rediss?:\/\/[^/]/.test(value) || !URL.canParse(value)) return false
+  const { username, password, pathname } = new URL(value)
+  try {
+    decodeURIComponent(username + password)
+  } catch {
+    return false
+  }
+  return /^(\/\d*)?$/.test(pathname)
 }

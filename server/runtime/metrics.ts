@@ -87,6 +87,18 @@ export function createMetrics() {
         },
       })
     },
+    /** A count that is kept elsewhere. */
+    counter(name: string, help: string, read: () => number) {
+      new Counter({
+        name,
+        help,
+        registers,
+        collect() {
+          this.reset()
+          this.inc(read())
+        },
+      })
+    },
     /** For each of some names, whether it is the case, read on each scrape, and omitted if that fails. */
     states<Name extends string>(
       name: string,

@@ -1,11 +1,17 @@
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { urlThrough } from '../support/cluster.ts'
 
-/** The TCP line between a node and its database. */
+/** The TCP line between a node and its database, or Redis. */
 export interface Line {
-  /** The database at the other end. */
+  /** What is at the other end. */
   url: string
+  /** How many connections of the node are open. */
+  count(): number
+  /** Resolves after this many refused connections. */
+  refused(count: number): Promise<void>
+  /** How many connections were refused. */
+  refusals(): number
   /** Connections made from now on work again. */
   pass(): void
   /**
@@ -20,18 +26,27 @@ export interface Line {
   close(): Promise<void>
 }
 
-export async function openLine(databaseUrl: string): Promise<Line> {
-  const target = new URL(databaseUrl)
+export async function openLine(farUrl: string): Promise<Line> {
+  const target = new URL(farUrl)
   const folder = target.searchParams.get('host')
   const port = Number(target.port || 5432)
   const sockets = new Set<Socket>()
   const lost = new WeakSet<Socket>()
   let delay = 0
   let state: 'passing' | 'silent' | 'cut' = 'passing'
+  let open = 0
+  let refusals = 0
+  const refusal = new EventEmitter()
 
   const server = createServer((near) => {
     keep(near)
-    if (state === 'cut') return near.resetAndDestroy()
+    if (state === 'cut') {
+      near.resetAndDestroy()
+      refusals++
+      return void refusal.emit('refused')
+    }
+    open++
+    near.on('close', () => open--)
     // Read, and so acknowledged: a line that is really dead would be noticed no earlier.
     near.resume()
     if (state === 'silent') return void lost.add(near)
@@ -46,7 +61,12 @@ export async function openLine(databaseUrl: string): Promise<Line> {
   await once(server, 'listening')
 
   return {
-    url: urlThrough(server, databaseUrl),
+    url: urlThrough(server, farUrl),
+    count: () => open,
+    async refused(count) {
+      while (refusals < count) await once(refusal, 'refused')
+    },
+    refusals: () => refusals,
     pass() {
       state = 'passing'
     },

@@ -2,8 +2,12 @@ import { once } from 'node:events'
 import { io } from 'socket.io-client'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createDatabase, type TestDatabase } from '../../support/database.ts'
+import { hasRedis, startRedis } from '../../support/redis.ts'
 import { startServer } from '../../support/server.ts'
 import { openTransactionPooler } from '../../support/transaction-pooler.ts'
+
+/** Nothing listens there. */
+const NOWHERE = 'redis://127.0.0.1:1'
 
 let database: TestDatabase
 let cleanups: (() => unknown)[]
@@ -37,16 +41,46 @@ test('a pooler in transaction mode is refused at the start where it would lose n
   )
 })
 
+test('with REDIS_URL, a web node needs no other way, unless it runs jobs or migrations', async () => {
+  const start = async (more: Record<string, string>) => {
+    const { url } = await pooler()
+    return serve({ DATABASE_URL: url, REDIS_URL: NOWHERE, MIGRATE_ON_START: '0', ...more })
+  }
+  for (const name of ['RUN_WORKER', 'MIGRATE_ON_START'])
+    await expect(start({ [name]: '1' })).rejects.toThrow(
+      /^DATABASE_URL leads through a pooler in transaction mode/,
+    )
+  const server = await start({})
+  expect((await server.call('GET', '/readyz')).status, 'though Redis is down').toBe(200)
+  expect((await server.call('GET', '/metrics')).text).toMatch(/^tasktide_hints_connected 0$/m)
+  expect(server.logged.join('')).toContain('the connection for hints cannot be opened')
+})
+
 test('a pooler that loses prepared statements is refused at the start', async () => {
   const { url } = await pooler({ keepsStatements: false })
-  await expect(serve({ DATABASE_URL: url, DATABASE_LISTEN_URL: database.url })).rejects.toThrow(
-    /^The pooler of DATABASE_URL loses prepared statements: use PgBouncer 1.21/,
-  )
+  const withRedis = { REDIS_URL: NOWHERE, MIGRATE_ON_START: '0' }
+  for (const way of [{ DATABASE_LISTEN_URL: database.url }, withRedis])
+    await expect(serve({ DATABASE_URL: url, ...way })).rejects.toThrow(
+      /^The pooler of DATABASE_URL loses prepared statements: use PgBouncer 1.21/,
+    )
 })
 
 test('everything works through a pooler in transaction mode if another way leads to Postgres itself', async () => {
+  await expectEverything({ DATABASE_LISTEN_URL: database.url })
+})
+
+test.skipIf(!hasRedis())(
+  'everything works through a pooler in transaction mode if Redis carries the hints',
+  async () => {
+    const redis = await startRedis()
+    cleanups.push(redis.close)
+    await expectEverything({ REDIS_URL: redis.url, MIGRATE_ON_START: '0' })
+  },
+)
+
+async function expectEverything(besides: Record<string, string>) {
   const { url } = await pooler()
-  const way = { DATABASE_URL: url, DATABASE_LISTEN_URL: database.url }
+  const way = { DATABASE_URL: url, ...besides }
   const [here, there] = [await serve(way), await serve(way)]
   const people = await Promise.all(Array.from({ length: 6 }, () => here.person()))
   const sockets = people.map(({ access }) =>
@@ -78,4 +112,4 @@ test('everything works through a pooler in transaction mode if another way leads
   expect((await there.call('GET', '/metrics')).text).toMatch(/^tasktide_hints_lost_total 0$/m)
   const failures = here.logged.concat(there.logged).filter((line) => line.includes('"level":50'))
   expect(failures).toEqual([])
-})
+}

@@ -1,104 +1,140 @@
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import net from 'node:net'
-import pg from 'pg'
-import { expect, test } from 'vitest'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import { afterEach, describe, expect, test } from 'vitest'
+import type { OpenBus } from '../../../server/realtime/bus.ts'
 import { postgresBus } from '../../../server/realtime/postgres-bus.ts'
+import { redisBus } from '../../../server/realtime/redis-bus.ts'
 import { createLog } from '../../../server/runtime/log.ts'
 import { busContract } from '../../support/bus-contract.ts'
+import { createCertificate } from '../../support/certificate.ts'
 import { createDatabase } from '../../support/database.ts'
+import { hasRedis, startRedis } from '../../support/redis.ts'
 import { openTransactionPooler } from '../../support/transaction-pooler.ts'
+
+const silent = createLog('silent', { readable: false, to: { write() {} } })
+const withoutRedis = !hasRedis()
 
 busContract('Postgres', async () => {
   const database = await createDatabase()
-  const way = await wayTo(database.url)
-  const log = createLog('silent', { readable: false, to: { write() {} } })
   return {
-    open: postgresBus({ url: database.url, tls: 'off' }, log),
-    openBarred: postgresBus({ url: way.url, tls: 'off' }, log),
-    ...way,
-    count: () => way.connections.size,
-    async close() {
-      way.close()
-      await database.drop()
-    },
+    url: database.url,
+    open: (url) => postgresBus({ url, tls: 'off' }, silent),
+    close: database.drop,
   }
 })
+
+busContract(
+  'Redis',
+  async () => {
+    const redis = await startRedis()
+    return { url: redis.url, open: (url) => redisBus(url, silent), close: redis.close }
+  },
+  { skip: withoutRedis },
+)
+
+const ends: (() => unknown)[] = []
+afterEach(async () => {
+  for (const end of ends.splice(0).reverse()) await end()
+})
+
+/** The log of a bus, and its first gap. */
+async function watched(open: (log: typeof silent) => OpenBus) {
+  const lines: string[] = []
+  const log = createLog('warn', { readable: false, to: { write: (line) => void lines.push(line) } })
+  let reconnected = () => {}
+  const gap = new Promise<void>((resolve) => {
+    reconnected = resolve
+  })
+  const bus = await open(log)({ message() {}, lost() {}, gap: () => reconnected() })
+  ends.push(bus.close)
+  return { bus, gap, logged: () => lines.join('') }
+}
 
 test('a connection that answers, and to which no notification comes, is replaced', async () => {
   const database = await createDatabase()
+  ends.push(database.drop)
   const pooler = await openTransactionPooler(database.url, { processes: 1 })
-  const lines: string[] = []
-  const log = createLog('warn', { readable: false, to: { write: (line) => void lines.push(line) } })
-  let replaced = () => {}
-  const gap = new Promise<void>((resolve) => {
-    replaced = resolve
-  })
-  const open = postgresBus({ url: pooler.url, tls: 'off' }, log)
-  const bus = await open({ message() {}, gap: () => replaced() })
-  try {
-    pooler.mute()
-    await gap
-    expect(lines.join('')).toContain('notifications do not arrive')
-  } finally {
-    await bus.close()
-    await pooler.close()
-    await database.drop()
-  }
+  ends.push(pooler.close)
+  const { gap, logged } = await watched((log) => postgresBus({ url: pooler.url, tls: 'off' }, log))
+  pooler.mute()
+  await gap
+  expect(logged()).toContain('notifications do not arrive')
 })
 
-/** A way to the database that can be barred: who comes then is refused. */
-async function wayTo(url: string) {
-  const { host, port } = new pg.Client(url)
-  const to = host.startsWith('/') ? { path: `${host}/.s.PGSQL.${port}` } : { host, port }
-  const connections = new Set<net.Socket>()
-  let isBarred = false
-  let refusedCount = 0
-  let wake = () => {}
-  const gate = net.createServer((socket) => {
-    socket.on('error', () => {})
-    if (isBarred) {
-      refusedCount++
-      socket.destroy()
-      wake()
-      return
-    }
-    connections.add(socket)
-    const database = net.connect(to as net.NetConnectOpts)
-    socket.pipe(database).pipe(socket)
-    database.on('error', () => {}).on('close', () => socket.destroy())
-    socket.on('close', () => {
-      connections.delete(socket)
-      database.destroy()
-      wake()
-    })
-  })
-  gate.listen(0, '127.0.0.1')
-  await once(gate, 'listening')
-  const through = new URL(url)
-  through.hostname = '127.0.0.1'
-  through.port = String((gate.address() as net.AddressInfo).port)
-  through.searchParams.delete('host')
-  return {
-    url: through.toString(),
-    connections,
-    bar() {
-      isBarred = true
-      for (const socket of connections) socket.destroy()
-    },
-    unbar() {
-      isBarred = false
-    },
-    refused: (count: number) => until(() => refusedCount >= count),
-    close() {
-      for (const socket of connections) socket.destroy()
-      gate.close()
-    },
-  }
+describe('the password of REDIS_URL is not logged', () => {
+  const PASSWORD = 'a-harbour-at-night'
+  const withPassword = (url: string) => url.replace('://', `://:${PASSWORD}@`)
 
-  async function until(satisfied: () => boolean) {
-    while (!satisfied())
-      await new Promise<void>((resolve) => {
-        wake = resolve
-      })
-  }
-}
+  test.skipIf(withoutRedis)('where it is wrong', async () => {
+    const redis = await startRedis({ requirepass: 'another one' })
+    ends.push(redis.close)
+    const { bus, logged } = await watched((log) => redisBus(withPassword(redis.url), log))
+    expect(bus.isConnected()).toBe(false)
+    expect(logged()).toContain('Redis answers WRONGPASS')
+    expect(logged()).not.toContain(PASSWORD)
+  })
+
+  test('where the server is too old, and repeats what it does not understand', async () => {
+    const server = net.createServer((socket) => {
+      socket.on('error', () => {})
+      socket.on('data', () =>
+        socket.write(
+          `-ERR unknown command \`HELLO\`, with args beginning with: \`3\`, \`AUTH\`, \`default\`, \`${PASSWORD}\`, \r\n`,
+        ),
+      )
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    ends.push(() => server.close())
+    const { port } = server.address() as net.AddressInfo
+    const { logged } = await watched((log) =>
+      redisBus(`redis://:${PASSWORD}@127.0.0.1:${port}`, log),
+    )
+    expect(logged()).toContain('Redis answers ERR')
+    expect(logged()).not.toContain(PASSWORD)
+  })
+
+  test('where nothing listens', async () => {
+    const { logged } = await watched((log) => redisBus(withPassword('redis://127.0.0.1:1'), log))
+    expect(logged()).toContain('ECONNREFUSED')
+    expect(logged()).not.toContain(PASSWORD)
+  })
+})
+
+test.skipIf(withoutRedis)('rediss: encrypts, and checks the certificate', async () => {
+  const folder = await mkdtemp(path.join(tmpdir(), 'tasktide-tls-'))
+  ends.push(() => rm(folder, { recursive: true }))
+  const { certificate, key } = createCertificate()
+  const [certificateFile, keyFile] = ['certificate', 'key'].map((name) => path.join(folder, name))
+  await writeFile(certificateFile!, certificate)
+  await writeFile(keyFile!, key)
+  const redis = await startRedis({
+    'tls-cert-file': certificateFile!,
+    'tls-key-file': keyFile!,
+    'tls-ca-cert-file': certificateFile!,
+    'tls-auth-clients': 'no',
+  })
+  ends.push(redis.close)
+  const { bus, logged } = await watched((log) => redisBus(redis.url, log))
+  expect(bus.isConnected()).toBe(false)
+  expect(logged()).toContain('DEPTH_ZERO_SELF_SIGNED_CERT')
+
+  const module = new URL('../../../server/realtime/redis-bus.ts', import.meta.url).href
+  const script = `
+    const { redisBus } = await import('${module}')
+    const log = { warn: console.error, info() {} }
+    const bus = await redisBus('${redis.url}', log)({ message: console.log, gap() {}, lost() {} })
+    await bus.send(['encrypted'])
+    await bus.close()`
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ['--import', 'tsx', '--input-type=module', '-e', script],
+    { env: { ...process.env, NODE_EXTRA_CA_CERTS: certificateFile! } },
+  )
+  expect(stdout).toBe('encrypted\n')
+})

@@ -191,7 +191,7 @@ async function listeners({ url }: TestDatabase): Promise<{ pid: number }[]> {
   return asAdmin(
     `select pid from pg_stat_activity
      where datname = '${nameOf(url)}' and application_name = 'tasktide'
-     and (query in ('listen tasktide', 'select ''beat''') or query like 'select pg_notify%')`,
+     and (query in ('listen "tasktide"', 'select ''beat''') or query like 'select pg_notify%')`,
   )
 }
 
