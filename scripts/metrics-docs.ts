@@ -7,6 +7,7 @@ import {
   watchJobs,
   watchPool,
   watchReadiness,
+  watchReplica,
 } from '../server/health/gauges.ts'
 import { watchSockets } from '../server/realtime/sockets.ts'
 import { createMetrics } from '../server/runtime/metrics.ts'
@@ -24,6 +25,7 @@ export function describedMetrics() {
   watchHints(metrics, nothing)
   watchJobs(metrics, nothing)
   watchReadiness(metrics, nothing)
+  watchReplica(metrics, nothing, undefined)
   watchClock(metrics, nothing)
   watchSockets(metrics, nothing)
   return metrics.descriptions().sort((a, b) => (a.name < b.name ? -1 : 1))

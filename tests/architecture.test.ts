@@ -17,11 +17,11 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'server/store': {
     values:
       'protocol/index.ts server/sync/store.ts server/database/connect.ts server/database/pool.ts server/database/pool-queue.ts node:crypto node:timers/promises',
-    types: 'pg',
+    types: 'pg server/database/replica.ts',
   },
   'server/database': {
     values: `migrations/index.ts server/database/embedded/ server/runtime/host-urls.ts
-      graphile-worker knex pg node:`,
+      server/runtime/time-limit.ts graphile-worker knex pg node:`,
     types: 'server/runtime/',
   },
   'server/database/embedded': { values: 'node:' },

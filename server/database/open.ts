@@ -2,9 +2,12 @@ import type { Config } from '../runtime/config.ts'
 import type { Log } from '../runtime/log.ts'
 import { type ConnectionTarget, connect, type Database } from './connect.ts'
 import { startEmbeddedPostgres } from './embedded/embedded-postgres.ts'
+import { openReplica, type Replica } from './replica.ts'
 
 export interface OpenDatabase {
   db: Database
+  /** The one of DATABASE_REPLICA_URL. */
+  replica?: Replica
   /** For a connection outside of the pool. */
   target: ConnectionTarget
   /** For a connection that needs a session: transaction mode of a pooler gives none. */
@@ -28,12 +31,23 @@ export async function openDatabase(config: Config, log: Log): Promise<OpenDataba
     const target = { url: config.DATABASE_URL, tls: config.DATABASE_TLS }
     const sessionTarget = { ...target, url: config.DATABASE_LISTEN_URL ?? target.url }
     const db = connect({ ...options, ...target })
+    const replica =
+      config.DATABASE_REPLICA_URL === undefined
+        ? undefined
+        : openReplica(
+            { ...options, ...target, url: config.DATABASE_REPLICA_URL, servesRequests: false },
+            log,
+          )
     return {
       db,
+      ...(replica && { replica }),
       target,
       sessionTarget,
       withoutTimeLimit: unlimited(sessionTarget),
-      close: () => db.destroy(),
+      async close() {
+        await db.destroy()
+        await replica?.close()
+      },
     }
   }
   const postgres = await startEmbeddedPostgres({ dataDir: config.DATA_DIR })

@@ -1,6 +1,7 @@
 import type { DatabaseClock } from '../database/clock.ts'
 import type { Database } from '../database/connect.ts'
 import { poolState } from '../database/pool.ts'
+import { type Replica, walPosition } from '../database/replica.ts'
 import { queueState } from '../jobs/queue.ts'
 import type { Hints } from '../realtime/hints.ts'
 import { oldestDue } from '../reminders/reminders.ts'
@@ -39,6 +40,24 @@ export function watchHints(
     'tasktide_hints_unsent_total',
     'Hints that were not sent to other nodes, or of which that is not known.',
     () => state().unsent,
+  )
+}
+
+/** Without a replica, it has no value. */
+export function watchReplica(
+  metrics: Pick<Metrics, 'gauge'>,
+  { ask }: Pick<Readiness, 'ask'>,
+  replica: Pick<Replica, 'position'> | undefined,
+): void {
+  metrics.gauge(
+    'tasktide_replica_lag_bytes',
+    'How much of the write-ahead log the replica (DATABASE_REPLICA_URL) has not replayed. The same on every node.',
+    async () => {
+      if (!replica) throw new Error('there is no replica')
+      // First, because the other one moves on meanwhile.
+      const replayed = await replica.position()
+      return Math.max(0, (await ask(walPosition)) - replayed)
+    },
   )
 }
 

@@ -10,7 +10,8 @@ import { createAccountServices } from '../accounts/services.ts'
 import type { Sessions } from '../accounts/sessions.ts'
 import type { Database } from '../database/connect.ts'
 import { poolState } from '../database/pool.ts'
-import { watchHints, watchJobs, watchPool, watchReadiness } from '../health/gauges.ts'
+import type { Replica } from '../database/replica.ts'
+import { watchHints, watchJobs, watchPool, watchReadiness, watchReplica } from '../health/gauges.ts'
 import type { Readiness } from '../health/readiness.ts'
 import { aboutOperations } from '../http/about/about.ts'
 import { metricsOperation } from '../http/about/metrics.ts'
@@ -48,6 +49,7 @@ export interface AppDependencies {
   config: Config
   secrets: Secrets
   db: Database
+  replica?: Replica | undefined
   log: Log
   tracing: Tracing
   version: string
@@ -76,6 +78,7 @@ export function createApp({
   config,
   secrets,
   db,
+  replica,
   log,
   tracing,
   version,
@@ -88,8 +91,8 @@ export function createApp({
   const { ended } = hints
   const { accounts, sessions, administration, addresses, passwordChanges, deleteAccount } =
     createAccountServices({ db, secrets, passwords, now, ended })
-  const store = postgresStore(db, hints.changed)
   const metrics = createMetrics()
+  const store = postgresStore(db, hints.changed, { replica, readPage: metrics.page })
   const followers = createFollowers(store, log, metrics, tracing)
   const answers = createOpenAnswers(now)
   const streams = createPullStreams(followers, answers, now)
@@ -98,6 +101,7 @@ export function createApp({
   watchHints(metrics, hints)
   watchJobs(metrics, readiness)
   watchReadiness(metrics, readiness)
+  watchReplica(metrics, readiness, replica)
 
   const api: Operation[] = [
     ...Object.values<Resource>(resources).flatMap((resource) =>

@@ -58,6 +58,7 @@ export async function start(
       config,
       secrets,
       db: database.db,
+      replica: database.replica,
       log,
       tracing,
       version: version(),

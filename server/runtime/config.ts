@@ -87,6 +87,12 @@ export const environment = z.object({
     .describe(
       'The same database without a pooler in transaction mode, for the connections that need a session: listening, jobs, migrations. Default: `DATABASE_URL`.',
     ),
+  DATABASE_REPLICA_URL: databaseUrl
+    .refine((value) => hostUrls(value).length === 1, 'expected one host')
+    .optional()
+    .describe(
+      'A streaming replica of the database, on one host: pulls are read from it where it is not behind. `DATABASE_TLS` applies to it too.',
+    ),
   REDIS_URL: redisUrl
     .optional()
     .describe(
@@ -276,13 +282,13 @@ const CONTRADICTIONS = {
 
 function faultsTogether(data: z.output<typeof environment>): string[] {
   const faults: string[] = []
-  for (const name of ['DATABASE_URL', 'DATABASE_LISTEN_URL'] as const) {
+  for (const name of ['DATABASE_URL', 'DATABASE_LISTEN_URL', 'DATABASE_REPLICA_URL'] as const) {
     const sslmode = /[?&]sslmode=([^&]*)/.exec(data[name] ?? '')?.[1]
     if (data.DATABASE_TLS && sslmode && CONTRADICTIONS[data.DATABASE_TLS].test(sslmode))
       faults.push(`DATABASE_TLS: contradicts the sslmode in ${name}; remove one of them`)
   }
-  if (data.DATABASE_LISTEN_URL && !data.DATABASE_URL)
-    faults.push('DATABASE_LISTEN_URL: set DATABASE_URL too, or remove it')
+  for (const name of ['DATABASE_LISTEN_URL', 'DATABASE_REPLICA_URL'] as const)
+    if (data[name] && !data.DATABASE_URL) faults.push(`${name}: set DATABASE_URL too, or remove it`)
   if (data.NODE_ENV === 'production' && data.SECRET_KEY === undefined)
     faults.push('SECRET_KEY: required in production; generate one with: openssl rand -base64 32')
   const isPublic = !/^https?:\/\/(localhost|127\.0\.0\.1)\b/.test(data.PUBLIC_URL ?? '')

@@ -48,6 +48,12 @@ export function createMetrics() {
     help: 'Changes that were found only by looking at the feeds, every three seconds, and whose hint never came. It also counts changes by SQL.',
     registers,
   })
+  const pages = new Counter({
+    name: 'tasktide_pages_total',
+    help: 'Pages of pulls, by where they were read: "primary" or "replica" (DATABASE_REPLICA_URL).',
+    labelNames: ['source'] as const,
+    registers,
+  })
   let began = false
 
   return {
@@ -72,6 +78,7 @@ export function createMetrics() {
     },
     refusedSocket: () => refusedSockets.inc(),
     lostHint: () => lostHints.inc(),
+    page: (source: 'primary' | 'replica') => pages.inc({ source }),
     /** A value that is read on each scrape, and omitted if that fails. */
     gauge(name: string, help: string, read: () => number | Promise<number>) {
       new Gauge({

@@ -12,6 +12,7 @@ import {
 } from '../../protocol/index.ts'
 import { type Database, run, runOn, transactionOn } from '../database/connect.ts'
 import { queueOf } from '../database/pool.ts'
+import type { Replica } from '../database/replica.ts'
 import {
   type Changes,
   type Encoded,
@@ -64,6 +65,15 @@ interface Write {
 /** Concurrent pages per user, because a page may be large. */
 const PAGES_AT_ONCE = 3
 
+/** Where a page was read. */
+export type PageSource = 'primary' | 'replica'
+
+interface Options {
+  replica?: Pick<Replica, 'ask'> | undefined
+  /** Called for each page. */
+  readPage?: (from: PageSource) => void
+}
+
 /**
  * The Store in Postgres.
  *
@@ -73,6 +83,7 @@ const PAGES_AT_ONCE = 3
 export function postgresStore(
   db: Database,
   changed: (user: string, changes?: Changes) => void = () => {},
+  { replica, readPage = () => {} }: Options = {},
 ): Store {
   const readFrame = frameSql()
   const pool = queueOf(db)
@@ -155,9 +166,13 @@ export function postgresStore(
     },
 
     async page(user, resource, seq, limit, withoutTombstones = 0) {
-      const rows = await takePage(user, () =>
-        run<PageRow>(db, pageSql(resource), [user, seq, limit, withoutTombstones]),
-      )
+      const read = (from: Database) =>
+        run<PageRow>(from, pageSql(resource), [user, seq, limit, withoutTombstones])
+      const rows = await takePage(user, async () => {
+        const copy = await fromReplica(user, read)
+        readPage(copy ? 'replica' : 'primary')
+        return copy ?? read(db)
+      })
       if (!rows[0]) return undefined
       const [epoch, at, past, documents, count, last] = rows[0]
       return {
@@ -167,6 +182,19 @@ export function postgresStore(
         feed: feedOf(epoch, at, past),
       }
     },
+  }
+
+  /**
+   * A page of the replica, if the feed there is the one of the primary: then every write that was answered
+   * before, by whichever node, is in it, and no cursor is ahead of it or beyond a horizon. Both come from one
+   * statement. Equal epochs and numbers also tell a copy from one that has taken another course: since a
+   * promotion, the first change of each user begins a new epoch.
+   */
+  async function fromReplica(user: string, read: (from: Database) => Promise<PageRow[]>) {
+    const copy = await replica?.ask(read)
+    if (!copy?.[0]) return undefined
+    const [, ...feed] = (await run<HeadRow>(db, headsSql, [[user]]))[0] ?? []
+    return feed.length > 0 && feed.every((value, i) => value === copy[0]![i]) ? copy : undefined
   }
 }
 

@@ -1,12 +1,10 @@
-import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { cpSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import type { Client } from '../../client-sdk/index.ts'
-import { connect } from '../../server/database/connect.ts'
 import {
   type EmbeddedPostgres,
   startEmbeddedPostgres,
@@ -15,6 +13,7 @@ import { migrate } from '../../server/database/migrate.ts'
 import { device, tasksOf, until } from '../client-sdk/device.ts'
 import { connectTo } from '../support/cluster.ts'
 import { callerTo } from '../support/server.ts'
+import { backUp, clusterIn } from './base-backup.ts'
 import { startNode } from './node.ts'
 import { afterStory, lineTo } from './stage.ts'
 
@@ -111,7 +110,7 @@ async function startHost() {
     settings: { wal_keep_size: '512MB' },
   })
   afterStory(() => postgres.stop())
-  const cluster = path.join(dataDir!, readdirSync(dataDir!).find((name) => /^pg\d+$/.test(name))!)
+  const cluster = clusterIn(dataDir!)
   const admin = connectTo(postgres.url)
   await migrate(admin)
   await admin.destroy()
@@ -120,15 +119,7 @@ async function startHost() {
     url: postgres.url,
 
     /** Copies the database as it is now, while it runs. */
-    async backUp() {
-      const admin = connect({ url: postgres.url, poolSize: 1, tls: 'off' })
-      await admin.raw("select pg_backup_start('standby', true)")
-      execFileSync('cp', ['-a', cluster, standby!])
-      const { rows } = await admin.raw('select labelfile from pg_backup_stop(false)')
-      writeFileSync(path.join(standby!, 'backup_label'), rows[0].labelfile)
-      rmSync(path.join(standby!, 'postmaster.pid'))
-      await admin.destroy()
-    },
+    backUp: () => backUp(postgres.url, cluster, standby!),
 
     /** The copy becomes the database, and begins another timeline. */
     async goBack() {

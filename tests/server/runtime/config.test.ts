@@ -11,6 +11,7 @@ const SECRET = 'Vb3kQ9xZt7Lw2Rf5Yh8Jn4Mc6Pd1Sg0A'
 const UNSET = [
   'DATABASE_TLS',
   'DATABASE_URL',
+  'DATABASE_REPLICA_URL',
   'REDIS_URL',
   'PUBLIC_URL',
   'SECRET_KEY',
@@ -185,6 +186,7 @@ const UNUSABLE: Record<string, string[]> = {
     'postgres://tasks:x@/tasks',
     'postgres://tasks:x@one,/tasks',
   ],
+  DATABASE_REPLICA_URL: ['mysql://root:hunter22@db/tasks', 'postgres://one,two/tasks'],
   REDIS_URL: [
     'redis:6379',
     'https://redis',
@@ -246,6 +248,10 @@ describe('an error in the environment', () => {
     const message = faultsOf(wrong)
     for (const name of Object.keys(wrong)) expect(message).toContain(`\n  ${name}`)
     expect(message).not.toContain('hunter22')
+  })
+
+  test.each(['DATABASE_LISTEN_URL', 'DATABASE_REPLICA_URL'])('is %s alone', (name) => {
+    expect(faultsOf({ [name]: 'postgres://db/tasks' })).toContain(`${name}: set DATABASE_URL too`)
   })
 
   test.each([
