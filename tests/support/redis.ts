@@ -67,6 +67,10 @@ export async function startRedis(settings: Record<string, string> = {}): Promise
 async function run(settings: Record<string, string>): Promise<ChildProcess> {
   const flags = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
   const server = spawn(findServer()!, flags)
+  // A test that fails may not come to its end.
+  const kill = () => server.kill('SIGKILL')
+  process.once('exit', kill)
+  server.once('exit', () => process.off('exit', kill))
   let output = ''
   await new Promise<void>((ready, failed) => {
     server.stdout.on('data', (data) => {
