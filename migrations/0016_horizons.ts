@@ -4,7 +4,8 @@ const TABLES = ['profiles', 'categories', 'tasks', 'conflicts']
 
 export async function up(knex: Knex): Promise<void> {
   await knex.raw(`
-    -- By table: up to this number, tombstones may be gone. A cursor before it may have missed a deletion.
+    -- By table: up to this number (seq), tombstones may be gone. A cursor before it may have missed a
+    -- deletion. And the latest updated_at among them, in milliseconds (at): devices may still have them.
     alter table feeds add column horizons jsonb not null default '{}';
 
     -- What a table of documents needs so that its tombstones can be purged, for migrations to call. In
@@ -38,11 +39,14 @@ export async function up(knex: Knex): Promise<void> {
     begin
       update feeds f
         set seq = f.seq + was.is_live::int,
-            horizons = f.horizons || jsonb_build_object(tg_table_name, greatest(
-              (f.horizons ->> tg_table_name)::bigint, was.last, case when was.is_live then f.seq + 1 end))
+            horizons = f.horizons || jsonb_build_object(tg_table_name, jsonb_build_object(
+              'seq', greatest((f.horizons #>> array[tg_table_name, 'seq'])::bigint, was.last,
+                case when was.is_live then f.seq + 1 end),
+              'at', greatest((f.horizons #>> array[tg_table_name, 'at'])::bigint, was.at)))
         from (
-          select user_id, max(seq) as last, bool_or(not deleted) as is_live from removed
-          where seq > 0 group by user_id
+          select user_id, max(seq) as last, bool_or(not deleted) as is_live,
+            (extract(epoch from max(updated_at)) * 1000)::bigint as at
+          from removed where seq > 0 group by user_id
         ) was
         where f.user_id = was.user_id;
       return null;

@@ -157,7 +157,7 @@ export function postgresStore(
       })
       const fits = Object.values(documents).every(({ length }) => length <= MAX_FRAME_DOCUMENTS)
       // Only a document that was removed without a tombstone moves a horizon beyond what was sent.
-      const isWhole = Object.values(feed.horizons).every((horizon) => horizon <= seq)
+      const isWhole = Object.values(feed.horizons).every((horizon) => horizon.seq <= seq)
       return { head: headOf(epoch, at), ...(fits && isWhole && { documents }) }
     },
 

@@ -7,7 +7,7 @@
  * follows the epoch, as in `1~5000`: it needs no tombstones up to there.
  */
 import { type Checkpoint, Problem, type ReplicaState, type Resource } from '../../protocol/index.ts'
-import type { Feed, Head } from './store.ts'
+import type { Feed, Head, Horizon } from './store.ts'
 
 /** The epoch of feeds that were never restored. The database has the same default. */
 export const FIRST_EPOCH = '1'
@@ -55,7 +55,7 @@ export function requireCurrent(
       'The server has lost changes. Pull again without a checkpoint. Keep edits that are not pushed yet, and push them afterwards.',
       { extensions: { missing: 'lost' } },
     )
-  if (Math.max(cursor.lwt, begunAt(cursor) ?? 0) >= horizonOf(resource, feed)) return
+  if (Math.max(cursor.lwt, begunAt(cursor) ?? 0) >= (horizonOf(resource, feed)?.seq ?? 0)) return
   throw new Problem(
     'checkpoint_expired',
     'Deletions since this checkpoint have been purged. Pull again without a checkpoint. Delete what the server does not have any more, except edits that are not pushed yet.',
@@ -68,9 +68,8 @@ export function isIntact(cursors: readonly Checkpoint[], feed: Feed): boolean {
   return cursors.every((one) => isStart(one) || one.lwt <= endOf(one, feed))
 }
 
-/** Up to here, tombstones of the resource may be missing in the feed. */
-export function horizonOf({ table }: Resource, { horizons }: Feed): number {
-  return Object.hasOwn(horizons, table) ? horizons[table]! : 0
+export function horizonOf({ table }: Resource, { horizons }: Feed): Horizon | undefined {
+  return Object.hasOwn(horizons, table) ? horizons[table] : undefined
 }
 
 /** The last `seq` of the history that the feed shares with a client that has these cursors; 0 if unknown. */

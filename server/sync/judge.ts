@@ -16,6 +16,7 @@ import {
   settle,
   takenKey,
 } from '../../protocol/index.ts'
+import type { Horizon } from './store.ts'
 
 /** The state of a document, as stored or as a client sends it. */
 export interface State {
@@ -62,8 +63,8 @@ export type Gone = ReadonlyMap<string, ReadonlySet<unknown>>
 export interface Surroundings {
   /** Targets that a merged document may refer to only if it is itself a tombstone. */
   readonly gone?: Gone
-  /** Whether tombstones of the resource have been purged. */
-  readonly hasPurged?: boolean
+  /** What was purged of the resource, if anything was. */
+  readonly purged?: Horizon | undefined
 }
 
 export interface Judgement {
@@ -86,20 +87,20 @@ export function judge(
   rows: readonly Row[],
   stored: ReadonlyMap<string, State>,
   now: string,
-  { gone = new Map(), hasPurged = false }: Surroundings = {},
+  { gone = new Map(), purged }: Surroundings = {},
 ): Judgement {
   const writes = new Map<string, State>()
   const conflicts = new Map<string, State>()
   const losses: Loss[] = []
   for (const row of rows) {
     const current = writes.get(row.id) ?? stored.get(row.id)
-    if (!current && hasPurged && row.assumed && !row.assumedDeleted) {
+    if (!current && purged && row.assumed && !row.assumedDeleted) {
       const { state, loss } = judgePurged(resource, row, now)
-      if (!row.nextDeleted) conflicts.set(row.id, state)
+      conflicts.set(row.id, state)
       losses.push({ id: row.id, ...loss })
       continue
     }
-    const verdict = judgeRow(resource, row, current, now, gone)
+    const verdict = judgeRow(resource, row, current, now, { gone, purged })
     const { lost = [] } = verdict
     const state = withMark(withChanges(resource, verdict.state, current), current, row)
     if (state !== current) {
@@ -171,17 +172,21 @@ function judgeRow(
   row: Row,
   current: State | undefined,
   now: string,
-  gone: Gone,
+  { gone, purged }: Surroundings & { gone: Gone },
 ): Verdict {
   if (current && isTaken(row, current)) return { state: current }
   if (row.takenBy !== undefined) return judgeTaken(resource, row, row.takenBy, current, now)
   if (!current || isRecreation(row, current)) {
     const created = settle(resource, { ...row.next, id: row.id }, undefined, now)
-    const { updated_at } = current?.document ?? {}
-    const document = updated_at
-      ? settle(resource, created, { ...created, updated_at }, now) // later than the tombstone
+    // Later than the tombstone, also than a purged one that devices still have.
+    const before = current?.document.updated_at ?? (purged && new Date(purged.at).toISOString())
+    const document = before
+      ? settle(resource, created, { ...created, updated_at: before }, now)
       : created
-    return { state: { document, deleted: row.nextDeleted } }
+    // An edit from before a deletion that was purged counts as made before a restore.
+    const isOld = !current && purged && Date.parse(document.created_at) <= purged.at
+    const changed = { _deleted: Date.parse(document.updated_at) }
+    return { state: { document, deleted: row.nextDeleted, ...(isOld && { changed }) } }
   }
   const wanted = withPlaces(resource, completed(row.next, current), current)
   const isSame =
@@ -251,8 +256,9 @@ function refersTo(gone: Gone, document: Document): boolean {
 }
 
 /**
- * Judges an edit of a document that was deleted and whose tombstone is purged: it is not created again. The
- * edit is journaled with all of the document, so that it can be restored.
+ * Judges an edit of a document that was deleted and whose tombstone is purged: it is not created again, but
+ * answered like a rejected row, with its own content as a tombstone. The edit is journaled with all of the
+ * document, so that it can be restored.
  */
 function judgePurged(resource: Resource, row: Row, now: string) {
   const document = settle(resource, { ...row.assumed, ...row.next, id: row.id }, undefined, now)
@@ -260,7 +266,7 @@ function judgePurged(resource: Resource, row: Row, now: string) {
   const dated = String(row.next.updated_at ?? '')
   const lostAt = document.updated_at
   return {
-    state: { document, deleted: true },
+    state: { document: { ...row.next, id: row.id } as Document, deleted: true },
     loss: {
       cause: 'deletion' as const,
       lost: row.nextDeleted ? {} : lost,

@@ -116,7 +116,7 @@ export async function push(
   const reading = readRows(resource, pusher.user, pushed)
   return store.transaction(pusher.user, async (transaction) => {
     if (from) requireCurrent(from, transaction.feed, resource, replica)
-    const hasPurged = horizonOf(resource, transaction.feed) > 0
+    const purged = horizonOf(resource, transaction.feed)
     const stored = await transaction.read(resource, idsOf([...reading.rows, ...reading.refusals]))
     const { rows, refusals } = withoutIncomplete(resource, reading, (id) => stored.has(id))
     const answers = new Map<string, State>()
@@ -124,7 +124,7 @@ export async function push(
     for (const [i, part] of partsOf(resource, rows).entries()) {
       const before = i === 0 ? stored : await transaction.read(resource, idsOf(part))
       const { rows: fitting, gone } = await withReferences(transaction, resource, part, before)
-      const judged = judge(resource, fitting, before, now, { gone, hasPurged })
+      const judged = judge(resource, fitting, before, now, { gone, purged })
       const { writes, conflicts, ...rest } = await withoutCycles(transaction, resource, judged, now)
       await transaction.write(resource, writes)
       for (const { id } of part) answers.delete(id)

@@ -33,8 +33,16 @@ export interface Head {
 export interface Feed extends Head {
   /** Where each former epoch ends: what came after that in it was lost with its database. */
   readonly branches: Readonly<Record<string, number>>
-  /** By table: tombstones up to this number may have been purged. A table without any is missing. */
-  readonly horizons: Readonly<Record<string, number>>
+  /** By table. A table of which nothing was purged is missing. */
+  readonly horizons: Readonly<Record<string, Horizon>>
+}
+
+/** What was purged of a table. */
+export interface Horizon {
+  /** Tombstones up to this number may be missing. */
+  readonly seq: number
+  /** The latest `updated_at` among them, in milliseconds: devices may still have them. */
+  readonly at: number
 }
 
 /** A part of a feed. */

@@ -5,6 +5,7 @@ import { connect, type Database } from '../../server/database/connect.ts'
 import { startEmbeddedPostgres } from '../../server/database/embedded/embedded-postgres.ts'
 import { migrate } from '../../server/database/migrate.ts'
 import { postgresStore } from '../../server/store/postgres.ts'
+import { referringFirst } from '../../server/store/purge.ts'
 import { memoryStore } from '../support/memory-store.ts'
 import type { Backend } from './world.ts'
 
@@ -17,6 +18,7 @@ export function memoryBackend(): Backend {
     },
     store: () => store,
     failOver: (commits) => store.failOver(commits),
+    purge: async (user, upTo) => store.purge(user, upTo),
   }
 }
 
@@ -29,6 +31,15 @@ export function postgresBackend(db: Database): Backend {
         await db('users').insert({ id, username: id, email: id, password_hash: '' })
     },
     store: () => postgresStore(db),
+    purge: (user_id, upTo) =>
+      db.transaction(async (trx) => {
+        await trx('feeds').where({ user_id }).forUpdate()
+        for (const { table } of referringFirst())
+          await trx(table)
+            .where({ user_id, deleted: true })
+            .andWhereBetween('seq', [1, upTo])
+            .delete()
+      }),
   }
 }
 

@@ -1,4 +1,4 @@
-import { type Document, type Resource, resources } from '../../protocol/index.ts'
+import { type Document, type PushRow, type Resource, resources } from '../../protocol/index.ts'
 import type { State } from '../../server/sync/judge.ts'
 import type { Store } from '../../server/sync/store.ts'
 import { underWay } from './node.ts'
@@ -27,6 +27,8 @@ export class Ledger {
   private readonly landed = new Set<string>()
   private readonly deleted = new Set<string>()
   private readonly revived = new Set<string>()
+  /** Places whose tombstone was purged. */
+  private readonly gone = new Set<string>()
 
   count(what: string): void {
     this.seen.set(what, (this.seen.get(what) ?? 0) + 1)
@@ -55,7 +57,10 @@ export class Ledger {
       if (changed.length > 0)
         this.violated(`a repeated push has changed ${changed.join(', ')} after ${before}`)
     }
-    this.landed.add(key)
+    // What was purged is known to no later one.
+    const isGone = ({ newDocumentState: { id } }: PushRow) =>
+      this.gone.has(`${user} ${request.resource} ${id}`)
+    if (!request.rows.some(isGone)) this.landed.add(key)
     return changed
   }
 
@@ -80,6 +85,8 @@ export class Ledger {
   /** A device accepts this as the stored state. It must have been stored, and not be older than the last one. */
   takesOver(device: string, user: string, resource: Resource, state: State): void {
     const seq = this.seqs.get(`${user} ${stateKey(resource, state)}`)
+    // An edit of a purged document is answered with a tombstone that was never stored.
+    if (state.deleted && this.gone.has(`${user} ${resource.name} ${state.document.id}`)) return
     if (seq === undefined) {
       this.violated(
         `${device} received a state that was never stored: ${stateKey(resource, state)}`,
@@ -118,7 +125,35 @@ export class Ledger {
     // A device goes back where it sets aside an edit of what was lost.
     this.reached.clear()
     this.landed.clear()
+    for (const place of this.gone) if (place.startsWith(user)) this.revived.add(place)
     this.count('failovers')
+  }
+
+  /**
+   * Tombstones were purged, and what they held of what was typed with them.
+   *
+   * @param creating the places of documents whose creation no device knows to be stored: the server cannot
+   *   know either that it has deleted them since
+   */
+  async purged(store: Store, user: string, creating: ReadonlySet<string>): Promise<void> {
+    const feed = this.feedOf(user)
+    const left = new Set<string>()
+    for (const resource of Object.values<Resource>(resources))
+      for (const { document } of await store.changes(user, resource, 0, 10_000))
+        left.add(`${resource.name} ${document.id}`)
+    for (const [place, values] of feed.values) {
+      if (left.has(place)) continue
+      if (!this.deleted.has(`${user} ${place}`)) this.violated(`${place} was purged undeleted`)
+      this.knows(values)
+      feed.states.delete(place)
+      feed.values.delete(place)
+      this.gone.add(`${user} ${place}`)
+      // A device that has seen what was lost takes all that is missing for lost.
+      if (creating.has(place) || feed.lost.length > 0) this.revived.add(`${user} ${place}`)
+      this.count('purged tombstones')
+    }
+    // A late message may be refused now.
+    this.landed.clear()
   }
 
   /** Whether this change was lost in a failover: late messages may still carry it. */
@@ -136,10 +171,19 @@ export class Ledger {
     return this.feedOf(user).states.has(`${resource.name} ${id}`)
   }
 
-  /** The numbers of the documents stored now, by resource and id. */
+  /** The numbers of the documents stored now, tombstones included, by resource and id. */
   stored(user: string): Map<string, number> {
     const { states } = this.feedOf(user)
     return new Map([...states].map(([place, key]) => [place, this.seqs.get(`${user} ${key}`)!]))
+  }
+
+  isPurged(user: string, place: string): boolean {
+    return this.gone.has(`${user} ${place}`)
+  }
+
+  /** Whether the document was deleted last. */
+  isDeleted(user: string, place: string): boolean {
+    return this.deleted.has(`${user} ${place}`)
   }
 
   /** The user who typed this value; undefined if nobody did. */

@@ -28,8 +28,8 @@ export const mutants: readonly Mutant[] = [
   {
     guard: 'one writer of a user at a time (Postgres)',
     file: 'server/store/postgres.ts',
-    find: 'from feeds where user_id = ? for update',
-    replace: 'from feeds where user_id = ?',
+    find: 'from feeds f where f.user_id = ? for update',
+    replace: 'from feeds f where f.user_id = ?',
     store: 'postgres',
   },
   {
@@ -59,20 +59,39 @@ export const mutants: readonly Mutant[] = [
   {
     guard: 'a client that has seen what a failover lost is told',
     file: 'server/sync/cursors.ts',
-    find: '(replica?.seen ?? []).every(isThere)',
-    replace: 'true',
+    find: '[cursor, ...(replica?.seen ?? [])]',
+    replace: '[cursor]',
   },
   {
     guard: 'a cursor ahead of the feed is refused',
     file: 'server/sync/cursors.ts',
-    find: 'isStart(one) || one.lwt <= endOf(one, known)',
-    replace: 'isStart(one) || endOf(one, known) >= 0',
+    find: 'isStart(one) || one.lwt <= endOf(one, feed)',
+    replace: 'isStart(one) || endOf(one, feed) >= 0',
   },
   {
     guard: 'edits that a failover kept from each other are merged without a base',
     file: 'server/sync/replicate.ts',
     find: 'changed_since: changes.filter(({ seq }) => seq > common).length',
     replace: 'changed_since: 0',
+  },
+  {
+    guard: 'a client that has missed purged tombstones is told',
+    file: 'server/sync/cursors.ts',
+    find: '>= (horizonOf(resource, feed)?.seq ?? 0)) return',
+    replace: '>= 0) return',
+  },
+  {
+    guard: 'an edit does not bring a purged document back',
+    file: 'server/sync/judge.ts',
+    find: 'if (!current && purged && row.assumed',
+    replace: 'if (!current && !purged && row.assumed',
+  },
+  {
+    guard: 'the SDK deletes what was deleted and purged',
+    file: 'client-sdk/sync/document-states.ts',
+    find: "if (missing === 'deleted') await",
+    replace: 'if (!missing) await',
+    sdk: true,
   },
   {
     guard: 'a document may come before the one it refers to',

@@ -3,6 +3,7 @@ import {
   type Document,
   type Frame,
   follow,
+  type Missing,
   Problem,
   type PullResponse,
   type PushResponse,
@@ -53,15 +54,22 @@ class Collection {
   }
 
   /** What the snapshot has not brought, the server has not. */
-  complete(): void {
+  complete(missing: Missing): void {
     if (!this.snapshot) return
-    for (const id of this.local.keys()) {
+    for (const id of [...this.local.keys()]) {
       if (this.snapshot.ids.has(id)) continue
+      const isUnsent = !this.isSame(this.local.get(id), this.assumed.get(id))
+      if (missing === 'deleted' && isUnsent && !this.resource.readOnly) continue
       this.assumed.delete(id)
-      if (this.resource.readOnly) this.local.delete(id)
+      if (missing === 'deleted' || this.resource.readOnly) this.local.delete(id)
     }
     this.snapshot = undefined
     this.pushed = this.checkpoint
+  }
+
+  /** Before its first pull, a client cannot know that the server has lost or purged something. */
+  mayPush(): boolean {
+    return !this.resource.readOnly && this.checkpoint !== START
   }
 
   unsent(): string[] {
@@ -156,6 +164,15 @@ export class Replica {
     )
   }
 
+  /** The places of live documents that it has created, and does not know to be stored. */
+  creating(): string[] {
+    return this.collections.flatMap(({ resource, local, assumed }) =>
+      [...local]
+        .filter(([id, { deleted }]) => !deleted && !assumed.has(id))
+        .map(([id]) => `${resource.name} ${id}`),
+    )
+  }
+
   /** The documents that a person sees here. */
   documents(resource: string): State[] {
     return [...this.collection(resource).local.values()]
@@ -192,7 +209,12 @@ export class Replica {
       const resource = this.collection(place.split(' ')[0]!).resource
       const state = final.get(place)
       const stored = state && stateKey(resource, state)
-      return held.get(place) === stored ? [] : [`${held.get(place)} instead of ${stored}`]
+      const here = this.collection(resource.name).local.get(place.split(' ')[1]!)
+      // A device that begins needs no tombstones, and the server purges them.
+      const isNowhere = (state?.deleted ?? true) && (here?.deleted ?? true) && !(state && here)
+      return isNowhere || held.get(place) === stored
+        ? []
+        : [`${held.get(place)} instead of ${stored}`]
     })
   }
 
@@ -256,7 +278,7 @@ export class Replica {
           await this.timeline.pause(RETRY_MS)
         }
       } else if (due.frames.length > 0) this.apply(collection, due.frames.shift()!)
-      else if (!collection.resource.readOnly && collection.unsent().length > 0)
+      else if (collection.mayPush() && collection.unsent().length > 0)
         await this.push(collection, isCurrent)
       else break
     }
@@ -308,11 +330,12 @@ export class Replica {
       // Edited meanwhile: RxDB keeps the edit and the assumed state, and pushes again.
       if (!collection.isSame(local.get(id), state)) continue
       // Its own content as a tombstone: the server has no document with this id.
-      const isUnknown =
-        rejectedIds.has(id) && collection.isSame(stored, { ...state, deleted: true })
+      const isUnknown = collection.isSame(stored, { ...state, deleted: true })
       if (!isUnknown) this.ledger.takesOver(this.name, this.user, resource, stored)
-      if (isUnknown) local.delete(id)
-      else {
+      if (isUnknown) {
+        local.delete(id)
+        assumed.delete(id)
+      } else {
         local.set(id, stored)
         assumed.set(id, stored)
       }
@@ -345,7 +368,7 @@ export class Replica {
         else this.take(collection, ofWire(document))
       collection.checkpoint = page.checkpoint
       if (documents.length < PAGE) {
-        collection.complete()
+        collection.complete(page.missing ?? 'lost')
         return true
       }
     }

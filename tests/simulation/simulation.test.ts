@@ -16,6 +16,7 @@ const LEAST = {
     'frames with a gap': 1,
     'frames passed over': 1,
     failovers: 0.1,
+    'purged tombstones': 0.3,
   },
   sdk: {
     'pushes of the SDK': 4,
@@ -29,6 +30,7 @@ const LEAST = {
     'slow lines': 0.3,
     sleeps: 0.2,
     failovers: 0.1,
+    'purged tombstones': 0.1,
   },
 }
 

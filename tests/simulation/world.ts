@@ -22,8 +22,9 @@ const TROUBLE_MS = 15_000
 const DRAIN_MS = 60_000
 const SDK_DRAIN_MS = 300_000
 const HOUR_MS = 3_600_000
-/** So that a seed is the same otherwise where nothing fails over. */
+/** So that a seed is the same otherwise where nothing fails over or is purged. */
 const FAILOVERS = 0x5eed
+const PURGES = 0xdead
 
 /** The database of a run. */
 export interface Backend {
@@ -33,6 +34,8 @@ export interface Backend {
   store(): Store
   /** Fails over to a standby without the last commits, where that can be played. */
   failOver?(commits: number): unknown
+  /** Purges a user's tombstones up to a number. */
+  purge(user: string, upTo: number): Promise<void>
 }
 
 export interface RunOptions {
@@ -129,6 +132,7 @@ export async function runSeed(
   const apps = openSdk ? createApps(openSdk) : []
   crashNow(timeline, nodes)
   failOverNow()
+  purgeNow()
 
   await withUnhandled(unhandled, () => timeline.runUntil(TROUBLE_MS))
   timeline.tell('world', 'nothing goes wrong any more')
@@ -174,6 +178,35 @@ export async function runSeed(
         }
         for (const app of apps) app.watch.failedOver()
       })
+  }
+
+  /** In some seeds, some times: tombstones that are as old as a device may be offline. */
+  function purgeNow(): void {
+    const purges = new Chance(seed ^ PURGES)
+    if (!purges.happens(0.5)) return
+    for (let times = purges.between(1, 4); times > 0; times--) {
+      const at = purges.between(1_000, TROUBLE_MS - 1_000)
+      timeline.after(at, async () => {
+        const heads = await observer.heads(users)
+        timeline.after(purges.between(500, 4_000), async () => {
+          for (const [user, { seq }] of heads) await purge(user, seq)
+        })
+      })
+    }
+  }
+
+  async function purge(user: string, upTo: number): Promise<void> {
+    // It would wait for the writer in the store, for a time that is not deterministic.
+    const isWriting = (doorways.get(user)?.inside ?? 0) > 0
+    if (isWriting) return void timeline.after(50, () => purge(user, upTo))
+    await traffic.alone(async () => {
+      timeline.tell('world', `PURGES tombstones up to ${upTo}`)
+      await backend.purge(user, upTo)
+      const own = devices.filter((device) => device.user === user)
+      const creating = own.flatMap((device) => device.creating())
+      for (const { watch } of apps) creating.push(...(await watch.creating(user)))
+      await ledger.purged(observer, user, new Set(creating))
+    })
   }
 
   function unhandled(error: unknown): void {

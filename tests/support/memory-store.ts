@@ -21,6 +21,7 @@ import {
   type Encoded,
   type Feed as FeedState,
   type Head,
+  type Horizon,
   type Store,
   type Stored,
   type Transaction,
@@ -101,6 +102,7 @@ export function memoryStore(): MemoryStore {
         for (const [id, { seq, deleted }] of rowsOf(draft, resource))
           if (deleted && seq > 0 && seq <= upTo) remove(draft, resource, id)
       feeds.set(user, draft)
+      commits.push({ user, before: feed })
     },
 
     async find(user, resource, id) {
@@ -197,7 +199,7 @@ interface Feed {
   seq: number
   epoch: string
   branches: Readonly<Record<string, number>>
-  horizons: Readonly<Record<string, number>>
+  horizons: Readonly<Record<string, Horizon>>
   /** That of its last change. */
   timeline: number
   /** That of the database, for a draft when it was begun. */
@@ -316,10 +318,15 @@ function nextNumber(feed: Feed): number {
 /** Removes a row, and what a cascade has deleted with it. */
 function remove(feed: Feed, resource: Resource, id: string): void {
   const rows = rowsOf(feed, resource)
-  const { seq } = rows.get(id)!
+  const { seq, document } = storedOf(rows.get(id)!)
   rows.delete(id)
   const { table } = resource
-  feed.horizons = { ...feed.horizons, [table]: Math.max(feed.horizons[table] ?? 0, seq) }
+  const before = feed.horizons[table] ?? { seq: 0, at: 0 }
+  const horizon = {
+    seq: Math.max(before.seq, seq),
+    at: Math.max(before.at, Date.parse(document.updated_at)),
+  }
+  feed.horizons = { ...feed.horizons, [table]: horizon }
   for (const reference of referencesTo(resource).filter(({ onDelete }) => onDelete === 'cascade'))
     for (const { document } of referringTo(feed, reference, id))
       remove(feed, reference.resource, document.id)

@@ -655,11 +655,15 @@ export function storeContract(
       expect(await store.changes(ann, tasks, 0, 10)).toEqual([kept, second])
       expect(await store.read(ann, tasks, [first!.document.id])).toEqual(new Map())
       const { horizons, seq } = (await store.heads([ann])).get(ann)!
-      expect(horizons).toEqual({ tasks: first!.seq })
+      const at = Date.parse(first!.document.updated_at)
+      expect(horizons).toEqual({ tasks: { seq: first!.seq, at } })
       expect(await store.transaction(ann, async (tx) => tx.feed.horizons)).toEqual(horizons)
       await purge(ann, seq)
       const page = (await store.page(ann, tasks, 0, 10))!
-      expect(page).toMatchObject({ count: 1, feed: { seq, horizons: { tasks: second!.seq } } })
+      expect(page).toMatchObject({
+        count: 1,
+        feed: { seq, horizons: { tasks: { seq: second!.seq } } },
+      })
       expect((await store.frame(ann, second!.seq))!.documents).toMatchObject({ categories: [{}] })
       expect(await store.changes(bob, tasks, 0, 10)).toHaveLength(3)
     })

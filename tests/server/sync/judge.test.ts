@@ -670,13 +670,36 @@ describe('merging', () => {
     expect(losses.map(({ lost }) => lost)).toContainEqual({ description: 'mine' })
   })
 
+  const purged = { seq: 5, at: Date.parse(T(20)) }
+
+  test('creates a document later than any purged tombstone, which devices may still have', () => {
+    for (const [minute, at] of [
+      [10, justAfter(T(20))],
+      [30, T(30)],
+    ] as const) {
+      const { writes } = judge(tasks, [row(live(edited({}, minute)))], new Map(), NOW, { purged })
+      expect(writes[0]!.document.updated_at).toBe(at)
+    }
+  })
+
+  test('deletes no document that was created again, by a deletion from before the purge', () => {
+    const late = row(gone(edited({}, 10)), live(base))
+    const again = judge(tasks, [row(live(edited({ title: 'Rye' }, 30)))], new Map(), NOW, {
+      purged,
+    })
+    const [state] = again.writes
+    expect(decide(state, late).writes).toEqual([])
+    const since = row(gone(edited({}, 40, state!.document)), state)
+    expect(decide(state, since).writes[0]!.deleted).toBe(true)
+  })
+
   test.for<[what: string, row: Row, isCreated: boolean]>([
     ['an edit of a live document', row(live(mine), live(base)), false],
     ['the deletion of a live document', row(gone(mine), live(base)), false],
     ['a new document', row(live(mine)), true],
     ['the restore of a deleted document', row(live(mine), gone(base)), true],
   ])('creates a document whose tombstone may be purged by %s: %s', ([, one, isCreated]) => {
-    const { writes } = judge(tasks, [one], new Map(), NOW, { hasPurged: true })
+    const { writes } = judge(tasks, [one], new Map(), NOW, { purged })
     expect(writes).toHaveLength(isCreated ? 1 : 0)
     expect(judge(tasks, [one], new Map(), NOW).writes, 'if none was').toHaveLength(1)
   })
@@ -687,10 +710,10 @@ describe('merging', () => {
       [sent(live(edited({ description: 'Rye' }, 10)), live(base)), sent(gone(mine), live(base))],
       new Map(),
       NOW,
-      { hasPurged: true },
+      { purged },
     )
     const lost = { title: base.title, description: 'Rye' }
-    expect(conflicts).toMatchObject([{ deleted: true, document: { id, ...lost } }])
+    expect(conflicts).toMatchObject([{ deleted: true, document: { id, title: 'Oat milk' } }])
     expect(lossesOf({ writes: [], conflicts, losses })).toMatchObject([
       { cause: 'deletion', lost, kept: {} },
     ])

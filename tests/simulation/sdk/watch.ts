@@ -1,3 +1,4 @@
+import { hash } from '../../../client-sdk/local/hash.ts'
 import type { RejectedRow } from '../../../client-sdk/sync/sync.ts'
 import {
   type Frame,
@@ -20,6 +21,9 @@ const GRACE_MS = 2_500
 const CHANNEL_MS = 50
 /** How long a working disk may take to store received changes. */
 const KEEPING_MS = 1_000
+
+/** The date of a tombstone that the device made, of what the server does not have. */
+const NEVER = new Date(0).toISOString()
 
 const all = Object.values<Resource>(resources)
 
@@ -122,6 +126,19 @@ export class Watch implements Watcher {
   /** All that is here of a person, but for the conflict journal, which devices do not push. */
   heldOf(user: string): State[] {
     return all.filter(({ readOnly }) => !readOnly).flatMap(({ name }) => this.held(user, name))
+  }
+
+  /** The places of live documents that it has created, and does not know to be stored. */
+  async creating(user: string): Promise<string[]> {
+    const places: string[] = []
+    for (const { name } of all) {
+      const known = `rx-replication-meta-${await hash(`${name}-tasktide`)}`
+      const rows = this.device.disk.contents.documents(placeOf(user, known))
+      const ids = new Set([...rows].filter(({ _deleted }) => !_deleted).map(({ id }) => id))
+      for (const { document, deleted } of this.held(user, name))
+        if (!deleted && !ids.has(`${document.id}|0`)) places.push(`${name} ${document.id}`)
+    }
+    return places
   }
 
   /** The database has lost commits, which the device cannot know yet. */
@@ -261,6 +278,7 @@ export class Watch implements Watcher {
         if (name !== resource.name || stillUnsent.has(key) || this.writing.has(key)) continue
         const state = held.get(id)
         const here = state && this.ledger.seqOf(user, resource, state)
+        if (here === undefined && this.ledger.isDeleted(user, place)) continue
         if (here !== undefined ? here < seq : !this.told.get(key)?.deleted)
           this.violated(`${tab.name} was awaited in sync, but ${key} is at ${here}, not ${seq}`)
       }
@@ -322,6 +340,7 @@ export class Watch implements Watcher {
       .filter((state) => {
         if (this.ledger.seqOf(user, resource, state) !== undefined) return false
         if (!state.deleted) return true
+        if (state.document.updated_at === NEVER) return false
         // A rejected row becomes a tombstone if the server has no such document, or has not sent it yet.
         const { id } = state.document
         const isRefused = this.refused.has(`${resource.name} ${id}`)
@@ -337,7 +356,10 @@ export class Watch implements Watcher {
     return [...this.told].filter(([key, { seq, deleted }]) => {
       if (!key.startsWith(prefix) || this.writing.has(key)) return false
       const state = held.get(key.slice(prefix.length))
-      if (!state) return !deleted
+      // A device that begins needs no tombstones, and the server purges them.
+      const place = key.slice(user.length + 1)
+      if (!state) return !deleted && !this.ledger.isDeleted(user, place)
+      if (state.deleted && this.ledger.isPurged(user, place)) return false
       const here = this.ledger.seqOf(user, resource, state)
       return here !== undefined && here < seq // otherwise it is unsent, which is checked elsewhere
     })
