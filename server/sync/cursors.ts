@@ -4,7 +4,8 @@
  *
  * `lwt` is the position and `id` the epoch. RxDB's clients expect these two names and return both. Until a
  * client that pulls from the start has come to where the feed was when it began, the number of that place
- * follows the epoch, as in `1~5000`: it needs no tombstones up to there.
+ * follows the epoch, as in `1~5000`: up to there, it misses no deletion by a purge. In `1~5000~live`, it had
+ * nothing when it began, and needs no tombstones up to there.
  */
 import { type Checkpoint, Problem, type ReplicaState, type Resource } from '../../protocol/index.ts'
 import type { Feed, Head, Horizon } from './store.ts'
@@ -12,20 +13,30 @@ import type { Feed, Head, Horizon } from './store.ts'
 /** The epoch of feeds that were never restored. The database has the same default. */
 export const FIRST_EPOCH = '1'
 
-/** @param begun where the feed was when the client began to pull from the start, if it did */
-export function cursorAt({ epoch, seq }: Head, begun = 0): Checkpoint {
-  return { id: seq < begun ? `${epoch}~${begun}` : epoch, lwt: seq }
+/** Where a pull from the start began. */
+export interface Begun {
+  /** The number of the feed at that moment. */
+  readonly seq: number
+  /** The client had nothing then. */
+  readonly isLive: boolean
 }
+
+export function cursorAt({ epoch, seq }: Head, begun?: Begun): Checkpoint {
+  const isPast = !begun || seq >= begun.seq
+  return { id: isPast ? epoch : `${epoch}~${begun.seq}${begun.isLive ? LIVE : ''}`, lwt: seq }
+}
+
+const LIVE = '~live'
 
 /** The `seq` after which to continue. */
 export function numberOf({ lwt }: Checkpoint): number {
   return lwt
 }
 
-/** Where the feed was when the client began to pull from the start; undefined if it is past that. */
-export function begunAt({ id }: Checkpoint): number | undefined {
-  const begun = id.split('~')[1]
-  return begun === undefined ? undefined : Number(begun)
+/** Where the client began to pull from the start; undefined if it is past that. */
+export function begunAt({ id }: Checkpoint): Begun | undefined {
+  const seq = id.split('~')[1]
+  return seq === undefined ? undefined : { seq: Number(seq), isLive: id.endsWith(LIVE) }
 }
 
 export const isStart = ({ id, lwt }: Checkpoint) => id === '' && lwt === 0
@@ -47,15 +58,18 @@ export function requireCurrent(
   resource: Resource,
   replica?: ReplicaState,
 ): void {
-  if (isStart(cursor)) return
+  const { seen = [] } = replica ?? {}
   const known = replica ? feed : { ...feed, branches: {} }
-  if (!isIntact([cursor, ...(replica?.seen ?? [])], known))
+  if (!isIntact([cursor, ...seen], known))
     throw new Problem(
       'checkpoint_expired',
       'The server has lost changes. Pull again without a checkpoint. Keep edits that are not pushed yet, and push them afterwards.',
       { extensions: { missing: 'lost' } },
     )
-  if (Math.max(cursor.lwt, begunAt(cursor) ?? 0) >= (horizonOf(resource, feed)?.seq ?? 0)) return
+  // A client without a cursor may have stored a part of its first page.
+  const held = isStart(cursor) ? seen : [cursor]
+  const horizon = horizonOf(resource, feed)?.seq ?? 0
+  if (held.every((one) => Math.max(one.lwt, begunAt(one)?.seq ?? 0) >= horizon)) return
   throw new Problem(
     'checkpoint_expired',
     'Deletions since this checkpoint have been purged. Pull again without a checkpoint. Delete what the server does not have any more, except edits that are not pushed yet.',

@@ -51,13 +51,15 @@ export async function pull(
 ): Promise<Page> {
   if (replica?.expired) return pullSnapshot(store, user, resource, from, limit, replica)
   const after = numberOf(from)
-  const begun = isStart(from) ? Number.MAX_SAFE_INTEGER : begunAt(from)
-  const page = await store.page(user, resource, after, limit, begun)
+  const isLive = isStart(from) ? replica?.seen?.length === 0 : (begunAt(from)?.isLive ?? false)
+  const withoutTombstones = isLive ? (begunAt(from)?.seq ?? Number.MAX_SAFE_INTEGER) : 0
+  const page = await store.page(user, resource, after, limit, withoutTombstones)
   if (!page) throw new UnknownUser()
   const { documents, count, last = after, feed } = page
   requireCurrent(from, feed, resource, replica)
   const seq = count < limit ? feed.seq : last
-  return { documents, checkpoint: cursorAt({ ...feed, seq }, isStart(from) ? feed.seq : begun) }
+  const begun = isStart(from) ? { seq: feed.seq, isLive } : begunAt(from)
+  return { documents, checkpoint: cursorAt({ ...feed, seq }, begun) }
 }
 
 /**
@@ -78,12 +80,13 @@ async function pullSnapshot(
   if (!feed) throw new UnknownUser()
   requireCurrent(from, feed, resource, replica)
   const changes = await store.changes(user, resource, numberOf(from), limit)
+  const begun = isStart(from) ? { seq: feed.seq, isLive: false } : begunAt(from)
   const common = isIntact(expired, feed) ? Number.MAX_SAFE_INTEGER : commonTo(expired, feed)
   const last = changes.at(-1)?.seq ?? numberOf(from)
   const seq = changes.length < limit ? Math.max(last, feed.seq) : last
   return {
     documents: JSON.stringify(changes.map(onTheWire)),
-    checkpoint: cursorAt({ ...feed, seq }, isStart(from) ? feed.seq : begunAt(from)),
+    checkpoint: cursorAt({ ...feed, seq }, begun),
     changed_since: changes.filter(({ seq }) => seq > common).length,
     missing: isIntact(expired, feed) ? 'deleted' : 'lost',
   }

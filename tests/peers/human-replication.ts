@@ -96,10 +96,7 @@ export function replicateHumans(
   return replication
 }
 
-/** Not the start, from which a client needs no tombstones. */
-export const BEFORE_ALL: Checkpoint = { id: '1', lwt: 0 }
-
-/** The changes after a checkpoint; without one, all that there is. */
+/** The changes after a checkpoint; without one, all that there is, tombstones included. */
 export async function humansFrom(
   url: string,
   access: string,

@@ -5,7 +5,6 @@ import { defineResource } from '../../protocol/resource.ts'
 import type { TestServer } from '../support/server.ts'
 import { addResource, createTable } from './added-resource.ts'
 import {
-  BEFORE_ALL,
   type Human,
   type HumanCollection,
   humansFrom,
@@ -74,7 +73,7 @@ describe("RxDB's own suite for replications", () => {
       replicateHumans(collection, url, access, { live: true }),
     syncOnce: (collection: HumanCollection) =>
       replicateHumans(collection, url, access, { live: false }).awaitInitialReplication(),
-    getAllServerDocs: async () => (await humansFrom(url, access, BEFORE_ALL)).documents,
+    getAllServerDocs: async () => (await humansFrom(url, access)).documents,
     softDeletes: true,
     isDeleted: (human: Human) => human._deleted,
     getPrimaryOfServerDoc: (human: Human) => human.passportId,

@@ -8,7 +8,6 @@ import {
   settle,
   type WireDocument,
 } from '../../protocol/index.ts'
-import { FIRST_EPOCH } from '../../server/sync/cursors.ts'
 import type { Store } from '../../server/sync/store.ts'
 import { comments } from '../added/comments.ts'
 import * as commentsTable from '../added/comments-table.ts'
@@ -56,7 +55,7 @@ async function send(person: Person, resource: string, rows: readonly PushRow[]):
 }
 
 async function all(person: Person, resource: string): Promise<WireDocument[]> {
-  const path = `/replication/${resource}/0/pull?lwt=0&id=1&limit=1000`
+  const path = `/replication/${resource}/0/pull?lwt=0&id=&limit=1000`
   return (await person.call('GET', path)).body.documents
 }
 
@@ -577,7 +576,7 @@ describe('any push', () => {
   const minute = (n: number) => new Date(Date.UTC(2026, 9, 1, 8, n)).toISOString()
   /** By id: in which order rows of one statement pass on a deletion is Postgres' own affair. */
   async function storedIn(store: Store, user: string): Promise<Map<string, WireDocument>> {
-    const start = { id: FIRST_EPOCH, lwt: 0 }
+    const start = { id: '', lwt: 0 }
     const pages = await Promise.all(KINDS().map((one) => pull(store, user, one, start, 1_000)))
     const documents = pages.flatMap((page) => JSON.parse(page.documents) as WireDocument[])
     return new Map(documents.map((one) => [one.id, one]))
@@ -640,7 +639,7 @@ describe('any push', () => {
           seen.trees += [...stored.values()].filter(({ parent_id }) => parent_id).length
         }
         const { conflicts } = (await import('../../protocol/index.ts')).resources
-        const lost = await pull(inPostgres, user, conflicts, { id: FIRST_EPOCH, lwt: 0 }, 1_000)
+        const lost = await pull(inPostgres, user, conflicts, { id: '', lwt: 0 }, 1_000)
         seen.losses += JSON.parse(lost.documents).length
       }),
       { numRuns: 80, interruptAfterTimeLimit: 40_000 },

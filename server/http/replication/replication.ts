@@ -50,7 +50,7 @@ export function replicationOperations(
       path: `${path}/pull`,
       summary: `Pull changes of ${name}`,
       description:
-        'Returns the changes after a checkpoint, tombstones included. A page shorter than `limit` is the last one. A pull from the start leaves out documents that were deleted before it.',
+        'Returns the changes after a checkpoint, tombstones included. A page shorter than `limit` is the last one.',
       query: [...CHECKPOINT_PARAMETERS, LIMIT_PARAMETER],
       headers: [REPLICA],
       answers: {
@@ -183,7 +183,7 @@ function parsed(text: string): unknown {
 const REPLICA: Header = {
   name: REPLICA_HEADER,
   description:
-    'For clients that store the checkpoint of each push: `{"seen": […]}` with the latest one, `{"seen": []}` before the first push, or `{"expired": […]}` with what has expired during a snapshot.',
+    'For clients that store the checkpoint of each push: `{"seen": […]}` with the latest one, `{"seen": []}` if it has stored nothing yet (a pull from the start then leaves out tombstones), or `{"expired": […]}` with what has expired during a snapshot.',
 }
 
 const CHECKPOINT_PARAMETERS: readonly Parameter[] = [

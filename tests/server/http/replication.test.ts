@@ -10,6 +10,7 @@ import {
   PUSH_RESULT,
   pullResponseSchema,
   pushResponseSchema,
+  REPLICA_HEADER,
   resources,
   settle,
   type WireDocument,
@@ -133,10 +134,14 @@ describe('pull', () => {
     expect(await everything(ann)).toHaveLength(status === 410 ? 1 : 2)
   })
 
-  test('needs no tombstones of before a pull from the start, and all since', async ({ ann }) => {
-    const of = async (lwt: number, id: string) => {
+  test('from the start has no tombstones for a client that has nothing, and all since', async ({
+    ann,
+  }) => {
+    const of = async (lwt: number, id: string, seen?: Checkpoint[]) => {
       const query = `lwt=${lwt}&id=${encodeURIComponent(id)}&limit=2`
-      const { body } = await ann.call('GET', `/replication/tasks/0/pull?${query}`)
+      const headers = { ...(seen && { [REPLICA_HEADER]: JSON.stringify({ seen }) }) }
+      const path = `/replication/tasks/0/pull?${query}`
+      const { body } = await ann.call('GET', path, undefined, { headers })
       const titles = body.documents.map(
         ({ title, _deleted }: WireDocument) => `${title}${_deleted ? ' deleted' : ''}`,
       )
@@ -146,14 +151,15 @@ describe('pull', () => {
     for (const title of ['a', 'b', 'c', 'd', 'e'])
       ids.push((await ann.call('POST', '/api/tasks/', { title })).body.id)
     for (const i of [0, 2]) await ann.call('DELETE', `/api/tasks/${ids[i]}/`)
-    const first = await of(0, '')
+    const first = await of(0, '', [])
     expect(first.titles).toEqual(['b', 'd'])
     await ann.call('DELETE', `/api/tasks/${ids[1]}/`)
     const second = await of(first.lwt, first.id)
     expect(second.titles).toEqual(['e', 'b deleted'])
     const third = await of(second.lwt, second.id)
     expect(third).toEqual({ titles: [], id: '1', lwt: 9 })
-    expect((await of(0, '1')).titles, 'from a checkpoint').toEqual(['d', 'e'])
+    expect((await of(0, '')).titles, 'for any other').toEqual(['d', 'e'])
+    expect((await of(0, '', [{ id: '1', lwt: 2 }])).titles, 'with a part').toEqual(['d', 'e'])
     expect((await of(5, '1')).titles, 'from a later one').toEqual(['e', 'a deleted'])
   })
 
@@ -180,7 +186,12 @@ describe('pull', () => {
     expect(await status('id=1&lwt=1', 'categories')).toEqual([200, undefined])
     expect(await status('id=1~5&lwt=3'), 'in a pull from the start').toEqual([200, undefined])
     expect(await status('id=1~3&lwt=3'), 'in one that began before').toEqual([410, 'deleted'])
+    expect(await status('id=1~5~live&lwt=3')).toEqual([200, undefined])
     expect(await status('id=&lwt=0')).toEqual([200, undefined])
+    const headers = { [REPLICA_HEADER]: JSON.stringify({ seen: [{ id: '1~3', lwt: 1 }] }) }
+    const path = '/replication/tasks/0/pull'
+    const part = await ann.call('GET', path, undefined, { headers })
+    expect(part.body.extensions, 'with a part of its first page').toEqual({ missing: 'deleted' })
   })
 
   test.for(['lwt=abc', 'lwt=-1', 'limit=2001', 'limit=x'])('refuses %s', async (query, { ann }) => {

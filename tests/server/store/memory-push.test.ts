@@ -9,7 +9,6 @@ import {
   type WireDocument,
 } from '../../../protocol/index.ts'
 import { postgresStore } from '../../../server/store/postgres.ts'
-import { FIRST_EPOCH } from '../../../server/sync/cursors.ts'
 import { type Page, pull, push } from '../../../server/sync/replicate.ts'
 import type { Store } from '../../../server/sync/store.ts'
 import { createDatabase, type TestDatabase } from '../../support/database.ts'
@@ -132,9 +131,7 @@ function rowOf(replica: Replica, { kind, ahead }: Batch, change: Change, at: num
 }
 
 const wholeFeed = async (store: Store, user: string): Promise<Page[]> =>
-  Promise.all(
-    ALL.map((resource) => pull(store, user, resource, { id: FIRST_EPOCH, lwt: 0 }, 1_000)),
-  )
+  Promise.all(ALL.map((resource) => pull(store, user, resource, { id: '', lwt: 0 }, 1_000)))
 
 /** A journal entry's values have no order, and Postgres writes them in another one. */
 const readable = (pages: Page[]) =>
