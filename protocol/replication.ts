@@ -81,7 +81,11 @@ export const conflictsSchema = z.array(wireDocumentSchema.pick({ id: true, _dele
 /** Why a row was rejected. The other rows of its batch are not affected. */
 export const rejectionSchema = z.strictObject({
   id: z.string(),
-  code: problemSchema.shape.code,
+  code: z
+    .enum([...problemSchema.shape.code.options, 'unknown_field'])
+    .describe(
+      'A code of a problem, or `unknown_field`: the row is valid except for fields that this server does not know. The client is newer: keep the row, and send it again later.',
+    ),
   errors: z.record(z.string(), z.array(z.string())),
 })
 export type Rejection = z.output<typeof rejectionSchema>

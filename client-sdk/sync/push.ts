@@ -14,7 +14,7 @@ import { ClientError } from '../runtime/client-error.ts'
 import { elapsed } from '../runtime/environment.ts'
 import { BatchSize } from './batch-size.ts'
 import { headersOf, queryOf } from './pull.ts'
-import { type PushedRow, REFUSED_ON_THE_WAY, SERVER_ERROR } from './rejections.ts'
+import { type PushedRow, REFUSED_ON_THE_WAY, SERVER_ERROR, UNKNOWN_FIELD } from './rejections.ts'
 
 const MOST_ROWS = 200
 /** When a set-aside row is retried. */
@@ -37,7 +37,7 @@ export interface Pushed {
   conflicts: WireDocument[]
   /** Rows that the server rejected. */
   rejected: Rejection[]
-  /** Rows that did not get through, while others did. They are still unsent: see `isAside`. */
+  /** Rows that did not get through, while others did, or not yet. They are still unsent: see `isAside`. */
   setAside: Rejection[]
   /** Rows that are still unsent, because the connection broke after others were answered. */
   rest: PushedRow[]
@@ -67,6 +67,7 @@ export interface PushOptions {
  * is alone. Then:
  *
  * - the server rejects the row: it is rejected;
+ * - the server is older and does not know a field of the row: it is set aside and retried later;
  * - a proxy or firewall blocks the row, for its text: it is set aside and retried later, if it was blocked
  *   twice and the server has answered in between;
  * - the connection breaks: the same, after three times in a row with an accepted empty push after each;
@@ -119,10 +120,11 @@ export class Push {
     return this.aside.size
   }
 
-  /** Why rows are set aside: `server_error` only if that holds for all of them. */
+  /** Why rows are set aside: `refused_on_the_way` unless the same holds for all of them. */
   get asideCode(): string {
-    const codes = [...this.aside.values()].map(({ code }) => code)
-    return codes.every((code) => code === SERVER_ERROR) ? SERVER_ERROR : REFUSED_ON_THE_WAY
+    const codes = new Set([...this.aside.values()].map(({ code }) => code))
+    const [code = REFUSED_ON_THE_WAY] = codes
+    return codes.size === 1 ? code : REFUSED_ON_THE_WAY
   }
 
   /** Lets all set-aside rows be retried at once, for example on another network. */
@@ -259,11 +261,15 @@ class Attempt {
     batch: readonly PushedRow[],
     { conflicts, rejected, checkpoint }: PushAnswer,
   ): void {
-    const ids = new Set(batch.map(({ newDocumentState }) => newDocumentState.id))
+    const early = rejected.filter(({ code }) => code === UNKNOWN_FIELD)
+    const waiting = new Set(early.map(({ id }) => id))
+    const answered = batch.filter(({ newDocumentState }) => !waiting.has(newDocumentState.id))
+    const ids = new Set(answered.map(({ newDocumentState }) => newDocumentState.id))
     if (checkpoint) this.pushed.checkpoint = checkpoint
-    this.pushed.answered.push(...batch)
-    this.pushed.conflicts.push(...conflicts)
+    this.pushed.answered.push(...answered)
+    this.pushed.conflicts.push(...conflicts.filter(({ id }) => !waiting.has(id)))
     this.pushed.rejected.push(...rejected.filter(({ id }) => ids.has(id)))
+    for (const row of batch) if (!answered.includes(row)) this.setAside(row, UNKNOWN_FIELD)
   }
 
   private reject(row: PushedRow, { code, errors }: ClientError): void {
@@ -316,6 +322,7 @@ const SET_ASIDE = {
   [REFUSED_ON_THE_WAY]:
     'A proxy or firewall between this device and the server blocked this change.',
   [SERVER_ERROR]: 'The server failed to process this change. It will be retried later.',
+  [UNKNOWN_FIELD]: 'The server is older than this app. This change is sent once it is updated.',
 }
 
 /** Problems of the server that rows can cause. */

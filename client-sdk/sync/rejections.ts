@@ -34,6 +34,9 @@ export const REFUSED_ON_THE_WAY = 'refused_on_the_way'
 /** The code of an edit on which the server fails, while it accepts others. */
 export const SERVER_ERROR = 'server_error'
 
+/** The code of an edit with fields that the server does not know yet. It waits, and nobody has to correct it. */
+export const UNKNOWN_FIELD = 'unknown_field'
+
 /** Whether the edit was only set aside: it is still in its document, unsent, and retried later. */
 export function isSetAside({ code }: Pick<RejectedEdit, 'code'>): boolean {
   return code === REFUSED_ON_THE_WAY || code === SERVER_ERROR

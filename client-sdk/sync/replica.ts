@@ -25,8 +25,14 @@ import { stopped, until } from '../runtime/until.ts'
 import type { Connection } from '../session/connection.ts'
 import { DocumentStates } from './document-states.ts'
 import { Pull, type Page as Pulled } from './pull.ts'
-import { Push, type Pushed } from './push.ts'
-import { type PushedRow, type RejectedEdit, type Rejections, SERVER_ERROR } from './rejections.ts'
+import { Push, type Pushed, type Rejection } from './push.ts'
+import {
+  type PushedRow,
+  type RejectedEdit,
+  type Rejections,
+  SERVER_ERROR,
+  UNKNOWN_FIELD,
+} from './rejections.ts'
 import type { Progress } from './sync-status.ts'
 import { Turns } from './turns.ts'
 import { UnsentEdits } from './unsent-edits.ts'
@@ -289,11 +295,12 @@ export class Replica {
   private async whileAside(count: number): Promise<void> {
     const code = this.pushes.asideCode
     const changes = count === 1 ? 'a change' : `${count} changes`
-    const message =
-      code === SERVER_ERROR
-        ? `The server failed to process ${changes}.`
-        : `A proxy or firewall between this device and the server blocked ${changes}.`
-    this.stuck$.next(new ClientError(code, message))
+    const messages: Record<string, string> = {
+      [SERVER_ERROR]: `The server failed to process ${changes}.`,
+      [UNKNOWN_FIELD]: `The server is older than this app: ${changes} will be sent once it is updated.`,
+    }
+    const blocked = `A proxy or firewall between this device and the server blocked ${changes}.`
+    this.stuck$.next(new ClientError(code, messages[code] ?? blocked))
     await this.until(this.edits.news$).finally(() => this.stuck$.next(undefined))
   }
 
@@ -340,9 +347,10 @@ export class Replica {
     const { resource, rejections, now } = this.options
     const rowsById = new Map(sent.map(({ row }) => [idOf(row), row]))
     const rejected_at = new Date(now()).toISOString()
-    // A set-aside deletion has no input of the user to show.
-    const isTyped = ({ id }: { id: string }) => !rowsById.get(id)!.newDocumentState._deleted
-    const shown = [...pushed.rejected, ...pushed.setAside.filter(isTyped)]
+    // A set-aside deletion has no input of the user to show, and what waits for the server needs no answer.
+    const isShown = ({ id, code }: Rejection) =>
+      code !== UNKNOWN_FIELD && !rowsById.get(id)!.newDocumentState._deleted
+    const shown = [...pushed.rejected, ...pushed.setAside.filter(isShown)]
     const edits = shown.map((refused): RejectedEdit => {
       const { newDocumentState, assumedMasterState } = rowsById.get(refused.id)!
       const previous = assumedMasterState ?? null

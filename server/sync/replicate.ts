@@ -141,7 +141,7 @@ export async function push(
         ...[...answers.values()].map(onTheWire),
         ...refusals.map((refusal) => inPlaceOf(refusal, stored.get(refusal.id))),
       ],
-      rejected: refusals.map(({ id, errors }) => ({ id, code: 'invalid', errors })),
+      rejected: refusals.map(({ id, code, errors }) => ({ id, code, errors })),
       checkpoint: cursorAt(transaction.feed),
     }
   })

@@ -4,6 +4,7 @@ import {
   id as idSchema,
   isDeeperThan,
   type PushRow,
+  type Rejection,
   type Resource,
 } from '../../protocol/index.ts'
 import type { Row } from './judge.ts'
@@ -14,6 +15,8 @@ export interface Refusal {
   readonly sent: Readonly<Record<string, unknown>>
   /** The state that the client expected on the server, as sent. */
   readonly assumed: Readonly<Record<string, unknown>> | undefined
+  /** `unknown_field` if nothing else is wrong: a later release of the server may accept the row. */
+  readonly code: Rejection['code']
   readonly errors: FieldErrors
 }
 
@@ -38,12 +41,13 @@ export function readRows(resource: Resource, user: string, pushed: readonly Push
   for (const { newDocumentState: sent, assumedMasterState: assumed } of pushed) {
     if (isTooDeep(sent) || isTooDeep(assumed)) {
       const errors = { '': [`Nest objects and lists at most ${MAX_DEPTH} deep.`] }
-      refusals.push({ id: sent.id, sent: { id: sent.id }, assumed: undefined, errors })
+      const { id } = sent
+      refusals.push({ id, sent: { id }, assumed: undefined, code: 'invalid', errors })
       continue
     }
     const read = readRow(resource, user, sent, assumed ?? undefined)
     if ('errors' in read)
-      refusals.push({ id: sent.id, sent, assumed: assumed ?? undefined, errors: read.errors })
+      refusals.push({ id: sent.id, sent, assumed: assumed ?? undefined, ...read })
     else rows.push(read.row)
   }
   return { rows, refusals }
@@ -54,7 +58,7 @@ function readRow(
   user: string,
   sent: Fields,
   assumed: Fields | undefined,
-): { row: Row } | { errors: FieldErrors } {
+): { row: Row } | Pick<Refusal, 'code' | 'errors'> {
   const { _deleted: nextDeleted = false, ...fields } = sent
   const { success, data, error } = resource.partial.safeParse(fields)
   const errors: FieldErrors = Object.create(null)
@@ -68,7 +72,11 @@ function readRow(
     errors.id = ['Use your own id; there is only one such document.']
   if (resource.singleton && nextDeleted)
     errors._deleted = [`A ${resource.singular} cannot be deleted.`]
-  if (!success || Object.keys(errors).length > 0) return { errors: { ...errors } }
+  if (!success || Object.keys(errors).length > 0) {
+    // Errors of the whole document are about unknown names.
+    const isUnknown = !resource.readOnly && Object.keys(errors).every((name) => name === '')
+    return { code: isUnknown ? 'unknown_field' : 'invalid', errors: { ...errors } }
+  }
   const { id, ...next } = data as Fields & { id: string }
   const row = {
     id,
@@ -126,7 +134,7 @@ export function withoutIncomplete(
     }
     const errors = Object.fromEntries(missing.map((name) => [name, ['Required.']]))
     const { id, next, assumed } = row
-    incomplete.push({ id, sent: { id, ...next }, assumed, errors })
+    incomplete.push({ id, sent: { id, ...next }, assumed, code: 'invalid', errors })
   }
   return { rows: complete, refusals: [...refusals, ...incomplete] }
 }

@@ -39,12 +39,14 @@ export interface Network {
   /** Cuts every connection and answers nothing, until `mend`. */
   cut(): void
   mend(): void
+  /** Leads to another server from now on; open sockets stay. */
+  leadTo(url: string): void
   close(): Promise<void>
 }
 
 /** The way from a device to the server, on which things can go wrong. */
 export async function createNetwork(target: string): Promise<Network> {
-  const { hostname, port } = new URL(target)
+  let { hostname, port } = new URL(target)
   const sockets = new Set<Socket | Duplex>()
   let isCut = false
   const network: Network = {
@@ -60,6 +62,9 @@ export async function createNetwork(target: string): Promise<Network> {
     },
     mend() {
       isCut = false
+    },
+    leadTo(url) {
+      ;({ hostname, port } = new URL(url))
     },
     async close() {
       for (const socket of sockets) socket.destroy()

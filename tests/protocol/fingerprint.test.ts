@@ -35,6 +35,7 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
         'bca2621b1017',
         'a page of a snapshot says what became of documents that are `missing` in it',
       ],
+      ['625f89826786', '`unknown_field`: a rejected row that a later server may accept'],
     ],
     live: [
       ['171b2308955e', 'the first release'],

@@ -403,6 +403,29 @@ describe('push', () => {
     expect((await push(ann, [rows[500]])).body).toEqual([{ ...bad, _deleted: true }])
   })
 
+  test('a row whose only fault are unknown fields has a code of its own: its client may be newer', async ({
+    ann,
+  }) => {
+    const faulty = [{ title: '' }, { _deleted: 'no' }].map((fields) => ({
+      mood: 'calm',
+      ...fields,
+    }))
+    const rows = [{ mood: 'calm' }, ...faulty, {}].map((fields) => ({
+      newDocumentState: { ...aTask(), ...fields },
+    }))
+    const { body } = await pushed(ann, rows)
+    expect(body.rejected).toEqual([
+      {
+        id: rows[0]!.newDocumentState.id,
+        code: 'unknown_field',
+        errors: { '': [expect.stringContaining('mood')] },
+      },
+      { id: rows[1]!.newDocumentState.id, code: 'invalid', errors: expect.anything() },
+      { id: rows[2]!.newDocumentState.id, code: 'invalid', errors: expect.anything() },
+    ])
+    expect(await everything(ann)).toHaveLength(1)
+  })
+
   test('an invalid edit is answered with the stored state', async ({ ann }) => {
     const task = aTask()
     await push(ann, [{ newDocumentState: task }])
