@@ -41,9 +41,9 @@ beforeAll(async () => {
 afterAll(() => database.drop())
 
 describe.each<[string, () => Backend, number, 'models' | 'sdk', string?]>([
-  ['in memory', memoryBackend, 400, 'models'],
-  ['on Postgres', () => postgresBackend(database.db), 25, 'models', 'failovers'],
-  ['with the SDK', memoryBackend, 40, 'sdk'],
+  ['in memory', memoryBackend, 250, 'models'],
+  ['on Postgres', () => postgresBackend(database.db), 15, 'models', 'failovers'],
+  ['with the SDK', memoryBackend, 25, 'sdk'],
 ])('%s', (_where, open, seeds, devices, missing) => {
   let options: RunOptions
   beforeAll(async () => {
