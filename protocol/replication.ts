@@ -61,6 +61,17 @@ export interface PullResponse {
 }
 export type Missing = 'lost' | 'deleted'
 
+/**
+ * The result of a comparison with the documents of a client, at its checkpoint. `behind`: the resource has
+ * changed since, so they cannot be compared. `incomparable`: the client has other fields. With `different`,
+ * `buckets` has the digests of the server's documents, see digest.ts.
+ */
+export const digestResponseSchema = z.strictObject({
+  result: z.enum(['equal', 'different', 'behind', 'incomparable']),
+  buckets: z.array(z.string()).optional(),
+})
+export type DigestResponse = z.output<typeof digestResponseSchema>
+
 /** The data of a server-sent event: the same, as it happens. */
 export const streamEventSchema = pullResponseSchema.omit({ changed_since: true, missing: true })
 export type StreamEvent = z.output<typeof streamEventSchema>

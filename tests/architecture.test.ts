@@ -66,8 +66,9 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   },
   'server/http/replication': {
     values: `protocol/index.ts server/http/ server/http/documents/list-parameters.ts
-      server/sync/replicate.ts zod`,
-    types: 'server/sync/store.ts server/realtime/followers.ts express node:http',
+      server/sync/digest.ts server/sync/replicate.ts zod`,
+    types:
+      'server/sync/store.ts server/realtime/followers.ts server/runtime/metrics.ts express node:http',
   },
   'server/http/accounts': {
     values: 'protocol/index.ts server/http/ server/http/documents/ zod node:',
@@ -83,7 +84,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'client-sdk/tabs': { values: 'client-sdk/runtime/ rxjs', types: 'rxdb' },
   // Past the index of the protocol, which would bring the validators into every app.
   'client-sdk/local': {
-    values: `protocol/index.ts protocol/settle.ts client-sdk/runtime/ client-sdk/tabs/
+    values: `protocol/index.ts protocol/settle.ts protocol/fnv1a.ts client-sdk/runtime/ client-sdk/tabs/
       fractional-indexing rxdb rxdb/plugins/local-documents rxdb/plugins/storage-memory rxjs`,
     types: 'protocol/canonical.ts protocol/resource.ts',
   },

@@ -61,6 +61,7 @@ function handlerOf(
     // Accounts are free to create, so the address counts too.
     if (countsByAddress) await limit(operation.id, req.ip)
     if (operation.limit === 'account') await limit('account', caller.user)
+    if (operation.limit === 'user') await limit(operation.id, caller.user)
     res.locals.user = caller.user || undefined
     // Whoever has left while waiting needs no answer.
     if (res.destroyed) return

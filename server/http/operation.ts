@@ -22,10 +22,11 @@ export interface Operation {
   readonly permission?: Permission
   /**
    * `account`, with `bearer`: one rate limit per account for all such operations together.
+   * `user`, with `bearer`: one per account for this operation.
    * `refusals`, with `limited`: only failed requests count, because a token cannot be guessed and many
    * devices share an address.
    */
-  readonly limit?: 'account' | 'refusals'
+  readonly limit?: 'account' | 'user' | 'refusals'
   readonly query?: readonly Parameter[]
   readonly headers?: readonly Header[]
   readonly body?: Body

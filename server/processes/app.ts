@@ -109,7 +109,7 @@ export function createApp({
     ),
     ...conflictOperations({ store, now }),
     ...Object.values<Resource>(resources).flatMap((resource) =>
-      replicationOperations(resource, { store, streams, now }),
+      replicationOperations(resource, { store, streams, metrics, now }),
     ),
     ...accountOperations(accounts, sessions),
     ...accountLifeOperations({ accounts, addresses, passwordChanges, deleteAccount }),

@@ -54,6 +54,12 @@ export function createMetrics() {
     labelNames: ['source'] as const,
     registers,
   })
+  const selfChecks = new Counter({
+    name: 'tasktide_self_checks_total',
+    help: 'Self-checks of devices by resource and result: `equal`; `different` (the device repairs what differs); `behind` (changed meanwhile, repeated); `incomparable` (another release of the app).',
+    labelNames: ['resource', 'result'] as const,
+    registers,
+  })
   let began = false
 
   return {
@@ -79,6 +85,7 @@ export function createMetrics() {
     refusedSocket: () => refusedSockets.inc(),
     lostHint: () => lostHints.inc(),
     page: (source: 'primary' | 'replica') => pages.inc({ source }),
+    selfCheck: (resource: string, result: string) => selfChecks.inc({ resource, result }),
     /** A value that is read on each scrape, and omitted if that fails. */
     gauge(name: string, help: string, read: () => number | Promise<number>) {
       new Gauge({

@@ -18,6 +18,7 @@ import {
   type Encoded,
   type Feed,
   type Head,
+  type Page,
   type Store,
   type Stored,
   type Transaction,
@@ -35,6 +36,7 @@ import {
   headsSql,
   insertSql,
   MAX_FRAME_DOCUMENTS,
+  pageOfSql,
   pageSql,
   placeholdSql,
   readSql,
@@ -173,14 +175,12 @@ export function postgresStore(
         readPage(copy ? 'replica' : 'primary')
         return copy ?? read(db)
       })
-      if (!rows[0]) return undefined
-      const [epoch, at, past, documents, count, last] = rows[0]
-      return {
-        documents: documents ?? '[]',
-        count,
-        last: last === null ? undefined : Number(last),
-        feed: feedOf(epoch, at, past),
-      }
+      return paged(rows)
+    },
+
+    async pageOf(user, resource, buckets, seq, limit) {
+      const values = [user, seq, limit, buckets]
+      return paged(await takePage(user, () => run<PageRow>(db, pageOfSql(resource), values)))
     },
   }
 
@@ -335,6 +335,17 @@ const headOf = (epoch: string, seq: string): Head => ({ epoch, seq: Number(seq) 
 function feedOf(...[epoch, seq, past]: FeedRow): Feed {
   const [branches, horizons] = past === null ? [{}, {}] : JSON.parse(past)
   return { ...headOf(epoch, seq), branches, horizons }
+}
+
+function paged([row]: PageRow[]): Page | undefined {
+  if (!row) return undefined
+  const [epoch, at, past, documents, count, last] = row
+  return {
+    documents: documents ?? '[]',
+    count,
+    last: last === null ? undefined : Number(last),
+    feed: feedOf(epoch, at, past),
+  }
 }
 
 const encoded = ([seq, json]: EncodedRow): Encoded => ({ seq: Number(seq), json })

@@ -68,18 +68,25 @@ export const FEED_COLUMNS =
  * `$1` user, `$2` seq, `$3` limit, `$4` up to which number tombstones are left out. One row: the feed, a
  * JSON array, how many, and where it ends.
  */
-export const pageSql = kept(
-  (resource) => `
+export const pageSql = kept((resource) => pageText(resource, 'not (t.deleted and t.seq <= $4)'))
+
+/** The same with `$4` buckets, the last bytes of ids, and with all tombstones. */
+export const pageOfSql = kept((resource) =>
+  pageText(resource, 'get_byte(uuid_send(t.id), 15) = any ($4::int[])'),
+)
+
+function pageText(resource: Resource, filter: string): string {
+  return `
     select ${FEED_COLUMNS}, p.documents, p.count, p.last
     from feeds f, (
       select '[' || string_agg(c.json, ',' order by c.seq) || ']' as documents, count(*)::int as count, max(c.seq) as last
       from (
         select t.seq, ${wireDocumentSql(resource)}::text as json from ${resource.table} t
-        where t.user_id = $1 and t.seq > $2 and not (t.deleted and t.seq <= $4) order by t.seq limit $3
+        where t.user_id = $1 and t.seq > $2 and ${filter} order by t.seq limit $3
       ) c
     ) p
-    where f.user_id = $1`,
-)
+    where f.user_id = $1`
+}
 
 /**
  * `$1` user, `$2` ids. A placeholder has the least value in each required column and a unique number of 0

@@ -39,6 +39,7 @@ export interface Page {
  * The changes after a checkpoint. A page shorter than `limit` is the last one.
  *
  * @param replica what the client holds, if it says so
+ * @param buckets only documents in these buckets of the digest, with all tombstones
  * @throws Problem `checkpoint_expired`
  */
 export async function pull(
@@ -48,12 +49,15 @@ export async function pull(
   from: Checkpoint,
   limit: number,
   replica?: ReplicaState,
+  buckets?: readonly number[],
 ): Promise<Page> {
-  if (replica?.expired) return pullSnapshot(store, user, resource, from, limit, replica)
+  if (replica?.expired && !buckets) return pullSnapshot(store, user, resource, from, limit, replica)
   const after = numberOf(from)
   const isLive = isStart(from) ? replica?.seen?.length === 0 : (begunAt(from)?.isLive ?? false)
   const withoutTombstones = isLive ? (begunAt(from)?.seq ?? Number.MAX_SAFE_INTEGER) : 0
-  const page = await store.page(user, resource, after, limit, withoutTombstones)
+  const page = buckets
+    ? await store.pageOf(user, resource, buckets, after, limit)
+    : await store.page(user, resource, after, limit, withoutTombstones)
   if (!page) throw new UnknownUser()
   const { documents, count, last = after, feed } = page
   requireCurrent(from, feed, resource, replica)

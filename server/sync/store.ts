@@ -144,6 +144,15 @@ export interface Store {
     limit: number,
     withoutTombstones?: number,
   ): Promise<Page | undefined>
+
+  /** The same of the documents in some buckets of the digest (protocol/digest.ts), with all tombstones. */
+  pageOf(
+    user: string,
+    resource: Resource,
+    buckets: readonly number[],
+    seq: number,
+    limit: number,
+  ): Promise<Page | undefined>
 }
 
 export interface Transaction {

@@ -36,6 +36,7 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
         'a page of a snapshot says what became of documents that are `missing` in it',
       ],
       ['625f89826786', '`unknown_field`: a rejected row that a later server may accept'],
+      ['11941ff6c3d9', 'documents can be compared by digest'],
     ],
     live: [
       ['171b2308955e', 'the first release'],

@@ -167,6 +167,8 @@ export function summary(request: Request): string {
       return `pull ${request.resource} after ${request.from.lwt}`
     case 'push':
       return `push ${request.resource} ${request.rows.map(({ newDocumentState: { id, ...rest } }) => `${id.slice(0, 4)} ${JSON.stringify(rest)}`).join(' | ')}`
+    case 'digest':
+      return `compare ${request.resource} at ${request.from.lwt}`
     case 'list':
       return `list ${request.resource}`
     case 'put_back':

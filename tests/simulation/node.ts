@@ -10,6 +10,7 @@ import {
   resources,
 } from '../../protocol/index.ts'
 import { createFollowers, type Followers } from '../../server/realtime/followers.ts'
+import { compare, type Held } from '../../server/sync/digest.ts'
 import { create, edit, type Outcome } from '../../server/sync/edit.ts'
 import { type Restoral, restoreLoss } from '../../server/sync/journal.ts'
 import { pull, push } from '../../server/sync/replicate.ts'
@@ -21,7 +22,15 @@ const SWEEP_MS = 3_000
 
 /** A request to a node. Serializable, so that repetitions are detected. */
 export type Request =
-  | { kind: 'pull'; resource: string; from: Checkpoint; limit: number; replica?: ReplicaState }
+  | {
+      kind: 'pull'
+      resource: string
+      from: Checkpoint
+      limit: number
+      buckets?: readonly number[]
+      replica?: ReplicaState
+    }
+  | ({ kind: 'digest'; resource: string } & Held)
   | {
       kind: 'push'
       resource: string
@@ -177,10 +186,12 @@ export class Node {
     const resource: Resource = resources[request.resource as keyof typeof resources]
     switch (request.kind) {
       case 'pull': {
-        const { from, limit, replica } = request
-        const page = await pull(this.store, user, resource, from, limit, replica)
+        const { from, limit, buckets, replica } = request
+        const page = await pull(this.store, user, resource, from, limit, replica, buckets)
         return { ...page, documents: JSON.parse(page.documents) }
       }
+      case 'digest':
+        return compare(this.store, user, resource, request)
       case 'push':
         return push(this.store, { user, session: user }, resource, request.rows, now, request)
       case 'list':

@@ -79,6 +79,7 @@ export function steppedStore(store: Store, doorways: Doorways, steps: Steps): St
     heads: alone(store.heads),
     frame: alone(store.frame),
     page: alone(store.page),
+    pageOf: alone(store.pageOf),
     insert: (user, ...rest) => statement(user, () => store.insert(user, ...rest)),
     edit: (user, ...rest) => statement(user, () => store.edit(user, ...rest)),
     transaction: (user, work) =>

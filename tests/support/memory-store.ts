@@ -1,4 +1,5 @@
 import {
+  bucketOf,
   type ChangeTimes,
   changeTimes,
   type Document,
@@ -82,6 +83,21 @@ export function memoryStore(): MemoryStore {
   const writeOne = (user: string, work: (draft: Feed) => Encoded | undefined) =>
     onDraft(user, async (draft) => work(draft)).catch(undefinedForUnknownUser)
 
+  function page(
+    user: string,
+    resource: Resource,
+    seq: number,
+    limit: number,
+    isWanted: (one: Stored) => boolean,
+  ) {
+    const feed = feeds.get(user)
+    if (!feed) return undefined
+    const changes = changesAfter(feed, resource, seq).filter(isWanted).slice(0, limit)
+    const documents = JSON.stringify(changes.map(onTheWire))
+    const { length: count } = changes
+    return { documents, count, last: changes.at(-1)?.seq, feed: stateOf(feed) }
+  }
+
   return {
     addUser(user) {
       if (!feeds.has(user)) feeds.set(user, newFeed(timeline))
@@ -138,16 +154,11 @@ export function memoryStore(): MemoryStore {
         .slice(0, limit)
         .map(({ taken: _, changed: __, ...stored }) => stored),
 
-    async page(user, resource, seq, limit, withoutTombstones = 0) {
-      const feed = feeds.get(user)
-      if (!feed) return undefined
-      const changes = changesAfter(feed, resource, seq)
-        .filter((one) => !(one.deleted && one.seq <= withoutTombstones))
-        .slice(0, limit)
-      const documents = JSON.stringify(changes.map(onTheWire))
-      const { length: count } = changes
-      return { documents, count, last: changes.at(-1)?.seq, feed: stateOf(feed) }
-    },
+    page: async (user, resource, seq, limit, withoutTombstones = 0) =>
+      page(user, resource, seq, limit, (one) => !(one.deleted && one.seq <= withoutTombstones)),
+
+    pageOf: async (user, resource, buckets, seq, limit) =>
+      page(user, resource, seq, limit, ({ document }) => buckets.includes(bucketOf(document.id))),
 
     async heads(users) {
       const known = users.filter((user) => feeds.has(user))

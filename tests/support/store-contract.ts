@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
-import { type Document, type Resource, resources, settle } from '../../protocol/index.ts'
+import { bucketOf, type Document, type Resource, resources, settle } from '../../protocol/index.ts'
 import type { Database } from '../../server/database/connect.ts'
 import { FIRST_EPOCH } from '../../server/sync/cursors.ts'
 import {
@@ -669,6 +669,35 @@ export function storeContract(
     })
   })
 
+  describe('pageOf', () => {
+    test('is a page of the documents in some buckets', async () => {
+      const { store, ann, bob } = await open()
+      for (let i = 0; i < 20; i++) await inserted(store, i % 4 ? ann : bob)
+      await deleted(store, ann)
+      const all = await store.changes(ann, tasks, 0, 30)
+      const buckets = [...new Set(all.map(({ document }) => bucketOf(document.id)))].slice(0, 8)
+      const those = all.filter(({ document }) => buckets.includes(bucketOf(document.id)))
+      for (const [from, limit] of [
+        [0, 30],
+        [0, 3],
+        [those[2]!.seq, 30],
+      ] as const) {
+        const expected = those.filter(({ seq }) => seq > from).slice(0, limit)
+        const { documents, count, last, feed } = (await store.pageOf(
+          ann,
+          tasks,
+          buckets,
+          from,
+          limit,
+        ))!
+        expect(JSON.parse(documents)).toEqual(expected.map(onTheWire))
+        expect(last).toBe(expected.at(-1)!.seq)
+        expect(count).toBe(expected.length)
+        expect(feed).toEqual((await store.heads([ann])).get(ann))
+      }
+    })
+  })
+
   describe('heads', () => {
     test('are the ends of the feeds of known users', async () => {
       const { store, ann, bob } = await open()
@@ -950,6 +979,7 @@ export function storeContract(
       expect(await store.read(nobody, tasks, [task.id])).toEqual(new Map())
       expect(await store.changes(nobody, tasks, 0, 10)).toEqual([])
       expect(await store.page(nobody, tasks, 0, 10)).toBeUndefined()
+      expect(await store.pageOf(nobody, tasks, [0], 0, 10)).toBeUndefined()
     })
   })
 

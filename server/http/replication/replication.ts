@@ -1,8 +1,10 @@
 import type { Request, RequestHandler } from 'express'
 import * as z from 'zod'
 import {
+  BUCKETS,
   type Checkpoint,
   conflictsSchema,
+  digestResponseSchema,
   MAX_PULL_LIMIT,
   MAX_PUSH_BYTES,
   MAX_PUSH_ROWS,
@@ -17,6 +19,8 @@ import {
   replicaSchema,
   wireDocumentOf,
 } from '../../../protocol/index.ts'
+import type { Metrics } from '../../runtime/metrics.ts'
+import { compare } from '../../sync/digest.ts'
 import { pull, push } from '../../sync/replicate.ts'
 import type { Store } from '../../sync/store.ts'
 import { wholeNumber } from '../documents/list-parameters.ts'
@@ -30,13 +34,14 @@ const MAX_SEQ = Number.MAX_SAFE_INTEGER
 export interface ReplicationDependencies {
   store: Store
   streams: PullStreams
+  metrics: Pick<Metrics, 'selfCheck'>
   now: () => Date
 }
 
 /** The replication endpoints of a resource, in the format of RxDB's clients. */
 export function replicationOperations(
   resource: Resource,
-  { store, streams, now }: ReplicationDependencies,
+  { store, streams, metrics, now }: ReplicationDependencies,
 ): Operation[] {
   const { name, version } = resource
   const path = `/replication/${name}/${version}`
@@ -51,7 +56,7 @@ export function replicationOperations(
       summary: `Pull changes of ${name}`,
       description:
         'Returns the changes after a checkpoint, tombstones included. A page shorter than `limit` is the last one.',
-      query: [...CHECKPOINT_PARAMETERS, LIMIT_PARAMETER],
+      query: [...CHECKPOINT_PARAMETERS, LIMIT_PARAMETER, BUCKETS_PARAMETER],
       headers: [REPLICA],
       answers: {
         200: {
@@ -66,12 +71,42 @@ export function replicationOperations(
       },
       problems: ['checkpoint_expired'],
       async handle({ user, query, request }) {
-        const { limit = DEFAULT_LIMIT } = query as { limit?: number }
-        const from = checkpointOf(query) ?? { id: '', lwt: 0 }
-        const page = await pull(store, user, resource, from, limit, replicaOf(request))
+        const { limit = DEFAULT_LIMIT, buckets } = query as { limit?: number; buckets?: number[] }
+        const from = checkpointOf(query) ?? START
+        const replica = replicaOf(request)
+        const page = await pull(store, user, resource, from, limit, replica, buckets)
         const { documents, ...rest } = page
         // The documents are JSON text already, from Postgres.
         const body = `{"documents":${documents},${JSON.stringify(rest).slice(1)}`
+        return { status: 200, body }
+      },
+    }),
+    operation({
+      ...common,
+      id: `digest_${name}`,
+      method: 'get',
+      path: `${path}/digest`,
+      summary: `Compare ${name}`,
+      description:
+        'Compares the documents of a client with those of the server at the checkpoint of the client. `behind`: they have changed since; pull first. `incomparable`: the client has another revision. `different`: `buckets` has the digests of the server; pull the `buckets` that differ.',
+      limit: 'user',
+      query: [...CHECKPOINT_PARAMETERS, DIGEST_PARAMETER, revisionParameter(resource)],
+      headers: [REPLICA],
+      answers: {
+        200: {
+          description: 'The result.',
+          name: `${name}Digest`,
+          schema: digestResponseSchema,
+          example: { result: 'equal' },
+        },
+      },
+      problems: ['checkpoint_expired'],
+      async handle({ user, query, request }) {
+        const { digest, revision = resource.revision } = query as Partial<DigestQuery>
+        const from = checkpointOf(query) ?? START
+        const held = { from, digest, revision, replica: replicaOf(request) }
+        const body = await compare(store, user, resource, held)
+        metrics.selfCheck(name, body.result)
         return { status: 200, body }
       },
     }),
@@ -154,6 +189,8 @@ export function refuseOutdated(resources: readonly Resource[]): RequestHandler {
   }
 }
 
+const START: Checkpoint = { id: '', lwt: 0 }
+
 /** The client's last checkpoint, if it sends one. */
 function checkpointOf(query: Call['query']): Checkpoint | undefined {
   const { lwt, id } = query as Partial<Checkpoint>
@@ -200,6 +237,39 @@ const CHECKPOINT_PARAMETERS: readonly Parameter[] = [
     mayBeEmpty: true,
   },
 ]
+
+interface DigestQuery {
+  digest: string
+  revision: number
+}
+
+const DIGEST_PARAMETER: Parameter = {
+  name: 'digest',
+  description: 'The digest of all documents that the client has, without tombstones.',
+  schema: z.string().regex(/^[0-9a-f]{16}$/, 'Use 16 hexadecimal digits in lower case.'),
+}
+
+const revisionParameter = ({ revision }: Resource): Parameter => ({
+  name: 'revision',
+  description: `The revision of the definition that the client has. Default: ${revision}.`,
+  schema: wholeNumber(0, MAX_SEQ),
+  json: { type: 'integer', minimum: 0 },
+})
+
+const NUMBERS = /^\d{1,3}(,\d{1,3})*$/
+const NUMBERS_REMEDY = `Use numbers from 0 to ${BUCKETS - 1}.`
+const BUCKETS_PARAMETER: Parameter = {
+  name: 'buckets',
+  description:
+    'Only documents in these buckets of the digest: the last bytes of their ids as decimal numbers, separated by commas.',
+  schema: z
+    .string()
+    .regex(NUMBERS, NUMBERS_REMEDY)
+    .max(4 * BUCKETS)
+    .transform((text) => text.split(',').map(Number))
+    .refine((buckets) => buckets.every((one) => one < BUCKETS), NUMBERS_REMEDY),
+  json: { type: 'string', pattern: NUMBERS.source },
+}
 
 const LIMIT_PARAMETER: Parameter = {
   name: 'limit',

@@ -84,9 +84,18 @@ export class Gateway {
       const from = { id: searchParams.get('id') ?? '', lwt: Number(searchParams.get('lwt')) }
       if (method === 'GET' && action === 'pull') {
         const limit = Number(searchParams.get('limit') ?? 100)
-        const request = { kind: 'pull', resource: name, from, limit, replica } as const
+        const buckets = searchParams.get('buckets')?.split(',').map(Number)
+        const some = buckets && { buckets }
+        const request = { kind: 'pull', resource: name, from, limit, replica, ...some } as const
         const page = await node.answer(user, request)
         return page === undefined ? undefined : answerOf(page)
+      }
+      if (method === 'GET' && action === 'digest') {
+        const digest = searchParams.get('digest') ?? undefined
+        const revision = Number(searchParams.get('revision'))
+        const held = { from, digest, revision, replica }
+        const compared = await node.answer(user, { kind: 'digest', resource: name, ...held })
+        return compared === undefined ? undefined : answerOf(compared)
       }
       if (method === 'POST' && action === 'push') {
         const rows = rowsSchema.safeParse(body)

@@ -1,6 +1,7 @@
 import { hash } from '../../../client-sdk/local/hash.ts'
 import type { RejectedRow } from '../../../client-sdk/sync/sync.ts'
 import {
+  type DigestResponse,
   type Frame,
   type PullResponse,
   type PushResponse,
@@ -198,6 +199,13 @@ export class Watch implements Watcher {
     const [, face, name = '', , rest = ''] = path.split('/')
     const resource = all.find((one) => one.name === name)
     if (face !== 'replication' || !resource || status !== 200) return
+    // What a self-check reads announces nothing.
+    if (rest.startsWith('digest')) {
+      const { result } = JSON.parse(text) as DigestResponse
+      this.ledger.count(`self-checks: ${result}`)
+      return
+    }
+    if (rest.includes('buckets=')) return
     if (rest.startsWith('pull')) {
       for (const document of (JSON.parse(text) as PullResponse).documents)
         this.tells(resource, document, user)
