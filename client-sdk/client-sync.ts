@@ -56,6 +56,7 @@ export function createSync(localCopy$: BehaviorSubject<LocalCopy | undefined>): 
     async awaitInSync({ timeout = PATIENCE_MS } = {}) {
       await inTime(current().inSync(), timeout)
     },
+    verify: async ({ timeout = PATIENCE_MS } = {}) => inTime(current().verify(), timeout),
     pause: () => current().pause(true),
     resume: () => current().pause(false),
     isPaused$: localCopy$.pipe(
@@ -163,11 +164,11 @@ function conflictsOf({
   )
 }
 
-async function inTime(work: Promise<void>, milliseconds: number): Promise<void> {
+async function inTime<T>(work: Promise<T>, milliseconds: number): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined
   const late = new Promise<never>((_, reject) => {
     const error = new ClientError('timed_out', `Sync did not finish within ${milliseconds} ms.`)
     timer = setTimeout(() => reject(error), milliseconds)
   })
-  await Promise.race([work, late]).finally(() => clearTimeout(timer))
+  return Promise.race([work, late]).finally(() => clearTimeout(timer))
 }

@@ -177,10 +177,13 @@ export class LocalCopy {
 
   /** The exact number of unsent edits. This tab becomes the leader to count them. */
   async unsent(): Promise<number> {
-    if (this.isOver) throw overtaken()
-    this.leader.lead()
-    const replication = await firstValueFrom(this.replication$.pipe(filter(Boolean)))
+    const replication = await this.asLeader()
     return (await replication.unsent()) + (await unsentInClosed(this.database))
+  }
+
+  /** Compares all documents with the server's. This tab becomes the leader. Returns the number of repairs. */
+  async verify(): Promise<number> {
+    return (await this.asLeader()).verify()
   }
 
   /** Resolves when it is stored. */
@@ -212,6 +215,12 @@ export class LocalCopy {
     await this.remember()
     this.tabs.close()
     this.connection.close()
+  }
+
+  private async asLeader(): Promise<Replication> {
+    if (this.isOver) throw overtaken()
+    this.leader.lead()
+    return firstValueFrom(this.replication$.pipe(filter(Boolean)))
   }
 
   private async lead(): Promise<void> {

@@ -93,7 +93,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     types: 'client-sdk/local/storage.ts',
   },
   'client-sdk/sync': {
-    values: `protocol/follow.ts protocol/headers.ts protocol/media-types.ts client-sdk/local/ client-sdk/runtime/ client-sdk/session/
+    values: `protocol/digest.ts protocol/follow.ts protocol/headers.ts protocol/media-types.ts client-sdk/local/ client-sdk/runtime/ client-sdk/session/
       rxdb rxjs socket.io-client`,
     types: 'protocol/live.ts protocol/problem.ts protocol/replication.ts',
   },

@@ -1,5 +1,6 @@
 import {
   accounts,
+  digestResponseSchema,
   pullResponseSchema,
   pushResponseSchema,
   resources,
@@ -10,6 +11,7 @@ import {
 export const shapes = {
   pull: shapeOf(pullResponseSchema),
   push: shapeOf(pushResponseSchema),
+  digest: shapeOf(digestResponseSchema),
   conflict: shapeOf(resources.conflicts.document),
   account: shapeOf(accounts.account),
   devices: shapeOf(accounts.signedInDevices),

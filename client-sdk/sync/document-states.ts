@@ -24,7 +24,7 @@ type Kept = RxDocumentData<WireDocument>
 
 /**
  * The two states of each document of a collection: the one that the user sees, and the known state of the
- * server. A document is unsent if they differ.
+ * server. A document is unsent if they differ and the visible one has another `updated_at`.
  *
  * A method that writes may fail anywhere and can then be called again: it starts from the stored data. Only
  * one of these methods may run at a time.
@@ -191,6 +191,48 @@ export class DocumentStates {
     await this.keepCursor()
   }
 
+  /** The two states of each of these documents. */
+  async pairs(ids: readonly string[]): Promise<Pair[]> {
+    const current = new Map((await this.find(ids)).map((one) => [one.id, one]))
+    const known = this.isReadOnly ? current : await this.known.of(ids)
+    return ids.map((id) => {
+      const here = current.get(id)
+      const isEdited = here !== undefined && !this.isReadOnly && !isKnown(here, known.get(id))
+      return { id, here: here && stateOf(here), known: known.get(id), isEdited }
+    })
+  }
+
+  /** Replaces faulty states by those of the server: the known one, and the visible one unless it is an edit. */
+  async mend(documents: readonly WireDocument[]): Promise<void> {
+    const ids = documents.map(({ id }) => id)
+    const current = new Map((await this.find(ids)).map((one) => [one.id, one]))
+    const known = this.isReadOnly ? new Map() : await this.known.of(ids)
+    const added = documents.filter(({ id }) => !current.has(id))
+    const changed = documents.flatMap((document): Change[] => {
+      const here = current.get(document.id)
+      if (!here || !(this.isReadOnly || isKnown(here, known.get(here.id)))) return []
+      return deepEqual(stateOf(here), document) ? [] : [{ document, here }]
+    })
+    // In the order of `keep`.
+    await this.known.write(this.isReadOnly ? [] : added)
+    await this.store([
+      ...added.map((document) => rowOver(document)),
+      ...changed.map(({ document, here }) => rowOver(document, here, this.cursor)),
+    ])
+    if (!this.isReadOnly) await this.known.write(documents.filter(({ id }) => current.has(id)))
+  }
+
+  /** Makes documents that are not edited count as edited now, over their known states. */
+  async makeUnsent(ids: readonly string[], now: number): Promise<void> {
+    const documents = await this.find(ids)
+    await this.store(
+      documents.map((previous) => {
+        const at = Math.max(now, (Date.parse(previous.updated_at) || 0) + 1)
+        return { previous, document: { ...previous, updated_at: new Date(at).toISOString() } }
+      }),
+    )
+  }
+
   /**
    * Records the answer to a push.
    *
@@ -294,6 +336,16 @@ export class DocumentStates {
   }
 }
 
+/** The two states of a document. Where nothing is ever unsent, they are one. */
+export interface Pair {
+  readonly id: string
+  /** The visible one. */
+  readonly here: WireDocument | undefined
+  readonly known: WireDocument | undefined
+  /** Whether the visible one is an unsent edit. */
+  readonly isEdited: boolean
+}
+
 interface Change {
   document: WireDocument
   here: Kept
@@ -311,9 +363,13 @@ function distinct(cursors: readonly (Checkpoint | undefined)[]): Checkpoint[] {
   return present.filter((one, i) => present.findIndex((other) => deepEqual(one, other)) === i)
 }
 
-/** Whether the server is known to have it as it is here. */
+/**
+ * Whether it is no edit. Each edit has a later `updated_at` than the state that it was made on, so content that
+ * differs without one is a fault of the storage, which must not be pushed: see `SelfCheck`.
+ */
 function isKnown(here: Kept, known: WireDocument | undefined): boolean {
-  return isFromServer(here) || deepEqual(stateOf(here), known)
+  if (isFromServer(here)) return true
+  return here.updated_at === known?.updated_at && here.created_at === known.created_at
 }
 
 /** A rejected row without a stored document is answered as a tombstone. */

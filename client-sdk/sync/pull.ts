@@ -31,18 +31,22 @@ export class Pull {
     this.size = new BatchSize(MOST_DOCUMENTS, options.patience)
   }
 
-  /** @throws ClientError */
+  /**
+   * @param buckets only documents in these buckets of the digest
+   * @throws ClientError
+   */
   async page(
     token: string,
     checkpoint: Checkpoint | undefined,
     replica: ReplicaState,
-    limit?: number,
+    buckets?: readonly number[],
   ): Promise<Page> {
     const { api, path, signal } = this.options
-    const asked = Math.min(limit ?? MOST_DOCUMENTS, this.size.current)
+    const asked = this.size.current
+    const query = [`limit=${asked}`, ...(buckets ? [`buckets=${buckets}`] : [])]
     const request = { token, signal, isAnswer: isPage, headers: headersOf(replica) }
     const page = await this.size.learnFrom(asked, () =>
-      api<PullResponse>(`${path}/pull?${queryOf(checkpoint, [`limit=${asked}`])}`, request),
+      api<PullResponse>(`${path}/pull?${queryOf(checkpoint, query)}`, request),
     )
     return { ...page, isLast: page.documents.length < asked }
   }

@@ -33,6 +33,7 @@ import {
   SERVER_ERROR,
   UNKNOWN_FIELD,
 } from './rejections.ts'
+import { SelfCheck } from './self-check.ts'
 import type { Progress } from './sync-status.ts'
 import { Turns } from './turns.ts'
 import { UnsentEdits } from './unsent-edits.ts'
@@ -87,8 +88,8 @@ export interface ReplicaOptions {
  *     edit ──▶ unsent ──▶ push ──▶ record: the known state becomes the pushed or the answered one
  *     page, frame ──▶ keep: document and known state become the received one, then the cursor moves
  *
- * 1. A document is unsent if its two states differ. They are compared at the start and after each edit,
- *    without clocks or cursors.
+ * 1. A document is unsent if its two states differ by an edit, which always has another `updated_at`. They are
+ *    compared at the start and after each edit, without clocks or cursors.
  * 2. The cursor moves past a page or frame when all of it is stored. A failing storage is retried with
  *    pauses; meanwhile the status is not `synced`.
  * 3. For an unsent document, received states are not stored: its push reaches the same state on the server
@@ -120,6 +121,7 @@ export class Replica {
   readonly stuck$ = new BehaviorSubject<ClientError | undefined>(undefined)
   private readonly options: ReplicaOptions
   private readonly abort = new AbortController()
+  private readonly way: { api: Api; path: string; signal: AbortSignal; patience: number }
   private readonly pulls: Pull
   private readonly pushes: Push
   private opened: DocumentStates | undefined
@@ -151,9 +153,9 @@ export class Replica {
     this.name = resource.name
     this.pending$ = this.edits.count$
     const path = `/replication/${resource.name}/${resource.version}`
-    const way = { api, path, signal: this.abort.signal, patience }
-    this.pulls = new Pull(way)
-    this.pushes = new Push({ ...way, due: () => this.edits.nudge() })
+    this.way = { api, path, signal: this.abort.signal, patience }
+    this.pulls = new Pull(this.way)
+    this.pushes = new Push({ ...this.way, due: () => this.edits.nudge() })
   }
 
   start(): void {
@@ -167,6 +169,7 @@ export class Replica {
     this.abort.abort()
     this.watching?.unsubscribe()
     await this.running
+    await this.turns.take(async () => {}) // a self-check may be writing
     if (!this.opened) return
     // Saves pulling the same changes again at the next start.
     await this.opened.keepCursor().catch(() => {})
@@ -208,6 +211,28 @@ export class Replica {
     this.look()
     await firstValueFrom(this.isComplete$.pipe(filter(Boolean)))
     await firstValueFrom(this.pending$.pipe(filter((count) => count === 0)))
+  }
+
+  /**
+   * Compares all documents with the server's, and repairs what differs.
+   *
+   * @returns the number of repaired documents
+   * @throws ClientError, and errors of the storage
+   */
+  async check(): Promise<number> {
+    const complete = () => this.until(this.isComplete$.pipe(filter(Boolean)))
+    await complete()
+    return new SelfCheck({
+      ...this.options,
+      ...this.way,
+      states: this.states,
+      turns: this.turns,
+      pulls: this.pulls,
+      isSending: () => this.sending$.value.size > 0,
+      complete,
+      look: () => this.look(),
+      onUnsent: (ids) => this.edited(ids.filter((id) => !this.edits.has(id))),
+    }).run()
   }
 
   /**

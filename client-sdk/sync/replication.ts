@@ -25,6 +25,7 @@ import { RENEW_AHEAD_MS, type Session } from '../session/session.ts'
 import { Live } from './live.ts'
 import type { Rejections } from './rejections.ts'
 import { Replica } from './replica.ts'
+import { SelfChecks } from './self-checks.ts'
 import { type Progress, type SyncState, statusOf } from './sync-status.ts'
 
 /** A shorter sync is not shown in the status: most changes arrive in the `synced` state. */
@@ -50,6 +51,7 @@ export class Replication {
   private readonly replicas: Replica[]
   private readonly options: ReplicationOptions
   private readonly live: Live
+  private readonly selfChecks: SelfChecks
   private readonly subscription = new Subscription()
   /** The position after the last frame, as a number and as a checkpoint. */
   private cursor: number | undefined
@@ -65,6 +67,7 @@ export class Replication {
       const resource = resources[collection.name as ResourceName]
       return new Replica({ resource, collection, api, connection, rejections, now, patience })
     })
+    this.selfChecks = new SelfChecks({ database, replicas: this.replicas, connection, now })
     this.live = new Live({
       url,
       token: (refused) => connection.token(refused),
@@ -93,12 +96,14 @@ export class Replication {
     const poll = setInterval(() => this.live.isConnected || this.look(), pollInterval)
     this.subscription.add(() => clearInterval(poll))
     for (const replica of this.replicas) replica.start()
+    this.selfChecks.start()
   }
 
   async stop(): Promise<void> {
     this.subscription.unsubscribe()
     clearTimeout(this.renewal)
     this.live.close()
+    this.selfChecks.stop()
     await Promise.all(this.replicas.map((replica) => replica.stop()))
   }
 
@@ -114,6 +119,11 @@ export class Replication {
   /** Resolves when all edits are on the server, and all changes on the server at the time of the call are here. */
   async inSync(): Promise<void> {
     await Promise.all(this.replicas.map((replica) => replica.catchUp()))
+  }
+
+  /** Compares all documents with the server's; see `SelfChecks`. */
+  verify(): Promise<number> {
+    return this.selfChecks.run()
   }
 
   /** Called with documents that any tab has written, or has tried to write. */

@@ -38,6 +38,14 @@ export interface Sync {
    */
   awaitInSync(options?: { timeout?: number }): Promise<void>
   /**
+   * Compares the documents on this device with the server's and repairs what differs, as also happens by
+   * itself about once a day. Unsent edits stay.
+   *
+   * @returns the number of repaired documents
+   * @throws ClientError `timed_out` (by default after 30 seconds), `signed_out`, `unreachable` and others
+   */
+  verify(options?: { timeout?: number }): Promise<number>
+  /**
    * Pauses sync in all tabs until `resume` or the next sign-in, also across restarts of the app once the
    * promise has resolved. Edits are kept.
    */

@@ -174,6 +174,13 @@ export const mutants: readonly Mutant[] = [
     sdk: true,
   },
   {
+    guard: 'the SDK repairs what its self-check finds',
+    file: 'client-sdk/sync/self-check.ts',
+    find: 'await states.mend(faulty)',
+    replace: '',
+    sdk: true,
+  },
+  {
     guard: 'the SDK is not synced while it stores changes',
     file: 'client-sdk/sync/replication.ts',
     find: 'map((all) => all.every(Boolean)),',

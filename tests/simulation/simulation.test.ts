@@ -31,6 +31,9 @@ const LEAST = {
     sleeps: 0.2,
     failovers: 0.1,
     'purged tombstones': 0.1,
+    'corrupted documents': 1,
+    'self-checks: equal': 1,
+    'self-checks: different': 1,
   },
 }
 

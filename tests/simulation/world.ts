@@ -11,7 +11,7 @@ import { Accounts } from './sdk/accounts.ts'
 import type { OpenSdk } from './sdk/bundle.ts'
 import { SdkDevice } from './sdk/device.ts'
 import { Gateway } from './sdk/gateway.ts'
-import { settleApp } from './sdk/healing.ts'
+import { corruptApp, settleApp, verifyApp } from './sdk/healing.ts'
 import { someTroubles, useSdkDevice } from './sdk/person.ts'
 import { withUnhandled } from './sdk/unhandled.ts'
 import { type Doorways, steppedStore, Traffic } from './stepped-store.ts'
@@ -21,6 +21,10 @@ import { Timeline } from './timeline.ts'
 const TROUBLE_MS = 15_000
 const DRAIN_MS = 60_000
 const SDK_DRAIN_MS = 300_000
+/** The time of a start of the app on a slow line. */
+const RESTART_MS = 10_000
+/** The maximum time of a self-check on a slow line. */
+const VERIFY_MS = 60_000
 const HOUR_MS = 3_600_000
 /** So that a seed is the same otherwise where nothing fails over or is purged. */
 const FAILOVERS = 0x5eed
@@ -141,13 +145,13 @@ export async function runSeed(
   for (const app of apps) app.disk.heal()
   for (const device of [...devices, ...apps]) device.goOnline(true)
   const drain = apps.length > 0 ? SDK_DRAIN_MS : DRAIN_MS
-  let differing: string[]
-  do {
-    for (const app of apps) settleApp(app)
-    await withUnhandled(unhandled, () => timeline.runUntil(timeline.now + 2_000))
-    differing = await disagreements(observer, devices, apps)
-    if (!answered.every((isDone) => isDone())) differing.push('a REST client has no answer')
-  } while (differing.length > 0 && timeline.now < TROUBLE_MS + drain)
+  let differing = await untilAgreement(TROUBLE_MS + drain)
+  if (differing.length === 0) {
+    for (const app of apps) await corruptApp(app)
+    await withUnhandled(unhandled, () => timeline.runUntil(timeline.now + RESTART_MS))
+    for (const app of apps) verifyApp(app)
+    differing = await untilAgreement(timeline.now + VERIFY_MS)
+  }
   for (const difference of differing) ledger.violated(difference)
   for (const app of apps) {
     app.watch.close()
@@ -158,6 +162,17 @@ export async function runSeed(
   await traffic.atRest()
   for (const user of users) await ledger.close(observer, user)
   return { seed, history: timeline.history, violations: ledger.violations, seen: ledger.seen }
+
+  /** @returns what differs at the end of the time */
+  async function untilAgreement(end: number): Promise<string[]> {
+    for (;;) {
+      for (const app of apps) settleApp(app)
+      await withUnhandled(unhandled, () => timeline.runUntil(timeline.now + 2_000))
+      const differing = await disagreements(observer, devices, apps)
+      if (!answered.every((isDone) => isDone())) differing.push('a REST client has no answer')
+      if (differing.length === 0 || timeline.now >= end) return differing
+    }
+  }
 
   /** In some seeds, once or twice. */
   function failOverNow(): void {

@@ -2,7 +2,7 @@ import { addRxStorageMultiInstanceSupport } from 'rxdb'
 import { getRxStorageMemory, type RxStorageInstanceMemory } from 'rxdb/plugins/storage-memory'
 import { Subject } from 'rxjs'
 import type { Storage } from '../../../client-sdk/local/storage.ts'
-import type { Disk, Place, Tab } from './disk.ts'
+import { type Disk, type Place, type Tab, UNNOTICED } from './disk.ts'
 
 type MemoryStorage = ReturnType<typeof getRxStorageMemory>
 type MemoryInstance = RxStorageInstanceMemory<unknown>
@@ -53,6 +53,7 @@ function throughDisk(instance: MemoryInstance, disk: Disk, tab: Tab, place: Plac
     count: instance.count.bind(instance),
     remove: instance.remove.bind(instance),
   }
+  disk.opened(tab, place, (rows) => original.bulkWrite(rows as never, UNNOTICED))
   Object.assign(instance, {
     bulkWrite: (rows: never[], context: string) =>
       disk.write(tab, place, rows, context, async (some, isUnheard) => {

@@ -19,6 +19,12 @@ export interface Row {
   document: { id: string; _deleted: boolean; [name: string]: unknown }
 }
 
+/** The context of such a write, which is not one of an edit. */
+export const UNNOTICED = 'replication-fault'
+
+/** The storage of one collection in one tab, past the disk: nobody notices a write. */
+export type RawWrite = (rows: { previous: object; document: object }[]) => Promise<unknown>
+
 interface Result {
   error: { documentId: string }[]
 }
@@ -63,6 +69,8 @@ export class Disk {
   readonly states = new Map<string, { documents: Map<string, Row['document']> }>()
   readonly contents: Contents
   isBad = true
+  /** By the tab that uses it and the collection. */
+  private readonly raw = new Map<string, RawWrite>()
   private readonly timeline: Timeline
   private readonly name: string
   private readonly watcher: Watcher
@@ -101,6 +109,17 @@ export class Disk {
     this.isBad = false
     this.next = undefined
     this.readsFailUntil = 0
+  }
+
+  opened(tab: Tab, place: Place, write: RawWrite): void {
+    this.raw.set(`${tab.name} ${keyOf(place)}`, write)
+  }
+
+  /** Silently changes a stored document, as a failing chip does. */
+  async corrupt(tab: Tab, place: Place, id: string, fields: object): Promise<void> {
+    const previous = [...this.contents.documents(place)].find((one) => one.id === id)!
+    const document = { ...previous, ...fields }
+    await this.raw.get(`${tab.name} ${keyOf(place)}`)!([{ previous, document }])
   }
 
   /** The users with documents on it. */

@@ -30,6 +30,7 @@ const ACTS = {
   edit_profile: 2,
   see_to_a_rejection: 2,
   await_sync: 2,
+  verify: 2,
   wake: 1,
   open_a_tab: 2,
   close_a_tab: 1,
@@ -147,6 +148,11 @@ export function useSdkDevice(device: SdkDevice, surroundings: Surroundings, unti
       attempt(tab, 'awaits sync', () =>
         watch.awaits(tab, () => sync.awaitInSync({ timeout: chance.between(500, 8_000) })),
       )
+    },
+    verify(tab) {
+      if (!tab.user) return
+      const { sync } = tab.client!
+      attempt(tab, 'verifies', () => sync.verify({ timeout: chance.between(500, 8_000) }))
     },
     wake: (tab) => tab.client!.sync.wake(),
     open_a_tab() {

@@ -3,7 +3,7 @@ import type { Storage } from '../../../client-sdk/local/storage.ts'
 import type { SqliteDatabase } from '../../../client-sdk/sqlite.ts'
 import { keyValueStore, type Step } from '../../client-sdk/media.ts'
 import type { Sdk } from './bundle.ts'
-import type { Contents, Disk, Place, Row, Tab } from './disk.ts'
+import { type Contents, type Disk, type Place, type Row, type Tab, UNNOTICED } from './disk.ts'
 
 /** A phone with its contents and the SDK's own storage. */
 export interface Phone extends Contents {
@@ -97,6 +97,7 @@ export function phoneStorage(phone: Phone, sdk: Sdk, disk: Disk, tab: Tab): Stor
       const instance = await storage.createStorageInstance(params)
       const bulkWrite = instance.bulkWrite.bind(instance)
       const remove = instance.remove.bind(instance)
+      disk.opened(tab, place, (rows) => bulkWrite(rows as never, UNNOTICED))
       const reading = (name: 'findDocumentsById' | 'query' | 'count') => {
         const read = instance[name].bind(instance) as (...args: unknown[]) => unknown
         return async (...args: unknown[]) => {
