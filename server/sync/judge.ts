@@ -38,8 +38,8 @@ export interface Row {
   readonly assumedDeleted: boolean
   /** Identifies the edit across retries; undefined if it cannot be identified. */
   readonly mark?: number | undefined
-  /** The row was corrected, so the client must get the stored state. */
-  readonly corrected?: true
+  /** What was sent instead of `next`, which was corrected: so the client must get the stored state. */
+  readonly sent?: Row['next']
   /** The field that refers to a deleted document, whose deletion cascades to this one. */
   readonly takenBy?: string
 }
@@ -266,7 +266,7 @@ function judgePurged(resource: Resource, row: Row, now: string) {
   const dated = String(row.next.updated_at ?? '')
   const lostAt = document.updated_at
   return {
-    state: { document: { ...row.next, id: row.id } as Document, deleted: true },
+    state: { document: { ...(row.sent ?? row.next), id: row.id } as Document, deleted: true },
     loss: {
       cause: 'deletion' as const,
       lost: row.nextDeleted ? {} : lost,
@@ -382,7 +382,7 @@ function changes(
 /** Whether the stored state equals what the client sent. */
 function isAsSent(resource: Resource, { document, deleted }: State, row: Row): boolean {
   return (
-    !row.corrected &&
+    !row.sent &&
     deleted === row.nextDeleted &&
     Object.keys(row.next).every((name) => sameIn(resource, name, row.next, document))
   )

@@ -42,9 +42,10 @@ const idsIn = (values: readonly unknown[]): string[] => [
 const isRestoration = ({ assumedDeleted, nextDeleted }: Row) => assumedDeleted && !nextDeleted
 
 function afterDeletion({ field, onDelete }: Referring, row: Row): Row {
-  if (onDelete === 'clear') return { ...row, next: { ...row.next, [field]: null }, corrected: true }
+  const { next, sent = next } = row
+  if (onDelete === 'clear') return { ...row, next: { ...next, [field]: null }, sent }
   // A tombstone may refer to another one.
-  return row.nextDeleted ? row : { ...row, takenBy: field, corrected: true }
+  return row.nextDeleted ? row : { ...row, takenBy: field, sent }
 }
 
 /** The fields of a resource that refer to the resource itself. */
