@@ -17,6 +17,7 @@ import { headersOf, queryOf } from './pull.ts'
 import { type PushedRow, REFUSED_ON_THE_WAY, SERVER_ERROR, UNKNOWN_FIELD } from './rejections.ts'
 
 const MOST_ROWS = 200
+const COMMON_FIELDS = ['id', 'created_at', 'updated_at', '_deleted']
 /** When a set-aside row is retried. */
 const TRY_AGAIN_MS = 10 * 60_000
 /** With this many blocked rows and none accepted, the connection is at fault. */
@@ -58,6 +59,8 @@ export interface PushOptions {
   path: string
   signal: AbortSignal
   patience?: number | undefined
+  /** The fields of the resource, as far as the app knows them. */
+  fieldNames: readonly string[]
   /** Called when set-aside rows may be retried. */
   due?: () => void
 }
@@ -67,7 +70,7 @@ export interface PushOptions {
  * is alone. Then:
  *
  * - the server rejects the row: it is rejected;
- * - the server is older and does not know a field of the row: it is set aside and retried later;
+ * - the server is older and does not know a field of the app: the row is set aside and retried later;
  * - a proxy or firewall blocks the row, for its text: it is set aside and retried later, if it was blocked
  *   twice and the server has answered in between;
  * - the connection breaks: the same, after three times in a row with an accepted empty push after each;
@@ -164,13 +167,22 @@ export class Push {
         this.failures = 0
         this.cuts = 0
       }
-      return answer
+      return { ...answer, rejected: answer.rejected.map((one) => this.judged(one, batch)) }
     } catch (error) {
       if (batch.length === 0) this.cuts = 0
       else if (isServerError(error)) this.failures++
       else if (isCutOff(error)) this.cuts++
       throw error
     }
+  }
+
+  /** A field that the app does not know either is its own fault: no update of the server will help. */
+  private judged(rejection: Rejection, batch: readonly PushedRow[]): Rejection {
+    if (rejection.code !== UNKNOWN_FIELD) return rejection
+    const known = new Set([...this.options.fieldNames, ...COMMON_FIELDS])
+    const row = batch.find(({ newDocumentState }) => newDocumentState.id === rejection.id)
+    const isKnown = Object.keys(row?.newDocumentState ?? {}).every((name) => known.has(name))
+    return isKnown ? rejection : { ...rejection, code: 'invalid' }
   }
 
   /** Whether the error has occurred often enough in a row to suspect one of the rows. */

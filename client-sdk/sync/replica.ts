@@ -155,7 +155,8 @@ export class Replica {
     const path = `/replication/${resource.name}/${resource.version}`
     this.way = { api, path, signal: this.abort.signal, patience }
     this.pulls = new Pull(this.way)
-    this.pushes = new Push({ ...this.way, due: () => this.edits.nudge() })
+    const { fieldNames } = resource
+    this.pushes = new Push({ ...this.way, fieldNames, due: () => this.edits.nudge() })
   }
 
   start(): void {

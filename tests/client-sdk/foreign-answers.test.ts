@@ -415,7 +415,8 @@ describe('a captive portal', () => {
 function pushThroughNetwork(): Push {
   const clock = new Clock(Date.now)
   const api = createApi({ url: network.url, fetch, clock, onAccountDeleted: () => {} })
-  return new Push({ api, path: '/replication/tasks/0', signal: new AbortController().signal })
+  const { signal } = new AbortController()
+  return new Push({ api, path: '/replication/tasks/0', signal, fieldNames: [] })
 }
 
 /** So many new tasks, some of them with a title of their own. */

@@ -104,3 +104,19 @@ test('edits of an app that is newer than the server wait until that is updated, 
   await laptop.sync.awaitInSync()
   expect((await laptop.tasks.findOne(task.id).exec(true)).title).toBe('Night ferry')
 })
+
+test('an edit with a field that the app does not know either is rejected', async ({
+  server,
+  ann,
+}) => {
+  const phone = await deviceOf(server, ann)
+  const task = await phone.tasks.add({ title: 'Ferry' })
+  await phone.sync.awaitInSync()
+  await task.incrementalPatch({ moood: 'Glad' } as never)
+  const [rejected] = await until(phone.sync.rejected$, (rows) => rows.length > 0)
+  expect(rejected).toMatchObject({
+    id: task.id,
+    code: 'invalid',
+    errors: { '': [expect.stringContaining('moood')] },
+  })
+})
