@@ -15,6 +15,7 @@ import * as references from './0013_references.ts'
 import * as epochs from './0014_epochs.ts'
 import * as timelines from './0015_timelines.ts'
 import * as horizons from './0016_horizons.ts'
+import * as keysByUser from './0017_keys_by_user.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
@@ -34,6 +35,7 @@ const migrations: Record<string, Knex.Migration> = {
   '0014_epochs': epochs,
   '0015_timelines': timelines,
   '0016_horizons': horizons,
+  '0017_keys_by_user': keysByUser,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {

@@ -5,6 +5,8 @@ create type account_links_purpose as enum ('confirm_email', 'reset_password');
 
 create type conflicts_cause as enum ('edit', 'deletion', 'refused');
 
+create type names_kind as enum ('username', 'email', 'link');
+
 create type tasks_priority as enum ('low', 'medium', 'high');
 
 create table account_links (
@@ -16,7 +18,7 @@ create table account_links (
   created_at timestamp(3) with time zone not null,
   expires_at timestamp(3) with time zone not null,
   used_at timestamp(3) with time zone,
-  constraint account_links_pkey PRIMARY KEY (id),
+  constraint account_links_pkey PRIMARY KEY (user_id, id),
   constraint account_links_token_hash_key UNIQUE (token_hash),
   constraint account_links_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 );
@@ -118,10 +120,18 @@ create table mails (
   created_at timestamp(3) with time zone not null,
   outcome text,
   settled_at timestamp(3) with time zone,
-  constraint mails_pkey PRIMARY KEY (id),
+  constraint mails_pkey PRIMARY KEY (user_id, id),
   constraint mails_cause_key UNIQUE (cause),
+  constraint mails_user_id_cause_key UNIQUE (user_id, cause),
   constraint mails_check CHECK (((outcome IS NULL) = (settled_at IS NULL))),
   constraint mails_outcome_check CHECK ((outcome = ANY (ARRAY['sent'::text, 'unwanted'::text, 'refused'::text])))
+);
+
+create table names (
+  kind names_kind not null,
+  name text not null,
+  user_id uuid not null,
+  constraint names_pkey PRIMARY KEY (kind, name)
 );
 
 create table profiles (
@@ -171,7 +181,7 @@ create table sessions (
   last_seen_at timestamp(3) with time zone not null default now(),
   expires_at timestamp(3) with time zone not null,
   revoked_at timestamp(3) with time zone,
-  constraint sessions_pkey PRIMARY KEY (id),
+  constraint sessions_pkey PRIMARY KEY (user_id, id),
   constraint sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 );
 
@@ -215,8 +225,6 @@ create table users (
   constraint users_deleted_is_inactive CHECK (((deleted_at IS NULL) OR (NOT is_active)))
 );
 
-CREATE INDEX account_links_user ON public.account_links USING btree (user_id);
-
 CREATE INDEX audit_log_account ON public.audit_log USING btree (account_id, id);
 
 CREATE INDEX audit_log_actor ON public.audit_log USING btree (actor_id, id);
@@ -239,9 +247,13 @@ CREATE INDEX mail_allowances_old ON public.mail_allowances USING btree (used_at)
 
 CREATE INDEX mails_created ON public.mails USING btree (created_at);
 
+CREATE INDEX mails_id ON public.mails USING btree (id);
+
 CREATE INDEX mails_recipient ON public.mails USING btree (lower(recipient), created_at);
 
 CREATE INDEX mails_user_created ON public.mails USING btree (user_id, created_at);
+
+CREATE INDEX names_user ON public.names USING btree (user_id);
 
 CREATE UNIQUE INDEX profiles_feed ON public.profiles USING btree (user_id, seq);
 
@@ -251,7 +263,7 @@ CREATE INDEX reminders_due ON public.reminders USING btree (due_at);
 
 CREATE INDEX reminders_user_due ON public.reminders USING btree (user_id, due_at);
 
-CREATE INDEX sessions_user ON public.sessions USING btree (user_id);
+CREATE INDEX sessions_id ON public.sessions USING btree (id);
 
 CREATE INDEX tasks_category_id_refers ON public.tasks USING btree (user_id, category_id) WHERE (category_id IS NOT NULL);
 
@@ -369,6 +381,7 @@ AS $function$
       on_delete constant text := tg_argv[2];
       id        constant uuid := row_to_json(new) ->> field;
       live      constant text := format('%s %s %s', target, new.user_id, id);
+      own       constant text := regexp_replace(tg_table_name, '_\d{6,}$', '');
       is_wrong  boolean;
     begin
       -- Many documents that refer to one ask once: its state is that of the end for all of them. To plan
@@ -382,16 +395,16 @@ AS $function$
         -- Unless it has been released since.
         execute format(
           'select true from %I where user_id = $1 and id = $2 and %I = $3 %s',
-          tg_table_name, field, case on_delete when 'cascade' then 'and not deleted' end)
+          own, field, case on_delete when 'cascade' then 'and not deleted' end)
           into is_wrong using new.user_id, new.id, id;
       end if;
       if is_wrong then
         raise foreign_key_violation using
-          message = format('%s: what it refers to is deleted', field), table = tg_table_name,
-          constraint = tg_table_name || '_' || field;
+          message = format('%s: what it refers to is deleted', field), table = own,
+          constraint = own || '_' || field;
       end if;
       -- The store has looked for circles where it writes many documents at once (statements.ts).
-      if tg_table_name = target and current_setting('tasktide.trees', true) is distinct from 'checked'
+      if own = target and current_setting('tasktide.trees', true) is distinct from 'checked'
         and (tg_op = 'INSERT' or row_to_json(old) ->> field is distinct from id::text)
       then
         execute format(
@@ -406,8 +419,8 @@ AS $function$
           into is_wrong using new.user_id, new.id, id;
         if is_wrong then
           raise foreign_key_violation using
-            message = format('%s: it would refer to itself', field), table = tg_table_name,
-            constraint = tg_table_name || '_' || field;
+            message = format('%s: it would refer to itself', field), table = own,
+            constraint = own || '_' || field;
         end if;
       end if;
       return null;
@@ -434,7 +447,7 @@ AS $function$
 CREATE OR REPLACE FUNCTION public.known_timezone(name text)
  RETURNS text
  LANGUAGE plpgsql
- STABLE
+ IMMUTABLE
 AS $function$
     begin
       perform timestamp 'epoch' at time zone name;
@@ -447,26 +460,64 @@ CREATE OR REPLACE FUNCTION public.move_horizon()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
+    declare
+      documents constant text := regexp_replace(tg_table_name, '_\d{6,}$', '');
+      horizon   constant text := format('{"%s":{"seq":#seq,"at":#at}}', documents);
+      was       record;
     begin
-      update feeds f
-        set seq = f.seq + was.is_live::int,
-            horizons = f.horizons || jsonb_build_object(tg_table_name, jsonb_build_object(
-              'seq', greatest((f.horizons #>> array[tg_table_name, 'seq'])::bigint, was.last,
-                case when was.is_live then f.seq + 1 end),
-              'at', greatest((f.horizons #>> array[tg_table_name, 'at'])::bigint, was.at)))
-        from (
-          select user_id, max(seq) as last, bool_or(not deleted) as is_live,
-            (extract(epoch from max(updated_at)) * 1000)::bigint as at
-          from removed where seq > 0 group by user_id
-        ) was
-        where f.user_id = was.user_id;
+      for was in
+        select user_id, max(seq) as last, bool_or(not deleted) as is_live,
+          (extract(epoch from max(updated_at)) * 1000)::bigint as at
+        from removed where seq > 0 group by user_id order by user_id
+      loop
+        update feeds f
+          set seq = f.seq + was.is_live::int,
+              horizons = f.horizons || replace(
+                replace(horizon, '#seq', greatest((f.horizons #>> array[documents, 'seq'])::bigint, was.last,
+                  case when was.is_live then f.seq + 1 end)::text),
+                '#at', greatest((f.horizons #>> array[documents, 'at'])::bigint, was.at)::text)::jsonb
+          where f.user_id = was.user_id;
+      end loop;
+      return null;
+    end $function$;
+
+CREATE OR REPLACE FUNCTION public.name_link()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+    begin
+      if tg_op = 'DELETE' then
+        delete from names where kind = 'link' and name = encode(old.token_hash, 'hex');
+      else
+        insert into names values ('link', encode(new.token_hash, 'hex'), new.user_id)
+          on conflict (kind, name) do nothing;
+      end if;
+      return null;
+    end $function$;
+
+CREATE OR REPLACE FUNCTION public.name_user()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+    begin
+      if tg_op = 'DELETE' then
+        delete from names where user_id = old.id;
+        return null;
+      end if;
+      insert into names
+        select own.kind, own.name, new.id
+        from (values ('username'::names_kind, lower(new.username)), ('email', lower(new.email))) own (kind, name)
+        where not exists (
+          select from names n where n.kind = own.kind and n.name = own.name and n.user_id = new.id);
+      delete from names where user_id = new.id and (
+        kind = 'username' and name <> lower(new.username) or kind = 'email' and name <> lower(new.email));
       return null;
     end $function$;
 
 CREATE OR REPLACE FUNCTION public.next_at(at time without time zone, timezone text, after timestamp with time zone)
  RETURNS timestamp with time zone
  LANGUAGE plpgsql
- STABLE
+ IMMUTABLE
 AS $function$
     declare
       zone   text := known_timezone(timezone);
@@ -542,6 +593,7 @@ AS $function$
       on_delete constant text := tg_argv[2];
       target    record;
       change    text;
+      stamps    text;
       whose     text;
       affected  uuid[];
       first     bigint;
@@ -556,21 +608,22 @@ AS $function$
       if on_delete = 'clear' then
         if not target.deleted and tg_op = 'UPDATE' then return null; end if;
         whose := 'true';
-        change := format('%I = null, changed = t.changed || jsonb_build_object(%L, now.ms)', field, field);
+        change := format('%I = null', field);
+        stamps := format('{"%s":#}', field);
       -- Under the name of the field stands when it took the document: so long as that was the last
       -- time that the document was deleted, it comes back with what it refers to.
       elsif target.deleted then
         whose := 'not t.deleted';
-        change := format(
-          'deleted = true, changed = t.changed || jsonb_build_object(''_deleted'', now.ms, %L, now.ms)',
-          '_deleted.' || field);
+        change := 'deleted = true';
+        stamps := format('{"_deleted":#,"_deleted.%s":#}', field);
       else
         whose := format('t.deleted and t.changed -> ''_deleted'' = t.changed -> %L', '_deleted.' || field);
-        change := 'deleted = false, changed = t.changed || jsonb_build_object(''_deleted'', now.ms)';
+        change := 'deleted = false';
+        stamps := '{"_deleted":#}';
       end if;
 
       -- All levels of a tree at once: one trigger within another, it could be too deep for the stack.
-      execute case when on_delete = 'cascade' and referring = tg_table_name then format(
+      execute case when on_delete = 'cascade' and referring = regexp_replace(tg_table_name, '_\d{6,}$', '') then format(
         'with recursive below (id, seq) as (
            select t.id, t.seq from %1$I t where t.user_id = $1 and t.%2$I = $2 and %3$s
            union
@@ -589,16 +642,16 @@ AS $function$
       update feeds set seq = seq + cardinality(affected) where user_id = target.user_id
         returning seq - cardinality(affected) into first;
       execute format(
-        'update %I t set %s, updated_at = now.at, seq = coalesce($3 + now.nth, t.seq)
+        'update %I t set %s, changed = t.changed || replace($5, ''#'', now.ms)::jsonb, updated_at = now.at, seq = coalesce($3 + now.nth, t.seq)
          from (
-           select one.id, one.nth, now.at, (extract(epoch from now.at) * 1000)::bigint as ms
+           select one.id, one.nth, now.at, ((extract(epoch from now.at at time zone ''UTC'') * 1000)::bigint)::text as ms
            from unnest($2) with ordinality as one (id, nth)
            join %I was on was.user_id = $1 and was.id = one.id
-           cross join lateral (select greatest(was.updated_at + interval ''1 millisecond'', $4) as at) now
+           cross join lateral (select greatest((was.updated_at at time zone ''UTC'' + interval ''1 millisecond'') at time zone ''UTC'', $4) as at) now
          ) now
          where t.user_id = $1 and t.id = now.id',
         referring, change, referring)
-        using target.user_id, affected, first, target.updated_at;
+        using target.user_id, affected, first, target.updated_at, stamps;
 
       -- What has come back goes again with what else it refers to, if that is deleted by now.
       if on_delete = 'cascade' and not target.deleted then
@@ -609,16 +662,15 @@ AS $function$
         loop
           continue when other[3] <> 'cascade';
           execute format(
-            'update %1$I t set deleted = true, updated_at = t.updated_at + interval ''1 millisecond'',
-               changed = t.changed || jsonb_build_object(''_deleted'', ms, %2$L, ms)
+            'update %1$I t set deleted = true, updated_at = now.at at time zone ''UTC'',
+               changed = t.changed || replace(%2$L, ''#'', ((extract(epoch from now.at) * 1000)::bigint)::text)::jsonb
              from (
-               select was.id,
-                 (extract(epoch from was.updated_at + interval ''1 millisecond'') * 1000)::bigint as ms
+               select was.id, was.updated_at at time zone ''UTC'' + interval ''1 millisecond'' as at
                from %1$I was join %3$I d on d.user_id = $1 and d.id = was.%4$I and d.deleted and d.seq > 0
                where was.user_id = $1 and was.id = any ($2) and not was.deleted
              ) now
              where t.user_id = $1 and t.id = now.id',
-            referring, '_deleted.' || other[1], other[2], other[1])
+            referring, format('{"_deleted":#,"_deleted.%s":#}', other[1]), other[2], other[1])
             using target.user_id, affected;
         end loop;
       end if;
@@ -643,6 +695,8 @@ CREATE OR REPLACE FUNCTION public.wal_timeline()
 AS $function$
       select ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer
     $function$;
+
+CREATE TRIGGER account_links_named AFTER INSERT OR DELETE ON account_links FOR EACH ROW EXECUTE FUNCTION name_link();
 
 CREATE TRIGGER audit_log_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON audit_log FOR EACH STATEMENT EXECUTE FUNCTION keep_audit_log();
 
@@ -697,3 +751,5 @@ CREATE TRIGGER tasks_update_reminder AFTER UPDATE ON tasks FOR EACH ROW WHEN ((o
 CREATE TRIGGER tasks_update_stamp BEFORE UPDATE ON tasks FOR EACH ROW WHEN (new.seq = old.seq) EXECUTE FUNCTION stamp_change();
 
 CREATE TRIGGER users_feed AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION open_feed();
+
+CREATE TRIGGER users_named AFTER INSERT OR DELETE OR UPDATE OF username, email ON users FOR EACH ROW EXECUTE FUNCTION name_user();

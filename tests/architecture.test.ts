@@ -40,8 +40,9 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     types: 'server/mail/delivery.ts server/runtime/config.ts',
   },
   'server/reminders': {
-    values: 'server/jobs/queue.ts server/mail/delivery.ts server/mail/outbox.ts',
-    types: 'server/database/connect.ts server/mail/templates/template.ts',
+    values: `server/database/connect.ts server/jobs/queue.ts server/mail/delivery.ts
+      server/mail/outbox.ts`,
+    types: 'server/mail/templates/template.ts',
   },
   'server/realtime': {
     values: `protocol/index.ts server/database/connect.ts server/database/connection.ts

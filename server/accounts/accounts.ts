@@ -14,6 +14,7 @@ import { post } from '../mail/outbox.ts'
 import type { Links } from './links.ts'
 import { mayMail } from './mail-allowance.ts'
 import { confirmationOf } from './mail-data.ts'
+import { type NameKind, takeNames, userNamed } from './names.ts'
 import { type Passwords, weakness } from './passwords.ts'
 import { NO_SUCH_ACCOUNT, type Sessions } from './sessions.ts'
 import { sessionEnded } from './tokens.ts'
@@ -65,6 +66,12 @@ export function createAccounts(
       const profile = settle(resources.profile, { id, ...begin }, undefined, created_at)
       try {
         await db.transaction(async (trx) => {
+          await takeNames(
+            trx,
+            id,
+            { kind: 'username', name: username },
+            { kind: 'email', name: email },
+          )
           await trx('users').insert({ id, username, email, password_hash, created_at })
           await trx(resources.profile.table).insert({ user_id: id, ...profile })
           // The account works without it, and the user can request the mail later.
@@ -89,9 +96,9 @@ export function createAccounts(
      * @throws Problem `credentials_not_valid`
      */
     async signIn(name: string, password: string, userAgent: string): Promise<TokenPair> {
-      const column = name.includes('@') ? 'email' : 'username'
+      const id = await userNamed(db, kindOf(name), name.normalize('NFKC').replaceAll('\0', ''))
       const user = await db('users')
-        .whereRaw(`lower(${column}) = lower(?)`, [name.normalize('NFKC').replaceAll('\0', '')])
+        .where({ id: id ?? NOBODY })
         .first<Row | undefined>()
       const matches = await passwords.matches(password, user?.password_hash)
       if (!user?.is_active || !matches) throw new Problem('credentials_not_valid', NO_SUCH_ACCOUNT)
@@ -115,19 +122,12 @@ export function createAccounts(
   }
 
   async function takenNames(username: string, email: string): Promise<Problem | undefined> {
-    const users = await db('users')
-      .whereRaw('lower(username) = lower(?) or lower(email) = lower(?)', [username, email])
-      .select<{ same_name: boolean; same_email: boolean }[]>(
-        db.raw('lower(username) = lower(?) as same_name', [username]),
-        db.raw('lower(email) = lower(?) as same_email', [email]),
-      )
     const errors: FieldErrors = {}
-    for (const { same_name, same_email } of users) {
-      if (same_name) errors.username = ['This username is taken; choose another.']
-      if (same_email)
-        errors.email = ['An account has this address; sign in, or use another address.']
-    }
-    return users.length > 0 ? invalid('body', errors) : undefined
+    if (await userNamed(db, 'username', username))
+      errors.username = ['This username is taken; choose another.']
+    if (await userNamed(db, 'email', email))
+      errors.email = ['An account has this address; sign in, or use another address.']
+    return Object.keys(errors).length > 0 ? invalid('body', errors) : undefined
   }
 }
 
@@ -143,5 +143,11 @@ interface Row {
   is_active: boolean
   created_at: Date
 }
+
+/** The kind of a name that somebody signs in with. */
+export const kindOf = (name: string): NameKind => (name.includes('@') ? 'email' : 'username')
+
+/** An id of no user, so that an unknown name takes as many statements as a known one. */
+const NOBODY = '00000000-0000-0000-0000-000000000000'
 
 export const isUniqueViolation = (error: unknown) => (error as { code?: string }).code === '23505'

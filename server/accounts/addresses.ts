@@ -5,6 +5,7 @@ import { isUniqueViolation } from './accounts.ts'
 import { type Links, linkNotValid } from './links.ts'
 import { mayMail, mayNotify, tooMuchMail } from './mail-allowance.ts'
 import { confirmationOf } from './mail-data.ts'
+import { changeAddress, userNamed } from './names.ts'
 import { lockOwner, lockOwnerBy, ownerBy } from './owners.ts'
 import type { Passwords } from './passwords.ts'
 import { sessionEnded } from './tokens.ts'
@@ -33,6 +34,7 @@ export function createAddresses({ db, passwords, links, now }: Dependencies) {
           const owner = await lockOwner(trx, user)
           if (!owner) throw linkNotValid()
           await links.take(trx, link)
+          await changeAddress(trx, user, owner.email, email)
           await trx('users').where({ id: user }).update({ email, email_verified_at: now() })
           if (owner.email === email) return
           // Links that were sent to the former address are no longer valid.
@@ -71,8 +73,8 @@ export function createAddresses({ db, passwords, links, now }: Dependencies) {
      */
     async change(user: string, email: string, password: string): Promise<void> {
       const known = await ownerBy(db, passwords, user, password)
-      const taken = await db('users').whereRaw('lower(email) = lower(?)', [email]).first('id')
-      if (taken?.id === user) throw invalid('body', { email: ['This is already your address.'] })
+      const taken = await userNamed(db, 'email', email)
+      if (taken === user) throw invalid('body', { email: ['This is already your address.'] })
       if (taken)
         throw invalid('body', { email: ['Another account has this address; choose another.'] })
       await db.transaction(async (trx) => {

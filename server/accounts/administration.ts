@@ -1,11 +1,12 @@
 import { type Account, type ManagedAccount, Problem, type Role } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 import { type Mail, post } from '../mail/outbox.ts'
-import type { Accounts, Registration } from './accounts.ts'
+import { type Accounts, kindOf, type Registration } from './accounts.ts'
 import { type Actor, type AuditedAction, record } from './audit.ts'
 import type { Links } from './links.ts'
 import { mayMail, tooMuchMail } from './mail-allowance.ts'
 import { confirmationOf } from './mail-data.ts'
+import { userNamed } from './names.ts'
 import { type Passwords, weakness } from './passwords.ts'
 import { may, type Permission } from './permissions.ts'
 import type { Sessions } from './sessions.ts'
@@ -62,17 +63,12 @@ export function createAdministration({
       })
     },
 
-    async find(id: string): Promise<ManagedAccount | undefined> {
-      const [row] = await shown(db('users').where({ id }))
-      return row && inJson(row)
-    },
+    find,
 
     /** The account with this username or email address. */
     async named(name: string): Promise<ManagedAccount | undefined> {
-      const column = name.includes('@') ? 'email' : 'username'
-      const found = db('users').whereRaw(`lower(${column}) = lower(?)`, [name.normalize('NFKC')])
-      const [row] = await shown(found)
-      return row && inJson(row)
+      const id = await userNamed(db, kindOf(name), name.normalize('NFKC'))
+      return id === undefined ? undefined : find(id)
     },
 
     /** Creates an account with a role. */
@@ -158,6 +154,11 @@ export function createAdministration({
     },
   }
 
+  async function find(id: string): Promise<ManagedAccount | undefined> {
+    const [row] = await shown(db('users').where({ id }))
+    return row && inJson(row)
+  }
+
   function matching(query: Query, { search, role, is_active }: AccountFilter): Query {
     if (search !== undefined) {
       // Ranges can use the index in any collation of the database.
@@ -199,15 +200,14 @@ export function createAdministration({
     work: (trx: Database, account: Row) => Promise<ActionResult | undefined>,
   ): Promise<void> {
     const result = await db.transaction(async (trx) => {
-      const rows: Row[] = await trx('users')
-        .whereIn('id', [id, ...(actor.user ? [actor.user] : [])])
-        .orderBy('id') // two admins who act on each other take the locks in the same order
-        .forNoKeyUpdate()
-        .select('id', 'username', 'email', 'email_verified_at', 'role', 'is_active', 'deleted_at')
-      const by = rows.find((row) => row.id === actor.user)
+      const locked = new Map<string, Row | undefined>()
+      // In order, so that two admins who act on each other cannot deadlock.
+      for (const one of new Set([id, actor.user ?? id].sort()))
+        locked.set(one, await lock(trx, one))
+      const by = actor.user ? locked.get(actor.user) : undefined
       if (actor.user && !(by?.is_active && permission && may(by.role, permission)))
         throw new Problem('forbidden', 'You no longer have the permission for this.')
-      const account = rows.find((row) => row.id === id)
+      const account = locked.get(id)
       if (!account)
         throw new Problem('not_found', 'No account has this id; list the accounts for their ids.')
       if (account.deleted_at)
@@ -226,6 +226,21 @@ export function createAdministration({
     if (!result) return
     sessions.announceEnd(result.ended ?? [])
     sessions.forgetRole(id)
+  }
+
+  function lock(trx: Database, id: string) {
+    return trx('users')
+      .where({ id })
+      .forNoKeyUpdate()
+      .first<Row | undefined>(
+        'id',
+        'username',
+        'email',
+        'email_verified_at',
+        'role',
+        'is_active',
+        'deleted_at',
+      )
   }
 
   function mailTo(account: Row, mail: Notice | Mail): Mail {

@@ -3,6 +3,7 @@ import { addJob } from '../jobs/queue.ts'
 import { post } from '../mail/outbox.ts'
 import type { Links } from './links.ts'
 import { mayNotify } from './mail-allowance.ts'
+import { freeNames } from './names.ts'
 import { lockOwnerBy, ownerBy } from './owners.ts'
 import type { Passwords } from './passwords.ts'
 import type { Sessions } from './sessions.ts'
@@ -62,8 +63,11 @@ export function accountPurge(db: Database, purgeDocuments: (user: string) => Pro
     if (await db('users').where({ id: user, deleted_at: null }).first('id')) return
     await deleteMails(user)
     await purgeDocuments(user)
-    // Cascades to everything else of the user.
-    await db('users').where({ id: user }).delete()
+    await db.transaction(async (trx) => {
+      // Cascades to everything else of the user.
+      await trx('users').where({ id: user }).delete()
+      await freeNames(trx, user)
+    })
     // The last mail is deleted when it has been sent or has expired.
     if (!(await db('mails').where({ user_id: user }).first('id'))) return
     const delayMs = Math.min(MAX_PAUSE_MS, PAUSE_MS * 2 ** looks)
@@ -73,11 +77,11 @@ export function accountPurge(db: Database, purgeDocuments: (user: string) => Pro
   /** Deletes all mails except an unsent last one. Does not wait for a mail that is being sent. */
   async function deleteMails(user: string): Promise<void> {
     await db.raw(
-      `delete from mails where id in (
+      `delete from mails where user_id = :user and id in (
          select id from mails
-         where user_id = ? and (letter <> 'account_deleted' or outcome is not null)
+         where user_id = :user and (letter <> 'account_deleted' or outcome is not null)
          for update skip locked)`,
-      [user],
+      { user },
     )
   }
 }

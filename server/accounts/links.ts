@@ -2,6 +2,7 @@ import { createHash, createHmac, hkdfSync } from 'node:crypto'
 import { v7 as uuidv7 } from 'uuid'
 import { Problem } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
+import { takeNames, userNamed } from './names.ts'
 import type { Secrets } from './secrets.ts'
 
 /** The lifetime of a link by purpose, in minutes. */
@@ -33,12 +34,14 @@ export function createLinks(secrets: Secrets, now: () => Date) {
     ): Promise<string> {
       const id = uuidv7()
       const created_at = now()
+      const token_hash = hashOf(tokenFor(keys[0]!, id))
+      await takeNames(trx, user, nameOf(token_hash))
       await trx('account_links').insert({
         id,
         user_id: user,
         purpose,
         email,
-        token_hash: hashOf(tokenFor(keys[0]!, id)),
+        token_hash,
         created_at,
         expires_at: new Date(created_at.getTime() + LINK_MINUTES[purpose] * 60_000),
       })
@@ -50,8 +53,10 @@ export function createLinks(secrets: Secrets, now: () => Date) {
      *
      * @throws if it was made with an unknown key: another process may have that key and send the mail
      */
-    async tokenOf(trx: Database, id: string): Promise<string | undefined> {
-      const link = await good(trx).where({ id }).first<{ token_hash: Buffer } | undefined>()
+    async tokenOf(trx: Database, user: string, id: string): Promise<string | undefined> {
+      const link = await good(trx)
+        .where({ user_id: user, id })
+        .first<{ token_hash: Buffer } | undefined>()
       if (!link) return undefined
       // The key may have been changed since.
       const token = keys.map((key) => tokenFor(key, id)).find(matches(link.token_hash))
@@ -64,9 +69,13 @@ export function createLinks(secrets: Secrets, now: () => Date) {
 
     /** The unused link of a token. @throws Problem `link_not_valid` */
     async find(trx: Database, purpose: LinkPurpose, token: string): Promise<Link> {
-      const link = await good(trx)
-        .where({ purpose, token_hash: hashOf(token) })
-        .first<Link | undefined>('id', 'user_id', 'purpose', 'email')
+      const token_hash = hashOf(token)
+      const user_id = await userNamed(trx, 'link', nameOf(token_hash).name)
+      const link =
+        user_id &&
+        (await good(trx)
+          .where({ user_id, purpose, token_hash })
+          .first<Link | undefined>('id', 'user_id', 'purpose', 'email'))
       if (!link) throw linkNotValid()
       return link
     },
@@ -79,7 +88,8 @@ export function createLinks(secrets: Secrets, now: () => Date) {
      */
     async take(trx: Database, { id, user_id: user, purpose, email }: Link): Promise<void> {
       const used_at = now()
-      if ((await good(trx).where({ id }).update({ used_at })) === 0) throw linkNotValid()
+      if ((await good(trx).where({ user_id: user, id }).update({ used_at })) === 0)
+        throw linkNotValid()
       await good(trx).where({ purpose, user_id: user, email }).update({ used_at })
     },
 
@@ -124,6 +134,20 @@ export function createLinks(secrets: Secrets, now: () => Date) {
   }
 }
 
+/** Deletes links, with their names. */
+export async function deleteLinks(db: Database, expiredBefore: Date): Promise<void> {
+  await db.transaction(async (trx) => {
+    const links = await trx('account_links')
+      .where('expires_at', '<', expiredBefore)
+      .delete()
+      .returning<{ token_hash: Buffer }[]>('token_hash')
+    await trx('names')
+      .where({ kind: 'link' })
+      .whereRaw('name = any (?)', [links.map(({ token_hash }) => nameOf(token_hash).name)])
+      .delete()
+  })
+}
+
 export type Links = ReturnType<typeof createLinks>
 
 export const linkNotValid = () =>
@@ -136,5 +160,7 @@ const tokenFor = (key: Buffer, id: string) =>
   createHmac('sha256', key).update(id).digest('base64url')
 
 const hashOf = (token: string) => createHash('sha256').update(token).digest()
+
+const nameOf = (hash: Buffer) => ({ kind: 'link', name: hash.toString('hex') }) as const
 
 const matches = (hash: Buffer) => (token: string) => hashOf(token).equals(hash)

@@ -31,14 +31,14 @@ export function accountMailData(
   url: string,
 ): Pick<TemplateDataReaders, AccountTemplate> {
   return {
-    async confirm_email(trx, { data }) {
-      const token = await links.tokenOf(trx, data.link!)
+    async confirm_email(trx, { user_id, data }) {
+      const token = await links.tokenOf(trx, user_id, data.link!)
       const hours = LINK_MINUTES.confirm_email / 60
       // Browsers do not send the fragment of a URL to servers.
       return token ? { url: `${url}/#confirm_email=${token}`, hours } : undefined
     },
-    async reset_password(trx, { data }) {
-      const token = await links.tokenOf(trx, data.link!)
+    async reset_password(trx, { user_id, data }) {
+      const token = await links.tokenOf(trx, user_id, data.link!)
       const minutes = LINK_MINUTES.reset_password
       return token ? { url: `${url}/#reset_password=${token}`, minutes } : undefined
     },

@@ -5,6 +5,7 @@ import { addJob, SOON } from '../jobs/queue.ts'
 import { post } from '../mail/outbox.ts'
 import { type Links, linkNotValid } from './links.ts'
 import { mayMail, mayNotify } from './mail-allowance.ts'
+import { userNamed } from './names.ts'
 import { lockOwner, lockOwnerBy, type Owner, ownerBy } from './owners.ts'
 import { type Passwords, weakness } from './passwords.ts'
 import type { Sessions } from './sessions.ts'
@@ -102,12 +103,13 @@ export type PasswordChanges = ReturnType<typeof createPasswordChanges>
 export function resetLinkSender({ db, links, now }: Pick<Dependencies, 'db' | 'links' | 'now'>) {
   return async ({ id, email }: { id: string; email: string }): Promise<void> => {
     await db.transaction(async (trx) => {
-      const found = await trx('users').whereRaw('lower(email) = lower(?)', [email]).first('id')
-      const owner = found && (await lockOwner(trx, found.id))
-      const cause = `reset_password ${id}`
-      if (!owner || (await trx('mails').where({ cause }).first('id'))) return
-      if (!(await mayMail(trx, owner.email, now()))) return
+      const found = await userNamed(trx, 'email', email)
+      const owner = found && (await lockOwner(trx, found))
+      if (!owner) return
       const { id: user, email: to } = owner
+      const cause = `reset_password ${id}`
+      if (await trx('mails').where({ user_id: user, cause }).first('id')) return
+      if (!(await mayMail(trx, to, now()))) return
       const link = await links.create(trx, { user, purpose: 'reset_password', email: to })
       await post(trx, [{ cause, user, to, letter: 'reset_password', data: { link } }], now())
     })

@@ -24,16 +24,18 @@ const MAX_LISTED = 200
 const IS_LIVE = {
   name: 'session_is_live',
   text: `
-    select u.role, s.last_seen_at < $3 from sessions s join users u on u.id = s.user_id
-    where s.id = $1 and s.revoked_at is null and s.expires_at > $2
+    select u.role, s.last_seen_at < $4 from sessions s join users u on u.id = s.user_id
+    where s.user_id = $1 and s.id = $2 and s.revoked_at is null and s.expires_at > $3
       and u.is_active`,
 }
 
 const ARE_LIVE = {
   name: 'sessions_are_live',
   text: `
-    select s.id from sessions s join users u on u.id = s.user_id
-    where s.id = any ($1::uuid[]) and s.revoked_at is null and s.expires_at > $2
+    select s.id from unnest($1::uuid[], $2::uuid[]) as open (user_id, id)
+    join sessions s on s.user_id = open.user_id and s.id = open.id
+    join users u on u.id = s.user_id
+    where s.revoked_at is null and s.expires_at > $3
       and u.is_active`,
 }
 
@@ -122,7 +124,7 @@ export function createSessions(
     async renew(refresh: string): Promise<TokenPair> {
       const { session, user, generation } = await checked(tokens.checkRefresh(refresh))
       const moment = now()
-      const [renewed] = await live(session)
+      const [renewed] = await live(user, session)
         .andWhere({ generation })
         .update({
           generation: generation + 1,
@@ -132,9 +134,9 @@ export function createSessions(
         .returning<Row[]>(['user_id', 'generation'])
       if (renewed) return pair(user, session, renewed.generation)
 
-      const found = await live(session).first<Row | undefined>('generation')
+      const found = await live(user, session).first<Row | undefined>('generation')
       if (found?.generation === generation + 1) return pair(user, session, found.generation)
-      if (found) await end(session)
+      if (found) await end(user, session)
       throw await hasEnded(user)
     },
 
@@ -145,7 +147,7 @@ export function createSessions(
      */
     async verify(token: string): Promise<void> {
       const { session, user, generation } = await checked(tokens.checkAny(token))
-      const found = await live(session).first<Row | undefined>('generation')
+      const found = await live(user, session).first<Row | undefined>('generation')
       // An access token has no generation; the last two refresh tokens are valid.
       if (!found || (generation ?? found.generation) < found.generation - 1)
         throw await hasEnded(user)
@@ -184,9 +186,10 @@ export function createSessions(
       return true
     },
 
-    /** The active ones of these sessions, without the cache. */
-    async stillLive(ids: readonly string[]): Promise<Set<string>> {
-      const rows = await run<[string]>(db, ARE_LIVE, [ids, now()])
+    /** The active ones of these sessions, given with their users, without the cache. */
+    async stillLive(users: ReadonlyMap<string, string>): Promise<Set<string>> {
+      const values = [[...users.values()], [...users.keys()], now()]
+      const rows = await run<[string]>(db, ARE_LIVE, values)
       return new Set(rows.map(([id]) => id))
     },
 
@@ -207,7 +210,7 @@ export function createSessions(
     async close(refresh: string): Promise<void> {
       const { session, user } = await checked(tokens.checkRefresh(refresh))
       if (await isDeleted(user)) throw accountDeleted()
-      await end(session)
+      await end(user, session)
     },
   }
 
@@ -219,9 +222,9 @@ export function createSessions(
     return { access, refresh }
   }
 
-  function live(session: string) {
+  function live(user: string, session: string) {
     return db('sessions')
-      .where({ id: session, revoked_at: null })
+      .where({ user_id: user, id: session, revoked_at: null })
       .andWhere('expires_at', '>', now())
       .whereExists(
         db('users').select(db.raw('1')).whereRaw('users.id = sessions.user_id and is_active'),
@@ -247,8 +250,10 @@ export function createSessions(
     for (const session of sessions) forget(session)
   }
 
-  async function end(session: string): Promise<void> {
-    await db('sessions').where({ id: session, revoked_at: null }).update({ revoked_at: now() })
+  async function end(user: string, session: string): Promise<void> {
+    await db('sessions')
+      .where({ user_id: user, id: session, revoked_at: null })
+      .update({ revoked_at: now() })
     forget(session)
   }
 
@@ -266,19 +271,19 @@ export function createSessions(
     const entry = cache.get(session)
     if (entry && entry.until > moment) return entry.role
     if (cache.size >= MAX_CACHED) cache.clear()
-    const answer = lookUp(session)
+    const answer = lookUp(user, session)
     cache.set(session, { user, until: moment + CACHE_MS, role: answer })
     answer.catch(() => cache.delete(session))
     return answer
   }
 
-  async function lookUp(session: string): Promise<Role | undefined> {
+  async function lookUp(user: string, session: string): Promise<Role | undefined> {
     const moment = now()
     const lately = new Date(moment.getTime() - SEEN_MS)
-    const [row] = await run<[Role, boolean]>(db, IS_LIVE, [session, moment, lately])
+    const [row] = await run<[Role, boolean]>(db, IS_LIVE, [user, session, moment, lately])
     if (row?.[1])
       db('sessions')
-        .where({ id: session })
+        .where({ user_id: user, id: session })
         .andWhere('last_seen_at', '<', lately) // unless another node has just done it
         .update({ last_seen_at: moment })
         .catch(() => {}) // not essential; the next lookup does it

@@ -41,8 +41,11 @@ export function connect(options: ConnectionOptions): Database {
       ...clientOptions(options),
       settings: {
         // Every statement reads the data of one user through an index. A plan for a user without
-        // statistics may look cheaper although it reads everything of the user.
-        plan_cache_mode: 'force_generic_plan',
+        // statistics may look cheaper although it reads everything of the user. Citus has to know the
+        // user to find the node, so most of its plans cannot be generic.
+        plan_cache_mode: {
+          sql: `case when exists (select from pg_extension where extname = 'citus') then 'auto' else 'force_generic_plan' end`,
+        },
         ...(options.statementTimeoutMs !== undefined && { statement_timeout: statementTimeoutMs }),
         ...(servesRequests && {
           lock_timeout: LOCK_MS,

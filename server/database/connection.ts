@@ -6,8 +6,8 @@ import { tracedQuery } from './statement-spans.ts'
 export interface ConnectionConfig extends pg.ClientConfig {
   /** The same database on several hosts: the first one that accepts writes is used. */
   urls?: readonly string[]
-  /** Settings of its session, by name. */
-  settings?: Readonly<Record<string, string | number>>
+  /** Settings of its session, by name: values, or SQL for them. */
+  settings?: Readonly<Record<string, string | number | { sql: string }>>
   /** How long the database may be silent while an answer is awaited. Default: for ever. */
   patienceMs?: number
   /** How often an idle connection asks whether the line is alive. Default: never. */
@@ -78,8 +78,13 @@ export class DatabaseConnection extends pg.Client {
       this.#answered = performance.now()
       if (this.#isUseless && this.getTransactionStatus() === 'I') this.drop()
     })
-    this.#settings = Object.entries({ ...KEEPALIVES, ...settings })
-      .map(([name, value]) => `set ${name} = ${pg.escapeLiteral(String(value))}`)
+    const all: NonNullable<ConnectionConfig['settings']> = { ...KEEPALIVES, ...settings }
+    this.#settings = Object.entries(all)
+      .map(([name, value]) =>
+        typeof value === 'object'
+          ? `select set_config('${name}', ${value.sql}, false)`
+          : `set ${name} = ${pg.escapeLiteral(String(value))}`,
+      )
       .join('; ')
   }
 

@@ -3,16 +3,19 @@ import type { Call } from './operation.ts'
 
 /** Answers that are written over time: each is cut when its session ends, and when its token does. */
 export function createOpenAnswers(now: () => Date) {
-  const open = new Map<() => void, string>()
+  const open = new Map<() => void, readonly [session: string, user: string]>()
 
   return {
     /**
      * @param cut ends the answer, whether it is being read or not
      * @returns what to call when the answer has ended
      */
-    add({ session, expires }: Pick<Call, 'session' | 'expires'>, cut: () => void): () => void {
+    add(
+      { user, session, expires }: Pick<Call, 'user' | 'session' | 'expires'>,
+      cut: () => void,
+    ): () => void {
       const cancel = callAt(expires * 1000, now, cut)
-      open.set(cut, session)
+      open.set(cut, [session, user])
       return () => {
         open.delete(cut)
         cancel()
@@ -20,10 +23,11 @@ export function createOpenAnswers(now: () => Date) {
     },
 
     cut(ended: string): void {
-      for (const [cut, session] of open) if (session === ended) cut()
+      for (const [cut, [session]] of open) if (session === ended) cut()
     },
 
-    sessions: () => new Set(open.values()),
+    /** The sessions of all of them, with their users. */
+    sessions: () => [...open.values()],
   }
 }
 

@@ -46,16 +46,23 @@ interface Dependencies {
  * @throws a temporary failure: the job is retried
  */
 export function mailDelivery({ db, mailer, readers, log, now }: Dependencies) {
-  return async ({ id }: { id: string }): Promise<void> => {
+  return async ({ id, user }: { id: string; user?: string }): Promise<void> => {
     await db.transaction(async (trx) => {
+      const user_id = user ?? (await userOf(trx, id))
       const mail = await trx('mails')
-        .where({ id, outcome: null })
+        .where({ user_id, id, outcome: null })
         .forUpdate()
         .first<WaitingMail | undefined>()
       if (!mail) return
       const outcome = await send(trx, mail)
-      await trx('mails').where({ id }).update({ outcome, settled_at: now() })
+      await trx('mails').where({ user_id, id }).update({ outcome, settled_at: now() })
     })
+  }
+
+  /** Jobs that the release before has queued do not name the user. */
+  async function userOf(trx: Database, id: string): Promise<string | null> {
+    const found = await trx('mails').where({ id }).first<{ user_id: string } | undefined>('user_id')
+    return found?.user_id ?? null
   }
 
   async function send(trx: Database, mail: WaitingMail): Promise<'sent' | 'unwanted' | 'refused'> {

@@ -46,9 +46,9 @@ const POST = `
     from jsonb_to_recordset(?::jsonb)
       as m (id uuid, cause text, user_id uuid, recipient text, letter text, data jsonb)
     join profiles p on p.user_id = m.user_id
-    on conflict (cause) do nothing
-    returning id, letter
+    on conflict (user_id, cause) do nothing
+    returning user_id, id, letter
   )
-  select graphile_worker.add_job(?, payload := json_build_object('id', id), max_attempts := ?,
+  select graphile_worker.add_job(?, payload := json_build_object('id', id, 'user', user_id), max_attempts := ?,
     priority := case when letter in ('reminder', 'digest') then 0 else ? end)
   from posted`

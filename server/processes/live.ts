@@ -41,11 +41,11 @@ export function startRealtime(http: HttpServer, { app, hints, log, now }: Depend
   }
 
   async function endDeadSessions() {
-    const open = [...new Set([...sockets.sessions(), ...answers.sessions()])]
-    if (open.length === 0) return
+    const open = new Map([...sockets.sessions(), ...answers.sessions()])
+    if (open.size === 0) return
     try {
       const live = await sessions.stillLive(open)
-      for (const session of open) if (!live.has(session)) end(session)
+      for (const session of open.keys()) if (!live.has(session)) end(session)
     } catch (error) {
       log.warn({ error }, 'sessions could not be checked')
     }

@@ -1,4 +1,5 @@
 import { PURGE_ACCOUNT } from '../accounts/deletion.ts'
+import { deleteLinks } from '../accounts/links.ts'
 import { deleteOldAllowances } from '../accounts/mail-allowance.ts'
 import type { Database } from '../database/connect.ts'
 import { keptSince } from '../mail/delivery.ts'
@@ -12,7 +13,7 @@ export async function deleteExpired(db: Database, now: Date): Promise<void> {
   const since = keptSince(now)
   await db('mails').where('created_at', '<', since).delete()
   await deleteOldAllowances(db, now)
-  await db('account_links').where('expires_at', '<', since).delete()
+  await deleteLinks(db, since)
   await db('deleted_accounts')
     .where('deleted_at', '<', new Date(now.getTime() - DELETED_DAYS * DAY_MS))
     .delete()

@@ -77,7 +77,9 @@ export function createSockets(
         if (socket.data.session === session) cut(socket)
     },
     count: () => io.sockets.sockets.size,
-    sessions: () => new Set([...io.sockets.sockets.values()].map(({ data }) => data.session)),
+    /** The sessions of all sockets, with their users. */
+    sessions: () =>
+      [...io.sockets.sockets.values()].map(({ data }) => [data.session, data.user] as const),
     /** Closes all sockets. Clients reconnect by themselves, to another node or after a restart. */
     async close() {
       // Not `disconnect` per socket: Socket.IO clients do not reconnect after a server's disconnect.

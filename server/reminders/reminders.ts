@@ -1,4 +1,4 @@
-import type { Database } from '../database/connect.ts'
+import { type Database, run } from '../database/connect.ts'
 import { addJob } from '../jobs/queue.ts'
 import { keptSince } from '../mail/delivery.ts'
 import { post } from '../mail/outbox.ts'
@@ -14,64 +14,79 @@ export const MAX_AN_HOUR = 60
 const HOUR_MS = 60 * 60 * 1000
 
 interface Due {
-  user_id: string
-  task_id: string
-  due_at: Date
+  user: string
+  task: string
+  at: Date
   /** The address; null if no mail is sent. */
   email: string | null
+  /** Its place among those of the same user. */
+  nth: number
 }
 
 /**
  * Queues a mail for each due reminder, once: the reminder is deleted in the transaction that queues its
- * mail. Several workers can run it at the same time. It takes the first reminder of every user before
- * the second of any user. Reminders over the hourly limit wait.
+ * mail. Several workers can run it at the same time. It takes as many from each user, and the first of
+ * every user goes before the second of any. Reminders over the hourly limit wait.
  */
 export function dueReminders(db: Database, now: () => Date) {
   return async (): Promise<void> => {
     await db.transaction(async (trx) => {
       const moment = now()
-      const { rows } = await trx.raw<{ rows: Due[] }>(TAKE_DUE, {
-        now: moment,
-        batch: BATCH,
-        hourly: MAX_AN_HOUR,
-        hour_ago: new Date(moment.getTime() - HOUR_MS),
-        // Older ones may have been sent already: that record is deleted.
-        kept_since: keptSince(moment),
-      })
-      await post(trx, rows.flatMap(mailOf), moment)
-      if (rows.length === BATCH) await addJob(trx, SEND_REMINDERS, {}, { key: SEND_REMINDERS })
+      const hourAgo = new Date(moment.getTime() - HOUR_MS)
+      const waiting = await run<[string]>(trx, WAITING, [moment, hourAgo])
+      const share = Math.max(1, Math.floor(BATCH / waiting.length))
+      // Older ones may have been sent already: that record is deleted.
+      const values = [moment, hourAgo, share, keptSince(moment)]
+      const taken: Due[] = []
+      let isMore = false
+      for (const [user] of waiting) {
+        const rows = await run<[string, Date, string | null]>(trx, TAKE_DUE, [user, ...values])
+        taken.push(...rows.map(([task, at, email], nth) => ({ user, task, at, email, nth })))
+        isMore ||= rows.length === share
+      }
+      taken.sort((one, two) => one.nth - two.nth || one.at.getTime() - two.at.getTime())
+      await post(trx, taken.flatMap(mailOf), moment)
+      if (isMore) await addJob(trx, SEND_REMINDERS, {}, { key: SEND_REMINDERS })
     })
   }
 }
 
-const TAKE_DUE = `
-  with people as (
-    select waiting.user_id, case when ${IS_REACHED} then :hourly - (
+/** `$1` now, `$2` an hour ago. Users with due reminders, except those over their limit. */
+const WAITING = {
+  name: 'reminders_waiting',
+  text: `
+    select user_id from (
+      select user_id, min(due_at) as due_at from reminders where due_at <= $1 group by user_id
+    ) waiting
+    where ${MAX_AN_HOUR} > (
       select count(*) from mails m
-      where m.user_id = waiting.user_id and m.letter = 'reminder' and m.created_at > :hour_ago
-    ) else :batch end as room
-    from (select distinct user_id from reminders where due_at <= :now) waiting
-    left join users u on u.id = waiting.user_id
-    left join profiles p on p.user_id = waiting.user_id
-  ), chosen as (
-    select first.user_id, first.task_id
-    from people cross join lateral (
-      -- Compared as pairs, so that the plan does not read other users' reminders for each user.
-      select user_id, task_id, due_at, row_number() over (order by user_id, due_at) as nth
-      from reminders r
-      where (r.user_id, r.due_at) > (people.user_id, '-infinity') and (r.user_id, r.due_at) <= (people.user_id, :now)
-      order by user_id, due_at limit greatest(people.room, 0)
-    ) first
-    order by first.nth, first.due_at limit :batch
-  ), due as (
-    select r.user_id, r.task_id from chosen join reminders r using (user_id, task_id)
-    where r.due_at <= :now for update of r skip locked
-  ), taken as (
-    delete from reminders r using due where r.user_id = due.user_id and r.task_id = due.task_id
-    returning r.*
-  )
-  select taken.*, case when ${IS_REACHED} and due_at > :kept_since then u.email end as email
-  from taken left join users u on u.id = user_id left join profiles p on p.user_id = taken.user_id`
+      where m.user_id = waiting.user_id and m.letter = 'reminder' and m.created_at > $2)
+    order by due_at limit ${BATCH}`,
+}
+
+/** `$1` user, `$2` now, `$3` an hour ago, `$4` how many at most, `$5` none from before this. */
+const TAKE_DUE = {
+  name: 'reminders_due',
+  text: `
+    with recipient as (
+      select u.email, ${IS_REACHED} as is_reached, case when ${IS_REACHED} then ${MAX_AN_HOUR} - (
+        select count(*) from mails m
+        where m.user_id = $1 and m.letter = 'reminder' and m.created_at > $3
+      ) else $4 end as room
+      from users u join profiles p on p.user_id = u.id where u.id = $1
+    ), first as (
+      select task_id from reminders where user_id = $1 and due_at <= $2
+      order by due_at limit (select greatest(least(room, $4), 0) from recipient)
+    ), due as (
+      select r.task_id from first join reminders r on r.user_id = $1 and r.task_id = first.task_id
+      where r.due_at <= $2 for update of r skip locked
+    ), taken as (
+      delete from reminders r using due where r.user_id = $1 and r.task_id = due.task_id
+      returning r.task_id, r.due_at
+    )
+    select task_id, due_at, case when is_reached and due_at > $5 then email end
+    from taken, recipient order by due_at`,
+}
 
 /**
  * The age in seconds of the oldest reminder or digest that is due, by the database's clock; 0 if none
@@ -94,16 +109,16 @@ const OLDEST_DUE = `
     (select due_at from digests where due_at <= now() order by due_at limit 1)
   ) due`
 
-function mailOf({ user_id, task_id, due_at, email }: Due) {
+function mailOf({ user, task, at, email }: Due) {
   if (email === null) return []
-  const at = due_at.toISOString()
+  const due_at = at.toISOString()
   return [
     {
-      cause: `reminder ${user_id} ${task_id} ${at}`,
-      user: user_id,
+      cause: `reminder ${user} ${task} ${due_at}`,
+      user,
       to: email,
       letter: 'reminder' as const,
-      data: { task: task_id, due_at: at },
+      data: { task, due_at },
     },
   ]
 }

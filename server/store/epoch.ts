@@ -17,6 +17,7 @@ export function beginEpoch(db: Database): Promise<number> {
   return db('feeds').update({
     epoch,
     seq: db.raw('seq + ?', [SKIPPED]),
-    branches: db.raw('branches || jsonb_build_object(epoch, seq)'),
+    // As text: jsonb_build_object is not immutable (docs/decisions/0029-keys-by-user.md).
+    branches: db.raw(`branches || ('{"' || epoch || '":' || seq::text || '}')::jsonb`),
   })
 }

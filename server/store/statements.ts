@@ -141,13 +141,15 @@ export const insertSql = kept((resource) => {
     isThereSql(one, values[columns.indexOf(one.field)]!),
   )
   return `
-    ${NEXT}
+    ${NEXT}, written as (
     insert into ${resource.table} as t (user_id, ${columns.join(', ')}, deleted, seq)
     select $1, ${values.join(', ')}, false, feed.seq from feed
     ${references.length > 0 ? `where ${references.join(' and ')}` : ''}
     on conflict (user_id, id) do update
       set ${updates.join(', ')}, deleted = false, seq = excluded.seq where t.seq <= 0
-    returning t.seq, ${documentSql(resource)}::text, (select epoch from feed)`
+    returning t.seq, ${documentSql(resource)}::text as json
+    )
+    select written.seq, written.json, feed.epoch from written, feed`
 })
 
 /**
@@ -199,8 +201,13 @@ export function editStatement(
 
 const edits = new Map<string, Statement>()
 
-const UPDATED_AT = `greatest(t.updated_at + interval '1 millisecond', $3::timestamptz)`
-const CHANGED_AT = `(extract(epoch from ${UPDATED_AT}) * 1000)::bigint`
+/**
+ * In UTC and as text, because arithmetic with timestamptz and jsonb_build_object are not immutable: a
+ * distributed database refuses them in an update (docs/decisions/0029-keys-by-user.md).
+ */
+const UPDATED_AT = `greatest((t.updated_at at time zone 'UTC' + interval '1 millisecond') at time zone 'UTC', $3::timestamptz)`
+const CHANGED_AT = `(extract(epoch from ${UPDATED_AT} at time zone 'UTC') * 1000)::bigint`
+const changedSql = (name: string) => `('{"${name}":' || ${CHANGED_AT}::text || '}')::jsonb`
 
 function editSql(resource: Resource, action: Edit['action'], names: readonly string[]): string {
   const value = (name: string) => `$${names.indexOf(name) + 5}::${sqlType(resource, name)}`
@@ -217,8 +224,13 @@ function editSql(resource: Resource, action: Edit['action'], names: readonly str
   }[action]
   const changesOf =
     action === 'patch'
-      ? `jsonb_strip_nulls(jsonb_build_object(${names.map((name) => `'${name}', case when t.${name} is distinct from ${value(name)} then ${CHANGED_AT} end`).join(', ')}))`
-      : `jsonb_build_object('_deleted', ${CHANGED_AT})`
+      ? names
+          .map(
+            (name) =>
+              `case when t.${name} is distinct from ${value(name)} then ${changedSql(name)} else '{}' end`,
+          )
+          .join(' || ')
+      : changedSql('_deleted')
   return `
     ${NEXT}
     update ${resource.table} t set ${[

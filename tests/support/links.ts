@@ -15,5 +15,5 @@ export async function tokenByMail(
 ): Promise<string> {
   const links = createLinks([SECRET], clock.now)
   const link = await links.create(db, { user, purpose, email: `${username}@example.com` })
-  return (await links.tokenOf(db, link))!
+  return (await links.tokenOf(db, user, link))!
 }

@@ -41,7 +41,7 @@ export function createPullStreams(followers: Followers, answers: OpenAnswers, no
         if (isOver) return void response.end()
         const isExpired = () => now().getTime() >= expires * 1000
         const heartbeat = setInterval(() => response.write(': still here\n\n'), HEARTBEAT_MS)
-        const settle = answers.add({ session, expires }, end)
+        const settle = answers.add({ user, session, expires }, end)
         open.add(end)
         response.once('close', stop)
         write = (frame) => {

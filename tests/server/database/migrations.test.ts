@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { afterEach, beforeEach, expect, inject, test } from 'vitest'
 import { migrationSource } from '../../../migrations/index.ts'
@@ -127,6 +127,53 @@ test('a migration that waits for a table does not block its users', async () => 
   expect(await old('users')).toEqual([])
   await reading.rollback()
   expect(await migrated).toContain('0006_account_life')
+})
+
+test('names of accounts and links are known after 0017, and nothing is lost, there and back', async () => {
+  const db = aNode()
+  while ((await pendingMigrations(db))[0] !== '0017_keys_by_user')
+    await db.migrate.up({ migrationSource })
+  const at = new Date()
+  const [ann, bob] = [randomUUID(), randomUUID()]
+  for (const [id, name] of [
+    [ann, 'Ann'],
+    [bob, 'bob'],
+  ] as const) {
+    const user = { id, username: name, email: `${name}@Example.com`, password_hash: '' }
+    await db('users').insert(user)
+    await db('sessions').insert({ id: randomUUID(), user_id: id, expires_at: at })
+    const mail = { recipient: '', letter: 'digest', data: {}, locale: 'en', timezone: 'UTC' }
+    await db('mails').insert({
+      ...mail,
+      id: randomUUID(),
+      user_id: id,
+      cause: name,
+      created_at: at,
+    })
+  }
+  const token_hash = randomBytes(32)
+  const link = { id: randomUUID(), user_id: ann, purpose: 'confirm_email', email: '', token_hash }
+  await db('account_links').insert({ ...link, created_at: at, expires_at: at })
+  const rows = async () => {
+    const tables = ['users', 'sessions', 'mails', 'account_links']
+    return Promise.all(tables.map((table) => db(table).orderBy('id')))
+  }
+  const before = await rows()
+  const names = () => db('names').orderBy(['kind', 'name'])
+  const known = [
+    { kind: 'username', name: 'ann', user_id: ann },
+    { kind: 'username', name: 'bob', user_id: bob },
+    { kind: 'email', name: 'ann@example.com', user_id: ann },
+    { kind: 'email', name: 'bob@example.com', user_id: bob },
+    { kind: 'link', name: token_hash.toString('hex'), user_id: ann },
+  ]
+  await db.migrate.up({ migrationSource })
+  expect(await names()).toEqual(known)
+  expect(await rows()).toEqual(before)
+  await db.migrate.down({ migrationSource })
+  expect(await rows()).toEqual(before)
+  await db.migrate.up({ migrationSource })
+  expect(await names()).toEqual(known)
 })
 
 test('a killed migrator does not lock out others', async () => {
