@@ -1,5 +1,6 @@
 import { createServer, IncomingMessage, type Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { setImmediate } from 'node:timers/promises'
 import type express from 'express'
 import type { Express } from 'express'
 import { createLingering } from './lingering.ts'
@@ -15,9 +16,15 @@ const STALLED_MS = 60_000
 const MAX_PIPELINED = 8
 const DRAIN_MS = 10_000
 const SWEEP_MS = 50
+/** A connection on which nothing has come by then is not used. */
+const UNUSED_MS = 500
+/** Where connections keep coming, an end has to be found nevertheless. */
+const MAX_TURNS = 100
 
 export interface Listener {
   server: Server
+  /** From now on, connections end with their next response, so that none is in use when the listener drains. */
+  retire(): void
   /** Stops accepting connections and waits for running requests, at most ten seconds. */
   drain(): Promise<void>
 }
@@ -54,12 +61,21 @@ export function createListener(app: Express): Listener {
   const underWay = new WeakMap<Socket, number>()
   /** Connections opened ahead of a request, as browsers do. Node does not count them as idle. */
   const unused = new Set<Socket>()
+  let accepted = 0
+  let isRetiring = false
   server.on('connection', (socket) => {
+    accepted++
     lingering.connection(socket)
     unused.add(socket)
     socket.once('close', () => unused.delete(socket))
   })
-  return { server, drain }
+  return {
+    server,
+    retire() {
+      isRetiring = true
+    },
+    drain,
+  }
 
   function serve(req: express.Request, res: express.Response) {
     unused.delete(req.socket)
@@ -67,18 +83,37 @@ export function createListener(app: Express): Listener {
     underWay.set(req.socket, count)
     res.once('close', () => underWay.set(req.socket, underWay.get(req.socket)! - 1))
     lingering.request(req, res)
+    if (isRetiring) res.setHeader('Connection', 'close')
     if (count > MAX_PIPELINED) return send(res, tooManyAtOnce())
     // Express calls no handler for a target that is not a URL.
     app(req, res, () => send(res, unreadableTarget()))
   }
   async function drain(): Promise<void> {
+    await caughtUp()
     const closed = new Promise((resolve) => server.close(resolve))
-    for (const socket of unused) if (socket.bytesRead === 0) socket.destroy()
+    // Not at once: the request of a proxy may be on its way.
+    const preconnected = setTimeout(() => {
+      for (const socket of unused) if (socket.bytesRead === 0) socket.destroy()
+    }, UNUSED_MS)
     // A connection becomes idle only after its current response.
     const sweep = setInterval(() => server.closeIdleConnections(), SWEEP_MS)
     const deadline = setTimeout(() => server.closeAllConnections(), DRAIN_MS)
     await closed
+    clearTimeout(preconnected)
     clearInterval(sweep)
     clearTimeout(deadline)
+  }
+
+  /**
+   * Until everything is accepted that has come. The system completes connections before the process accepts
+   * them, and resets those when the server closes, although their clients have sent a request.
+   */
+  async function caughtUp(): Promise<void> {
+    // The first turn may end without a look at the sockets, the second does not.
+    for (let turn = 0, quiet = 0; quiet < 2 && turn < MAX_TURNS; turn++) {
+      const before = accepted
+      await setImmediate()
+      quiet = accepted === before ? quiet + 1 : 0
+    }
   }
 }

@@ -65,7 +65,7 @@ export async function start(
       now,
       ...(replaced.passwords && { passwords: replaced.passwords }),
     })
-    const { server: http, drain } = createListener(app.express)
+    const { server: http, retire, drain } = createListener(app.express)
     watchClock(app.metrics, clock)
     const realtime = startRealtime(http, { app, hints, log, now })
     await new Promise<void>((listening, failed) => {
@@ -83,6 +83,7 @@ export async function start(
       database,
       async stop() {
         readiness.drain()
+        retire()
         // Load balancers send requests until they have seen that it is not ready.
         await sleep(config.DRAIN_SECONDS * 1000)
         await realtime.close()
