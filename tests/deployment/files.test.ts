@@ -3,6 +3,7 @@ import path from 'node:path'
 import { Ajv2019 } from 'ajv/dist/2019.js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
+import { MAX_PUSH_BYTES } from '../../protocol/replication.ts'
 import { environment, readConfig } from '../../server/runtime/config.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { parseDockerfile } from './dockerfile.ts'
@@ -120,6 +121,16 @@ describe('compose.yaml', () => {
   })
 })
 
+describe('nginx.conf', () => {
+  test('sends requests to the port that nodes listen at, and lets every push through', () => {
+    const conf = text('nginx.conf')
+    const ports = [...conf.matchAll(/^\tserver \S+:(\d+) /gm)].map(([, port]) => port)
+    expect(ports).toEqual([String(readConfig({}).PORT), String(readConfig({}).PORT)])
+    const megabytes = Number(/client_max_body_size (\d+)m;/.exec(conf)![1])
+    expect(megabytes * 1024 * 1024).toBeGreaterThan(MAX_PUSH_BYTES)
+  })
+})
+
 describe('render.yaml', () => {
   const blueprint: Blueprint = yaml('render.yaml')
   const sources = {
@@ -209,8 +220,10 @@ describe('the workflow', () => {
   test('runs all checks on Node 20 and 24, which is what package.json promises', () => {
     expect(workflow.jobs.checks!.strategy!.matrix.node).toEqual([20, 24])
     expect(JSON.parse(text('package.json')).engines.node).toMatch(/^>=20\./)
-    expect(steps.map(({ run }) => run)).toContain('.ci/run')
-    accessSync(path.join(root, '.ci/run'), constants.X_OK)
+    expect(steps.map(({ run }) => run)).toEqual(
+      expect.arrayContaining(['sudo .ci/servers', '.ci/run']),
+    )
+    for (const file of ['.ci/servers', '.ci/run']) accessSync(path.join(root, file), constants.X_OK)
   })
 
   test('names every action by its commit, and may only read', () => {
