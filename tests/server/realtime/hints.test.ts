@@ -155,8 +155,11 @@ describe('a change', () => {
   test('whose hint was lost is found by the sweep of the heads', async () => {
     const ann = await here.person()
     const bob = await here.person()
-    const { body } = await ann.call('POST', '/api/tasks/', { title: 'Milk' })
     const socket = await connected(there, ann.access)
+    // So that the hint of this write does not come after the write that has none.
+    const hinted = once(socket as never, 'changes')
+    const { body } = await ann.call('POST', '/api/tasks/', { title: 'Milk' })
+    await hinted
     const { store } = there.app
     const heads = store.heads
     const asked = new Promise<readonly string[]>((resolve) => {
