@@ -16,6 +16,7 @@ import * as epochs from './0014_epochs.ts'
 import * as timelines from './0015_timelines.ts'
 import * as horizons from './0016_horizons.ts'
 import * as keysByUser from './0017_keys_by_user.ts'
+import * as feedPositions from './0018_feed_positions.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
@@ -36,6 +37,7 @@ const migrations: Record<string, Knex.Migration> = {
   '0015_timelines': timelines,
   '0016_horizons': horizons,
   '0017_keys_by_user': keysByUser,
+  '0018_feed_positions': feedPositions,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {

@@ -16,7 +16,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'server/sync': { values: 'protocol/index.ts uuid node:crypto' },
   'server/store': {
     values:
-      'protocol/index.ts server/sync/store.ts server/database/connect.ts server/database/pool.ts server/database/pool-queue.ts node:crypto node:timers/promises',
+      'protocol/index.ts server/sync/store.ts server/sync/positions.ts server/database/connect.ts server/database/pool.ts server/database/pool-queue.ts node:crypto node:timers/promises',
     types: 'pg server/database/replica.ts',
   },
   'server/database': {
@@ -47,7 +47,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'server/realtime': {
     values: `protocol/index.ts server/database/connect.ts server/database/connection.ts
       server/runtime/call-at.ts server/runtime/time-limit.ts server/runtime/tracing.ts
-      server/sync/cursors.ts @redis/client socket.io node:`,
+      server/sync/cursors.ts server/sync/positions.ts @redis/client socket.io node:`,
     types: 'server/accounts/ server/sync/store.ts server/runtime/',
   },
   'server/health': {
@@ -63,11 +63,12 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   },
   'server/http/documents': {
     values: 'protocol/index.ts server/http/ server/sync/ uuid zod',
-    types: 'server/store/lists.ts express node:http',
+    types: 'server/accounts/sessions.ts server/store/lists.ts express node:http',
   },
   'server/http/replication': {
     values: `protocol/index.ts server/http/ server/http/documents/list-parameters.ts
-      server/sync/digest.ts server/sync/replicate.ts zod`,
+      server/sync/cursors.ts server/sync/digest.ts server/sync/positions.ts server/sync/replicate.ts
+      zod`,
     types:
       'server/sync/store.ts server/realtime/followers.ts server/runtime/metrics.ts express node:http',
   },

@@ -24,6 +24,7 @@ import { accountExportOperations } from '../http/accounts/export.ts'
 import { accountSessionOperations } from '../http/accounts/sessions.ts'
 import { attemptLimit } from '../http/attempt-limit.ts'
 import { conflictOperations } from '../http/documents/conflicts.ts'
+import { explainOperation } from '../http/documents/explain.ts'
 import { restOperations } from '../http/documents/rest.ts'
 import { mount } from '../http/mount.ts'
 import { createOpenAnswers, type OpenAnswers } from '../http/open-answers.ts'
@@ -42,6 +43,7 @@ import { createMetrics, type Metrics } from '../runtime/metrics.ts'
 import type { Tracing } from '../runtime/tracing.ts'
 import { postgresExports } from '../store/export.ts'
 import { postgresLists } from '../store/lists.ts'
+import { postgresPositions } from '../store/positions.ts'
 import { postgresStore } from '../store/postgres.ts'
 import type { Store } from '../sync/store.ts'
 
@@ -70,6 +72,7 @@ export interface App {
   followers: Followers
   answers: OpenAnswers
   streams: PullStreams
+  positions: ReturnType<typeof postgresPositions>
   metrics: Metrics
 }
 
@@ -95,7 +98,8 @@ export function createApp({
   const store = postgresStore(db, hints.changed, { replica, readPage: metrics.page })
   const followers = createFollowers(store, log, metrics, tracing)
   const answers = createOpenAnswers(now)
-  const streams = createPullStreams(followers, answers, now)
+  const positions = postgresPositions(db, now)
+  const streams = createPullStreams(followers, answers, positions, now)
   const lists = postgresLists(db)
   watchPool(metrics, db)
   watchHints(metrics, hints)
@@ -109,8 +113,11 @@ export function createApp({
     ),
     ...conflictOperations({ store, now }),
     ...Object.values<Resource>(resources).flatMap((resource) =>
-      replicationOperations(resource, { store, streams, metrics, now }),
+      replicationOperations(resource, { store, streams, metrics, positions, now }),
     ),
+    ...Object.values<Resource>(resources)
+      .filter(({ singleton, readOnly }) => !singleton && !readOnly)
+      .map((resource) => explainOperation(resource, { store, lists, sessions, positions })),
     ...accountOperations(accounts, sessions),
     ...accountLifeOperations({ accounts, addresses, passwordChanges, deleteAccount }),
     ...accountSessionOperations(sessions),
@@ -156,6 +163,7 @@ export function createApp({
     followers,
     answers,
     streams,
+    positions,
     metrics,
   }
 }

@@ -10,7 +10,7 @@ const SESSIONS_MS = 1_000
 const HEADS_MS = 3_000
 
 interface Dependencies {
-  app: Pick<App, 'sessions' | 'followers' | 'answers' | 'streams' | 'metrics'>
+  app: Pick<App, 'sessions' | 'followers' | 'answers' | 'streams' | 'metrics' | 'positions'>
   hints: Hints
   log: Log
   now: () => Date
@@ -18,8 +18,8 @@ interface Dependencies {
 
 /** Connects sockets, streams and hints. Call it after the app is attached to the HTTP server. */
 export function startRealtime(http: HttpServer, { app, hints, log, now }: Dependencies) {
-  const { sessions, followers, answers, streams, metrics } = app
-  const sockets = createSockets(http, { sessions, followers, log, metrics, now })
+  const { sessions, followers, answers, streams, metrics, positions } = app
+  const sockets = createSockets(http, { sessions, followers, log, metrics, positions, now })
   watchSockets(metrics, sockets)
   const sweeps = [
     setInterval(endDeadSessions, SESSIONS_MS).unref(),

@@ -14,6 +14,7 @@ import { createListener } from '../http/listener.ts'
 import { openHints } from '../realtime/hints.ts'
 import { type Config, readConfig } from '../runtime/config.ts'
 import { createLog, type Log } from '../runtime/log.ts'
+import { withinTime } from '../runtime/time-limit.ts'
 import { startTracing } from '../runtime/tracing.ts'
 import { type App, type AppDependencies, createApp } from './app.ts'
 import { hintsBus } from './hints-bus.ts'
@@ -89,6 +90,8 @@ export async function start(
         await realtime.close()
         await drain()
         await worker?.stop()
+        // A silent database must not hold up the exit for them.
+        await withinTime(2_000, app.positions.stop()).catch(() => {})
         await hints.close()
         clock.stop()
         await readiness.close()

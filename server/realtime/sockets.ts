@@ -12,6 +12,7 @@ import type { Sessions } from '../accounts/sessions.ts'
 import { callAt } from '../runtime/call-at.ts'
 import type { Log } from '../runtime/log.ts'
 import type { Metrics } from '../runtime/metrics.ts'
+import { followingFrames, type Positions } from '../sync/positions.ts'
 import type { Followers } from './followers.ts'
 
 /** The packets that may be buffered for a slow client. Later frames are omitted, and it pulls instead. */
@@ -29,6 +30,7 @@ interface Dependencies {
   followers: Followers
   log: Log
   metrics: Pick<Metrics, 'frame' | 'refusedSocket'>
+  positions: Pick<Positions, 'note'>
   now: () => Date
 }
 
@@ -38,7 +40,7 @@ interface Dependencies {
  */
 export function createSockets(
   http: HttpServer,
-  { sessions, followers, log, metrics, now }: Dependencies,
+  { sessions, followers, log, metrics, positions, now }: Dependencies,
 ) {
   const io = new Server<ClientEvents, ServerEvents, Record<string, never>, Data>(http, {
     transports: ['websocket'],
@@ -112,7 +114,8 @@ export function createSockets(
       )
     })
     try {
-      const writer = frameWriter(socket, metrics, now)
+      const sent = followingFrames((part) => positions.note(socket.data, 'live', undefined, part))
+      const writer = frameWriter(socket, metrics, sent, now)
       const joined = await followers.join(socket.data.user, writer)
       leave = joined.leave
       if (left) leave()
@@ -147,7 +150,12 @@ export function watchSockets(
 }
 
 /** Writes frames to a socket no faster than the client reads them. */
-function frameWriter(socket: LiveSocket, metrics: Pick<Metrics, 'frame'>, now: () => Date) {
+function frameWriter(
+  socket: LiveSocket,
+  metrics: Pick<Metrics, 'frame'>,
+  sent: (frame: Frame) => void,
+  now: () => Date,
+) {
   let ready = false
   /** The start of the omitted frames. */
   let omittedFrom: number | undefined
@@ -172,6 +180,7 @@ function frameWriter(socket: LiveSocket, metrics: Pick<Metrics, 'frame'>, now: (
       if (waiting < MAX_WAITING_PACKETS) {
         waiting++
         socket.emit('changes', frame)
+        sent(frame)
         metrics.frame(committed === undefined ? undefined : now().getTime() - committed)
       } else omittedFrom ??= frame.prev
     },

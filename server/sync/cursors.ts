@@ -79,7 +79,7 @@ export function requireCurrent(
 
 /** Whether the feed contains all that a client with these cursors has read. */
 export function isIntact(cursors: readonly Checkpoint[], feed: Feed): boolean {
-  return cursors.every((one) => isStart(one) || one.lwt <= endOf(one, feed))
+  return cursors.every((one) => isStart(one) || one.lwt <= endOf(epochOf(one), feed))
 }
 
 export function horizonOf({ table }: Resource, { horizons }: Feed): Horizon | undefined {
@@ -88,15 +88,24 @@ export function horizonOf({ table }: Resource, { horizons }: Feed): Horizon | un
 
 /** The last `seq` of the history that the feed shares with a client that has these cursors; 0 if unknown. */
 export function commonTo(cursors: readonly Checkpoint[], feed: Feed): number {
-  return Math.max(0, Math.min(...cursors.map((one) => Math.min(one.lwt, endOf(one, feed)))))
+  return Math.max(
+    0,
+    Math.min(...cursors.map((one) => Math.min(one.lwt, endOf(epochOf(one), feed)))),
+  )
 }
 
-/** The last `seq` of the epoch of a cursor; -1 if the feed was never in that epoch. */
-function endOf(cursor: Checkpoint, { epoch, seq, branches }: Feed): number {
-  const own = epochOf(cursor)
+/** The last `seq` of an epoch; -1 if the feed was never in it. */
+export function endOf(own: string, { epoch, seq, branches }: Feed): number {
   if (own === epoch) return seq
   return Object.hasOwn(branches, own) ? branches[own]! : -1
 }
+
+/** What a client with this cursor has read. */
+export const partUpTo = (cursor: Checkpoint, after = 0) => ({
+  epoch: epochOf(cursor),
+  after,
+  seq: cursor.lwt,
+})
 
 /** The first release gave the id of a document, or none. */
 function epochOf({ id }: Checkpoint): string {

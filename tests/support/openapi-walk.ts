@@ -211,7 +211,8 @@ export async function targetOf(
   for (const part of template) {
     const name = /^\{(\w+)\}$/.exec(part)?.[1]
     if (name !== undefined) {
-      made = (await makeAt(api, call, before, path)) ?? (await firstAt(api, call, before, path))
+      const [collection, at] = [collectionAt(before), collectionAt(path)]
+      made = (await makeAt(api, call, collection, at)) ?? (await firstAt(api, call, collection, at))
       const parameter = operation.parameters.find((parameter) => parameter.name === name)
       path += encodeURIComponent(String(made?.body?.[name] ?? parameter?.example))
     } else path += part
@@ -219,6 +220,9 @@ export async function targetOf(
   }
   return { path, made }
 }
+
+/** Explanations are about the documents of another path. */
+export const collectionAt = (path: string) => path.replace('/api/explain/', '/api/')
 
 /** Operations that create a document and return it: POSTs to collections. */
 export function makers({ operations }: Api): DescribedOperation[] {

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Frame, Resource, StreamEvent } from '../../../protocol/index.ts'
 import type { Followers } from '../../realtime/followers.ts'
+import { followingFrames, type Positions } from '../../sync/positions.ts'
 import type { OpenAnswers } from '../open-answers.ts'
 import type { Answer, Call } from '../operation.ts'
 
@@ -11,7 +12,12 @@ const HEARTBEAT_MS = 20_000
  * it, which the client stores. If the order cannot be guaranteed, the stream ends instead: the client opens
  * another one and pulls.
  */
-export function createPullStreams(followers: Followers, answers: OpenAnswers, now: () => Date) {
+export function createPullStreams(
+  followers: Followers,
+  answers: OpenAnswers,
+  positions: Pick<Positions, 'note'>,
+  now: () => Date,
+) {
   const open = new Set<() => void>()
 
   return {
@@ -44,10 +50,14 @@ export function createPullStreams(followers: Followers, answers: OpenAnswers, no
         const settle = answers.add({ user, session, expires }, end)
         open.add(end)
         response.once('close', stop)
+        const sent = followingFrames((part) =>
+          positions.note({ user, session }, 'streamed', resource.name, part),
+        )
         write = (frame) => {
           // A slow client is disconnected and will pull, so that nothing is buffered in memory.
           if (response.writableNeedDrain) response.destroy()
           else if (isExpired() || !writeEvent(response, resource, frame)) end()
+          else sent(frame)
         }
         response.write(': open\n\n')
 

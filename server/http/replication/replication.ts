@@ -20,7 +20,9 @@ import {
   wireDocumentOf,
 } from '../../../protocol/index.ts'
 import type { Metrics } from '../../runtime/metrics.ts'
+import { partUpTo } from '../../sync/cursors.ts'
 import { compare } from '../../sync/digest.ts'
+import type { Positions } from '../../sync/positions.ts'
 import { pull, push } from '../../sync/replicate.ts'
 import type { Store } from '../../sync/store.ts'
 import { wholeNumber } from '../documents/list-parameters.ts'
@@ -35,13 +37,14 @@ export interface ReplicationDependencies {
   store: Store
   streams: PullStreams
   metrics: Pick<Metrics, 'selfCheck'>
+  positions: Pick<Positions, 'note'>
   now: () => Date
 }
 
 /** The replication endpoints of a resource, in the format of RxDB's clients. */
 export function replicationOperations(
   resource: Resource,
-  { store, streams, metrics, now }: ReplicationDependencies,
+  { store, streams, metrics, positions, now }: ReplicationDependencies,
 ): Operation[] {
   const { name, version } = resource
   const path = `/replication/${name}/${version}`
@@ -70,11 +73,17 @@ export function replicationOperations(
         },
       },
       problems: ['checkpoint_expired'],
-      async handle({ user, query, request }) {
+      async handle({ user, session, query, request }) {
         const { limit = DEFAULT_LIMIT, buckets } = query as { limit?: number; buckets?: number[] }
         const from = checkpointOf(query) ?? START
         const replica = replicaOf(request)
         const page = await pull(store, user, resource, from, limit, replica, buckets)
+        const device = { user, session }
+        // A self-check reads documents that the device has already.
+        if (!buckets) {
+          positions.note(device, 'stored', name, partUpTo(from))
+          positions.note(device, 'pulled', name, partUpTo(page.checkpoint, from.lwt))
+        }
         const { documents, ...rest } = page
         // The documents are JSON text already, from Postgres.
         const body = `{"documents":${documents},${JSON.stringify(rest).slice(1)}`
@@ -165,8 +174,11 @@ export function replicationOperations(
         const keepsRejected = request.accepts(['application/json', PUSH_RESULT]) === PUSH_RESULT
         const at = now().toISOString()
         const replica = replicaOf(request)
-        const options = { keepsRejected, from: checkpointOf(query), replica }
-        const pushed = await push(store, { user, session }, resource, body, at, options)
+        const from = checkpointOf(query)
+        const device = { user, session }
+        const options = { keepsRejected, from, replica }
+        const pushed = await push(store, device, resource, body, at, options)
+        if (from) positions.note(device, 'stored', name, partUpTo(from))
         if (!keepsRejected) return { status: 200, body: pushed.conflicts }
         return { status: 200, headers: { 'Content-Type': PUSH_RESULT }, body: pushed }
       },
