@@ -78,6 +78,7 @@ export async function setStage(profileDir?: string): Promise<Stage> {
 /** The build, a Postgres of its own, and what was started on them, which `close` ends. */
 export interface Ground {
   db: Database
+  url: string
   /** Where another database of the same Postgres is. */
   urlOf(database: string): string
   /** The server as an operator would run it. */
@@ -117,6 +118,7 @@ export async function openGround(): Promise<Ground> {
     }
     return {
       db,
+      url: postgres.url,
       urlOf(database) {
         const url = new URL(postgres.url)
         url.pathname = `/${database}`
