@@ -35,9 +35,11 @@ export function numberOf({ lwt }: Checkpoint): number {
 
 /** Where the client began to pull from the start; undefined if it is past that. */
 export function begunAt({ id }: Checkpoint): Begun | undefined {
-  const seq = id.split('~')[1]
-  return seq === undefined ? undefined : { seq: Number(seq), isLive: id.endsWith(LIVE) }
+  const [, , seq, live] = BEGUN.exec(id) ?? []
+  return seq === undefined ? undefined : { seq: Number(seq), isLive: live === LIVE }
 }
+
+const BEGUN = new RegExp(`^([^~]*)~(\\d{1,15})(${LIVE})?$`)
 
 export const isStart = ({ id, lwt }: Checkpoint) => id === '' && lwt === 0
 
@@ -109,7 +111,7 @@ export const partUpTo = (cursor: Checkpoint, after = 0) => ({
 
 /** The first release gave the id of a document, or none. */
 function epochOf({ id }: Checkpoint): string {
-  return id === '' || DOCUMENT_ID.test(id) ? FIRST_EPOCH : id.split('~')[0]!
+  return id === '' || DOCUMENT_ID.test(id) ? FIRST_EPOCH : (BEGUN.exec(id)?.[1] ?? id)
 }
 
 const DOCUMENT_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/

@@ -122,6 +122,9 @@ describe('pull', () => {
     ['the same, as the first release gave it', `id=${randomUUID()}&lwt=3`, 410],
     ['another epoch', 'id=2&lwt=1', 410],
     ['the start of another epoch', 'id=2&lwt=0', 410],
+    ['a pull from the start', 'id=1~2~live&lwt=1', 200],
+    ['no number of a pull from the start', 'id=1~1.5~live&lwt=1', 410],
+    ['something else', 'id=1~2~dead&lwt=1', 410],
   ])('continues from %s: ?%s', async ([_what, query, status], { ann }) => {
     await ann.call('POST', '/api/tasks/', { title: 'Milk' })
     const pulled = await ann.call('GET', `/replication/tasks/0/pull?${query}`)
