@@ -5,7 +5,7 @@
 import { cpus, loadavg, totalmem } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { openLine } from '../tests/failures/line.ts'
+import { openLine } from '../tests/support/line.ts'
 import type { CrowdJob, Member, Read, Written } from './capacity/crowd.ts'
 import { summary } from './latencies.ts'
 import { addPerson, openGround, type ServerProcess } from './stage.ts'

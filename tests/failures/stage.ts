@@ -1,7 +1,7 @@
 import { afterEach } from 'vitest'
 import type { TestDatabase } from '../support/database.ts'
+import { type Line, openLine } from '../support/line.ts'
 import { type Caller, callerTo, type Person, startServer } from '../support/server.ts'
-import { type Line, openLine } from './line.ts'
 import { startNode, type WebNode } from './node.ts'
 
 /** A node, and its own line to the database. */

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, type TestContext, test } from 'vitest'
 import type { OpenBus } from '../../server/realtime/bus.ts'
-import { openLine } from '../failures/line.ts'
+import { openLine } from './line.ts'
 
 /** What carries the messages, and how to open a bus over it, through whichever address. */
 export interface BusScene {

@@ -605,7 +605,8 @@ describe('what is logged', () => {
       await call('POST', '/api/token/', { username, password }),
     )
     await testDatabase.db.raw('alter table users rename column email to address')
-    replies.push(await call('POST', '/api/register/', { username, email, password }))
+    const another = { username: `${username}.2`, email: `2.${email}`, password }
+    replies.push(await call('POST', '/api/register/', another))
     await testDatabase.db.raw('drop table tasks cascade')
     replies.push(await as('GET', `/api/tasks/?search=${WORDS.search}`))
     secrets = [first, second].flatMap(({ access, refresh }) =>

@@ -1,6 +1,6 @@
 import { EventEmitter, once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
-import { urlThrough } from '../support/cluster.ts'
+import { urlThrough } from './cluster.ts'
 
 /** The TCP line between a node and its database, or Redis. */
 export interface Line {
