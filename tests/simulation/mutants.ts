@@ -59,14 +59,14 @@ export const mutants: readonly Mutant[] = [
   {
     guard: 'a client that has seen what a failover lost is told',
     file: 'server/sync/cursors.ts',
-    find: '[cursor, ...(replica?.seen ?? [])]',
-    replace: '[cursor]',
+    find: 'isIntact([cursor, ...seen], known)',
+    replace: 'isIntact([cursor], known)',
   },
   {
     guard: 'a cursor ahead of the feed is refused',
     file: 'server/sync/cursors.ts',
-    find: 'isStart(one) || one.lwt <= endOf(one, feed)',
-    replace: 'isStart(one) || endOf(one, feed) >= 0',
+    find: 'isStart(one) || one.lwt <= endOf(epochOf(one), feed)',
+    replace: 'isStart(one) || endOf(epochOf(one), feed) >= 0',
   },
   {
     guard: 'edits that a failover kept from each other are merged without a base',
@@ -77,8 +77,8 @@ export const mutants: readonly Mutant[] = [
   {
     guard: 'a client that has missed purged tombstones is told',
     file: 'server/sync/cursors.ts',
-    find: '>= (horizonOf(resource, feed)?.seq ?? 0)) return',
-    replace: '>= 0) return',
+    find: 'begunAt(one)?.seq ?? 0) >= horizon',
+    replace: 'begunAt(one)?.seq ?? 0) >= 0',
   },
   {
     guard: 'an edit does not bring a purged document back',

@@ -26,7 +26,7 @@ const LEAST = {
     kills: 1,
     'clocks that jumped': 0.3,
     'answers of strangers': 1,
-    'refusals of a firewall': 0.1,
+    'refusals of a firewall': 0.04,
     'slow lines': 0.3,
     sleeps: 0.2,
     failovers: 0.1,

@@ -201,11 +201,14 @@ export async function runSeed(
     if (!purges.happens(0.5)) return
     for (let times = purges.between(1, 4); times > 0; times--) {
       const at = purges.between(1_000, TROUBLE_MS - 1_000)
-      timeline.after(at, async () => {
-        const heads = await observer.heads(users)
-        timeline.after(purges.between(500, 4_000), async () => {
-          for (const [user, { seq }] of heads) await purge(user, seq)
-        })
+      let heads: ReadonlyMap<string, { seq: number }> = new Map()
+      timeline.after(at, () =>
+        traffic.alone(async () => {
+          heads = await observer.heads(users)
+        }),
+      )
+      timeline.after(at + purges.between(500, 4_000), async () => {
+        for (const [user, { seq }] of heads) await purge(user, seq)
       })
     }
   }
