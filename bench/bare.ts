@@ -73,9 +73,16 @@ async function list(url: string, query: string | undefined, user: string): Promi
 
 async function pull(query: string | undefined, user: string): Promise<string> {
   const parameters = new URLSearchParams(query)
-  const values = [user, Number(parameters.get('lwt')), parameters.get('limit')]
-  const [[id, head, documents, last]] = await run<(string | null)[]>('pull', values)
-  const checkpoint = { id, lwt: Number(last ?? head) }
+  const [lwt, limit] = [Number(parameters.get('lwt')), Number(parameters.get('limit'))]
+  const [[id, head, , documents, count, last]] = await run<(string | null)[]>('pull', [
+    user,
+    lwt,
+    limit,
+    0,
+  ])
+  const seq = Number(Number(count) < limit ? head : last)
+  const begun = lwt === 0 ? Number(head) : Number(parameters.get('id')?.split('~')[1] ?? 0)
+  const checkpoint = { id: seq < begun ? `${id}~${begun}` : id, lwt: seq }
   return `{"documents":${documents ?? '[]'},"checkpoint":${JSON.stringify(checkpoint)}}`
 }
 

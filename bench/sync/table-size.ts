@@ -128,8 +128,9 @@ async function addOthers(db: Database): Promise<void> {
 }
 
 async function buffersOf(db: Database, user: string): Promise<number> {
-  const text = pageSql(resources.tasks).text.replace(/\$(\d)/g, '?')
-  const explained = await db.raw(`explain (analyze, buffers, format json) ${text}`, [user, 0, PAGE])
+  const values = [`'${user}'`, 0, PAGE, 0]
+  const text = pageSql(resources.tasks).text.replace(/\$(\d)/g, (_, nth) => `${values[nth - 1]}`)
+  const explained = await db.raw(`explain (analyze, buffers, format json) ${text}`)
   const { Plan: plan } = explained.rows[0]['QUERY PLAN'][0]
   return plan['Shared Hit Blocks'] + plan['Shared Read Blocks']
 }
