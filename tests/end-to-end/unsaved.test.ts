@@ -273,6 +273,21 @@ story('what is typed for a new task stays in the field, whatever view is opened'
   await hasText(tab.newTask, '')
 })
 
+story('what is typed while the view changes is in the field', async () => {
+  const { tab } = await signedIn(server, await server.person())
+  await tab.newTask.fill('Book the ')
+  // As soon as the field of the former view is gone.
+  const focused = await tab.page.evaluate(`new Promise((resolve) => {
+    const former = document.getElementById('new-task')
+    const look = () => former.isConnected || resolve(document.activeElement.id)
+    new MutationObserver(look).observe(document.body, { childList: true, subtree: true })
+    location.hash = '#today'
+  })`)
+  expect(focused).toBe('new-task')
+  await tab.page.keyboard.type('ferry')
+  expect(await tab.newTask.inputValue()).toBe('Book the ferry')
+})
+
 story('a text that the server would refuse stays in its field, which says why', async () => {
   const ann = await server.person()
   const { tab } = await signedIn(server, ann)

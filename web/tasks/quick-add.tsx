@@ -1,5 +1,5 @@
 import { maxLength } from '@tasktide/client'
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { useDraft } from '../drafts/drafts.ts'
 import { useTextLimit } from '../forms/text-limit.ts'
 import { Icon } from '../frame/icon.tsx'
@@ -18,9 +18,13 @@ export function QuickAdd({ hint, onAdd }: QuickAddProps) {
   const title = useTextLimit<HTMLInputElement>(maxLength('tasks', 'title'), { initial })
   const { field } = title
 
-  useEffect(() => {
+  // Before the next key: what is typed while the view changes would go nowhere.
+  useLayoutEffect(() => {
+    const input = field.current!
     // On a phone the keyboard would cover the list.
-    if (matchMedia('(pointer: fine)').matches) field.current!.focus()
+    if (!matchMedia('(pointer: fine)').matches) return
+    input.focus()
+    input.setSelectionRange(input.value.length, input.value.length)
   }, [])
 
   function look(text: string) {
