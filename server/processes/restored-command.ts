@@ -1,9 +1,6 @@
 import { parseArgs } from 'node:util'
-import { readConfig, withoutBlanks } from '../runtime/config.ts'
-import { createLog } from '../runtime/log.ts'
 import { beginEpoch } from '../store/epoch.ts'
-import { UNUSED_SECRET, withDatabase } from './command-database.ts'
-import { exitOnError } from './startup-error.ts'
+import { runOnDatabase } from './command-database.ts'
 
 const USAGE = `Run this once after a restore of the database to an older point, before web and worker start.
 
@@ -23,24 +20,13 @@ export async function runRestoredCommand(args: string[]): Promise<void> {
     process.exitCode = 2
     return
   }
-  await exitOnError(async () => {
-    // It signs no tokens, so it does not need the key.
-    const config = readConfig({ SECRET_KEY: UNUSED_SECRET, ...withoutBlanks(process.env) })
-    const log = createLog('warn', { readable: false, to: process.stderr })
-    await withDatabase(config, log, ({ withoutTimeLimit }) =>
-      withoutTimeLimit(async (db) => {
-        const done = await db.transaction(async (trx) => ({
-          feeds: await beginEpoch(trx),
-          reminders: keepsMail
-            ? 0
-            : await trx('reminders').where('due_at', '<', trx.fn.now()).delete(),
-          mails: keepsMail ? 0 : await trx('mails').whereNull('outcome').delete(),
-        }))
-        process.stdout.write(
-          `${done.feeds} accounts: their devices will read everything again. Deleted ${done.reminders} reminders and ${done.mails} mails.\n`,
-        )
-      }),
-    )
+  await runOnDatabase(async (db) => {
+    const done = await db.transaction(async (trx) => ({
+      feeds: await beginEpoch(trx),
+      reminders: keepsMail ? 0 : await trx('reminders').where('due_at', '<', trx.fn.now()).delete(),
+      mails: keepsMail ? 0 : await trx('mails').whereNull('outcome').delete(),
+    }))
+    return `${done.feeds} accounts: their devices will read everything again. Deleted ${done.reminders} reminders and ${done.mails} mails.`
   })
 }
 
