@@ -53,3 +53,9 @@ export async function tasksOf(client: Client) {
   const documents = await client.tasks.find({ sort: [{ id: 'asc' }] }).exec()
   return documents.map((document) => document.toJSON())
 }
+
+/** All tasks of a person on the server, in the same order. */
+export async function tasksAt(person: Person) {
+  const { results } = (await person.call('GET', '/api/tasks/?page_size=100')).body
+  return results.sort((a: { id: string }, b: { id: string }) => (a.id < b.id ? -1 : 1))
+}

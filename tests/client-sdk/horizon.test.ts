@@ -1,10 +1,10 @@
-import { randomUUID } from 'node:crypto'
 import { describe, expect } from 'vitest'
 import { purgeTombstones } from '../../server/store/purge.ts'
-import type { Person, TestServer } from '../support/server.ts'
-import { device, deviceOf, shut, tasksOf, until } from './device.ts'
-import { failingStorage, type Moment } from './failing-storage.ts'
+import type { TestServer } from '../support/server.ts'
+import { deviceOf, tasksAt, tasksOf, until } from './device.ts'
+import type { Moment } from './failing-storage.ts'
 import { test } from './fixtures.ts'
+import { killAtEachWrite } from './kills.ts'
 
 let server: TestServer
 test.beforeAll(({ server: started }) => {
@@ -69,39 +69,24 @@ describe('a device that missed deletions whose tombstones are purged', () => {
     expect(await tasksOf(phone)).toEqual(await tasksAt(ann))
   })
 
-  test.for<Moment>(['before', 'after'])(
+  test.for<Moment>(['before', 'half', 'after'])(
     'agrees in the end when it is killed at any of its writes, %s it',
     { timeout: 120_000 },
     async (moment) => {
-      for (let nth = 1; ; nth++) {
-        const failing = failingStorage()
-        const name = `killed-${randomUUID()}`
-        const { ann, phone, deleteAndPurge } = await scene({ name, ...failing })
-        await phone.sync.pause()
-        await edit(phone, 'Bread', { description: 'Rye' })
-        await edit(phone, 'Milk', { description: 'Unsweetened' })
+      const begin = async (options: object) => {
+        const { deleteAndPurge, ...rest } = await scene(options)
+        await rest.phone.sync.pause()
+        await edit(rest.phone, 'Bread', { description: 'Rye' })
+        await edit(rest.phone, 'Milk', { description: 'Unsweetened' })
         await deleteAndPurge()
-        let count = 0
-        failing.onWrite = ({ context }) => {
-          if (count < nth && !context.startsWith('replication-')) return undefined
-          return ++count < nth ? undefined : { moment: count === nth ? moment : 'before' }
-        }
-        const isKilled = until(phone.sync.status$, (status) => status === 'error')
-        await phone.sync.resume()
-        await Promise.race([isKilled, phone.sync.awaitInSync()])
-        failing.onWrite = () => ({ moment: 'before' })
-        await shut(phone)
-        failing.onWrite = () => undefined
-        const again = await device(server, { name, ...failing })
-        await again.sync.awaitInSync()
-        const where = `killed at write ${nth}`
+        return rest
+      }
+      await killAtEachWrite(server, moment, begin, async (again, { ann }, where) => {
         expect(await tasksAt(ann), where).toMatchObject([{ description: 'Unsweetened' }])
         expect(await tasksOf(again), where).toEqual(await tasksAt(ann))
         const { results } = (await ann.call('GET', '/api/conflicts/')).body
         expect(results, where).toMatchObject([{ lost: { description: 'Rye' } }])
-        await shut(again)
-        if (count < nth) break
-      }
+      })
     },
   )
 })
@@ -155,11 +140,6 @@ const found = (phone: Phone, title: string) =>
 
 async function edit(phone: Phone, title: string, fields: { description: string }) {
   await (await found(phone, title)).incrementalPatch(fields)
-}
-
-async function tasksAt(person: Person) {
-  const { results } = (await person.call('GET', '/api/tasks/?page_size=100')).body
-  return results.sort((a: { id: string }, b: { id: string }) => (a.id < b.id ? -1 : 1))
 }
 
 const titlesOf = async (phone: Phone) => (await tasksOf(phone)).map(({ title }) => title).sort()

@@ -5,9 +5,10 @@ import type { Client } from '../../client-sdk/index.ts'
 import { backupOf } from '../support/backup.ts'
 import type { Person, TestServer } from '../support/server.ts'
 import { justAfter } from '../support/store-contract.ts'
-import { device, deviceOf, shut, tasksOf, until } from './device.ts'
-import { failingStorage, type Moment } from './failing-storage.ts'
+import { deviceOf, tasksAt, tasksOf, until } from './device.ts'
+import type { Moment } from './failing-storage.ts'
 import { test } from './fixtures.ts'
+import { killAtEachWrite } from './kills.ts'
 
 let server: TestServer
 test.beforeAll(({ server: started }) => {
@@ -225,41 +226,26 @@ describe('a device whose server was restored to an earlier state', () => {
     'loses nothing when it is killed at any of its writes, %s it',
     { timeout: 120_000 },
     async (moment) => {
-      for (let nth = 1; ; nth++) {
-        const failing = failingStorage()
-        const name = `killed-${randomUUID()}`
-        const { ann, phone, restore } = await scene(server, { name, ...failing })
-        await phone.sync.pause()
-        // Unsent, over what the server has not, and over what it has in a former state.
-        const descriptions = { Tea: 'Green', 'Oat milk': 'Unsweetened' }
+      // Unsent, over what the server has not, and over what it has in a former state.
+      const descriptions = { Tea: 'Green', 'Oat milk': 'Unsweetened' }
+      const begin = async (options: object) => {
+        const { restore, ...rest } = await scene(server, options)
+        const { sync, tasks } = rest.phone
+        await sync.pause()
         for (const [title, description] of Object.entries(descriptions))
-          await (await phone.tasks.findOne({ selector: { title } }).exec(true)).patch({
-            description,
-          })
+          await (await tasks.findOne({ selector: { title } }).exec(true)).patch({ description })
         await restore()
-        let count = 0
-        failing.onWrite = ({ context }) => {
-          if (count < nth && !context.startsWith('replication-')) return undefined
-          return ++count < nth ? undefined : { moment: count === nth ? moment : 'before' }
-        }
-        const isKilled = until(phone.sync.status$, (status) => status === 'error')
-        await phone.sync.resume()
-        await Promise.race([isKilled, phone.sync.awaitInSync()])
-        failing.onWrite = () => ({ moment: 'before' })
-        await shut(phone)
-        failing.onWrite = () => undefined
-        const again = await device(server, { name, ...failing })
-        await again.sync.awaitInSync()
+        return rest
+      }
+      await killAtEachWrite(server, moment, begin, async (again, { ann }, where) => {
         const tasks: { title: string; description: string }[] = await tasksAt(ann)
         const described = Object.fromEntries(
           tasks.map(({ title, description }) => [title, description]),
         )
         const all = Object.fromEntries(LATEST.map((title) => [title, '']))
-        expect(described, `killed at write ${nth}`).toEqual({ ...all, ...descriptions })
-        expect(await tasksOf(again)).toEqual(tasks)
-        await shut(again)
-        if (count < nth) break
-      }
+        expect(described, where).toEqual({ ...all, ...descriptions })
+        expect(await tasksOf(again), where).toEqual(tasks)
+      })
     },
   )
 })
@@ -363,11 +349,6 @@ async function aConflict(person: Person): Promise<string> {
   const newDocumentState = { ...assumedMasterState, title: 'Night ferry' }
   await person.call('POST', '/replication/tasks/0/push', [{ newDocumentState, assumedMasterState }])
   return (await person.call('GET', '/api/conflicts/')).body.results[0].id
-}
-
-async function tasksAt(person: Person) {
-  const { results } = (await person.call('GET', '/api/tasks/?page_size=100')).body
-  return results.sort((a: { id: string }, b: { id: string }) => (a.id < b.id ? -1 : 1))
 }
 
 const titlesAt = async (person: Person) => titlesIn(await tasksAt(person))
