@@ -18,6 +18,16 @@ export interface AccountFilter {
   is_active?: boolean
 }
 
+const COLUMNS = [
+  'id',
+  'username',
+  'email',
+  'email_verified_at',
+  'role',
+  'is_active',
+  'deleted_at',
+] as const
+
 interface Row {
   id: string
   username: string
@@ -173,14 +183,8 @@ export function createAdministration({
 
   function shown(query: Query) {
     return query.select<Row[]>(
-      'id',
-      'username',
-      'email',
-      'email_verified_at',
-      'role',
-      'is_active',
+      ...COLUMNS,
       'created_at',
-      'deleted_at',
       db.raw('(select max(last_seen_at) from sessions where user_id = users.id) as last_seen_at'),
     )
   }
@@ -232,15 +236,7 @@ export function createAdministration({
     return trx('users')
       .where({ id })
       .forNoKeyUpdate()
-      .first<Row | undefined>(
-        'id',
-        'username',
-        'email',
-        'email_verified_at',
-        'role',
-        'is_active',
-        'deleted_at',
-      )
+      .first<Row | undefined>([...COLUMNS])
   }
 
   function mailTo(account: Row, mail: Notice | Mail): Mail {
