@@ -6,6 +6,8 @@ export default defineConfig({
     // They measure time, so they run alone: npm run test:failures.
     exclude: ['**/node_modules/**', 'tests/failures/**'],
     globalSetup: ['./tests/support/cluster.ts'],
+    // By default it leaves a core free, and tests wait for much else: on two cores they would run one by one.
+    maxWorkers: '100%',
     testTimeout: 30_000,
     hookTimeout: 60_000,
   },
