@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { io } from 'socket.io-client'
 import { expect, test } from 'vitest'
-import { startNode } from './node.ts'
+import { startNode } from '../support/web-node.ts'
 import { type Actor, afterStory, lineTo, setStage } from './stage.ts'
 
 const WRITES = 12

@@ -6,7 +6,7 @@ import { device, tasksOf } from '../client-sdk/device.ts'
 import { hasNginx, startNginx } from '../support/nginx.ts'
 import { freePort } from '../support/programs.ts'
 import { type Caller, callerTo } from '../support/server.ts'
-import { startNode, type WebNode } from './node.ts'
+import { startNode, type WebNode } from '../support/web-node.ts'
 import { afterStory, setStage } from './stage.ts'
 
 const PEOPLE = 3

@@ -10,7 +10,7 @@ import { mailingTo, openMailbox } from '../support/mailbox.ts'
 import { hasPgBouncer, startPgBouncer } from '../support/pgbouncer.ts'
 import { startProcess } from '../support/processes.ts'
 import { callerTo, SECRET } from '../support/server.ts'
-import { startNode } from './node.ts'
+import { startNode } from '../support/web-node.ts'
 import { afterStory, lineTo, setStage } from './stage.ts'
 
 const PEOPLE = 3

@@ -4,7 +4,7 @@ import type { Client } from '../../client-sdk/index.ts'
 import { device, tasksOf } from '../client-sdk/device.ts'
 import { hasRedis, startRedis } from '../support/redis.ts'
 import { callerTo } from '../support/server.ts'
-import { startNode } from './node.ts'
+import { startNode } from '../support/web-node.ts'
 import { afterStory, setStage } from './stage.ts'
 
 const TOKEN = 'Vb3kQ9xZt7Lw2Rf5Yh8Jn4Mc6Pd1Sg0A'

@@ -8,8 +8,8 @@ import { startEmbeddedPostgres } from '../../server/database/embedded/embedded-p
 import { migrate } from '../../server/database/migrate.ts'
 import { connectTo } from '../support/cluster.ts'
 import { type Caller, callerTo } from '../support/server.ts'
+import { startNode } from '../support/web-node.ts'
 import { backUp, clusterIn } from './base-backup.ts'
-import { startNode } from './node.ts'
 import { afterStory, lineTo } from './stage.ts'
 
 const TOKEN = 'Vb3kQ9xZt7Lw2Rf5Yh8Jn4Mc6Pd1Sg0A'

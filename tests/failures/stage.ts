@@ -2,7 +2,7 @@ import { afterEach } from 'vitest'
 import type { TestDatabase } from '../support/database.ts'
 import { type Line, openLine } from '../support/line.ts'
 import { type Caller, callerTo, type Person, startServer } from '../support/server.ts'
-import { startNode, type WebNode } from './node.ts'
+import { startNode, type WebNode } from '../support/web-node.ts'
 
 /** A node, and its own line to the database. */
 export interface Place extends WebNode {

@@ -9,7 +9,7 @@ import { idle } from '../support/jobs.ts'
 import { mailingTo, openMailbox } from '../support/mailbox.ts'
 import { startProcess } from '../support/processes.ts'
 import { callerTo, SECRET } from '../support/server.ts'
-import { startNode } from './node.ts'
+import { startNode } from '../support/web-node.ts'
 import { afterStory, setStage } from './stage.ts'
 
 const HALF_AN_HOUR_MS = 30 * 60 * 1000

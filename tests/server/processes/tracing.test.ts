@@ -5,10 +5,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { io } from 'socket.io-client'
 import { afterEach, expect, test, vi } from 'vitest'
 import { startTracing } from '../../../server/runtime/tracing.ts'
-import { startNode } from '../../failures/node.ts'
 import { type CollectedSpan, openCollector } from '../../support/collector.ts'
 import { createDatabase } from '../../support/database.ts'
 import { callerTo } from '../../support/server.ts'
+import { startNode } from '../../support/web-node.ts'
 
 const ends: (() => unknown)[] = []
 afterEach(async () => {

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { SECRET } from '../support/server.ts'
+import { SECRET } from './server.ts'
 
 /** A web node in a process of its own. */
 export interface WebNode {
