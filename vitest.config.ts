@@ -3,8 +3,8 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     include: ['tests/**/*.test.ts'],
-    // They measure time, so they run alone: npm run test:failures.
-    exclude: ['**/node_modules/**', 'tests/failures/**'],
+    // They measure time, so they run alone: npm run test:failures, npm run attack.
+    exclude: ['**/node_modules/**', 'tests/failures/**', 'tests/attacks/**'],
     globalSetup: ['./tests/support/cluster.ts'],
     // By default it leaves a core free, and tests wait for much else: on two cores they would run one by one.
     maxWorkers: '100%',

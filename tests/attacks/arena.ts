@@ -1,0 +1,109 @@
+import { Worker } from 'node:worker_threads'
+import { expect, onTestFinished } from 'vitest'
+import type { TestDatabase } from '../support/database.ts'
+import { type Caller, callerTo, startServer } from '../support/server.ts'
+import { startNode } from '../support/web-node.ts'
+
+/** The heap of the attacked node. */
+const HEAP_MB = 512
+/** Within this, 99 of 100 lists of another person are answered during an attack. */
+const P99_MS = 250
+/** Fewer answers would say nothing about the slowest hundredth. */
+const LEAST_ANSWERS = 100
+
+export interface Attacker {
+  id: string
+  username: string
+  password: string
+  access: string
+  refresh: string
+  /** Calls the attacked node. */
+  call: Caller
+}
+
+export interface Arena {
+  url: string
+  database: TestDatabase
+  /** So many free accounts, each with a session. */
+  attackers(count: number): Promise<Attacker[]>
+  /**
+   * Attacks while another person lists tasks, 50 times a second.
+   *
+   * @throws AssertionError if the node ends, or another person's list fails or is slow
+   */
+  whileOthersWork(attack: () => Promise<void>): Promise<void>
+}
+
+/** A production node in a process of its own with a heap of 512 MB; it ends with the test. */
+export async function openArena(environment: Record<string, string> = {}): Promise<Arena> {
+  // People register here, where hashes are cheap.
+  const home = await startServer()
+  onTestFinished(home.stop)
+  const node = await startNode({
+    DATABASE_URL: home.testDatabase.url,
+    NODE_OPTIONS: `--max-old-space-size=${HEAP_MB}`,
+    ...environment,
+  })
+  onTestFinished(node.close)
+  let ended = false
+  void node.exit.then(() => {
+    ended = true
+  })
+
+  return {
+    url: node.url,
+    database: home.testDatabase,
+    attackers: async (count) =>
+      Promise.all(
+        Array.from({ length: count }, async () => {
+          const person = await home.person()
+          const call = callerTo(node.url, { authorization: `Bearer ${person.access}` })
+          return { ...person, call }
+        }),
+      ),
+
+    async whileOthersWork(attack) {
+      const other = await home.person()
+      for (let i = 0; i < 20; i++) await other.call('POST', '/api/tasks/', { title: `Task ${i}` })
+      const bystander = await startBystander(`${node.url}/api/tasks/`, other.access)
+      await attack()
+      const answers = await bystander.stop()
+      expect(ended, `the node ended:\n${node.log().slice(-2_000)}`).toBe(false)
+      const refused = answers.filter(({ status }) => status !== 200)
+      expect(refused, 'lists that failed').toEqual([])
+      expect(answers.length).toBeGreaterThanOrEqual(LEAST_ANSWERS)
+      const times = answers.map(({ ms }) => ms).sort((a, b) => a - b)
+      const p99 = times[Math.ceil(times.length * 0.99) - 1]!
+      console.log(`${answers.length} lists of another person: p99 ${p99.toFixed(0)} ms`)
+      expect(p99, 'p99 of the lists of another person').toBeLessThan(P99_MS)
+    },
+  }
+}
+
+interface Answer {
+  /** 0 when the connection failed. */
+  status: number
+  ms: number
+}
+
+/** Lists tasks in a thread of its own, so that the attack in this thread does not delay its clock. */
+async function startBystander(url: string, access: string) {
+  const worker = new Worker(new URL('./bystander.mjs', import.meta.url), {
+    workerData: { url, access },
+  })
+  onTestFinished(async () => void (await worker.terminate()))
+  const told = () =>
+    new Promise<Answer[]>((resolve, reject) => {
+      worker.once('message', resolve)
+      worker.once('error', reject)
+    })
+  await told()
+  return {
+    /** @returns every answer since the start, and enough of them */
+    async stop(): Promise<Answer[]> {
+      const answers = told()
+      worker.postMessage({ stop: true, least: LEAST_ANSWERS })
+      return answers
+    },
+  }
+}
