@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import {
+  watchBytes,
   watchClock,
   watchHints,
   watchJobs,
@@ -22,6 +23,7 @@ export function describedMetrics() {
   // Nobody reads them, so they need nothing to read from.
   const nothing = {} as never
   watchPool(metrics, { client: {} } as never)
+  watchBytes(metrics, nothing)
   watchHints(metrics, nothing)
   watchJobs(metrics, nothing)
   watchReadiness(metrics, nothing)

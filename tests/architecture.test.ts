@@ -53,7 +53,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'server/health': {
     values: `protocol/index.ts server/database/ server/jobs/queue.ts server/reminders/reminders.ts
       server/runtime/time-limit.ts`,
-    types: 'server/realtime/hints.ts server/runtime/metrics.ts',
+    types: 'server/realtime/hints.ts server/runtime/',
   },
   'server/http': {
     values: `protocol/index.ts server/accounts/permissions.ts server/sync/store.ts

@@ -5,6 +5,7 @@ import { type Replica, walPosition } from '../database/replica.ts'
 import { queueState } from '../jobs/queue.ts'
 import type { Hints } from '../realtime/hints.ts'
 import { oldestDue } from '../reminders/reminders.ts'
+import type { BytesInFlight } from '../runtime/bytes-in-flight.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import { type Readiness, UNREADY, type UnreadyReason } from './readiness.ts'
 
@@ -89,6 +90,23 @@ export function watchJobs(metrics: Pick<Metrics, 'gauge'>, { ask }: Pick<Readine
     'tasktide_reminders_oldest_seconds',
     `The age of the oldest due reminder or digest, except those over the hourly limit of their user. ${everywhere}`,
     () => ask(oldestDue),
+  )
+}
+
+/** Metrics of the memory that requests and answers hold. */
+export function watchBytes(
+  metrics: Pick<Metrics, 'gauge' | 'counter'>,
+  { held, refused }: Pick<BytesInFlight, 'held' | 'refused'>,
+): void {
+  metrics.gauge(
+    'tasktide_bytes_in_flight',
+    'Bytes of request bodies, answers and frames that the node holds (MAX_BYTES_IN_FLIGHT).',
+    () => held(),
+  )
+  metrics.counter(
+    'tasktide_bytes_refused_total',
+    'How often a request, an answer or a frame did not fit into that budget or into the share of its user.',
+    () => refused(),
   )
 }
 

@@ -11,7 +11,14 @@ import type { Sessions } from '../accounts/sessions.ts'
 import type { Database } from '../database/connect.ts'
 import { poolState } from '../database/pool.ts'
 import type { Replica } from '../database/replica.ts'
-import { watchHints, watchJobs, watchPool, watchReadiness, watchReplica } from '../health/gauges.ts'
+import {
+  watchBytes,
+  watchHints,
+  watchJobs,
+  watchPool,
+  watchReadiness,
+  watchReplica,
+} from '../health/gauges.ts'
 import type { Readiness } from '../health/readiness.ts'
 import { aboutOperations } from '../http/about/about.ts'
 import { metricsOperation } from '../http/about/metrics.ts'
@@ -37,6 +44,7 @@ import { beginRequests } from '../http/requests.ts'
 import { crossOrigin, redirectToHttps, securityHeaders } from '../http/security.ts'
 import { createFollowers, type Followers } from '../realtime/followers.ts'
 import type { Hints } from '../realtime/hints.ts'
+import { type BytesInFlight, createBytesInFlight } from '../runtime/bytes-in-flight.ts'
 import type { Config } from '../runtime/config.ts'
 import type { Log } from '../runtime/log.ts'
 import { createMetrics, type Metrics } from '../runtime/metrics.ts'
@@ -74,6 +82,7 @@ export interface App {
   streams: PullStreams
   positions: ReturnType<typeof postgresPositions>
   metrics: Metrics
+  bytes: BytesInFlight
 }
 
 /** The HTTP server. Handlers are in the order in which they see a request. */
@@ -95,6 +104,7 @@ export function createApp({
   const { accounts, sessions, administration, addresses, passwordChanges, deleteAccount } =
     createAccountServices({ db, secrets, passwords, now, ended })
   const metrics = createMetrics()
+  const bytes = createBytesInFlight(config.MAX_BYTES_IN_FLIGHT)
   const store = postgresStore(db, hints.changed, { replica, readPage: metrics.page })
   const followers = createFollowers(store, log, metrics, tracing)
   const answers = createOpenAnswers(now)
@@ -102,6 +112,7 @@ export function createApp({
   const streams = createPullStreams(followers, answers, positions, now)
   const lists = postgresLists(db)
   watchPool(metrics, db)
+  watchBytes(metrics, bytes)
   watchHints(metrics, hints)
   watchJobs(metrics, readiness)
   watchReadiness(metrics, readiness)
@@ -165,5 +176,6 @@ export function createApp({
     streams,
     positions,
     metrics,
+    bytes,
   }
 }

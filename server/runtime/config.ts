@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
 import * as z from 'zod'
 import { accounts } from '../../protocol/index.ts'
+import { MIN_BYTES } from './bytes-in-flight.ts'
 import { hostUrls } from './host-urls.ts'
 
 const MEGABYTE = 1024 * 1024
@@ -157,9 +158,17 @@ export const environment = z.object({
     .number()
     .int()
     .min(1024)
-    .max(64 * MEGABYTE)
+    .max(8 * MEGABYTE)
     .default(MEGABYTE / 4)
     .describe('The maximum size of a request body. A push may always be larger.'),
+  MAX_BYTES_IN_FLIGHT: z.coerce
+    .number()
+    .int()
+    .min(MIN_BYTES)
+    .optional()
+    .describe(
+      'The bytes of request bodies, answers and frames that a web node holds for everybody together; a person may hold a quarter of it, but always 16 MB. Beyond it, requests get a 429. Default: an eighth of the heap limit of Node.',
+    ),
   SMTP_URL: z
     .url({
       protocol: /^smtps?$/,

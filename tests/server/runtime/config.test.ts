@@ -19,6 +19,7 @@ const UNSET = [
   'SMTP_URL',
   'MAIL_FROM',
   'METRICS_TOKEN',
+  'MAX_BYTES_IN_FLIGHT',
 ]
 const PRODUCTION = { NODE_ENV: 'production', SECRET_KEY: SECRET }
 
@@ -214,7 +215,8 @@ const UNUSABLE: Record<string, string[]> = {
   TRUST_PROXY: ['nginx', '10.0.0.0/64', '-1'],
   LOG_LEVEL: ['loud'],
   AUTH_RATE_LIMIT: ['-1', 'few', '2.5'],
-  MAX_BODY_BYTES: ['1023', '67108865', '1MB'],
+  MAX_BODY_BYTES: ['1023', '8388609', '1MB'],
+  MAX_BYTES_IN_FLIGHT: ['16777215', '1GB'],
   MIGRATE_ON_START: ['yes'],
   SMTP_URL: ['mail.example:587', 'https://mail.example', 'smtp:mail.example', 'smtp:///nowhere'],
   MAIL_FROM: [
