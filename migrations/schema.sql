@@ -234,6 +234,8 @@ CREATE UNIQUE INDEX categories_feed ON public.categories USING btree (user_id, s
 
 CREATE INDEX categories_tombstones ON public.categories USING btree (deleted_at) WHERE deleted;
 
+CREATE INDEX conflicts_document ON public.conflicts USING btree (user_id, document_id) WHERE (NOT deleted);
+
 CREATE UNIQUE INDEX conflicts_feed ON public.conflicts USING btree (user_id, seq);
 
 CREATE INDEX conflicts_newest ON public.conflicts USING btree (user_id, created_at DESC, id) WHERE (NOT deleted);

@@ -105,7 +105,8 @@ export function createApp({
     createAccountServices({ db, secrets, passwords, now, ended })
   const metrics = createMetrics()
   const bytes = createBytesInFlight(config.MAX_BYTES_IN_FLIGHT)
-  const store = postgresStore(db, hints.changed, { replica, readPage: metrics.page })
+  const limits = { entriesPerDocument: config.JOURNAL_ENTRIES }
+  const store = postgresStore(db, hints.changed, { limits, replica, readPage: metrics.page })
   const followers = createFollowers(store, log, metrics, tracing)
   const answers = createOpenAnswers(now)
   const positions = postgresPositions(db, now)

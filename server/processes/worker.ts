@@ -18,6 +18,8 @@ import { reminderMailData } from '../reminders/mail-data.ts'
 import { dueReminders, SEND_REMINDERS } from '../reminders/reminders.ts'
 import { type Config, readConfig } from '../runtime/config.ts'
 import { createLog, type Log } from '../runtime/log.ts'
+import { pruneJournal } from '../store/journal.ts'
+import { postgresStore } from '../store/postgres.ts'
 import { purgeDocuments, purgeTombstones } from '../store/purge.ts'
 import { deleteExpired } from './retention.ts'
 import { exitOnError } from './startup-error.ts'
@@ -81,6 +83,14 @@ export async function startJobs({
           async task() {
             const count = await purgeTombstones(db, config.TOMBSTONE_DAYS)
             if (count > 0) log.info({ count }, 'tombstones were purged')
+          },
+          everySeconds: DAY_SECONDS,
+        },
+        prune_journal: {
+          async task() {
+            const kept = { days: config.JOURNAL_DAYS, entries: config.JOURNAL_ENTRIES }
+            const count = await pruneJournal(db, postgresStore(db), kept, now)
+            if (count > 0) log.info({ count }, 'entries of the conflict journal were deleted')
           },
           everySeconds: DAY_SECONDS,
         },

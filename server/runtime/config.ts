@@ -217,6 +217,22 @@ export const environment = z.object({
     .describe(
       'The days after which tombstones of deleted documents are purged, 1 to 36500. They cannot be restored then, and a device that was offline for longer downloads everything again.',
     ),
+  JOURNAL_ENTRIES: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(1_000)
+    .default(20)
+    .describe(
+      'Entries of the conflict journal about one document, 1 to 1000: a new one beyond that deletes the oldest.',
+    ),
+  JOURNAL_DAYS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(36_500)
+    .default(90)
+    .describe('The days after which entries of the conflict journal are deleted, 1 to 36500.'),
   DRAIN_SECONDS: z.coerce
     .number()
     .int()

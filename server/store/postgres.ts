@@ -13,6 +13,7 @@ import {
 import { type Database, run, runOn, transactionOn } from '../database/connect.ts'
 import { queueOf } from '../database/pool.ts'
 import type { Replica } from '../database/replica.ts'
+import { LIMITS, type Limits } from '../sync/limits.ts'
 import {
   type Changes,
   type Encoded,
@@ -36,6 +37,7 @@ import {
   headsSql,
   insertSql,
   MAX_FRAME_DOCUMENTS,
+  olderThanNewestSql,
   pageOfSql,
   pageSql,
   placeholdSql,
@@ -71,6 +73,7 @@ const PAGES_AT_ONCE = 3
 export type PageSource = 'primary' | 'replica'
 
 interface Options {
+  limits?: Limits
   replica?: Pick<Replica, 'ask'> | undefined
   /** Called for each page. */
   readPage?: (from: PageSource) => void
@@ -85,7 +88,7 @@ interface Options {
 export function postgresStore(
   db: Database,
   changed: (user: string, changes?: Changes) => void = () => {},
-  { replica, readPage = () => {} }: Options = {},
+  { limits = LIMITS, replica, readPage = () => {} }: Options = {},
 ): Store {
   const readFrame = frameSql()
   const pool = queueOf(db)
@@ -133,7 +136,7 @@ export function postgresStore(
           transactionOn<Locked, Done<T>>(db, LOCK, user, async (connection, locked) => {
             const writes: Write[] = []
             const feed = feedOf(locked.epoch, locked.seq, locked.past)
-            const transaction = transactionOf(connection, user, feed, writes)
+            const transaction = transactionOf(connection, user, feed, limits, writes)
             return { result: await work(transaction), head: transaction.feed, writes }
           }),
         ),
@@ -214,6 +217,7 @@ function transactionOf(
   connection: pg.ClientBase,
   user: string,
   begun: Feed,
+  limits: Limits,
   writes: Write[],
 ): Transaction {
   async function placehold(resource: Resource, ids: readonly string[]): Promise<void> {
@@ -231,6 +235,7 @@ function transactionOf(
     get feed() {
       return feed
     },
+    limits,
 
     async read(resource, ids) {
       return byId(await runOn<StoredRow>(connection, readSql(resource), [user, ids]))
@@ -239,6 +244,11 @@ function transactionOf(
     async having(resource, field, value) {
       const rows = await runOn<StoredRow>(connection, havingSql(resource, field), [user, value])
       return rows.map(stored)
+    },
+
+    async olderThanNewest(resource, field, values, count) {
+      const sql = olderThanNewestSql(resource, field)
+      return (await runOn<StoredRow>(connection, sql, [user, values, count])).map(stored)
     },
 
     async above(resource, field, ids) {

@@ -40,6 +40,16 @@ export function havingSql(resource: Resource, field: string): Statement {
     order by t.seq`)
 }
 
+/** `$1` user, `$2` values, `$3` how many of each value are left out, newest first. */
+export function olderThanNewestSql(resource: Resource, field: string): Statement {
+  return named(`
+    select t.seq, t.deleted, ${documentSql(resource)}::text, t.taken, t.changed from (
+      select *, row_number() over (partition by ${field} order by seq desc) as nth from ${resource.table}
+      where user_id = $1 and not deleted and ${field} = any ($2::${sqlType(resource, field)}[])
+    ) t
+    where t.nth > $3 order by t.seq`)
+}
+
 /** `$1` user, `$2` ids. */
 export function aboveSql(resource: Resource, field: string): Statement {
   return named(`

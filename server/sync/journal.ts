@@ -12,7 +12,7 @@ import {
 } from '../../protocol/index.ts'
 import { withoutCycles } from './cycles.ts'
 import type { Loss } from './judge.ts'
-import { withReferences } from './references.ts'
+import { placeholdFor, withReferences } from './references.ts'
 import { readRows, withoutIncomplete } from './rows.ts'
 import type { Store, Stored, Transaction } from './store.ts'
 
@@ -46,9 +46,47 @@ export async function keepLosses(
   )
   const known = await transaction.read(conflicts, [...entries.keys()])
   const fresh = [...entries.values()].filter(({ id }) => !known.has(id))
+  await writeEntries(transaction, fresh, now)
+}
+
+/** Writes entries, and deletes older ones of the same documents beyond the limit. */
+export async function writeEntries(
+  transaction: Transaction,
+  entries: readonly Document[],
+  now: string,
+): Promise<void> {
+  if (entries.length === 0) return
+  const most = transaction.limits.entriesPerDocument
+  const counts = new Map<string, number>()
+  const isAmongNewest = (entry: Document) => {
+    const id = entry.document_id as string
+    counts.set(id, (counts.get(id) ?? 0) + 1)
+    return counts.get(id)! <= most
+  }
+  // The others would be deleted at once.
+  const newest = entries.toReversed().filter(isAmongNewest).reverse()
   await transaction.write(
     conflicts,
-    fresh.map((document) => ({ document, deleted: false })),
+    newest.map((document) => ({ document, deleted: false })),
+  )
+  const ids = [...counts.keys()]
+  const older = await transaction.olderThanNewest(conflicts, 'document_id', ids, most)
+  await dropEntries(transaction, older, now)
+}
+
+/** Deletes entries: devices delete them too, and nobody keeps their values. */
+export async function dropEntries(
+  transaction: Transaction,
+  entries: readonly Stored[],
+  now: string,
+): Promise<void> {
+  await transaction.write(
+    conflicts,
+    entries.map(({ document, ...rest }) => {
+      const nothing = { lost: {}, lost_json: null, kept: {}, errors: {} }
+      const next = { ...document, ...nothing, updated_at: now }
+      return { ...rest, document: settle(conflicts, next, document, now), deleted: true }
+    }),
   )
 }
 
@@ -88,7 +126,7 @@ export async function restoreLoss(
     if (refusal && !isWhole) return { outcome: 'not_found' }
     if (refusal) return { outcome: 'invalid', errors: refusal.errors }
     const whole = { ...reading.rows[0]!, next: { ...current?.document, ...reading.rows[0]!.next } }
-    const { rows } = await withReferences(transaction, resource, [whole], new Map())
+    const { rows, missing } = await withReferences(transaction, resource, [whole], new Map())
     const row = rows[0]!
     if (row.takenBy !== undefined)
       return {
@@ -102,6 +140,7 @@ export async function restoreLoss(
     const write = { ...current, ...state, ...(changed && { changed }) }
     const judged = { writes: [write], conflicts: [], losses: [] }
     const { writes, losses } = await withoutCycles(transaction, resource, judged, now)
+    await placeholdFor(transaction, resource, writes, missing)
     await transaction.write(resource, writes)
     await keepLosses(transaction, resource, losses, party, now)
     if (current)

@@ -2,9 +2,12 @@ import { type Referring, type Resource, referencesOf } from '../../protocol/inde
 import type { Gone, Row, State } from './judge.ts'
 import type { Transaction } from './store.ts'
 
+/** The ids that rows refer to and that nothing has, by field. */
+export type Missing = ReadonlyMap<string, ReadonlySet<unknown>>
+
 /**
- * Resolves the references of rows. A document may arrive before its target, for which a placeholder is
- * inserted. A document that refers to a deleted one is treated as if it had existed at the deletion.
+ * Resolves the references of rows. A document may arrive before its target, for which `placeholdFor` inserts a
+ * placeholder. A document that refers to a deleted one is treated as if it had existed at the deletion.
  *
  * @param stored the existing documents by id; the references of a restored tombstone are checked too
  */
@@ -13,8 +16,9 @@ export async function withReferences(
   resource: Resource,
   rows: readonly Row[],
   stored: ReadonlyMap<string, State>,
-): Promise<{ rows: readonly Row[]; gone: Gone }> {
+): Promise<{ rows: readonly Row[]; gone: Gone; missing: Missing }> {
   let fitting = rows
+  const missing = new Map<string, ReadonlySet<unknown>>()
   const gone = new Map<string, ReadonlySet<unknown>>()
   for (const reference of referencesOf(resource)) {
     const { field, target } = reference
@@ -22,17 +26,30 @@ export async function withReferences(
     const kept = idsIn(rows.filter(isRestoration).map(({ id }) => stored.get(id)?.document[field]))
     if (sent.length + kept.length === 0) continue
     const found = await transaction.read(target, idsIn([...sent, ...kept]))
-    await transaction.placehold(
-      target,
-      sent.filter((id) => !found.has(id)),
-    )
+    missing.set(field, new Set(sent.filter((id) => !found.has(id))))
     const deleted = new Set<unknown>([...found].filter(([, one]) => one.deleted).map(([id]) => id))
     gone.set(field, deleted)
     fitting = fitting.map((row) =>
       deleted.has(row.next[field]) ? afterDeletion(reference, row) : row,
     )
   }
-  return { rows: fitting, gone }
+  return { rows: fitting, gone, missing }
+}
+
+/** Inserts placeholders for what documents that are about to be written refer to. */
+export async function placeholdFor(
+  transaction: Transaction,
+  resource: Resource,
+  writes: readonly State[],
+  missing: Missing,
+): Promise<void> {
+  for (const { field, target } of referencesOf(resource)) {
+    const ids = idsIn(writes.map(({ document }) => document[field]))
+    await transaction.placehold(
+      target,
+      ids.filter((id) => missing.get(field)?.has(id)),
+    )
+  }
 }
 
 const idsIn = (values: readonly unknown[]): string[] => [

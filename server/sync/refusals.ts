@@ -13,7 +13,7 @@ import {
   sameIn,
   settle,
 } from '../../protocol/index.ts'
-import type { Party } from './journal.ts'
+import { dropEntries, type Party, writeEntries } from './journal.ts'
 import { documentIdOf, type Refusal } from './rows.ts'
 import type { Stored, Transaction } from './store.ts'
 
@@ -48,22 +48,27 @@ export async function keepRefusals(
   )
   if (entries.size === 0) return
   const known = await transaction.read(conflicts, [...entries.keys()])
+  const full = await fullOf(transaction, [...known.values()])
   const fresh = [...entries].flatMap(([id, fields]) => {
     const before = known.get(id)
-    if (before?.deleted === false) return []
+    if (before?.deleted === false || full.has(before?.document.document_id)) return []
     const entry = { ...fields, id, session_id: party.session, updated_at: now }
     return settle(conflicts, entry, before?.document, now)
   })
   if (fresh.length === 0) return
   const standing = await transaction.having(conflicts, 'cause', 'refused')
-  const dropped = overflow(
-    standing.map(({ document }) => document),
-    fresh,
-  )
-  await transaction.write(conflicts, [
-    ...dropped.map((entry) => ({ document: emptied(entry, now), deleted: true })),
-    ...fresh.map((document) => ({ document, deleted: false })),
-  ])
+  await dropEntries(transaction, overflow(standing, fresh), now)
+  await writeEntries(transaction, fresh, now)
+}
+
+/** The documents of dropped entries that have as many newer ones as there may be: so long, none comes back. */
+async function fullOf(transaction: Transaction, known: readonly Stored[]) {
+  const dropped = known.filter(({ deleted }) => deleted)
+  const ids = [...new Set(dropped.map(({ document }) => document.document_id as string))]
+  if (ids.length === 0) return new Set<unknown>()
+  const most = transaction.limits.entriesPerDocument
+  const last = await transaction.olderThanNewest(conflicts, 'document_id', ids, most - 1)
+  return new Set<unknown>(last.map(({ document }) => document.document_id))
 }
 
 /** The same values rejected twice are one loss, whenever they were entered. */
@@ -129,19 +134,14 @@ const NOT_TYPED = new Set(['id', 'created_at', 'updated_at', '_deleted'])
 const storable = (text: string) => text.replaceAll(/[\0\ud800-\udfff]/gu, '\ufffd')
 
 /** The oldest entries, to make room for new ones. */
-function overflow(standing: readonly Document[], fresh: readonly Document[]): readonly Document[] {
+function overflow(standing: readonly Stored[], fresh: readonly Document[]): readonly Stored[] {
   const size = (entry: Document) => JSON.stringify(entry).length
   let room = MAX_REFUSED_CHARACTERS - fresh.reduce((sum, entry) => sum + size(entry), 0)
   let places = MAX_REFUSED - fresh.length
-  const kept = standing.findLastIndex((entry) => {
-    room -= size(entry)
+  const kept = standing.findLastIndex(({ document }) => {
+    room -= size(document)
     places--
     return room < 0 || places < 0
   })
   return standing.slice(0, kept + 1)
-}
-
-function emptied(entry: Document, now: string): Document {
-  const next = { ...entry, lost: {}, lost_json: null, kept: {}, errors: {}, updated_at: now }
-  return settle(conflicts, next, entry, now)
 }

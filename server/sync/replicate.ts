@@ -22,7 +22,7 @@ import {
 import { withoutCycles } from './cycles.ts'
 import { keepLosses, type Party } from './journal.ts'
 import { judge, type Loss, type State } from './judge.ts'
-import { partsOf, withReferences } from './references.ts'
+import { partsOf, placeholdFor, withReferences } from './references.ts'
 import { keepRefusals } from './refusals.ts'
 import { isDocumentId, type Refusal, readRows, withoutIncomplete } from './rows.ts'
 import { type Store, type Stored, UnknownUser } from './store.ts'
@@ -130,9 +130,11 @@ export async function push(
     const losses: Loss[] = []
     for (const [i, part] of partsOf(resource, rows).entries()) {
       const before = i === 0 ? stored : await transaction.read(resource, idsOf(part))
-      const { rows: fitting, gone } = await withReferences(transaction, resource, part, before)
+      const { missing, ...referring } = await withReferences(transaction, resource, part, before)
+      const { rows: fitting, gone } = referring
       const judged = judge(resource, fitting, before, now, { gone, purged })
       const { writes, conflicts, ...rest } = await withoutCycles(transaction, resource, judged, now)
+      await placeholdFor(transaction, resource, writes, missing)
       await transaction.write(resource, writes)
       for (const { id } of part) answers.delete(id)
       for (const state of conflicts) answers.set(state.document.id, state)

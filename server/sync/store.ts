@@ -4,6 +4,7 @@
  * Every call takes the user first and sees only that user's documents: an id of another user is unknown.
  */
 import type { ChangeTimes, Document, Resource, WireDocument } from '../../protocol/index.ts'
+import type { Limits } from './limits.ts'
 
 /** A document as JSON text, so that passing it on needs no parsing. */
 export interface Encoded {
@@ -158,9 +159,20 @@ export interface Store {
 export interface Transaction {
   /** The feed, with what has been written. */
   readonly feed: Feed
+  readonly limits: Limits
   read(resource: Resource, ids: readonly string[]): Promise<Map<string, Stored>>
   /** The live documents with this value in a field, in the order of their changes. */
   having(resource: Resource, field: string, value: string): Promise<Stored[]>
+  /**
+   * Of the live documents with one of these values in a field, those that are not among the newest `count` with
+   * that value, in the order of their changes.
+   */
+  olderThanNewest(
+    resource: Resource,
+    field: string,
+    values: readonly string[],
+    count: number,
+  ): Promise<Stored[]>
   /**
    * These documents and all their ancestors through a field that refers to their own resource.
    */

@@ -9,6 +9,7 @@ import { deleteExpired } from '../../server/processes/retention.ts'
 import { dueDigests } from '../../server/reminders/digests.ts'
 import { dueReminders, oldestDue } from '../../server/reminders/reminders.ts'
 import { beginEpoch } from '../../server/store/epoch.ts'
+import { pruneJournal } from '../../server/store/journal.ts'
 import { purgeTombstones } from '../../server/store/purge.ts'
 import { idle } from '../support/jobs.ts'
 import { type Mailbox, mailingTo, openMailbox } from '../support/mailbox.ts'
@@ -30,6 +31,8 @@ const OF_MANY: Readonly<Record<string, RegExp>> = {
   'where many feeds are': /^select f\.user_id, .* from feeds f where f\.user_id = any/,
   'whose tombstones are old':
     /^select user_id, array_agg\(id\) from \( select user_id, id from \w+ where deleted/,
+  'whose entries of the journal are old, or of a document with too many':
+    /^select user_id, array_agg\(\w+\) from \( select user_id, \w+ from conflicts where not deleted/,
   'expired mails': /^delete from mails where created_at <\s/,
   'expired links': /^delete from account_links where expires_at <\s/,
   'names of expired links': /^delete from names where kind = \$1 and name = any/,
@@ -372,6 +375,7 @@ async function story(): Promise<void> {
   await addJob(db, SEND_MAIL, { id: mail.id })
   await idle(db)
   await purgeTombstones(db, 0)
+  await pruneJournal(db, server.app.store, { days: 1, entries: 1 }, clock.now)
   const password = 'a ferry to Porto'
   const { access } = (await signIn(bob.username, password)).body
   const headers = { authorization: `Bearer ${access}` }

@@ -6,14 +6,18 @@ import { startEmbeddedPostgres } from '../../server/database/embedded/embedded-p
 import { migrate } from '../../server/database/migrate.ts'
 import { postgresStore } from '../../server/store/postgres.ts'
 import { referringFirst } from '../../server/store/purge.ts'
+import type { Limits } from '../../server/sync/limits.ts'
 import { memoryStore } from '../support/memory-store.ts'
 import type { Backend } from './world.ts'
 
+/** So low that runs reach them. */
+const LIMITS: Limits = { entriesPerDocument: 3 }
+
 export function memoryBackend(): Backend {
-  let store = memoryStore()
+  let store = memoryStore(LIMITS)
   return {
     async open(users) {
-      store = memoryStore()
+      store = memoryStore(LIMITS)
       for (const user of users) store.addUser(user)
     },
     store: () => store,
@@ -30,7 +34,7 @@ export function postgresBackend(db: Database): Backend {
       for (const id of users)
         await db('users').insert({ id, username: id, email: id, password_hash: '' })
     },
-    store: () => postgresStore(db),
+    store: () => postgresStore(db, undefined, { limits: LIMITS }),
     purge: (user_id, upTo) =>
       db.transaction(async (trx) => {
         await trx('feeds').where({ user_id }).forUpdate()

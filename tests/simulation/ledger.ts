@@ -224,6 +224,11 @@ export class Ledger {
       for (const { seq, document, deleted } of await store.changes(user, resource, from, 10_000)) {
         const place = `${resource.name} ${document.id}`
         const key = stateKey(resource, { document, deleted })
+        if (resource === resources.conflicts && deleted) this.dropped(feed, place, document)
+        if (resource === resources.conflicts && !feed.states.has(place)) {
+          const about = document.document_id as string
+          feed.entries.set(about, [...(feed.entries.get(about) ?? []), place])
+        }
         feed.states.set(place, key)
         feed.values.set(place, valuesOf(resource, document))
         feed.seq = Math.max(feed.seq, seq)
@@ -233,6 +238,16 @@ export class Ledger {
       }
     }
     return changed
+  }
+
+  /** The journal deletes an entry only for newer ones about the same document. */
+  private dropped(feed: Feed, place: string, { document_id }: Document): void {
+    const before = feed.values.get(place)
+    if (!before) return
+    const ids = feed.entries.get(document_id as string) ?? []
+    if (ids.at(-1) === place) this.violated(`${place} was dropped as the newest entry`)
+    this.knows(before)
+    this.count('dropped entries')
   }
 
   private checkDeletion(place: string, deleted: boolean): void {
@@ -246,6 +261,7 @@ export class Ledger {
       seq: 0,
       states: new Map(),
       values: new Map(),
+      entries: new Map(),
       lost: [],
     }
     this.feeds.set(user, feed)
@@ -259,6 +275,8 @@ interface Feed {
   /** What is stored, by resource and id. */
   states: Map<string, string>
   values: Map<string, unknown[]>
+  /** The entries of the journal about each document, oldest first. */
+  entries: Map<string, string[]>
   /** Numbers of changes that were lost. */
   lost: { after: number; upTo: number }[]
 }

@@ -96,8 +96,8 @@ export const mutants: readonly Mutant[] = [
   {
     guard: 'a document may come before the one it refers to',
     file: 'server/sync/references.ts',
-    find: 'sent.filter((id) => !found.has(id)),',
-    replace: '[],',
+    find: 'new Set(sent.filter((id) => !found.has(id)))',
+    replace: 'new Set()',
   },
   {
     guard: 'lost values are journaled',

@@ -107,7 +107,9 @@ export function steppedStore(store: Store, doorways: Doorways, steps: Steps): St
         await steps.pause()
         return read
       },
+      limits: transaction.limits,
       having: alone(transaction.having),
+      olderThanNewest: alone(transaction.olderThanNewest),
       above: alone(transaction.above),
       placehold: alone(transaction.placehold),
       write: alone(transaction.write),

@@ -17,6 +17,7 @@ import { columnsOf } from '../../server/store/columns.ts'
 import { MAX_FRAME_DOCUMENTS } from '../../server/store/statements.ts'
 import { createTurns } from '../../server/store/turns.ts'
 import { FIRST_EPOCH } from '../../server/sync/cursors.ts'
+import { LIMITS, type Limits } from '../../server/sync/limits.ts'
 import {
   type Edit,
   type Encoded,
@@ -58,7 +59,7 @@ const MOST_LOST = 50
  * The Store in memory: the simplest implementation of its promises. A difference to Postgres is a bug in one
  * of the two.
  */
-export function memoryStore(): MemoryStore {
+export function memoryStore(limits: Limits = LIMITS): MemoryStore {
   const takeTurn = createTurns()
   const feeds = new Map<string, Feed>()
   let timeline = 1
@@ -147,7 +148,7 @@ export function memoryStore(): MemoryStore {
         return writeFitting(draft, resource, { ...stored, ...state, changed })
       }),
 
-    transaction: (user, work) => onDraft(user, (draft) => work(transactionOn(draft))),
+    transaction: (user, work) => onDraft(user, (draft) => work(transactionOn(draft, limits))),
 
     changes: async (user, resource, seq, limit) =>
       changesAfter(feedOf(user), resource, seq)
@@ -187,17 +188,24 @@ const stateOf = ({ epoch, seq, branches, horizons }: Feed): FeedState => ({
   horizons,
 })
 
-function transactionOn(draft: Feed): Transaction {
+function transactionOn(draft: Feed, limits: Limits): Transaction {
   let { seq } = draft
   return {
     get feed() {
       return { ...stateOf(draft), seq }
     },
+    limits,
     read: async (resource, ids) => read(draft, resource, ids),
     having: async (resource, field, value) =>
       changesAfter(draft, resource, 0).filter(
         ({ document, deleted }) => !deleted && document[field] === value,
       ),
+    async olderThanNewest(resource, field, values, count) {
+      const live = changesAfter(draft, resource, 0).filter(({ deleted }) => !deleted)
+      const groups = values.map((value) => live.filter(({ document }) => document[field] === value))
+      const older = groups.flatMap((group) => group.slice(0, Math.max(0, group.length - count)))
+      return older.sort((a, b) => a.seq - b.seq)
+    },
     above: async (resource, field, ids) => above(draft, resource, field, ids),
     placehold: async (resource, ids) => placehold(rowsOf(draft, resource), ids),
     async write(resource, documents) {

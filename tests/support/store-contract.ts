@@ -798,6 +798,25 @@ export function storeContract(
     })
   })
 
+  test('what is older than the newest of each value is found in the order of changes', async () => {
+    const { store, ann } = await open()
+    const [one, other] = [await filed(store, ann), await filed(store, ann)]
+    const documents = [one, other, one, one, other].map((category_id) => aTask({ category_id }))
+    const [first, second, third, , fifth] = documents.map(({ id }) => id)
+    await store.transaction(ann, (tx) => tx.write(tasks, documents.map(live)))
+    const found = (ids: readonly string[], count: number) =>
+      store.transaction(ann, async (tx) => {
+        const older = await tx.olderThanNewest(tasks, 'category_id', ids, count)
+        return older.map(({ document }) => document.id)
+      })
+    expect(await found([one, other], 1)).toEqual([first, second, third])
+    expect(await found([one], 2)).toEqual([first])
+    expect(await found([one, other], 3)).toEqual([])
+    await store.edit(ann, tasks, patch(first!, { title: 'Bread' }))
+    await store.edit(ann, tasks, removal(fifth!))
+    expect(await found([one, other], 1)).toEqual([third, documents[3]!.id])
+  })
+
   describe('a placeholder', () => {
     async function placeheld() {
       const scene = await open()

@@ -1,12 +1,22 @@
+import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
-import { resources } from '../../../protocol/index.ts'
+import { resources, settle } from '../../../protocol/index.ts'
+import { pruneJournal } from '../../../server/store/journal.ts'
 import { postgresStore } from '../../../server/store/postgres.ts'
 import { purgeTombstones } from '../../../server/store/purge.ts'
 import type { Store } from '../../../server/sync/store.ts'
 import { createDatabase } from '../../support/database.ts'
-import { addUser, aTask, live, patch, removal, tombstone } from '../../support/store-contract.ts'
+import {
+  addUser,
+  aTask,
+  CREATED,
+  live,
+  patch,
+  removal,
+  tombstone,
+} from '../../support/store-contract.ts'
 
-const { tasks } = resources
+const { tasks, conflicts } = resources
 
 test('purges tombstones that have not changed for so many days, of all people', async () => {
   await using scene = await open()
@@ -59,6 +69,49 @@ test('a document that is removed without a tombstone is a change of the feed, wh
   })
   expect(await store.frame(user, seq)).toEqual({ head: { epoch: '1', seq: seq + 1 } })
   expect((await store.frame(user, seq + 1))!.documents).toEqual({})
+})
+
+test('the journal loses its old entries, and the oldest of documents with too many', async () => {
+  await using scene = await open()
+  const { db, store } = scene
+  const [ann, bob] = [await addUser(db), await addUser(db)]
+  const anEntry = (document_id: string, title: string) =>
+    live(
+      settle(
+        conflicts,
+        {
+          ...conflicts.example,
+          id: randomUUID(),
+          document_id,
+          lost: { title },
+        },
+        undefined,
+        CREATED,
+      ),
+    )
+  const [one, other] = [randomUUID(), randomUUID()]
+  const write = (user: string, ...entries: ReturnType<typeof live>[]) =>
+    store.transaction(user, (tx) => tx.write(conflicts, entries))
+  await write(ann, ...['1', '2', '3'].map((title) => anEntry(one, title)), anEntry(other, '4'))
+  await write(bob, anEntry(one, '5'))
+  const age = (user_id: string, days: number) =>
+    db('conflicts')
+      .where({ user_id })
+      .update({ created_at: db.raw('now() - make_interval(days => ?)', [days]) })
+  await age(ann, 89)
+  await age(bob, 91)
+  const { seq } = (await store.heads([ann])).get(ann)!
+  const kept = { days: 90, entries: 2 }
+  expect(await pruneJournal(db, store, kept, () => new Date())).toBe(2)
+  expect(await pruneJournal(db, store, kept, () => new Date())).toBe(0)
+  const entriesOf = async (user: string) =>
+    (await store.changes(user, conflicts, 0, 10)).map(({ document, deleted }) =>
+      deleted ? 'deleted' : (document.lost as { title: string }).title,
+    )
+  expect(await entriesOf(ann)).toEqual(['2', '3', '4', 'deleted'])
+  expect(await entriesOf(bob)).toEqual(['deleted'])
+  const [dropped] = await store.changes(ann, conflicts, seq, 10)
+  expect(dropped!.document).toMatchObject({ document_id: one, lost: {}, kept: {} })
 })
 
 async function open() {
