@@ -4,8 +4,6 @@ import { profile } from './profile.ts'
 /** Schemas of the account endpoints. Accounts are not a resource, because they never replicate. */
 
 const PASSWORD_MIN_CHARACTERS = 8
-/** bcrypt reads no further, so a longer password would be cut silently. */
-const PASSWORD_MAX_BYTES = 72
 
 /** Longer texts are rejected before normalization, whose time can grow quadratically. */
 const MAX_UNREAD = 1_000
@@ -37,15 +35,11 @@ export const email = z
 /** Normalised (NFKC, as RFC 8265 asks), so that the same keys give the same bytes on every device. */
 export const password = z
   .string()
-  .max(MAX_UNREAD, { error: 'Use at most 72 bytes.', abort: true })
+  .max(MAX_UNREAD, { error: `Use at most ${MAX_UNREAD} characters.`, abort: true })
   .overwrite((value) => value.normalize('NFKC'))
   .refine((value) => [...value].length >= PASSWORD_MIN_CHARACTERS, 'Use at least 8 characters.')
-  .refine(
-    (value) => new TextEncoder().encode(value).length <= PASSWORD_MAX_BYTES,
-    'Use at most 72 bytes. Characters other than basic Latin letters take more than one byte.',
-  )
   .refine((value) => !value.includes('\0'), 'Remove NUL characters.')
-  .meta({ minLength: PASSWORD_MIN_CHARACTERS, maxLength: PASSWORD_MAX_BYTES, format: 'password' })
+  .meta({ minLength: PASSWORD_MIN_CHARACTERS, maxLength: MAX_UNREAD, format: 'password' })
 
 export const registration = z.strictObject({
   username,

@@ -11,13 +11,15 @@ import {
 } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 import { post } from '../mail/outbox.ts'
+import type { Asker } from './hashing-turns.ts'
 import type { Links } from './links.ts'
 import { mayMail } from './mail-allowance.ts'
 import { confirmationOf } from './mail-data.ts'
 import { type NameKind, takeNames, userNamed } from './names.ts'
-import { type Passwords, weakness } from './passwords.ts'
+import type { Passwords } from './passwords.ts'
 import { NO_SUCH_ACCOUNT, type Sessions } from './sessions.ts'
 import { sessionEnded } from './tokens.ts'
+import { weakness } from './weak-passwords.ts'
 
 export interface Registration {
   username: string
@@ -40,18 +42,20 @@ export function createAccounts(
     /**
      * Creates an account and its profile, and queues the confirmation mail, in one transaction.
      *
+     * @param by whose turn it is to have a password hashed
      * @param alongside more work for the same transaction
      * @throws Problem `invalid` with the field: a name or address in use, a common password
      */
     async register(
       { username, email, password, ...begin }: Registration,
+      by?: Asker,
       alongside?: (trx: Database, account: Account) => Promise<void>,
     ): Promise<Account> {
       const weak = weakness(password, { username, email })
       if (weak) throw invalid('body', { password: [weak] })
       const taken = await takenNames(username, email)
       if (taken) throw taken
-      const password_hash = await passwords.hash(password)
+      const password_hash = await passwords.hash(password, by)
       const id = uuidv7()
       const created_at = now().toISOString()
       const account: Account = {
@@ -93,14 +97,19 @@ export function createAccounts(
      * time.
      *
      * @param name the username or the email address
+     * @param network from where; networks take turns
      * @throws Problem `credentials_not_valid`
      */
-    async signIn(name: string, password: string, userAgent: string): Promise<TokenPair> {
+    async signIn(
+      name: string,
+      password: string,
+      { network, userAgent }: { network: string; userAgent: string },
+    ): Promise<TokenPair> {
       const id = await userNamed(db, kindOf(name), name.normalize('NFKC').replaceAll('\0', ''))
       const user = await db('users')
         .where({ id: id ?? NOBODY })
         .first<Row | undefined>()
-      const matches = await passwords.matches(password, user?.password_hash)
+      const matches = await passwords.matches(password, user?.password_hash, { who: network })
       if (!user?.is_active || !matches) throw new Problem('credentials_not_valid', NO_SUCH_ACCOUNT)
       return sessions.open(user.id, userAgent, user.password_hash)
     },

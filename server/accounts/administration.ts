@@ -7,9 +7,10 @@ import type { Links } from './links.ts'
 import { mayMail, tooMuchMail } from './mail-allowance.ts'
 import { confirmationOf } from './mail-data.ts'
 import { userNamed } from './names.ts'
-import { type Passwords, weakness } from './passwords.ts'
+import type { Passwords } from './passwords.ts'
 import { may, type Permission } from './permissions.ts'
 import type { Sessions } from './sessions.ts'
+import { weakness } from './weak-passwords.ts'
 
 export interface AccountFilter {
   /** The beginning of the username or the address. */
@@ -83,7 +84,7 @@ export function createAdministration({
 
     /** Creates an account with a role. */
     create(actor: Actor, registration: Registration, role: Role): Promise<Account> {
-      return accounts.register(registration, async (trx, account) => {
+      return accounts.register(registration, undefined, async (trx, account) => {
         await trx('users').where({ id: account.id }).update({ role })
         const entry = {
           actor,

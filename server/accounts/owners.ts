@@ -29,7 +29,8 @@ export async function ownerBy(
 ): Promise<Owner> {
   const owner = await there(db).where({ id }).first<Owner | undefined>(COLUMNS)
   if (!owner) throw sessionEnded()
-  if (!(await passwords.matches(password, owner.password_hash))) throw wrongPassword(field)
+  if (!(await passwords.matches(password, owner.password_hash, { who: id })))
+    throw wrongPassword(field)
   return owner
 }
 

@@ -7,8 +7,9 @@ import { type Links, linkNotValid } from './links.ts'
 import { mayMail, mayNotify } from './mail-allowance.ts'
 import { userNamed } from './names.ts'
 import { lockOwner, lockOwnerBy, type Owner, ownerBy } from './owners.ts'
-import { type Passwords, weakness } from './passwords.ts'
+import type { Passwords } from './passwords.ts'
 import type { Sessions } from './sessions.ts'
+import { weakness } from './weak-passwords.ts'
 
 export const SEND_RESET_LINK = 'send_reset_link'
 
@@ -35,7 +36,7 @@ export function createPasswordChanges({ db, passwords, sessions, links, now }: D
     ): Promise<void> {
       const known = await ownerBy(db, passwords, user, current, 'current_password')
       refuseWeak(next, known, 'new_password')
-      const password_hash = await passwords.hash(next)
+      const password_hash = await passwords.hash(next, { who: user })
       const ended = await db.transaction(async (trx) => {
         const owner = await lockOwnerBy(trx, known, 'current_password')
         return replace(trx, owner, { password_hash }, session)
@@ -55,13 +56,14 @@ export function createPasswordChanges({ db, passwords, sessions, links, now }: D
      * Sets a new password with a mailed link and ends all sessions, without signing in. The link proves
      * the address, so this also confirms it.
      *
+     * @param network from where; networks take turns
      * @throws Problem `link_not_valid`; `invalid` if the password is too weak (the link stays valid)
      */
-    async reset(token: string, next: string): Promise<void> {
+    async reset(token: string, next: string, network: string): Promise<void> {
       const link = await links.find(db, 'reset_password', token)
       const known = await db('users').where({ id: link.user_id }).first<Owner | undefined>()
       if (known) refuseWeak(next, known, 'password')
-      const password_hash = await passwords.hash(next)
+      const password_hash = await passwords.hash(next, { who: network })
       const ended = await db.transaction(async (trx) => {
         const owner = await lockOwner(trx, link.user_id)
         // The link proves only the address that it was sent to.

@@ -1,17 +1,19 @@
+import { createHmac } from 'node:crypto'
 import { availableParallelism } from 'node:os'
-import { dictionary } from '@zxcvbn-ts/language-common'
 import bcrypt from 'bcrypt'
-import { Problem } from '../../protocol/index.ts'
 import type { PasswordEngine } from './background-bcrypt.ts'
+import { type Asker, hashingTurns } from './hashing-turns.ts'
 
 const COST = 12
 const WAITING_PER_LANE = 8
-const SECONDS_EACH = 0.3
+
+/** Commands and tests have nobody to share with. */
+const NOBODY_ELSE: Asker = { who: '' }
 
 /**
  * A hash takes a quarter of a second of one core, so many at once would block all requests. Therefore
- * there is one lane per spare core with a short queue. When the queue is full, the client gets a 429
- * with Retry-After.
+ * there is one lane per spare core with a short queue, in which networks take turns. When the queue is full,
+ * the client gets a 429 with Retry-After.
  *
  * @param engine does the hashing: by default bcrypt on this process's threads
  */
@@ -21,68 +23,52 @@ export function createPasswords({
   waitingPerLane = WAITING_PER_LANE,
   engine = bcrypt as PasswordEngine,
 } = {}) {
-  let running = 0
-  const waiting: (() => void)[] = []
+  const inTurn = hashingTurns({ lanes, places: lanes * waitingPerLane })
   // Compared for unknown users, so that the response takes as long as for a wrong password.
   const nobody = bcrypt.hashSync('nobody has this password', cost)
 
   return {
     /** @throws Problem `too_many_requests` if the queue is full */
-    hash: (password: string): Promise<string> => inLane(() => engine.hash(password, cost)),
+    hash: (password: string, by: Asker = NOBODY_ELSE): Promise<string> =>
+      inTurn(by, async () => {
+        if (fitsBcrypt(password)) return engine.hash(password, cost)
+        return LONG + (await engine.hash(digestOf(password), cost))
+      }),
 
     /**
      * Whether the password has this hash. Without a hash it is false, after the same time.
      *
      * @throws Problem `too_many_requests` if the queue is full
      */
-    async matches(password: string, hash: string | undefined): Promise<boolean> {
-      // bcrypt ignores everything after 72 bytes.
-      const canBe = hash !== undefined && Buffer.byteLength(password) <= 72
-      return inLane(async () => (await engine.compare(password, hash ?? nobody)) && canBe)
+    async matches(
+      password: string,
+      hash: string | undefined,
+      by: Asker = NOBODY_ELSE,
+    ): Promise<boolean> {
+      const isLong = hash?.startsWith(LONG) === true
+      const compared = isLong ? hash.slice(LONG.length) : (hash ?? nobody)
+      const input = fitsBcrypt(password) ? password : digestOf(password)
+      const canBe = hash !== undefined && isLong === !fitsBcrypt(password)
+      return inTurn(by, async () => (await engine.compare(input, compared)) && canBe)
     },
-  }
-
-  async function inLane<T>(work: () => Promise<T>): Promise<T> {
-    if (running >= lanes) {
-      if (waiting.length >= lanes * waitingPerLane) throw tooMany(waiting.length / lanes)
-      await new Promise<void>((go) => waiting.push(go))
-    } else running++
-    try {
-      return await work()
-    } finally {
-      const next = waiting.shift()
-      if (next) next()
-      else running--
-    }
   }
 }
 
 export type Passwords = ReturnType<typeof createPasswords>
 
-/** Why the password is too weak for this account; undefined if it is not. */
-export function weakness(
-  password: string,
-  { username, email }: { username: string; email: string },
-): string | undefined {
-  const folded = password.toLowerCase()
-  const known = [username, email, email.split('@')[0]!].map((part) => part.toLowerCase())
-  if (known.includes(folded)) return 'Do not use your username or address as the password.'
-  if (commonPasswords().has(folded)) return 'This password is too common; choose another.'
-  return undefined
-}
+/**
+ * The beginning of the hash of a longer password: bcrypt of its digest. Nodes of the release before take such
+ * a hash for one of no password.
+ */
+const LONG = 'hmac-sha256:'
 
-let common: Set<string> | undefined
-function commonPasswords(): Set<string> {
-  common ??= new Set(dictionary['passwords-common'].filter((word) => word.length >= 8))
-  return common
-}
+/** bcrypt ignores everything after 72 bytes. */
+const BCRYPT_BYTES = 72
+const fitsBcrypt = (password: string) => Buffer.byteLength(password) <= BCRYPT_BYTES
 
-function tooMany(waitingEach: number): Problem {
-  return new Problem(
-    'too_many_requests',
-    'Too many sign-ins at the moment; try again in a few seconds.',
-    {
-      retryAfter: Math.max(1, Math.ceil(waitingEach * SECONDS_EACH)),
-    },
-  )
-}
+/**
+ * Keyed, so that the plain SHA-256 of a password, leaked elsewhere, is of no use here; in base64, because
+ * bcrypt ends at a NUL. Not a pepper: docs/decisions/0038-sign-in.md.
+ */
+const digestOf = (password: string) =>
+  createHmac('sha256', 'tasktide password').update(password).digest('base64')

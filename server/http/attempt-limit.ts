@@ -1,6 +1,6 @@
-import { isIPv6 } from 'node:net'
 import { Problem } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
+import { networksOf } from './networks.ts'
 
 /**
  * Counts an attempt at an operation from an address, or by an account.
@@ -18,6 +18,10 @@ interface Counted {
 
 const WINDOW_MS = 60_000
 const MAX_IN_MEMORY = 50_000
+/** Of what a proxy names: no address is as long. */
+const MAX_KEY = 100
+/** What a wider network may do, in limits of the narrowest: many people share it. */
+const SHARES = [1, 4, 16]
 
 /**
  * By the database's clock. Attempts that begin together may be counted in another order, so a window may end
@@ -33,20 +37,27 @@ const COUNT = `
 
 /**
  * So many attempts a minute at each operation from each address, on all nodes together; 0 is no
- * limit. While the database is away each node counts for itself.
+ * limit. An IPv6 address counts at /64, and with more room at /56 and /48. While the database is away each
+ * node counts for itself.
  */
 export function attemptLimit(db: Database, perMinute: number): AttemptLimit {
   if (perMinute === 0) return async () => {}
   const countHere = counterInMemory()
   return async (operation, who) => {
-    const key = `auth:${operation}:${network(who ?? '')}`
-    const { count, left_ms } = await countAttempt(db, key).catch(() => countHere(key))
-    if (count <= perMinute) return
-    const seconds = Math.max(1, Math.ceil(left_ms / 1000))
-    throw new Problem('too_many_requests', `Too many requests; try again in ${seconds} seconds.`, {
-      retryAfter: seconds,
-    })
+    // What a narrow network is refused does not use up the room of its neighbours.
+    for (const [i, network] of networksOf(who ?? '').entries()) {
+      const key = `auth:${operation}:${network.slice(0, MAX_KEY)}`
+      const { count, left_ms } = await countAttempt(db, key).catch(() => countHere(key))
+      if (count > perMinute * SHARES[i]!) throw tooMany(left_ms)
+    }
   }
+}
+
+function tooMany(left_ms: number): Problem {
+  const seconds = Math.max(1, Math.ceil(left_ms / 1000))
+  return new Problem('too_many_requests', `Too many requests; try again in ${seconds} seconds.`, {
+    retryAfter: seconds,
+  })
 }
 
 async function countAttempt(db: Database, key: string): Promise<Counted> {
@@ -70,20 +81,4 @@ function counterInMemory() {
 /** Windows that are over. */
 export async function deleteOldAttempts(db: Database): Promise<void> {
   await db('rate_limits').whereRaw('expire < extract(epoch from now()) * 1000').delete()
-}
-
-/** One household has one IPv4 address but 2^64 IPv6 addresses: those count as one. */
-export function network(address: string): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1]
-  if (mapped) return mapped
-  if (!isIPv6(address)) return address
-  const [head = '', tail] = address.split('::') as [string, string | undefined]
-  const left = head === '' ? [] : head.split(':')
-  const right = tail ? tail.split(':') : []
-  const zeros = tail === undefined ? 0 : 8 - left.length - right.length
-  const groups = [...left, ...Array<string>(Math.max(0, zeros)).fill('0'), ...right]
-  return `${groups
-    .slice(0, 4)
-    .map((group) => Number.parseInt(group || '0', 16).toString(16))
-    .join(':')}::/64`
 }

@@ -4,6 +4,7 @@ import { Problem } from '../../protocol/index.ts'
 import type { Log } from '../runtime/log.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import type { Tracing } from '../runtime/tracing.ts'
+import { withoutPorts } from './networks.ts'
 
 declare global {
   namespace Express {
@@ -48,6 +49,8 @@ export function beginRequests({
   now,
 }: Dependencies): RequestHandler {
   return (req, res, next) => {
+    const forwarded = req.headers['x-forwarded-for']
+    if (typeof forwarded === 'string') req.headers['x-forwarded-for'] = withoutPorts(forwarded)
     const given = req.headers['x-request-id']
     const id = typeof given === 'string' && /^[\w.-]{1,64}$/.test(given) ? given : randomUUID()
     res.locals.requestId = id

@@ -152,7 +152,7 @@ export const environment = z.object({
     .min(0)
     .default(20)
     .describe(
-      'Requests per minute and IP address to each endpoint that checks a password or sends mail, and per user to all account endpoints together, and to each comparison of documents. Endpoints that refresh, verify or revoke a token count failed requests only. 0 is no limit.',
+      'Requests per minute and IP address (IPv6: /64; four times as many at /56 and sixteen times at /48) to each endpoint that checks a password or sends mail, and per user to all account endpoints together, and to each comparison of documents. Endpoints that refresh, verify or revoke a token count failed requests only. 0 is no limit.',
     ),
   MAX_BODY_BYTES: z.coerce
     .number()

@@ -23,7 +23,10 @@ const WIRE = {
 /** The same of what has no version in its address: each state that was released, the last is today's. */
 const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, what: string])[]>> =
   {
-    accounts: [['784ed8d8fa18', 'the first release']],
+    accounts: [
+      ['784ed8d8fa18', 'the first release'],
+      ['2ab044886a26', 'passwords may have 1000 characters'],
+    ],
     replication: [
       ['0f5a2426e282', 'the first release'],
       ['c02c08b3edd0', 'a rejection has the code of a problem, of which there is one more'],

@@ -3,6 +3,7 @@ import type { Accounts } from '../../accounts/accounts.ts'
 import type { Addresses } from '../../accounts/addresses.ts'
 import type { DeleteAccount } from '../../accounts/deletion.ts'
 import type { PasswordChanges } from '../../accounts/password-changes.ts'
+import { siteOf } from '../networks.ts'
 import { type Operation, operation } from '../operation.ts'
 import { EXAMPLE_ACCOUNT } from './accounts.ts'
 
@@ -148,8 +149,8 @@ export function accountLifeOperations({
       },
       answers: { 204: { description: 'Changed.' } },
       problems: ['invalid', 'link_not_valid'],
-      async handle({ body }) {
-        await passwordChanges.reset(body.token, body.password)
+      async handle({ body, request }) {
+        await passwordChanges.reset(body.token, body.password, siteOf(request.ip))
         return { status: 204 }
       },
     }),

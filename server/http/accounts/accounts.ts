@@ -2,6 +2,7 @@ import * as z from 'zod'
 import { type Account, accounts as protocol } from '../../../protocol/index.ts'
 import type { Accounts } from '../../accounts/accounts.ts'
 import type { Sessions } from '../../accounts/sessions.ts'
+import { siteOf } from '../networks.ts'
 import { type Operation, operation } from '../operation.ts'
 
 const TOKEN = 'eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiIwMTkwYTVjMi0uLi4ifQ.c2lnbmF0dXJl'
@@ -48,7 +49,10 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
         },
       },
       problems: ['invalid'],
-      handle: async ({ body }) => ({ status: 201, body: await accounts.register(body) }),
+      handle: async ({ body, request }) => ({
+        status: 201,
+        body: await accounts.register(body, { who: siteOf(request.ip) }),
+      }),
     }),
     operation({
       ...common,
@@ -66,7 +70,10 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       handle: async ({ body: { username, password }, request }) => ({
         status: 200,
         headers: NOT_KEPT,
-        body: await accounts.signIn(username, password, request.get('user-agent') ?? ''),
+        body: await accounts.signIn(username, password, {
+          network: siteOf(request.ip),
+          userAgent: request.get('user-agent') ?? '',
+        }),
       }),
     }),
     operation({

@@ -172,11 +172,13 @@ describe('a password', () => {
   test.each([
     ['of 7 characters', 'ferry 7'],
     ['of 7 characters in 28 bytes', '🚢🚤🛶🚂🚲🛵🚁'],
-    ['of 73 bytes', `${'ferry to Lisbon '.repeat(4)}ferry to!`],
-    ['of 25 characters in 75 bytes', 'リスボン行きのフェリーは朝早く出るので急いで歩こう'],
     ['that is common', 'iloveyou'],
     ['that is common but for its capitals', 'PassWord'],
     ['that is common but for its width', 'ｐａｓｓｗｏｒｄ'],
+    ['that is common but for its digits', 'P4ssw0rd'],
+    ['that is a common word with digits', 'summer2026!'],
+    ['that is the name of the product', 'Tasktide'],
+    ['that is the name of the product, disguised', '#T4skT1de2026'],
     ['with a NUL', 'ferry\0Lisbon'],
     ['that is too long to be read', 'x'.repeat(5_000)],
   ])('is refused: one %s', async (_, password) => {
@@ -192,6 +194,8 @@ describe('a password', () => {
     ['the address', ({ email }: Taken) => email],
     ['the address in capitals', ({ email }: Taken) => upper(email)],
     ['the first part of the address', ({ email }: Taken) => email.split('@')[0]!],
+    ['the name of the provider, with a year', () => 'Example.2026'],
+    ['the username, with digits around it', ({ username }: Taken) => `!${username}123`],
   ])('is refused when it is %s', async (_, passwordOf) => {
     const wanted = { username: newName(), email: `${newName()}@example.com` }
     const refused = await register({ ...wanted, password: passwordOf(wanted) })
@@ -203,6 +207,10 @@ describe('a password', () => {
     ['of 8 characters', 'ferry 8!'],
     ['of 8 characters that take 32 bytes', '🚢🚤🛶🚂🚲🛵🚁🚀'],
     ['of 72 bytes', `${'ferry to Lisbon '.repeat(4)}ferry to`],
+    ['of 73 bytes', `${'ferry to Lisbon '.repeat(4)}ferry to!`],
+    ['of 25 characters in 75 bytes', 'リスボン行きのフェリーは朝早く出るので急いで歩こう'],
+    ['of 1000 characters', 'a ferry to Lisbon '.repeat(56).slice(0, 1000)],
+    ['with a common word among others', 'summer ferry'],
     ['of spaces around words', '  ferry  '],
   ])('is accepted and signs in: one %s', async (_, password) => {
     const username = newName()

@@ -1,3 +1,4 @@
+import { createHmac } from 'node:crypto'
 import bcrypt from 'bcrypt'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { createPasswords } from '../../../server/accounts/passwords.ts'
@@ -52,6 +53,49 @@ describe('hashing', () => {
     expect(done).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
   })
 
+  test('goes to whoever has used least, whatever waits before them', async () => {
+    const passwords = createPasswords({ cost: 4, lanes: 1, waitingPerLane: 30 })
+    const done: string[] = []
+    const ask = async (who: string) => {
+      await passwords.matches('a ferry to Porto', undefined, { who })
+      done.push(who)
+    }
+    await Promise.all([
+      ...Array.from({ length: 20 }, (_, i) => ask(`attacker ${i % 2}`)),
+      ask('ann'),
+      ask('bob'),
+    ])
+    // The first one ran when nobody else was there; then the two who have used nothing and the other attacker.
+    expect(done.slice(0, 4)).toEqual(['attacker 0', 'attacker 1', 'ann', 'bob'])
+  })
+
+  test('keeps a place in a full queue for whoever has used less', async () => {
+    const passwords = createPasswords({ cost: 4, lanes: 1, waitingPerLane: 8 })
+    const attack = () =>
+      Array.from({ length: 10 }, (_, i) =>
+        passwords.matches('a ferry to Porto', undefined, { who: `attacker ${i}` }),
+      )
+    await settle(attack())
+    const attacks = settle(attack())
+    const people = Array.from({ length: 5 }, (_, i) =>
+      passwords.matches('a ferry to Lisbon', undefined, { who: `person ${i}` }),
+    )
+    expect(await settle(people)).toEqual(Array(5).fill('done'))
+    expect((await attacks).filter((outcome) => outcome === REFUSED)).toHaveLength(6)
+  })
+
+  test('goes to known devices before strangers, even where those come from everywhere', async () => {
+    const passwords = createPasswords({ cost: 4, lanes: 1, waitingPerLane: 4 })
+    const strangers = settle(
+      Array.from({ length: 9 }, (_, i) =>
+        passwords.matches('a ferry to Porto', undefined, { who: `stranger ${i}` }),
+      ),
+    )
+    const known = { who: 'ann', isKnown: true }
+    await expect(passwords.matches('a ferry to Porto', undefined, known)).resolves.toBe(false)
+    expect((await strangers).filter((outcome) => outcome === 'done')).toHaveLength(4)
+  })
+
   test('continues after a full queue and after failures, with every lane', async () => {
     const running = watchBcrypt()
     const passwords = createPasswords({ cost: 5, lanes: 2, waitingPerLane: 2 })
@@ -77,6 +121,28 @@ describe('a password is compared', () => {
     const hash = await passwords.hash('a ferry to Lisbon')
     expect(await passwords.matches('a ferry to Lisbon', hash)).toBe(true)
     expect(await passwords.matches('a ferry to Porto', hash)).toBe(false)
+  })
+
+  test('beyond the 72 bytes that bcrypt reads, and behind a NUL', async () => {
+    const long = `${'ferry to Lisbon '.repeat(5)}and back`
+    const hash = await passwords.hash(long)
+    expect(await passwords.matches(long, hash)).toBe(true)
+    for (const other of [`${long}!`, long.slice(0, -1), long.slice(0, 72), `${long}\0`])
+      expect({ other, matches: await passwords.matches(other, hash) }).toEqual({
+        other,
+        matches: false,
+      })
+    // What stands in the database is no password, and neither is the digest of one.
+    const digest = createHmac('sha256', 'tasktide password').update(long).digest('base64')
+    expect(await passwords.matches(digest, hash)).toBe(false)
+  })
+
+  test('with a hash of the release before, and one of now by that release', async () => {
+    const short = 'a ferry to Lisbon'
+    expect(await passwords.matches(short, await bcrypt.hash(short, 4))).toBe(true)
+    expect(await bcrypt.compare(short, await passwords.hash(short))).toBe(true)
+    const long = await passwords.hash('ferry to Lisbon '.repeat(5))
+    expect(await bcrypt.compare('ferry to Lisbon '.repeat(5), long)).toBe(false)
   })
 
   test('with an equally costly hash without an account, and never matches', async () => {
@@ -162,6 +228,6 @@ function watchBcrypt() {
 async function settle(all: Promise<unknown>[]): Promise<string[]> {
   const outcomes = await Promise.allSettled(all)
   return outcomes.map((outcome) =>
-    outcome.status === 'fulfilled' ? 'done' : (outcome.reason.code ?? 'failed'),
+    outcome.status === 'fulfilled' ? 'done' : outcome.reason.code === REFUSED ? REFUSED : 'failed',
   )
 }

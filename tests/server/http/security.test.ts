@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect } from 'vitest'
-import { network } from '../../../server/http/attempt-limit.ts'
+import { networksOf, withoutPorts } from '../../../server/http/networks.ts'
 import { test } from '../../support/fixtures.ts'
 import { type Person, type Reply, startServer, type TestServer } from '../../support/server.ts'
 
@@ -419,6 +419,24 @@ describe('attempts at accounts', () => {
     expect((await attempt(limited, `${net.slice(0, -1)}2::1`)).status).toBe(401)
   })
 
+  test('of one IPv6 site are limited together, without harm by a single neighbour', async () => {
+    const site = `2001:db8:${randomUUID().slice(0, 4)}`
+    for (let i = 0; i < 60; i++) await attempt(limited, `${site}:1::${i}`)
+    const statuses = []
+    for (let i = 2; i < 80; i++)
+      statuses.push((await attempt(limited, `${site}:${(i * 256).toString(16)}::1`)).status)
+    // 16 times the limit of 3, of which the first network has used 3.
+    expect(statuses).toEqual([...Array(45).fill(401), ...Array(33).fill(429)])
+  })
+
+  test('are one address’s whatever port the proxy adds to it', async () => {
+    const address = someAddress()
+    const statuses = []
+    for (const port of [1001, 1002, 1003, 1004])
+      statuses.push((await attempt(limited, `${address}:${port}`)).status)
+    expect(statuses).toEqual([401, 401, 401, 429])
+  })
+
   test('are counted together by servers on one database', async ({ serverWith }) => {
     const other = await serverWith({ ...environment, DATABASE_URL: limited.testDatabase.url })
     const address = someAddress()
@@ -490,21 +508,35 @@ describe('attempts at accounts', () => {
 })
 
 test.each([
+  ['192.0.2.7', ['192.0.2.7']],
+  ['::ffff:192.0.2.7', ['192.0.2.7']],
+  ['::FFFF:192.0.2.7', ['192.0.2.7']],
+  [
+    '2001:db8:1:abcd:3:4:5:6',
+    ['2001:db8:1:abcd::/64', '2001:db8:1:ab00::/56', '2001:db8:1:0::/48'],
+  ],
+  ['2001:0DB8:0001:0002::1', ['2001:db8:1:2::/64', '2001:db8:1:0::/56', '2001:db8:1:0::/48']],
+  ['2001:db8::1', ['2001:db8:0:0::/64', '2001:db8:0:0::/56', '2001:db8:0:0::/48']],
+  ['2001:db8:1::2:3:4:5', ['2001:db8:1:0::/64', '2001:db8:1:0::/56', '2001:db8:1:0::/48']],
+  ['fe80::1%eth0', ['fe80:0:0:0::/64', 'fe80:0:0:0::/56', 'fe80:0:0:0::/48']],
+  ['::', ['0:0:0:0::/64', '0:0:0:0::/56', '0:0:0:0::/48']],
+  ['', ['']],
+  ['unknown', ['unknown']],
+])('the address %j is in the networks %j', (address, expected) => {
+  expect(networksOf(address)).toEqual(expected)
+})
+
+test.each([
+  ['192.0.2.7:4711', '192.0.2.7'],
   ['192.0.2.7', '192.0.2.7'],
-  ['::ffff:192.0.2.7', '192.0.2.7'],
-  ['::FFFF:192.0.2.7', '192.0.2.7'],
-  ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
-  ['2001:0DB8:0001:0002::1', '2001:db8:1:2::/64'],
-  ['2001:db8::1', '2001:db8:0:0::/64'],
-  ['2001:db8:0:0:ffff::', '2001:db8:0:0::/64'],
-  ['2001:db8:1::2:3:4:5', '2001:db8:1:0::/64'],
-  ['fe80::1%eth0', 'fe80:0:0:0::/64'],
-  ['::1', '0:0:0:0::/64'],
-  ['::', '0:0:0:0::/64'],
+  ['[2001:db8::1]:4711', '2001:db8::1'],
+  ['[2001:db8::1]', '2001:db8::1'],
+  ['2001:db8::1:4711', '2001:db8::1:4711'],
+  ['192.0.2.7:1,  10.0.0.1:2', '192.0.2.7, 10.0.0.1'],
+  ['unknown:4711', 'unknown:4711'],
   ['', ''],
-  ['unknown', 'unknown'],
-])('the address %j counts as %j', (address, expected) => {
-  expect(network(address)).toBe(expected)
+])('X-Forwarded-For %j names %j', (header, expected) => {
+  expect(withoutPorts(header)).toBe(expected)
 })
 
 describe('a request id', () => {
