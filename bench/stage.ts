@@ -10,12 +10,14 @@ import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { v7 as uuidv7 } from 'uuid'
 import { type Document, resources } from '../protocol/index.ts'
+import { createEvents } from '../server/accounts/events.ts'
 import { createPasswords } from '../server/accounts/passwords.ts'
 import { createSessions } from '../server/accounts/sessions.ts'
 import { createTokens } from '../server/accounts/tokens.ts'
 import { connect, type Database } from '../server/database/connect.ts'
 import { startEmbeddedPostgres } from '../server/database/embedded/embedded-postgres.ts'
 import { migrate } from '../server/database/migrate.ts'
+import { createLog } from '../server/runtime/log.ts'
 import { postgresLists } from '../server/store/lists.ts'
 import { postgresStore } from '../server/store/postgres.ts'
 import type { ClosedLoop, ClosedResult, OpenLoop, OpenResult } from './load.ts'
@@ -173,8 +175,13 @@ export async function addPerson(
       transaction.write(resources.tasks, documents.slice(from, from + 1_000)),
     )
   const now = () => new Date()
-  const sessions = createSessions(db, createTokens([SECRET_KEY], now), now)
-  return { id, access: (await sessions.open(id, 'bench')).access }
+  const sessions = createSessions(
+    db,
+    createTokens([SECRET_KEY], now),
+    createEvents(db, createLog('silent', { readable: false }), now),
+    now,
+  )
+  return { id, access: (await sessions.open(id, { user_agent: 'bench' })).access }
 }
 
 /** The SQL of each operation, as the real store hands it to `pg` when asked to do that operation. */

@@ -18,6 +18,7 @@ import * as horizons from './0016_horizons.ts'
 import * as keysByUser from './0017_keys_by_user.ts'
 import * as feedPositions from './0018_feed_positions.ts'
 import * as journalByDocument from './0020_journal_by_document.ts'
+import * as accountEvents from './0023_account_events.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
@@ -40,6 +41,7 @@ const migrations: Record<string, Knex.Migration> = {
   '0017_keys_by_user': keysByUser,
   '0018_feed_positions': feedPositions,
   '0020_journal_by_document': journalByDocument,
+  '0023_account_events': accountEvents,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {

@@ -9,6 +9,23 @@ create type names_kind as enum ('username', 'email', 'link');
 
 create type tasks_priority as enum ('low', 'medium', 'high');
 
+create table account_events (
+  user_id uuid not null,
+  id uuid not null,
+  kind text not null,
+  outcome text not null,
+  actor_id uuid,
+  network text,
+  device text,
+  details jsonb not null,
+  request_id text,
+  times integer not null,
+  created_at timestamp(3) with time zone not null,
+  last_at timestamp(3) with time zone not null,
+  constraint account_events_pkey PRIMARY KEY (user_id, id),
+  constraint account_events_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+);
+
 create table account_links (
   id uuid not null,
   user_id uuid not null,
@@ -225,6 +242,8 @@ create table users (
   constraint users_role_check CHECK ((role = ANY (ARRAY['user'::text, 'support'::text, 'admin'::text]))),
   constraint users_deleted_is_inactive CHECK (((deleted_at IS NULL) OR (NOT is_active)))
 );
+
+CREATE INDEX account_events_last_at ON public.account_events USING btree (last_at, id);
 
 CREATE INDEX audit_log_account ON public.audit_log USING btree (account_id, id);
 

@@ -37,7 +37,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'server/accounts': {
     values: `protocol/index.ts server/database/connect.ts server/mail/outbox.ts server/jobs/queue.ts
       jose bcrypt bowser uuid @zxcvbn-ts/language-common node:`,
-    types: 'server/mail/delivery.ts server/runtime/config.ts',
+    types: 'server/mail/delivery.ts server/runtime/config.ts server/runtime/log.ts',
   },
   'server/reminders': {
     values: `server/database/connect.ts server/jobs/queue.ts server/mail/delivery.ts

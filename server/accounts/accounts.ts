@@ -11,6 +11,7 @@ import {
 } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 import { post } from '../mail/outbox.ts'
+import type { Events, Origin } from './events.ts'
 import type { Asker } from './hashing-turns.ts'
 import type { Links } from './links.ts'
 import { mayMail } from './mail-allowance.ts'
@@ -36,26 +37,25 @@ export function createAccounts(
   passwords: Passwords,
   sessions: Sessions,
   links: Links,
+  events: Events,
   now: () => Date,
 ) {
   return {
     /**
      * Creates an account and its profile, and queues the confirmation mail, in one transaction.
      *
-     * @param by whose turn it is to have a password hashed
-     * @param alongside more work for the same transaction
+     * @param options.alongside more work for the same transaction
      * @throws Problem `invalid` with the field: a name or address in use, a common password
      */
     async register(
       { username, email, password, ...begin }: Registration,
-      by?: Asker,
-      alongside?: (trx: Database, account: Account) => Promise<void>,
+      { origin = {}, alongside }: RegistrationOptions = {},
     ): Promise<Account> {
       const weak = weakness(password, { username, email })
       if (weak) throw invalid('body', { password: [weak] })
       const taken = await takenNames(username, email)
       if (taken) throw taken
-      const password_hash = await passwords.hash(password, by)
+      const password_hash = await passwords.hash(password, askerOf(origin))
       const id = uuidv7()
       const created_at = now().toISOString()
       const account: Account = {
@@ -83,6 +83,7 @@ export function createAccounts(
             const link = await links.create(trx, { user: id, purpose: 'confirm_email', email })
             await post(trx, [confirmationOf(id, email, link)], now())
           }
+          await events.record(trx, { user: id, kind: 'registered', origin })
           await alongside?.(trx, account)
         })
       } catch (error) {
@@ -97,21 +98,23 @@ export function createAccounts(
      * time.
      *
      * @param name the username or the email address
-     * @param network from where; networks take turns
      * @throws Problem `credentials_not_valid`
      */
-    async signIn(
-      name: string,
-      password: string,
-      { network, userAgent }: { network: string; userAgent: string },
-    ): Promise<TokenPair> {
+    async signIn(name: string, password: string, origin: Origin): Promise<TokenPair> {
       const id = await userNamed(db, kindOf(name), name.normalize('NFKC').replaceAll('\0', ''))
       const user = await db('users')
         .where({ id: id ?? NOBODY })
         .first<Row | undefined>()
-      const matches = await passwords.matches(password, user?.password_hash, { who: network })
-      if (!user?.is_active || !matches) throw new Problem('credentials_not_valid', NO_SUCH_ACCOUNT)
-      return sessions.open(user.id, userAgent, user.password_hash)
+      const matches = await passwords.matches(password, user?.password_hash, askerOf(origin))
+      if (!user?.is_active || !matches) {
+        // Not awaited: the time of the response must not reveal that there is such an account.
+        if (user) void events.recordIfPossible({ ...signInOf(user, origin), outcome: 'refused' })
+        else events.logUnknown('sign_in', origin)
+        throw new Problem('credentials_not_valid', NO_SUCH_ACCOUNT)
+      }
+      const pair = await sessions.open(user.id, origin, user.password_hash)
+      await events.recordIfPossible(signInOf(user, origin))
+      return pair
     },
 
     async read(id: string): Promise<Account> {
@@ -141,6 +144,17 @@ export function createAccounts(
 }
 
 export type Accounts = ReturnType<typeof createAccounts>
+
+interface RegistrationOptions {
+  origin?: Origin
+  alongside?: (trx: Database, account: Account) => Promise<void>
+}
+
+/** Networks take turns at hashing. */
+export const askerOf = ({ site }: Origin): Asker | undefined =>
+  site === undefined ? undefined : { who: site }
+
+const signInOf = ({ id: user }: Row, origin: Origin) => ({ user, kind: 'sign_in', origin }) as const
 
 interface Row {
   id: string

@@ -2,6 +2,7 @@ import { invalid, Problem } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 import { post } from '../mail/outbox.ts'
 import { isUniqueViolation } from './accounts.ts'
+import type { Events, Origin } from './events.ts'
 import { type Links, linkNotValid } from './links.ts'
 import { mayMail, mayNotify, tooMuchMail } from './mail-allowance.ts'
 import { confirmationOf } from './mail-data.ts'
@@ -14,11 +15,12 @@ interface Dependencies {
   db: Database
   passwords: Passwords
   links: Links
+  events: Events
   now: () => Date
 }
 
 /** Confirming and changing email addresses. */
-export function createAddresses({ db, passwords, links, now }: Dependencies) {
+export function createAddresses({ db, passwords, links, events, now }: Dependencies) {
   return {
     /**
      * Confirms the address that the link was sent to: that of a new account, or a changed one. Notifies
@@ -26,7 +28,7 @@ export function createAddresses({ db, passwords, links, now }: Dependencies) {
      *
      * @throws Problem `link_not_valid`
      */
-    async confirm(token: string): Promise<void> {
+    async confirm(token: string, origin: Origin): Promise<void> {
       const link = await links.find(db, 'confirm_email', token)
       const { user_id: user, email } = link
       try {
@@ -36,6 +38,8 @@ export function createAddresses({ db, passwords, links, now }: Dependencies) {
           await links.take(trx, link)
           await changeAddress(trx, user, owner.email, email)
           await trx('users').where({ id: user }).update({ email, email_verified_at: now() })
+          const kind = owner.email === email ? 'email_confirmed' : 'email_change'
+          await events.record(trx, { user, kind, origin })
           if (owner.email === email) return
           // Links that were sent to the former address are no longer valid.
           await links.end(trx, user, 'confirm_email')
@@ -71,8 +75,9 @@ export function createAddresses({ db, passwords, links, now }: Dependencies) {
      *
      * @throws Problem `invalid` with the field: the password, or an address in use
      */
-    async change(user: string, email: string, password: string): Promise<void> {
-      const known = await ownerBy(db, passwords, user, password)
+    async change(user: string, email: string, password: string, origin: Origin): Promise<void> {
+      const event = { user, kind: 'email_change_request', origin } as const
+      const known = await events.recordRefusal(event, () => ownerBy(db, passwords, user, password))
       const taken = await userNamed(db, 'email', email)
       if (taken === user) throw invalid('body', { email: ['This is already your address.'] })
       if (taken)
@@ -83,6 +88,7 @@ export function createAddresses({ db, passwords, links, now }: Dependencies) {
           throw tooManyAddresses()
         await links.end(trx, user, 'confirm_email', { except: owner.email })
         const link = await ask(trx, user, email)
+        await events.record(trx, event)
         if (!(await mayNotify(trx, owner, now()))) return
         const notice = { letter: 'email_changing', data: { new_email: email } } as const
         const cause = `email_changing ${link}`

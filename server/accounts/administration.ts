@@ -3,6 +3,7 @@ import type { Database } from '../database/connect.ts'
 import { type Mail, post } from '../mail/outbox.ts'
 import { type Accounts, kindOf, type Registration } from './accounts.ts'
 import { type Actor, type AuditedAction, record } from './audit.ts'
+import type { Events } from './events.ts'
 import type { Links } from './links.ts'
 import { mayMail, tooMuchMail } from './mail-allowance.ts'
 import { confirmationOf } from './mail-data.ts'
@@ -49,6 +50,7 @@ interface Dependencies {
   passwords: Passwords
   sessions: Pick<Sessions, 'endAll' | 'announceEnd' | 'forgetRole'>
   links: Links
+  events: Pick<Events, 'record'>
   now: () => Date
 }
 
@@ -59,12 +61,13 @@ export function createAdministration({
   passwords,
   sessions,
   links,
+  events,
   now,
 }: Dependencies) {
   return {
-    /** A page of accounts, the newest first. */
-    list(filter: AccountFilter, limit: number, offset: number) {
-      return db.transaction(async (trx) => {
+    /** A page of accounts, the newest first. The owner of each can see who has read it. */
+    async list(actor: Actor, filter: AccountFilter, limit: number, offset: number) {
+      const page = await db.transaction(async (trx) => {
         // A filter may match nearly all accounts or nearly none, so a generic plan does not fit.
         await trx.raw('set local plan_cache_mode = force_custom_plan')
         const found = () => matching(trx('users'), filter)
@@ -72,9 +75,16 @@ export function createAdministration({
         const rows = await shown(found()).orderBy('id', 'desc').limit(limit).offset(offset)
         return { count: Number(counted!.count), results: rows.map(inJson) }
       })
+      for (const { id } of page.results) await recordRead(actor, id)
+      return page
     },
 
-    find,
+    /** An account. Its owner can see who has read it. */
+    async read(actor: Actor, id: string): Promise<ManagedAccount | undefined> {
+      const account = await find(id)
+      if (account) await recordRead(actor, id)
+      return account
+    },
 
     /** The account with this username or email address. */
     async named(name: string): Promise<ManagedAccount | undefined> {
@@ -84,7 +94,7 @@ export function createAdministration({
 
     /** Creates an account with a role. */
     create(actor: Actor, registration: Registration, role: Role): Promise<Account> {
-      return accounts.register(registration, undefined, async (trx, account) => {
+      const alongside = async (trx: Database, account: Account) => {
         await trx('users').where({ id: account.id }).update({ role })
         const entry = {
           actor,
@@ -94,7 +104,8 @@ export function createAdministration({
           details: { role },
         } as const
         await record(trx, entry, now())
-      })
+      }
+      return accounts.register(registration, { origin: actor, alongside })
     },
 
     /** Ends all sessions and prevents sign-in. No data is lost. */
@@ -165,6 +176,12 @@ export function createAdministration({
     },
   }
 
+  /** The command line reads as the operator, who can read everything anyway. */
+  async function recordRead(actor: Actor, user: string): Promise<void> {
+    if (!actor.user || actor.user === user) return
+    await events.record(db, { user, kind: 'read_by_staff', actor: actor.user, origin: actor })
+  }
+
   async function find(id: string): Promise<ManagedAccount | undefined> {
     const [row] = await shown(db('users').where({ id }))
     return row && inJson(row)
@@ -225,6 +242,13 @@ export function createAdministration({
         { actor, by: by?.username, action, account, ...(details && { details }) },
         now(),
       )
+      const event = {
+        user: id,
+        kind: 'changed_by_staff',
+        actor: actor.user,
+        origin: actor,
+      } as const
+      await events.record(trx, { ...event, details: { action } })
       if (done.mail) await post(trx, [mailTo(account, done.mail)], now())
       return done
     })

@@ -1,13 +1,12 @@
 import { v7 as uuidv7 } from 'uuid'
 import type { Action, AuditEntry } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
+import type { Origin } from './events.ts'
 
 /** The actor of an audit entry. */
-export interface Actor {
+export interface Actor extends Origin {
   /** The id of the caller; undefined for the command line. */
   readonly user?: string
-  readonly request_id?: string
-  readonly address?: string
 }
 
 /** Cannot be a username, because it contains a space. */

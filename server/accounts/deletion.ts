@@ -1,6 +1,7 @@
 import type { Database } from '../database/connect.ts'
 import { addJob } from '../jobs/queue.ts'
 import { post } from '../mail/outbox.ts'
+import type { Events, Origin } from './events.ts'
 import type { Links } from './links.ts'
 import { mayNotify } from './mail-allowance.ts'
 import { freeNames } from './names.ts'
@@ -15,16 +16,23 @@ interface Dependencies {
   passwords: Passwords
   sessions: Pick<Sessions, 'endAll' | 'announceEnd'>
   links: Links
+  events: Events
   now: () => Date
 }
 
 /** Deletes an account: it is unusable at once, and a job erases its data. */
-export function createDeletion({ db, passwords, sessions, links, now }: Dependencies) {
+export function createDeletion({ db, passwords, sessions, links, events, now }: Dependencies) {
   /** @throws Problem `invalid` with the field if the password is wrong */
-  return async function deleteAccount(user: string, password: string): Promise<void> {
-    const known = await ownerBy(db, passwords, user, password)
+  return async function deleteAccount(
+    user: string,
+    password: string,
+    origin: Origin,
+  ): Promise<void> {
+    const event = { user, kind: 'deletion', origin } as const
+    const known = await events.recordRefusal(event, () => ownerBy(db, passwords, user, password))
     const ended = await db.transaction(async (trx) => {
       const owner = await lockOwnerBy(trx, known)
+      await events.record(trx, event)
       const deleted_at = now()
       await trx('users').where({ id: user }).update({ deleted_at, is_active: false })
       await trx('deleted_accounts').insert({ user_id: user, deleted_at })

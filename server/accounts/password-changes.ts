@@ -3,6 +3,8 @@ import { invalid } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 import { addJob, SOON } from '../jobs/queue.ts'
 import { post } from '../mail/outbox.ts'
+import { askerOf } from './accounts.ts'
+import type { Events, Origin } from './events.ts'
 import { type Links, linkNotValid } from './links.ts'
 import { mayMail, mayNotify } from './mail-allowance.ts'
 import { userNamed } from './names.ts'
@@ -18,11 +20,19 @@ interface Dependencies {
   passwords: Passwords
   sessions: Pick<Sessions, 'endAll' | 'announceEnd'>
   links: Links
+  events: Events
   now: () => Date
 }
 
 /** Changes a password with the current one, or with a mailed link. */
-export function createPasswordChanges({ db, passwords, sessions, links, now }: Dependencies) {
+export function createPasswordChanges({
+  db,
+  passwords,
+  sessions,
+  links,
+  events,
+  now,
+}: Dependencies) {
   return {
     /**
      * Changes the password and ends all other sessions.
@@ -33,12 +43,17 @@ export function createPasswordChanges({ db, passwords, sessions, links, now }: D
       { user, session }: { user: string; session: string },
       current: string,
       next: string,
+      origin: Origin,
     ): Promise<void> {
-      const known = await ownerBy(db, passwords, user, current, 'current_password')
+      const event = { user, kind: 'password_change', origin } as const
+      const known = await events.recordRefusal(event, () =>
+        ownerBy(db, passwords, user, current, 'current_password'),
+      )
       refuseWeak(next, known, 'new_password')
       const password_hash = await passwords.hash(next, { who: user })
       const ended = await db.transaction(async (trx) => {
         const owner = await lockOwnerBy(trx, known, 'current_password')
+        await events.record(trx, event)
         return replace(trx, owner, { password_hash }, session)
       })
       sessions.announceEnd(ended)
@@ -48,27 +63,27 @@ export function createPasswordChanges({ db, passwords, sessions, links, now }: D
      * Mails a link to the address if an account has it. A worker looks up the account, so neither the
      * response nor its time reveals whether there is one.
      */
-    async forgot(email: string): Promise<void> {
-      await addJob(db, SEND_RESET_LINK, { id: uuidv7(), email }, { priority: SOON })
+    async forgot(email: string, origin: Origin): Promise<void> {
+      await addJob(db, SEND_RESET_LINK, { id: uuidv7(), email, origin }, { priority: SOON })
     },
 
     /**
      * Sets a new password with a mailed link and ends all sessions, without signing in. The link proves
      * the address, so this also confirms it.
      *
-     * @param network from where; networks take turns
      * @throws Problem `link_not_valid`; `invalid` if the password is too weak (the link stays valid)
      */
-    async reset(token: string, next: string, network: string): Promise<void> {
+    async reset(token: string, next: string, origin: Origin): Promise<void> {
       const link = await links.find(db, 'reset_password', token)
       const known = await db('users').where({ id: link.user_id }).first<Owner | undefined>()
       if (known) refuseWeak(next, known, 'password')
-      const password_hash = await passwords.hash(next, { who: network })
+      const password_hash = await passwords.hash(next, askerOf(origin))
       const ended = await db.transaction(async (trx) => {
         const owner = await lockOwner(trx, link.user_id)
         // The link proves only the address that it was sent to.
         if (owner?.email !== link.email) throw linkNotValid()
         await links.take(trx, link)
+        await events.record(trx, { user: owner.id, kind: 'password_reset', origin })
         const email_verified_at = owner.email_verified_at ?? now()
         return replace(trx, owner, { password_hash, email_verified_at })
       })
@@ -102,8 +117,13 @@ export type PasswordChanges = ReturnType<typeof createPasswordChanges>
  * The job that `forgot` queues. Idempotent, because the mail has the id of the job. Over the limit of the
  * address it silently sends nothing.
  */
-export function resetLinkSender({ db, links, now }: Pick<Dependencies, 'db' | 'links' | 'now'>) {
-  return async ({ id, email }: { id: string; email: string }): Promise<void> => {
+export function resetLinkSender({
+  db,
+  links,
+  events,
+  now,
+}: Pick<Dependencies, 'db' | 'links' | 'events' | 'now'>) {
+  return async ({ id, email, origin = {} }: ResetRequest): Promise<void> => {
     await db.transaction(async (trx) => {
       const found = await userNamed(trx, 'email', email)
       const owner = found && (await lockOwner(trx, found))
@@ -111,11 +131,19 @@ export function resetLinkSender({ db, links, now }: Pick<Dependencies, 'db' | 'l
       const { id: user, email: to } = owner
       const cause = `reset_password ${id}`
       if (await trx('mails').where({ user_id: user, cause }).first('id')) return
+      await events.record(trx, { user, kind: 'password_reset_request', origin })
       if (!(await mayMail(trx, to, now()))) return
       const link = await links.create(trx, { user, purpose: 'reset_password', email: to })
       await post(trx, [{ cause, user, to, letter: 'reset_password', data: { link } }], now())
     })
   }
+}
+
+interface ResetRequest {
+  id: string
+  email: string
+  /** Nodes of the release before do not tell. */
+  origin?: Origin
 }
 
 function refuseWeak(password: string, owner: Owner, field: string): void {

@@ -2,6 +2,7 @@ import { v7 as uuidv7 } from 'uuid'
 import { Problem, type Role, type SignedInDevice, type TokenPair } from '../../protocol/index.ts'
 import { type Database, run } from '../database/connect.ts'
 import { deviceOf } from './devices.ts'
+import type { Events, Origin } from './events.ts'
 import {
   type AccessClaims,
   accountDeleted,
@@ -65,6 +66,7 @@ interface Listed {
 export function createSessions(
   db: Database,
   tokens: Tokens,
+  events: Events,
   now: () => Date,
   ended: (session: string) => void = () => {},
 ) {
@@ -79,7 +81,7 @@ export function createSessions(
      *   session may start
      * @throws Problem `credentials_not_valid` if the user has another hash by now
      */
-    async open(user: string, userAgent: string, passwordHash?: string): Promise<TokenPair> {
+    async open(user: string, { user_agent = '' }: Origin, passwordHash?: string) {
       const id = uuidv7()
       const moment = now()
       await db('sessions').where({ user_id: user }).andWhere('expires_at', '<', moment).delete()
@@ -88,7 +90,7 @@ export function createSessions(
         id,
         user,
         password_hash: passwordHash ?? null,
-        user_agent: userAgent.replaceAll('\0', '').slice(0, MAX_USER_AGENT),
+        user_agent: user_agent.replaceAll('\0', '').slice(0, MAX_USER_AGENT),
         moment,
         expires_at: inSeconds(moment, REFRESH_SECONDS),
       })
@@ -175,7 +177,7 @@ export function createSessions(
     },
 
     /** Ends one of a user's sessions. @returns whether there was one with this id */
-    async endOne(user: string, id: string): Promise<boolean> {
+    async endOne(user: string, id: string, origin: Origin): Promise<boolean> {
       const rows = await db('sessions')
         .where({ id, user_id: user, revoked_at: null })
         .andWhere('expires_at', '>', now())
@@ -183,6 +185,7 @@ export function createSessions(
         .returning('id')
       if (rows.length === 0) return false
       forget(id)
+      await events.recordIfPossible({ user, kind: 'session_ended', origin })
       return true
     },
 
@@ -194,8 +197,10 @@ export function createSessions(
     },
 
     /** Ends all sessions of a user, or all but one. */
-    async signOut(user: string, except?: string): Promise<void> {
+    async signOut(user: string, origin: Origin, except?: string): Promise<void> {
       announceEnd(await endAll(db, user, except))
+      const details = { sessions: except === undefined ? 'all' : 'others' }
+      await events.recordIfPossible({ user, kind: 'session_ended', origin, details })
     },
 
     endAll,
@@ -207,10 +212,11 @@ export function createSessions(
     },
 
     /** Ends the session of this refresh token. Idempotent. */
-    async close(refresh: string): Promise<void> {
+    async close(refresh: string, origin: Origin): Promise<void> {
       const { session, user } = await checked(tokens.checkRefresh(refresh))
       if (await isDeleted(user)) throw accountDeleted()
-      await end(user, session)
+      if (await end(user, session))
+        await events.recordIfPossible({ user, kind: 'sign_out', origin })
     },
   }
 
@@ -250,11 +256,13 @@ export function createSessions(
     for (const session of sessions) forget(session)
   }
 
-  async function end(user: string, session: string): Promise<void> {
-    await db('sessions')
+  /** @returns whether it was active */
+  async function end(user: string, session: string): Promise<boolean> {
+    const ended = await db('sessions')
       .where({ user_id: user, id: session, revoked_at: null })
       .update({ revoked_at: now() })
     forget(session)
+    return ended > 0
   }
 
   function forget(session: string): void {

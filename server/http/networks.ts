@@ -1,4 +1,4 @@
-import { isIP, isIPv6 } from 'node:net'
+import { isIP, isIPv4, isIPv6 } from 'node:net'
 
 /** How many bits of an IPv6 address tell a device, a household and a site apart, the narrowest first. */
 const PREFIXES = [64, 56, 48] as const
@@ -21,6 +21,15 @@ export function networksOf(address: string): string[] {
 
 /** The widest network: turns for scarce work are taken by it. */
 export const siteOf = (address: string | undefined) => networksOf(address ?? '').at(-1)!
+
+/**
+ * The network to remember of an address: /24 of IPv4, /48 of IPv6. Enough to tell home from abroad, and less
+ * than an address says about a person (docs/decisions/0041-security-events.md).
+ */
+export function networkOf(address: string): string {
+  const site = siteOf(address)
+  return isIPv4(site) ? site.replace(/\.\d+$/, '.0/24') : site
+}
 
 /**
  * X-Forwarded-For without ports, which some proxies append. With them each connection of a client would count

@@ -27,6 +27,7 @@ import { webApp } from '../http/about/web-app.ts'
 import { accountLifeOperations } from '../http/accounts/account-life.ts'
 import { accountOperations } from '../http/accounts/accounts.ts'
 import { administrationOperations } from '../http/accounts/administration.ts'
+import { accountEventOperations } from '../http/accounts/events.ts'
 import { accountExportOperations } from '../http/accounts/export.ts'
 import { accountSessionOperations } from '../http/accounts/sessions.ts'
 import { attemptLimit } from '../http/attempt-limit.ts'
@@ -101,8 +102,8 @@ export function createApp({
 }: AppDependencies): App {
   const publicUrl = config.PUBLIC_URL
   const { ended } = hints
-  const { accounts, sessions, administration, addresses, passwordChanges, deleteAccount } =
-    createAccountServices({ db, secrets, passwords, now, ended })
+  const services = createAccountServices({ db, secrets, passwords, log, now, ended })
+  const { accounts, sessions, administration, events } = services
   const metrics = createMetrics()
   const bytes = createBytesInFlight(config.MAX_BYTES_IN_FLIGHT)
   const limits = { entriesPerDocument: config.JOURNAL_ENTRIES }
@@ -131,9 +132,17 @@ export function createApp({
       .filter(({ singleton, readOnly }) => !singleton && !readOnly)
       .map((resource) => explainOperation(resource, { store, lists, sessions, positions })),
     ...accountOperations(accounts, sessions),
-    ...accountLifeOperations({ accounts, addresses, passwordChanges, deleteAccount }),
+    ...accountLifeOperations(services),
     ...accountSessionOperations(sessions),
-    ...accountExportOperations({ accounts, exports: postgresExports(db), answers, store, log }),
+    ...accountEventOperations({ events, answers, publicUrl }),
+    ...accountExportOperations({
+      accounts,
+      events,
+      exports: postgresExports(db),
+      answers,
+      store,
+      log,
+    }),
     ...administrationOperations({ administration, audit: createAudit(db), publicUrl }),
     metricsOperation({
       metrics,

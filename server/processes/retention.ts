@@ -1,4 +1,5 @@
 import { PURGE_ACCOUNT } from '../accounts/deletion.ts'
+import { deleteOldEvents } from '../accounts/events.ts'
 import { deleteLinks } from '../accounts/links.ts'
 import { deleteOldAllowances } from '../accounts/mail-allowance.ts'
 import type { Database } from '../database/connect.ts'
@@ -9,14 +10,13 @@ const DELETED_DAYS = 90
 const DAY_MS = 24 * 60 * 60 * 1000
 
 /** Deletes expired data. */
-export async function deleteExpired(db: Database, now: Date): Promise<void> {
+export async function deleteExpired(db: Database, now: Date, eventDays: number): Promise<void> {
   const since = keptSince(now)
   await db('mails').where('created_at', '<', since).delete()
   await deleteOldAllowances(db, now)
   await deleteLinks(db, since)
-  await db('deleted_accounts')
-    .where('deleted_at', '<', new Date(now.getTime() - DELETED_DAYS * DAY_MS))
-    .delete()
+  await deleteOldEvents(db, daysBefore(now, eventDays))
+  await db('deleted_accounts').where('deleted_at', '<', daysBefore(now, DELETED_DAYS)).delete()
   // The erasure of an account was promised to its owner, so that job is never deleted.
   await db.raw(
     `select graphile_worker.complete_jobs(array_agg(id)) from graphile_worker.jobs
@@ -24,3 +24,5 @@ export async function deleteExpired(db: Database, now: Date): Promise<void> {
     [since, PURGE_ACCOUNT],
   )
 }
+
+const daysBefore = (moment: Date, days: number) => new Date(moment.getTime() - days * DAY_MS)

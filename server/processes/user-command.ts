@@ -113,7 +113,7 @@ const COMMANDS: Record<string, Command> = {
     options: ['role', 'search'],
     async run(administration, { role, search }) {
       const filter = { ...(role && { role: readRole(role) }), ...(search && { search }) }
-      const { count, results } = await administration.list(filter, LISTED, 0)
+      const { count, results } = await administration.list({}, filter, LISTED, 0)
       const more = count - results.length
       return `${table(results)}${more > 0 ? `\n… and ${more} more. Use --search to narrow the list.` : ''}`
     },
@@ -164,6 +164,7 @@ async function withAdministration(
         db: database.db,
         secrets: secretsOf(config),
         passwords: createPasswords(),
+        log,
         now: clock.now,
         ended: hints.ended,
       })
@@ -219,7 +220,7 @@ async function find(administration: Administration, name: string): Promise<Manag
 }
 
 async function warning(administration: Administration): Promise<string> {
-  const { count } = await administration.list({ role: 'admin', is_active: true }, 1, 0)
+  const { count } = await administration.list({}, { role: 'admin', is_active: true }, 1, 0)
   if (count > 0) return ''
   return '\nWarning: there is no active admin any more. Use: npm run user -- promote <username> admin'
 }

@@ -1,4 +1,5 @@
 import { accountPurge, PURGE_ACCOUNT } from '../accounts/deletion.ts'
+import { createEvents } from '../accounts/events.ts'
 import { createLinks } from '../accounts/links.ts'
 import { accountMailData } from '../accounts/mail-data.ts'
 import { resetLinkSender, SEND_RESET_LINK } from '../accounts/password-changes.ts'
@@ -56,6 +57,7 @@ export async function startJobs({
   const mailer = createMailer(config)
   const url = config.PUBLIC_URL ?? `http://localhost:${config.PORT}`
   const links = createLinks(secrets, now)
+  const events = createEvents(db, log, now)
   const readers = {
     ...accountMailData(links, url),
     ...reminderMailData(url, now),
@@ -75,10 +77,13 @@ export async function startJobs({
       jobs: {
         [SEND_REMINDERS]: { task: dueReminders(db, now), everySeconds: DUE_SECONDS },
         [SEND_DIGESTS]: { task: dueDigests(db, now), everySeconds: DUE_SECONDS },
-        [SEND_RESET_LINK]: { task: resetLinkSender({ db, links, now }) },
+        [SEND_RESET_LINK]: { task: resetLinkSender({ db, links, events, now }) },
         [PURGE_ACCOUNT]: { task: accountPurge(db, (user) => purgeDocuments(db, user)) },
         forget_attempts: { task: () => deleteOldAttempts(db), everySeconds: 600 },
-        forget_old: { task: () => deleteExpired(db, now()), everySeconds: DAY_SECONDS },
+        forget_old: {
+          task: () => deleteExpired(db, now(), config.EVENT_DAYS),
+          everySeconds: DAY_SECONDS,
+        },
         purge_tombstones: {
           async task() {
             const count = await purgeTombstones(db, config.TOMBSTONE_DAYS)

@@ -233,6 +233,15 @@ export const environment = z.object({
     .max(36_500)
     .default(90)
     .describe('The days after which entries of the conflict journal are deleted, 1 to 36500.'),
+  EVENT_DAYS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(3_650)
+    .default(180)
+    .describe(
+      'The days that security events of an account (sign-ins, refusals, changes) are kept, 1 to 3650.',
+    ),
   DRAIN_SECONDS: z.coerce
     .number()
     .int()

@@ -36,6 +36,9 @@ const OF_MANY: Readonly<Record<string, RegExp>> = {
   'expired mails': /^delete from mails where created_at <\s/,
   'expired links': /^delete from account_links where expires_at <\s/,
   'names of expired links': /^delete from names where kind = \$1 and name = any/,
+  'old events': /^delete from account_events where last_at <\s/,
+  'events of all accounts, for administrators':
+    /^select user_id, .* from account_events where \(last_at, id\) >/,
   'accounts that were deleted long ago': /^delete from deleted_accounts where deleted_at <\s/,
   'another epoch of all feeds': /^update feeds set epoch =/,
   'all names of a user who is erased': /^delete from names where user_id = \$1$/,
@@ -274,6 +277,7 @@ async function story(): Promise<void> {
     () => call('POST', '/api/token/verify/', { token: again.refresh }),
     () => ann.call('GET', '/api/account/sessions/'),
     () => ann.call('GET', '/api/account/'),
+    () => ann.call('GET', '/api/account/events/'),
   )
   const other = (await signIn(ann.username, next.new_password)).body
   const { results } = (await ann.call('GET', '/api/account/sessions/')).body
@@ -361,6 +365,7 @@ async function story(): Promise<void> {
     () => admin.call('POST', `/api/admin/accounts/${bob.id}/end-sessions/`),
     () => admin.call('POST', `/api/admin/accounts/${bob.id}/deactivate/`),
     () => admin.call('POST', `/api/admin/accounts/${bob.id}/reactivate/`),
+    () => admin.call('GET', '/api/admin/events/export.jsonl'),
   )
   expect((await admin.call('GET', '/api/admin/accounts/?search=zzz')).body.count).toBe(0)
   await server.app.administration.named(bob.username)
@@ -382,6 +387,6 @@ async function story(): Promise<void> {
   await expectOk(() => call('POST', '/api/account/delete/', { password }, { headers }))
   await expect.poll(() => db('users').where({ id: bob.id }), { timeout: 10_000 }).toEqual([])
   await idle(db)
-  await deleteExpired(db, clock.now())
+  await deleteExpired(db, clock.now(), 180)
   await beginEpoch(db)
 }

@@ -138,7 +138,7 @@ export function callerTo(url: string, headers: Record<string, string> = {}): Cal
       ...(options.raw !== undefined && { body: options.raw }),
     })
     const text = await textOf(response)
-    const isJson = /json/.test(response.headers.get('content-type') ?? '')
+    const isJson = /json\b/.test(response.headers.get('content-type') ?? '')
     return {
       status: response.status,
       headers: response.headers,

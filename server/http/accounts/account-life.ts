@@ -3,8 +3,8 @@ import type { Accounts } from '../../accounts/accounts.ts'
 import type { Addresses } from '../../accounts/addresses.ts'
 import type { DeleteAccount } from '../../accounts/deletion.ts'
 import type { PasswordChanges } from '../../accounts/password-changes.ts'
-import { siteOf } from '../networks.ts'
 import { type Operation, operation } from '../operation.ts'
+import { originOf } from '../origin.ts'
 import { EXAMPLE_ACCOUNT } from './accounts.ts'
 
 interface Dependencies {
@@ -61,8 +61,8 @@ export function accountLifeOperations({
       },
       answers: { 204: { description: 'Confirmed.' } },
       problems: ['invalid', 'link_not_valid'],
-      async handle({ body }) {
-        await addresses.confirm(body.token)
+      async handle({ body, request }) {
+        await addresses.confirm(body.token, originOf({ request }))
         return { status: 204 }
       },
     }),
@@ -93,8 +93,8 @@ export function accountLifeOperations({
       },
       answers: { 202: { description: 'The mail to the new address is queued.' } },
       problems: ['invalid', 'too_many_requests'],
-      async handle({ user, body: { email, password } }) {
-        await addresses.change(user, email, password)
+      async handle({ user, body: { email, password }, request }) {
+        await addresses.change(user, email, password, originOf({ request }))
         return { status: 202 }
       },
     }),
@@ -111,8 +111,10 @@ export function accountLifeOperations({
       },
       answers: { 204: { description: 'Changed.' } },
       problems: ['invalid', 'too_many_requests'],
-      async handle({ user, session, body }) {
-        await passwordChanges.change({ user, session }, body.current_password, body.new_password)
+      async handle({ user, session, body, request }) {
+        const { current_password, new_password } = body
+        const origin = originOf({ request })
+        await passwordChanges.change({ user, session }, current_password, new_password, origin)
         return { status: 204 }
       },
     }),
@@ -130,8 +132,8 @@ export function accountLifeOperations({
       },
       answers: { 202: { description: 'A mail is queued if an account has this address.' } },
       problems: ['invalid'],
-      async handle({ body }) {
-        await passwordChanges.forgot(body.email)
+      async handle({ body, request }) {
+        await passwordChanges.forgot(body.email, originOf({ request }))
         return { status: 202 }
       },
     }),
@@ -150,7 +152,7 @@ export function accountLifeOperations({
       answers: { 204: { description: 'Changed.' } },
       problems: ['invalid', 'link_not_valid'],
       async handle({ body, request }) {
-        await passwordChanges.reset(body.token, body.password, siteOf(request.ip))
+        await passwordChanges.reset(body.token, body.password, originOf({ request }))
         return { status: 204 }
       },
     }),
@@ -168,8 +170,8 @@ export function accountLifeOperations({
       },
       answers: { 202: { description: 'Deleted. The data is being erased.' } },
       problems: ['invalid', 'too_many_requests'],
-      async handle({ user, body }) {
-        await deleteAccount(user, body.password)
+      async handle({ user, body, request }) {
+        await deleteAccount(user, body.password, originOf({ request }))
         return { status: 202 }
       },
     }),

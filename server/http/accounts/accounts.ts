@@ -2,8 +2,8 @@ import * as z from 'zod'
 import { type Account, accounts as protocol } from '../../../protocol/index.ts'
 import type { Accounts } from '../../accounts/accounts.ts'
 import type { Sessions } from '../../accounts/sessions.ts'
-import { siteOf } from '../networks.ts'
 import { type Operation, operation } from '../operation.ts'
+import { originOf } from '../origin.ts'
 
 const TOKEN = 'eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiIwMTkwYTVjMi0uLi4ifQ.c2lnbmF0dXJl'
 
@@ -51,7 +51,7 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       problems: ['invalid'],
       handle: async ({ body, request }) => ({
         status: 201,
-        body: await accounts.register(body, { who: siteOf(request.ip) }),
+        body: await accounts.register(body, { origin: originOf({ request }) }),
       }),
     }),
     operation({
@@ -70,10 +70,7 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       handle: async ({ body: { username, password }, request }) => ({
         status: 200,
         headers: NOT_KEPT,
-        body: await accounts.signIn(username, password, {
-          network: siteOf(request.ip),
-          userAgent: request.get('user-agent') ?? '',
-        }),
+        body: await accounts.signIn(username, password, originOf({ request })),
       }),
     }),
     operation({
@@ -134,8 +131,8 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       },
       answers: { 204: { description: 'Signed out.' } },
       problems: ['invalid', 'token_not_valid', 'account_deleted'],
-      handle: async ({ body }) => {
-        await sessions.close(body.refresh)
+      handle: async ({ body, request }) => {
+        await sessions.close(body.refresh, originOf({ request }))
         return { status: 204 }
       },
     }),

@@ -1,4 +1,3 @@
-import * as z from 'zod'
 import {
   type AuditEntry,
   accounts,
@@ -12,9 +11,10 @@ import {
 import type { AccountFilter, Administration } from '../../accounts/administration.ts'
 import type { Actor, Audit, AuditFilter } from '../../accounts/audit.ts'
 import type { Permission } from '../../accounts/permissions.ts'
-import { pageLinks } from '../documents/list-answer.ts'
-import { boolean, numberedPages, readNumberedPage } from '../documents/list-parameters.ts'
+import { boolean, numberedPages } from '../documents/list-parameters.ts'
 import { type Call, type Operation, operation } from '../operation.ts'
+import { originOf } from '../origin.ts'
+import { answerPage, pageOf } from './pages.ts'
 
 interface Dependencies {
   administration: Administration
@@ -84,9 +84,9 @@ export function administrationOperations({
       ],
       answers: { 200: pageOf('ManagedAccountList', protocol.managedAccount, EXAMPLE) },
       problems: ['not_found'],
-      handle: ({ query, request }) =>
-        answerPage(query, request, (filter: AccountFilter, limit, offset) =>
-          administration.list(filter, limit, offset),
+      handle: (call) =>
+        answerPage(publicUrl, call, (filter: AccountFilter, limit, offset) =>
+          administration.list(actorOf(call), filter, limit, offset),
         ),
     }),
     operation({
@@ -105,8 +105,8 @@ export function administrationOperations({
         },
       },
       problems: ['not_found'],
-      async handle({ params }) {
-        const account = await administration.find(accountId(params))
+      async handle(call) {
+        const account = await administration.read(actorOf(call), accountId(call.params))
         if (!account) throw noAccount()
         return { status: 200, body: account }
       },
@@ -176,8 +176,8 @@ export function administrationOperations({
       ],
       answers: { 200: pageOf('AuditEntryList', protocol.auditEntry, AUDIT_EXAMPLE) },
       problems: ['not_found'],
-      handle: ({ query, request }) =>
-        answerPage(query, request, (filter: AuditFilter, limit, offset) =>
+      handle: (call) =>
+        answerPage(publicUrl, call, (filter: AuditFilter, limit, offset) =>
           audit.list(filter, limit, offset),
         ),
     }),
@@ -211,28 +211,11 @@ export function administrationOperations({
       },
     })
   }
-
-  async function answerPage<F extends object, T>(
-    query: Call['query'],
-    request: Call['request'],
-    list: (
-      filter: F,
-      limit: number,
-      offset: number,
-    ) => Promise<{ count: number; results: readonly T[] }>,
-  ) {
-    const { page, page_size, ...filter } = query
-    const numbered = readNumberedPage({ page, page_size })
-    const { count, results } = await list(filter as F, numbered.size, numbered.offset)
-    const links = pageLinks(publicUrl, request, { ...numbered, count })
-    return { status: 200, body: { count, ...links, results } }
-  }
 }
 
 /** The caller, for the audit log. */
 function actorOf({ user, request }: Pick<Call, 'user' | 'request'>): Actor {
-  const { ip } = request
-  return { user, request_id: request.res!.locals.requestId, ...(ip && { address: ip }) }
+  return { user, ...originOf({ request }) }
 }
 
 function accountId(params: Call['params']): string {
@@ -243,17 +226,3 @@ function accountId(params: Call['params']): string {
 
 const noAccount = () =>
   new Problem('not_found', 'No account has this id; list the accounts for their ids.')
-
-function pageOf(name: string, schema: z.ZodType, example: object) {
-  return {
-    description: 'A page.',
-    name,
-    schema: z.strictObject({
-      count: z.int().describe('The number of results on all pages.'),
-      next: z.string().nullable().describe('The URL of the next page.'),
-      previous: z.string().nullable().describe('The URL of the previous page.'),
-      results: z.array(schema),
-    }),
-    example: { count: 1, next: null, previous: null, results: [example] },
-  }
-}

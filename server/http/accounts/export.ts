@@ -14,18 +14,21 @@ import {
   type Task,
 } from '../../../protocol/index.ts'
 import type { Accounts } from '../../accounts/accounts.ts'
+import type { Events } from '../../accounts/events.ts'
 import type { Log } from '../../runtime/log.ts'
 import type { ExportedDocument, Exports } from '../../store/export.ts'
 import type { Store } from '../../sync/store.ts'
 import { exampleDocument } from '../examples.ts'
 import type { OpenAnswers } from '../open-answers.ts'
 import { type Answer, type Call, type Operation, operation } from '../operation.ts'
+import { originOf } from '../origin.ts'
 import { EXAMPLE_ACCOUNT } from './accounts.ts'
 import { BYTE_ORDER_MARK, csvRecord } from './csv.ts'
 import { CALENDAR_BEGIN, CALENDAR_END, toDo } from './icalendar.ts'
 
 interface Dependencies {
   accounts: Pick<Accounts, 'read'>
+  events: Pick<Events, 'recordIfPossible'>
   exports: Exports
   answers: Pick<OpenAnswers, 'add'>
   store: Pick<Store, 'find' | 'read'>
@@ -115,10 +118,18 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
   ]
 
   /** @throws Problem `too_many_requests` */
-  function file(call: Call, name: string, type: string, text: AsyncIterable<string>): Answer {
+  async function file(
+    call: Call,
+    name: string,
+    type: string,
+    text: AsyncIterable<string>,
+  ): Promise<Answer> {
     const { user } = call
     const people = new Set(open.values())
     if (people.size >= MAX_PEOPLE && !people.has(user)) throw tooMany()
+    const details = { file: name }
+    const event = { user, kind: 'export', origin: originOf(call), details } as const
+    await dependencies.events.recordIfPossible(event)
     return {
       status: 200,
       headers: {

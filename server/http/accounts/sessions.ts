@@ -2,6 +2,7 @@ import { id, Problem, accounts as protocol } from '../../../protocol/index.ts'
 import type { Sessions } from '../../accounts/sessions.ts'
 import { boolean } from '../documents/list-parameters.ts'
 import { type Operation, operation } from '../operation.ts'
+import { originOf } from '../origin.ts'
 
 const SESSION_ID = id()
 
@@ -52,9 +53,10 @@ export function accountSessionOperations(sessions: Sessions): Operation[] {
         'Signs the device out: closes its sockets and streams and invalidates its tokens.',
       answers: { 204: { description: 'Signed out.' } },
       problems: ['not_found'],
-      async handle({ user, params }) {
+      async handle({ user, params, request }) {
         const parsed = SESSION_ID.safeParse(params.id)
-        if (!parsed.success || !(await sessions.endOne(user, parsed.data)))
+        const origin = originOf({ request })
+        if (!parsed.success || !(await sessions.endOne(user, parsed.data, origin)))
           throw new Problem(
             'not_found',
             'You have no session with this id; list your sessions for the ids.',
@@ -78,8 +80,8 @@ export function accountSessionOperations(sessions: Sessions): Operation[] {
       ],
       answers: { 204: { description: 'Signed out.' } },
       problems: [],
-      async handle({ user, session, query }) {
-        await sessions.signOut(user, query.current ? undefined : session)
+      async handle({ user, session, query, request }) {
+        await sessions.signOut(user, originOf({ request }), query.current ? undefined : session)
         return { status: 204 }
       },
     }),

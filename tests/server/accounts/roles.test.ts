@@ -28,6 +28,7 @@ const ALLOWED: Readonly<Record<string, readonly Role[]>> = {
   resend_confirmation_of_account: ['admin'],
   change_role_of_account: ['admin'],
   list_audit_entries: ['admin'],
+  export_events: ['admin'],
 }
 
 /** Other nodes cache roles for a second; a busy machine may take longer. */
