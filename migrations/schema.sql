@@ -309,7 +309,7 @@ CREATE UNIQUE INDEX users_username ON public.users USING btree (lower(username))
 
 CREATE INDEX users_username_prefix ON public.users USING btree (lower(username) COLLATE "C");
 
-create view reminder_moments as
+create view reminder_moments with (security_invoker=true) as
  SELECT t.user_id,
     t.id AS task_id,
         CASE
@@ -734,6 +734,10 @@ CREATE TRIGGER tasks_category_id_released AFTER UPDATE OF deleted ON categories 
 
 CREATE TRIGGER tasks_category_id_removed AFTER DELETE ON categories FOR EACH ROW EXECUTE FUNCTION release_references('tasks', 'category_id', 'clear');
 
+create policy tasktide_app on categories to tasktide_app using ((user_id = (NULLIF(current_setting('tasktide.person'::text, true), ''::text))::uuid));
+
+create policy tasktide_everyone on categories to tasktide_everyone using (true);
+
 CREATE TRIGGER conflicts_horizon AFTER DELETE ON conflicts REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION move_horizon();
 
 CREATE TRIGGER conflicts_insert_stamp BEFORE INSERT ON conflicts FOR EACH ROW WHEN (new.seq IS NULL) EXECUTE FUNCTION stamp_change();
@@ -741,6 +745,10 @@ CREATE TRIGGER conflicts_insert_stamp BEFORE INSERT ON conflicts FOR EACH ROW WH
 CREATE TRIGGER conflicts_tombstone BEFORE INSERT OR UPDATE ON conflicts FOR EACH ROW WHEN (new.deleted) EXECUTE FUNCTION date_tombstone();
 
 CREATE TRIGGER conflicts_update_stamp BEFORE UPDATE ON conflicts FOR EACH ROW WHEN (new.seq = old.seq) EXECUTE FUNCTION stamp_change();
+
+create policy tasktide_app on conflicts to tasktide_app using ((user_id = (NULLIF(current_setting('tasktide.person'::text, true), ''::text))::uuid));
+
+create policy tasktide_everyone on conflicts to tasktide_everyone using (true);
 
 CREATE TRIGGER feeds_branch BEFORE UPDATE ON feeds FOR EACH ROW WHEN (old.timeline <> wal_timeline()) EXECUTE FUNCTION branch_feed();
 
@@ -758,6 +766,10 @@ CREATE TRIGGER profiles_update_digest AFTER UPDATE ON profiles FOR EACH ROW WHEN
 
 CREATE TRIGGER profiles_update_stamp BEFORE UPDATE ON profiles FOR EACH ROW WHEN (new.seq = old.seq) EXECUTE FUNCTION stamp_change();
 
+create policy tasktide_app on profiles to tasktide_app using ((user_id = (NULLIF(current_setting('tasktide.person'::text, true), ''::text))::uuid));
+
+create policy tasktide_everyone on profiles to tasktide_everyone using (true);
+
 CREATE CONSTRAINT TRIGGER tasks_category_id_live AFTER INSERT OR UPDATE OF category_id ON tasks DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (new.category_id IS NOT NULL) EXECUTE FUNCTION check_reference('category_id', 'categories', 'clear');
 
 CREATE TRIGGER tasks_horizon AFTER DELETE ON tasks REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION move_horizon();
@@ -771,6 +783,10 @@ CREATE TRIGGER tasks_tombstone BEFORE INSERT OR UPDATE ON tasks FOR EACH ROW WHE
 CREATE TRIGGER tasks_update_reminder AFTER UPDATE ON tasks FOR EACH ROW WHEN ((old.remind_at IS DISTINCT FROM new.remind_at OR old.due_date IS DISTINCT FROM new.due_date OR old.due_time IS DISTINCT FROM new.due_time OR old.completed IS DISTINCT FROM new.completed OR old.deleted IS DISTINCT FROM new.deleted) AND (old.remind_at IS NOT NULL OR old.due_date IS NOT NULL OR new.remind_at IS NOT NULL OR new.due_date IS NOT NULL)) EXECUTE FUNCTION plan_reminder();
 
 CREATE TRIGGER tasks_update_stamp BEFORE UPDATE ON tasks FOR EACH ROW WHEN (new.seq = old.seq) EXECUTE FUNCTION stamp_change();
+
+create policy tasktide_app on tasks to tasktide_app using ((user_id = (NULLIF(current_setting('tasktide.person'::text, true), ''::text))::uuid));
+
+create policy tasktide_everyone on tasks to tasktide_everyone using (true);
 
 CREATE TRIGGER users_feed AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION open_feed();
 

@@ -38,7 +38,7 @@ interface Row {
 /** Without a statement: what is there and not known here. */
 const STATEMENTS = `
   with ours as (
-    select oid, relname, relkind, reloptions from pg_class
+    select oid, relname, relkind, reloptions, relrowsecurity from pg_class
     where relnamespace = 'public'::regnamespace and relname not like 'knex_%'
   ),
   columns as (
@@ -78,7 +78,8 @@ const STATEMENTS = `
     union all select 3, relname, pg_get_indexdef(oid) from ours
     where relkind = 'i' and not exists (select from pg_constraint where conindid = ours.oid)
 
-    union all select 4, relname, 'create view ' || quote_ident(relname) || E' as\\n' ||
+    union all select 4, relname, 'create view ' || quote_ident(relname) ||
+      coalesce(' with (' || array_to_string(reloptions, ', ') || ')', '') || E' as\\n' ||
       rtrim(pg_get_viewdef(oid, true), ';')
     from ours where relkind = 'v'
 
@@ -94,7 +95,13 @@ const STATEMENTS = `
       select from pg_depend where objid = ours.oid and deptype = 'i'))
     union all select 7, typname, null from pg_type
     where typnamespace = 'public'::regnamespace and typtype not in ('b', 'c', 'e')
-    union all select 7, polname, null from pg_policy
+    union all select 6, relname || '.' || polname,
+      case when relrowsecurity and polpermissive and polcmd = '*' and polwithcheck is null
+        then 'create policy ' || polname || ' on ' || relname || ' to ' ||
+          (select string_agg(role::regrole::text, ', ') from unnest(polroles) role) ||
+          ' using (' || pg_get_expr(polqual, polrelid) || ')' end
+    from pg_policy join ours on ours.oid = polrelid
+
     union all select 7, proname, null from pg_proc
     where pronamespace = 'public'::regnamespace and prokind not in ('f', 'p')
     union all select 7, extname, null from pg_extension where extname <> 'plpgsql'

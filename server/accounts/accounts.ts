@@ -9,7 +9,7 @@ import {
   settle,
   type TokenPair,
 } from '../../protocol/index.ts'
-import type { Database } from '../database/connect.ts'
+import { type Database, ofPerson } from '../database/connect.ts'
 import { post } from '../mail/outbox.ts'
 import type { Events, Origin } from './events.ts'
 import type { Asker } from './hashing-turns.ts'
@@ -77,7 +77,9 @@ export function createAccounts(
             { kind: 'email', name: email },
           )
           await trx('users').insert({ id, username, email, password_hash, created_at })
-          await trx(resources.profile.table).insert({ user_id: id, ...profile })
+          await trx(resources.profile.table)
+            .insert({ user_id: id, ...profile })
+            .options(ofPerson(id))
           // The account works without it, and the user can request the mail later.
           if (await mayMail(trx, email, now())) {
             const link = await links.create(trx, { user: id, purpose: 'confirm_email', email })

@@ -1,4 +1,4 @@
-import type { Database } from '../database/connect.ts'
+import { type Database, ofPerson } from '../database/connect.ts'
 import { addJob } from '../jobs/queue.ts'
 import { post } from '../mail/outbox.ts'
 import type { Events, Origin } from './events.ts'
@@ -73,7 +73,7 @@ export function accountPurge(db: Database, purgeDocuments: (user: string) => Pro
     await purgeDocuments(user)
     await db.transaction(async (trx) => {
       // Cascades to everything else of the user.
-      await trx('users').where({ id: user }).delete()
+      await trx('users').where({ id: user }).delete().options(ofPerson(user))
       await freeNames(trx, user)
     })
     // The last mail is deleted when it has been sent or has expired.

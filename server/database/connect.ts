@@ -4,6 +4,7 @@ import { hostUrls } from '../runtime/host-urls.ts'
 import { type ConnectionConfig, DatabaseConnection } from './connection.ts'
 import { LOCK_MS } from './lock-patience.ts'
 import { Pool, PoolForRequests, retriedForLocks } from './pool.ts'
+import { EVERYONE, type WalledConfig } from './walled-query.ts'
 
 export type Database = Knex
 
@@ -24,6 +25,8 @@ export interface ConnectionOptions extends ConnectionTarget {
    * long for a lock. Migrations, mail and purging may do both.
    */
   servesRequests?: boolean
+  /** Whether a statement sees no documents but those of the person it names. Default: no. */
+  isWalled?: boolean
 }
 
 /** Postgres ends a statement by itself; whoever waits for longer than that waits for a dead line. */
@@ -33,7 +36,7 @@ const IDLE_IN_TRANSACTION_MS = 5_000
 
 /** A connection pool. It connects on first use. */
 export function connect(options: ConnectionOptions): Database {
-  const { poolSize, statementTimeoutMs = 0, servesRequests = false } = options
+  const { poolSize, statementTimeoutMs = 0, servesRequests = false, isWalled = false } = options
   const { patienceMs = statementTimeoutMs && statementTimeoutMs + GRACE_MS } = options
   return knex({
     client: servesRequests ? PoolForRequests : Pool,
@@ -53,6 +56,7 @@ export function connect(options: ConnectionOptions): Database {
         }),
       },
       patienceMs,
+      isWalled,
     } as Knex.PgConnectionConfig,
     pool: { min: 0, max: poolSize, validate } as Knex.PoolConfig,
     acquireConnectionTimeout: 10_000,
@@ -104,12 +108,20 @@ export function openPool(
   return pool
 }
 
+/** For a statement of knex: `.options(ofPerson(id))`, so that it sees the documents of this person. */
+export const ofPerson = (id: string) => ({ rowsOf: id })
+
+/** The same with the documents of everyone. */
+export const OF_EVERYONE = { rowsOf: EVERYONE }
+
 /** A prepared statement: each connection caches its plan by name. */
 export interface Statement {
   readonly name?: string
   readonly text: string
   /** Whether it may take as long as the statement timeout allows, and not only ten seconds. */
   readonly isSlow?: boolean
+  /** Whether it reads the documents of many people. All others see those of their first value. */
+  readonly isForEveryone?: boolean
 }
 
 /** How long the database may be silent about a statement that is not slow. */
@@ -177,14 +189,18 @@ async function onConnection<T>(
 
 export async function runOn<Row extends unknown[]>(
   connection: pg.ClientBase,
-  { name, text }: Statement,
+  { name, text, isForEveryone }: Statement,
   values: readonly unknown[],
 ): Promise<Row[]> {
-  const result = await connection.query<Row>({
-    name,
+  const [person] = values
+  const rowsOf = isForEveryone ? EVERYONE : typeof person === 'string' ? person : undefined
+  const config: WalledConfig & pg.QueryArrayConfig = {
+    ...(name !== undefined && { name }),
     text,
     values: values as unknown[],
     rowMode: 'array',
-  } as pg.QueryArrayConfig)
+    rowsOf,
+  }
+  const result = await connection.query<Row>(config)
   return result.rows
 }

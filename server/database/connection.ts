@@ -2,6 +2,8 @@ import type { Socket } from 'node:net'
 import pg from 'pg'
 import type { Tracing } from '../runtime/tracing.ts'
 import { tracedQuery } from './statement-spans.ts'
+import { WALL_STANDS } from './wall.ts'
+import { NAME_PERSON, NOBODY, namesOf, type WallState, walledQuery } from './walled-query.ts'
 
 export interface ConnectionConfig extends pg.ClientConfig {
   /** The same database on several hosts: the first one that accepts writes is used. */
@@ -12,6 +14,8 @@ export interface ConnectionConfig extends pg.ClientConfig {
   patienceMs?: number
   /** How often an idle connection asks whether the line is alive. Default: never. */
   beatMs?: number
+  /** Whether each statement sees the documents of one person only, where the database has the wall. */
+  isWalled?: boolean
 }
 
 /**
@@ -61,11 +65,27 @@ export class DatabaseConnection extends pg.Client {
   readonly #settings: string
   readonly #patience: number
   readonly #beat: number | undefined
+  readonly #wall: WallState | undefined
   #answered = 0
   #isUseless = false
 
-  constructor({ urls = [], settings, patienceMs = 0, beatMs, ...config }: ConnectionConfig) {
+  constructor({
+    urls = [],
+    settings,
+    patienceMs = 0,
+    beatMs,
+    isWalled = false,
+    ...config
+  }: ConnectionConfig) {
     super(config)
+    if (isWalled) {
+      this.#wall = { stands: false, named: undefined }
+      this.query = walledQuery(
+        (...args) => (super.query as (...args: unknown[]) => unknown).apply(this, args),
+        this,
+        this.#wall,
+      )
+    }
     if (tracing) this.query = tracedQuery(this.query.bind(this), tracing)
     this.#config = config
     this.#urls = urls
@@ -103,7 +123,7 @@ export class DatabaseConnection extends pg.Client {
     await super.connect()
     this.#stream.on('timeout', () => this.#dropIfSilent())
     try {
-      await this.within(SET_MS, () => this.query(this.#settings))
+      await this.within(SET_MS, () => this.#set())
     } catch (error) {
       this.drop()
       throw error
@@ -116,6 +136,15 @@ export class DatabaseConnection extends pg.Client {
       this.once('end', () => clearInterval(beat))
     }
     return this
+  }
+
+  async #set(): Promise<void> {
+    await this.query(this.#settings)
+    if (!this.#wall) return
+    const { rows } = await this.query<{ stands: boolean }>(WALL_STANDS)
+    if (!rows[0]!.stands) return
+    await this.query({ ...NAME_PERSON, values: namesOf(NOBODY) })
+    this.#wall.stands = true
   }
 
   /** Runs work with a limit of its own for silence; a longer one than that of the connection has no effect. */

@@ -1,4 +1,5 @@
 import type { Database } from './connect.ts'
+import { lowerWall } from './wall.ts'
 
 /**
  * Distributes the tables of all users over the nodes of a Citus cluster: every table with a `user_id`, by
@@ -14,6 +15,7 @@ export async function distribute(db: Database): Promise<string[]> {
     // Foreign keys between tables that are distributed in one transaction need it.
     await trx.raw('set local citus.multi_shard_modify_mode to sequential')
     await dropForFormerNodes(trx)
+    await lowerWall(trx)
     const tables = await undistributed(trx)
     for (const { name, column } of tables)
       await trx.raw('select create_distributed_table(?, ?, colocate_with => ?)', [

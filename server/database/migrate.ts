@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Logger, runMigrations } from 'graphile-worker'
 import { migrationSource } from '../../migrations/index.ts'
 import { type Database, openPool } from './connect.ts'
+import { raiseWall } from './wall.ts'
 
 /** An arbitrary number. Every release must use the same. */
 const MIGRATION_LOCK = 7_265_001
@@ -24,7 +25,10 @@ export async function migrate(db: Database): Promise<string[]> {
   for (let attempt = 1; ; ) {
     try {
       const names = await migrateOne(db, done.length === 0)
-      if (names.length === 0) return done
+      if (names.length === 0) {
+        await buildWall(db)
+        return done
+      }
       done.push(...names)
       attempt = 1
     } catch (error) {
@@ -42,6 +46,15 @@ function migrateOne(db: Database, isFirst: boolean): Promise<string[]> {
     await trx.raw(`set local lock_timeout = ${LOCK_MS}`)
     const [, names] = await trx.migrate.up({ migrationSource })
     return names as string[]
+  })
+}
+
+/** After the migrations, so that it stands around the tables of all of them. */
+function buildWall(db: Database): Promise<void> {
+  return db.transaction(async (trx) => {
+    await trx.raw('select pg_advisory_xact_lock(?)', [MIGRATION_LOCK])
+    await trx.raw(`set local lock_timeout = ${LOCK_MS}`)
+    await raiseWall(trx)
   })
 }
 

@@ -12,7 +12,7 @@ export interface OpenDatabase {
   target: ConnectionTarget
   /** For a connection that needs a session: transaction mode of a pooler gives none. */
   sessionTarget: ConnectionTarget
-  /** Runs long work, such as a migration, on a separate connection without a time limit. */
+  /** Runs long work of the owner, such as a migration, on a separate connection without a time limit. */
   withoutTimeLimit<T>(work: (db: Database) => Promise<T>): Promise<T>
   /** Resolves when the embedded Postgres has exited unexpectedly. */
   lost?: Promise<void>
@@ -26,6 +26,7 @@ export async function openDatabase(config: Config, log: Log): Promise<OpenDataba
     poolSize: config.DATABASE_POOL_SIZE,
     statementTimeoutMs: config.DATABASE_STATEMENT_TIMEOUT_MS,
     servesRequests: true,
+    isWalled: true,
   }
   if (config.DATABASE_URL !== undefined) {
     const target = { url: config.DATABASE_URL, tls: config.DATABASE_TLS }
@@ -43,7 +44,10 @@ export async function openDatabase(config: Config, log: Log): Promise<OpenDataba
       ...(replica && { replica }),
       target,
       sessionTarget,
-      withoutTimeLimit: unlimited(sessionTarget),
+      withoutTimeLimit: unlimited({
+        ...sessionTarget,
+        url: config.DATABASE_OWNER_URL ?? sessionTarget.url,
+      }),
       async close() {
         await db.destroy()
         await replica?.close()

@@ -1,5 +1,5 @@
 import { v7 as uuidv7 } from 'uuid'
-import type { Database } from '../database/connect.ts'
+import { type Database, OF_EVERYONE } from '../database/connect.ts'
 import { MAX_ATTEMPTS, SOON } from '../jobs/queue.ts'
 import type { TemplateName } from './templates/template.ts'
 
@@ -22,21 +22,17 @@ export interface Mail {
  * there may be many.
  */
 export async function post(trx: Database, mails: readonly Mail[], now: Date): Promise<void> {
-  await trx.raw(POST, [
-    now,
-    JSON.stringify(
-      mails.map(({ user, to, data = {}, ...mail }) => ({
-        ...mail,
-        id: uuidv7(),
-        user_id: user,
-        recipient: to,
-        data,
-      })),
-    ),
-    SEND_MAIL,
-    MAX_ATTEMPTS,
-    SOON,
-  ])
+  const rows = mails.map(({ user, to, data = {}, ...mail }) => ({
+    ...mail,
+    id: uuidv7(),
+    user_id: user,
+    recipient: to,
+    data,
+  }))
+  // It reads the profiles of many people.
+  await trx
+    .raw(POST, [now, JSON.stringify(rows), SEND_MAIL, MAX_ATTEMPTS, SOON])
+    .options(OF_EVERYONE)
 }
 
 const POST = `

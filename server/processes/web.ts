@@ -8,6 +8,7 @@ import { migrate, requireCurrentSchema } from '../database/migrate.ts'
 import { type OpenDatabase, openDatabase } from '../database/open.ts'
 import { poolState } from '../database/pool.ts'
 import { refusePooler } from '../database/poolers.ts'
+import { warnWithoutWall } from '../database/wall.ts'
 import { watchClock } from '../health/gauges.ts'
 import { createReadiness } from '../health/readiness.ts'
 import { createListener } from '../http/listener.ts'
@@ -46,6 +47,7 @@ export async function start(
     const needsSession = !config.REDIS_URL || config.runWorker || config.migrateOnStart
     await refusePooler(config, database, { needsSession })
     await prepareSchema(config, database, log)
+    await warnWithoutWall(database.db, log)
     const secrets = secretsOf(config)
     const readiness = createReadiness(database.target, poolState(database.db), () =>
       clock.aheadMs(),

@@ -9,6 +9,7 @@ import { type ConnectionTarget, connect } from '../database/connect.ts'
 import { requireCurrentSchema } from '../database/migrate.ts'
 import { openDatabase } from '../database/open.ts'
 import { refusePooler } from '../database/poolers.ts'
+import { warnWithoutWall } from '../database/wall.ts'
 import { deleteOldAttempts } from '../http/attempt-limit.ts'
 import { startWorker, type Worker } from '../jobs/worker.ts'
 import { mailDelivery } from '../mail/delivery.ts'
@@ -51,6 +52,7 @@ export async function startJobs({
     ...target,
     poolSize: config.SMTP_CONNECTIONS + config.WORKER_CONCURRENCY,
     statementTimeoutMs: config.DATABASE_STATEMENT_TIMEOUT_MS,
+    isWalled: true,
   })
   if (config.isProduction && !config.SMTP_URL)
     log.warn('SMTP_URL is not set: no mail is sent, not even for password resets')
@@ -123,6 +125,7 @@ export async function runWorkerFromEnvironment(): Promise<void> {
     const database = await openDatabase(config, log)
     await refusePooler(config, database, { needsSession: true })
     await requireCurrentSchema(database.db)
+    await warnWithoutWall(database.db, log)
     const secrets = secretsOf(config)
     const clock = await followClock((question) => question(database.db), log)
     const { sessionTarget: target } = database

@@ -1,4 +1,4 @@
-import type { Database } from '../database/connect.ts'
+import { type Database, ofPerson } from '../database/connect.ts'
 import type { TemplateDataReaders } from '../mail/delivery.ts'
 import type { Due } from '../mail/templates/template.ts'
 import { IS_REACHED } from './recipients.ts'
@@ -31,11 +31,10 @@ export function reminderMailData(
 ): Pick<TemplateDataReaders, 'reminder' | 'digest'> {
   return {
     async reminder(trx, { user_id, data }) {
-      const { rows } = await trx.raw<{ rows: Reminder[] }>(REMINDER, [
-        user_id,
-        data.task!,
-        data.due_at!,
-      ])
+      const values = [user_id, data.task!, data.due_at!]
+      const { rows } = await trx
+        .raw<{ rows: Reminder[] }>(REMINDER, values)
+        .options(ofPerson(user_id))
       const [task] = rows
       if (!task) return undefined
       const due = dueOf(task)
@@ -54,11 +53,9 @@ export function reminderMailData(
       const reader = await readerOf(trx, user_id, now())
       // No digest for a past day.
       if (reader?.day !== day) return undefined
-      const { rows } = await trx.raw<{ rows: (Task & { count: string })[] }>(DIGEST, [
-        user_id,
-        day,
-        MAX_DIGEST_TASKS,
-      ])
+      const { rows } = await trx
+        .raw<{ rows: (Task & { count: string })[] }>(DIGEST, [user_id, day, MAX_DIGEST_TASKS])
+        .options(ofPerson(user_id))
       if (rows.length === 0) return undefined
       const items = rows.map((task) => ({ title: cut(task.title, MAX_TITLE), due: dueOf(task)! }))
       return {
@@ -91,12 +88,14 @@ const DIGEST = `
   order by due_date desc, due_time nulls last, position, id limit ?`
 
 async function readerOf(trx: Database, user: string, now: Date) {
-  const { rows } = await trx.raw<{ rows: { day: string; email: string }[] }>(
-    `select (?::timestamptz at time zone known_timezone(p.timezone))::date::text as day, u.email
-     from users u join profiles p on p.user_id = u.id
-     where u.id = ? and p.digest_at is not null and ${IS_REACHED}`,
-    [now, user],
-  )
+  const { rows } = await trx
+    .raw<{ rows: { day: string; email: string }[] }>(
+      `select (?::timestamptz at time zone known_timezone(p.timezone))::date::text as day, u.email
+       from users u join profiles p on p.user_id = u.id
+       where u.id = ? and p.digest_at is not null and ${IS_REACHED}`,
+      [now, user],
+    )
+    .options(ofPerson(user))
   return rows[0]
 }
 

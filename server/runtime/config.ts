@@ -88,6 +88,11 @@ export const environment = z.object({
     .describe(
       'The same database without a pooler in transaction mode, for the connections that need a session: listening, jobs, migrations. Default: `DATABASE_URL`.',
     ),
+  DATABASE_OWNER_URL: databaseUrl
+    .optional()
+    .describe(
+      'The same database as the role that owns its tables, for migrations, `npm run restored` and `npm run distribute`. Then the role of `DATABASE_URL` needs no more than `tasktide_everyone`. Default: `DATABASE_LISTEN_URL`.',
+    ),
   DATABASE_REPLICA_URL: databaseUrl
     .refine((value) => hostUrls(value).length === 1, 'expected one host')
     .optional()
@@ -307,6 +312,12 @@ export function withoutBlanks(env: NodeJS.ProcessEnv): Record<string, string> {
   return Object.fromEntries(entries.filter(([, value]) => value !== ''))
 }
 
+const OTHER_DATABASE_URLS = [
+  'DATABASE_LISTEN_URL',
+  'DATABASE_OWNER_URL',
+  'DATABASE_REPLICA_URL',
+] as const
+
 /** Values of sslmode that contradict DATABASE_TLS: an error, because both were set on purpose. */
 const CONTRADICTIONS = {
   off: /^(?!disable$|prefer$|allow$)/,
@@ -316,12 +327,12 @@ const CONTRADICTIONS = {
 
 function faultsTogether(data: z.output<typeof environment>): string[] {
   const faults: string[] = []
-  for (const name of ['DATABASE_URL', 'DATABASE_LISTEN_URL', 'DATABASE_REPLICA_URL'] as const) {
+  for (const name of ['DATABASE_URL', ...OTHER_DATABASE_URLS] as const) {
     const sslmode = /[?&]sslmode=([^&]*)/.exec(data[name] ?? '')?.[1]
     if (data.DATABASE_TLS && sslmode && CONTRADICTIONS[data.DATABASE_TLS].test(sslmode))
       faults.push(`DATABASE_TLS: contradicts the sslmode in ${name}; remove one of them`)
   }
-  for (const name of ['DATABASE_LISTEN_URL', 'DATABASE_REPLICA_URL'] as const)
+  for (const name of OTHER_DATABASE_URLS)
     if (data[name] && !data.DATABASE_URL) faults.push(`${name}: set DATABASE_URL too, or remove it`)
   if (data.NODE_ENV === 'production' && data.SECRET_KEY === undefined)
     faults.push('SECRET_KEY: required in production; generate one with: openssl rand -base64 32')

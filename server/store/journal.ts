@@ -55,7 +55,7 @@ export async function pruneJournal(
     for (;;) {
       const owners = await run<[user: string, ids: string[]]>(
         db,
-        { ...named(due), isSlow: true },
+        { ...named(due), isSlow: true, isForEveryone: true },
         [],
       )
       if (owners.length === 0) return count

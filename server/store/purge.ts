@@ -36,6 +36,7 @@ export async function purgeTombstones(db: Database, days: number): Promise<numbe
           select user_id, id from ${table} where ${isDue} order by deleted_at limit ${BATCH}
         ) due group by user_id`),
       isSlow: true,
+      isForEveryone: true,
     }
     const purge = named(
       `delete from ${table} where user_id = $1 and id = any ($2::uuid[]) and ${isDue} returning 1`,

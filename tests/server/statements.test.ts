@@ -2,7 +2,9 @@ import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { io } from 'socket.io-client'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { type Resource, resources } from '../../protocol/index.ts'
 import { FOR_FORMER_NODES } from '../../server/database/distribute.ts'
+import type { RowsOf } from '../../server/database/walled-query.ts'
 import { addJob } from '../../server/jobs/queue.ts'
 import { SEND_MAIL } from '../../server/mail/outbox.ts'
 import { deleteExpired } from '../../server/processes/retention.ts'
@@ -77,6 +79,11 @@ test('every statement is for one user, or among those that are for many', {
     faultsOf(statement).map((fault) => `${fault}: ${statement}`),
   )
   expect(faults).toEqual([])
+  const documents = Object.values<Resource>(resources).map(({ table }) => table)
+  const blind = [...nameless].filter((text) =>
+    referencesTo(text).some((table) => [...documents, 'reminder_moments'].includes(table)),
+  )
+  expect(blind).toEqual([])
   // Nothing is left out, and nothing is allowed that is not there any more.
   for (const [what, statement] of Object.entries(OF_MANY))
     expect(
@@ -139,15 +146,18 @@ test.each([
 })
 
 const sent = new Set<string>()
+/** Those that name nobody: behind the wall they see no document. */
+const nameless = new Set<string>()
 
 /** The distinct statements that this process sends meanwhile, in the form that `plain` gives them. */
 async function recorded(work: () => Promise<void>): Promise<string[]> {
   const query = pg.Client.prototype.query as (...values: unknown[]) => unknown
   const spy = vi.spyOn(pg.Client.prototype, 'query')
   spy.mockImplementation(function (this: pg.Client, ...values: unknown[]) {
-    const [first] = values as [string | { text?: string }]
-    const text = typeof first === 'string' ? first : first.text
+    const [first] = values as [string | { text?: string; rowsOf?: RowsOf }]
+    const { text, rowsOf } = typeof first === 'string' ? { text: first } : first
     if (text) sent.add(plain(text))
+    if (text && rowsOf === undefined) nameless.add(plain(text))
     return query.apply(this, values)
   } as never)
   try {
