@@ -85,6 +85,11 @@ const token = z.string().min(1).max(4_096)
 export const tokenPair = z.strictObject({
   access: token.describe('For the header `Authorization: Bearer …`. Expires after 15 minutes.'),
   refresh: token.describe('Can be exchanged once for new tokens. Expires after 30 days.'),
+  device: token
+    .optional()
+    .describe(
+      'Of a sign-in: the mark of this device. Send it in `Tasktide-Device` at the next one, so that others who guess the password do not delay it.',
+    ),
 })
 export type TokenPair = z.output<typeof tokenPair>
 

@@ -91,7 +91,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     types: 'protocol/canonical.ts protocol/resource.ts',
   },
   'client-sdk/session': {
-    values: 'client-sdk/local/shapes.ts client-sdk/runtime/ rxdb rxjs',
+    values: 'protocol/headers.ts client-sdk/local/shapes.ts client-sdk/runtime/ rxdb rxjs',
     types: 'client-sdk/local/storage.ts',
   },
   'client-sdk/sync': {

@@ -1,4 +1,5 @@
 import { BehaviorSubject } from 'rxjs'
+import { DEVICE_HEADER } from '../../protocol/headers.ts'
 import { isShaped } from '../runtime/answers.ts'
 import type { Api } from '../runtime/api.ts'
 import { ClientError, signedOut } from '../runtime/client-error.ts'
@@ -11,6 +12,8 @@ export const RENEW_AHEAD_MS = 60_000
 interface TokenPair {
   access: string
   refresh: string
+  /** At a sign-in: what tells the next one that this device is no stranger. */
+  device?: string
 }
 
 export interface Credentials {
@@ -44,7 +47,10 @@ export class Session {
 
   async signIn({ username, password }: Credentials): Promise<StoredSession> {
     const body = { username, password }
-    const request = { method: 'POST', body, isAnswer: isTokenPair }
+    const marks = await this.store.marks()
+    const headers: Record<string, string> =
+      marks.length > 0 ? { [DEVICE_HEADER]: marks.join(',') } : {}
+    const request = { method: 'POST', body, headers, isAnswer: isTokenPair }
     const pair = await this.api<TokenPair>('/api/token/', request)
     return this.keep({ id: claimsOf(pair.access).sub, username }, pair)
   }
@@ -107,12 +113,12 @@ export class Session {
     return !ended && access !== refused && expires_at - this.now() > RENEW_AHEAD_MS
   }
 
-  private async keep(user: User, pair: TokenPair): Promise<StoredSession> {
+  private async keep(user: User, { device, ...pair }: TokenPair): Promise<StoredSession> {
     // By lifetime, because the clocks of device and server may differ.
     const { exp, iat } = claimsOf(pair.access)
     const expires_at = this.now() + (exp - iat) * 1000
     const session = { user, ...pair, expires_at, ended: false }
-    await this.store.write(session)
+    await this.store.write(session, device)
     this.kept$.next(session)
     return session
   }

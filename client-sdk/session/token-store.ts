@@ -20,7 +20,10 @@ export interface StoredSession {
 
 export interface TokenStore {
   read(): Promise<StoredSession | undefined>
-  write(session: StoredSession): Promise<void>
+  /** @param mark that of this device for the user of the session */
+  write(session: StoredSession, mark?: string): Promise<void>
+  /** The marks of this device, by user. They outlive sign-outs. */
+  marks(): Promise<readonly string[]>
   /**
    * Removes the session, and remembers to notify the server.
    *
@@ -46,6 +49,7 @@ interface Kept {
   forgotten?: readonly string[]
   wiping?: readonly string[]
   clock?: ClockOffset
+  marks?: Readonly<Record<string, string>>
 }
 
 const ID = 'session'
@@ -60,6 +64,7 @@ const SCHEMA = fillWithDefaultSettings<Kept & { id: string }>({
     forgotten: { type: 'array', items: { type: 'string' } },
     wiping: { type: 'array', items: { type: 'string' } },
     clock: { type: 'object', additionalProperties: true },
+    marks: { type: 'object', additionalProperties: true },
   },
 })
 
@@ -81,7 +86,13 @@ export async function openTokenStore(storage: Storage, name: string): Promise<To
   const find = async () => (await instance.findDocumentsById([ID], false))[0]
   return {
     read: async () => (await find())?.session,
-    write: (session) => change((kept) => ({ ...kept, session })),
+    write: (session, mark) =>
+      change(({ marks = {}, ...kept }) => ({
+        ...kept,
+        session,
+        marks: mark === undefined ? marks : withMark(marks, session.user.id, mark),
+      })),
+    marks: async () => Object.values((await find())?.marks ?? {}),
     forget: (wipe) =>
       change(({ session, forgotten = [], wiping = [], ...kept }) => ({
         ...kept,
@@ -109,7 +120,7 @@ export async function openTokenStore(storage: Storage, name: string): Promise<To
   async function change(edit: (kept: Kept) => Kept): Promise<void> {
     for (let conflicts = 1; conflicts > 0; ) {
       const previous = await find()
-      const { session, forgotten, wiping, clock } = previous ?? {}
+      const { session, forgotten, wiping, clock, marks } = previous ?? {}
       const document = {
         id: ID,
         ...edit({
@@ -117,6 +128,7 @@ export async function openTokenStore(storage: Storage, name: string): Promise<To
           ...(forgotten && { forgotten }),
           ...(wiping && { wiping }),
           ...(clock && { clock }),
+          ...(marks && { marks }),
         }),
         _deleted: false,
         _attachments: {},
@@ -127,4 +139,12 @@ export async function openTokenStore(storage: Storage, name: string): Promise<To
       conflicts = written.error.length
     }
   }
+}
+
+/** Few people share a device; the one who has not signed in for longest is forgotten. */
+const MAX_MARKS = 5
+
+function withMark(marks: Readonly<Record<string, string>>, user: string, mark: string) {
+  const others = Object.entries(marks).filter(([id]) => id !== user)
+  return Object.fromEntries([...others, [user, mark]].slice(-MAX_MARKS))
 }

@@ -11,14 +11,17 @@ import {
 } from '../../protocol/index.ts'
 import { type Database, ofPerson } from '../database/connect.ts'
 import { post } from '../mail/outbox.ts'
+import type { DeviceMarks } from './device-marks.ts'
+import { deviceOf } from './devices.ts'
 import type { Events, Origin } from './events.ts'
 import type { Asker } from './hashing-turns.ts'
 import type { Links } from './links.ts'
-import { mayMail } from './mail-allowance.ts'
+import { mayMail, mayNotify } from './mail-allowance.ts'
 import { confirmationOf } from './mail-data.ts'
 import { type NameKind, takeNames, userNamed } from './names.ts'
 import type { Passwords } from './passwords.ts'
 import { NO_SUCH_ACCOUNT, type Sessions } from './sessions.ts'
+import type { SignInBackoff } from './sign-in-backoff.ts'
 import { sessionEnded } from './tokens.ts'
 import { weakness } from './weak-passwords.ts'
 
@@ -31,15 +34,31 @@ export interface Registration {
   locale?: string | undefined
 }
 
+interface Dependencies {
+  db: Database
+  passwords: Passwords
+  sessions: Sessions
+  links: Links
+  events: Events
+  backoff: SignInBackoff
+  devices: DeviceMarks
+  now: () => Date
+}
+
+/** After so many wrong passwords of strangers, the owner is told of the sign-in that follows. */
+const NOTABLE_FAILURES = 10
+
 /** Registration, sign-in and account data. */
-export function createAccounts(
-  db: Database,
-  passwords: Passwords,
-  sessions: Sessions,
-  links: Links,
-  events: Events,
-  now: () => Date,
-) {
+export function createAccounts({
+  db,
+  passwords,
+  sessions,
+  links,
+  events,
+  backoff,
+  devices,
+  now,
+}: Dependencies) {
   return {
     /**
      * Creates an account and its profile, and queues the confirmation mail, in one transaction.
@@ -97,17 +116,22 @@ export function createAccounts(
 
     /**
      * Signs in on a device. An unknown name and a wrong password get the same response after the same
-     * time.
+     * time. Whoever guesses has to wait longer each time, but not a device that has signed in before.
      *
      * @param name the username or the email address
-     * @throws Problem `credentials_not_valid`
+     * @param marks the marks that the device has, of this account or others
+     * @throws Problem `credentials_not_valid`; `too_many_requests`
      */
-    async signIn(name: string, password: string, origin: Origin): Promise<TokenPair> {
+    async signIn(name: string, password: string, origin: Origin, marks = ''): Promise<TokenPair> {
       const id = await userNamed(db, kindOf(name), name.normalize('NFKC').replaceAll('\0', ''))
       const user = await db('users')
         .where({ id: id ?? NOBODY })
         .first<Row | undefined>()
-      const matches = await passwords.matches(password, user?.password_hash, askerOf(origin))
+      const device = devices.deviceOf(id ?? NOBODY, marks)
+      const attempt = { account: id ?? name.toLowerCase(), device, network: origin.site ?? '' }
+      await backoff.begin(attempt)
+      const by = device ? { who: attempt.account, isKnown: true } : askerOf(origin)
+      const matches = await passwords.matches(password, user?.password_hash, by)
       if (!user?.is_active || !matches) {
         // Not awaited: the time of the response must not reveal that there is such an account.
         if (user) void events.recordIfPossible({ ...signInOf(user, origin), outcome: 'refused' })
@@ -116,7 +140,9 @@ export function createAccounts(
       }
       const pair = await sessions.open(user.id, origin, user.password_hash)
       await events.recordIfPossible(signInOf(user, origin))
-      return pair
+      const failures = await backoff.succeeded(attempt)
+      if (failures >= NOTABLE_FAILURES) await tellOwner(user, failures, origin.user_agent ?? '')
+      return { ...pair, device: devices.issue(user.id) }
     },
 
     async read(id: string): Promise<Account> {
@@ -133,6 +159,16 @@ export function createAccounts(
         created_at: user.created_at.toISOString(),
       }
     },
+  }
+
+  async function tellOwner(owner: Row, failures: number, userAgent: string): Promise<void> {
+    const { id: user, email: to } = owner
+    const data = { failures: String(failures), device: deviceOf(userAgent) }
+    const letter = 'sign_in_after_failures'
+    await db.transaction(async (trx) => {
+      if (!(await mayNotify(trx, owner, now()))) return
+      await post(trx, [{ cause: `${letter} ${uuidv7()}`, user, to, letter, data }], now())
+    })
   }
 
   async function takenNames(username: string, email: string): Promise<Problem | undefined> {

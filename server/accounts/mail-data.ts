@@ -20,6 +20,7 @@ type AccountTemplate =
   | 'password_changed'
   | 'account_deleted'
   | 'account_deactivated'
+  | 'sign_in_after_failures'
 
 /**
  * The template data of mails about accounts.
@@ -50,5 +51,11 @@ export function accountMailData(
     }),
     account_deleted: async () => ({}),
     account_deactivated: async () => ({}),
+    sign_in_after_failures: async (_, { created_at, data }) => ({
+      failures: Number(data.failures),
+      device: data.device!,
+      at: created_at.toISOString(),
+      reset_url: `${url}/#forgot_password`,
+    }),
   }
 }

@@ -11,6 +11,7 @@ import { userNamed } from './names.ts'
 import { lockOwner, lockOwnerBy, type Owner, ownerBy } from './owners.ts'
 import type { Passwords } from './passwords.ts'
 import type { Sessions } from './sessions.ts'
+import type { SignInBackoff } from './sign-in-backoff.ts'
 import { weakness } from './weak-passwords.ts'
 
 export const SEND_RESET_LINK = 'send_reset_link'
@@ -21,6 +22,7 @@ interface Dependencies {
   sessions: Pick<Sessions, 'endAll' | 'announceEnd'>
   links: Links
   events: Events
+  backoff: Pick<SignInBackoff, 'proved'>
   now: () => Date
 }
 
@@ -31,6 +33,7 @@ export function createPasswordChanges({
   sessions,
   links,
   events,
+  backoff,
   now,
 }: Dependencies) {
   return {
@@ -88,6 +91,7 @@ export function createPasswordChanges({
         return replace(trx, owner, { password_hash, email_verified_at })
       })
       sessions.announceEnd(ended)
+      await backoff.proved(link.user_id, origin.site ?? '')
     },
   }
 

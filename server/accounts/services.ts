@@ -4,12 +4,14 @@ import { createAccounts } from './accounts.ts'
 import { createAddresses } from './addresses.ts'
 import { createAdministration } from './administration.ts'
 import { createDeletion } from './deletion.ts'
+import { deviceMarks } from './device-marks.ts'
 import { createEvents } from './events.ts'
 import { createLinks } from './links.ts'
 import { createPasswordChanges } from './password-changes.ts'
 import type { Passwords } from './passwords.ts'
 import type { Secrets } from './secrets.ts'
 import { createSessions } from './sessions.ts'
+import { signInBackoff } from './sign-in-backoff.ts'
 import { createTokens } from './tokens.ts'
 
 interface Dependencies {
@@ -18,23 +20,52 @@ interface Dependencies {
   passwords: Passwords
   log: Pick<Log, 'info' | 'warn'>
   now: () => Date
+  /** Whether whoever guesses passwords of an account has to wait. */
+  delaysGuesses?: boolean
   /** Told of each session that ends. */
   ended: (session: string) => void
 }
 
 /** Everything that can be done with accounts, put together. */
-export function createAccountServices({ db, secrets, passwords, log, now, ended }: Dependencies) {
+export function createAccountServices({
+  db,
+  secrets,
+  passwords,
+  log,
+  now,
+  delaysGuesses = true,
+  ended,
+}: Dependencies) {
   const events = createEvents(db, log, now)
   const sessions = createSessions(db, createTokens(secrets, now), events, now, ended)
   const links = createLinks(secrets, now)
-  const accounts = createAccounts(db, passwords, sessions, links, events, now)
+  const backoff = signInBackoff(db, { isOff: !delaysGuesses })
+  const devices = deviceMarks(secrets)
+  const accounts = createAccounts({
+    db,
+    passwords,
+    sessions,
+    links,
+    events,
+    backoff,
+    devices,
+    now,
+  })
   return {
     events,
     accounts,
     sessions,
     administration: createAdministration({ db, accounts, passwords, sessions, links, events, now }),
     addresses: createAddresses({ db, passwords, links, events, now }),
-    passwordChanges: createPasswordChanges({ db, passwords, sessions, links, events, now }),
+    passwordChanges: createPasswordChanges({
+      db,
+      passwords,
+      sessions,
+      links,
+      events,
+      backoff,
+      now,
+    }),
     deleteAccount: createDeletion({ db, passwords, sessions, links, events, now }),
   }
 }

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { Request } from 'express'
 import type * as z from 'zod'
-import type { ProblemCode, REPLICA_HEADER } from '../../protocol/index.ts'
+import type { DEVICE_HEADER, ProblemCode, REPLICA_HEADER } from '../../protocol/index.ts'
 import type { Permission } from '../accounts/permissions.ts'
 
 /**
@@ -53,7 +53,7 @@ export interface Parameter {
 }
 
 export interface Header {
-  readonly name: 'If-Match' | 'If-None-Match' | typeof REPLICA_HEADER
+  readonly name: 'If-Match' | 'If-None-Match' | typeof REPLICA_HEADER | typeof DEVICE_HEADER
   readonly description: string
 }
 

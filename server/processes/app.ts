@@ -102,7 +102,16 @@ export function createApp({
 }: AppDependencies): App {
   const publicUrl = config.PUBLIC_URL
   const { ended } = hints
-  const services = createAccountServices({ db, secrets, passwords, log, now, ended })
+  const delaysGuesses = config.AUTH_RATE_LIMIT !== 0
+  const services = createAccountServices({
+    db,
+    secrets,
+    passwords,
+    log,
+    now,
+    delaysGuesses,
+    ended,
+  })
   const { accounts, sessions, administration, events } = services
   const metrics = createMetrics()
   const bytes = createBytesInFlight(config.MAX_BYTES_IN_FLIGHT)

@@ -69,6 +69,26 @@ describe('a person', () => {
     await expect(lost).rejects.toMatchObject({ code: 'unreachable' })
   })
 
+  test('signs in again on the same device while others guess the password', async ({
+    serverWith,
+  }) => {
+    const limited = await serverWith({ AUTH_RATE_LIMIT: '1000' })
+    const { username, password } = await limited.person()
+    const name = `known-${username}`
+    const before = await device(limited, { name })
+    await before.session.signIn({ username, password })
+    await before.session.signOut()
+    await shut(before)
+    const guess = { username, password: 'a ferry to Porto' }
+    for (let i = 0; i < 6; i++) await limited.call('POST', '/api/token/', guess)
+    const stranger = await device(limited)
+    const refusal = { code: 'too_many_requests', status: 429 }
+    await expect(stranger.session.signIn({ username, password })).rejects.toMatchObject(refusal)
+    const phone = await device(limited, { name })
+    await phone.session.signIn({ username, password })
+    await phone.sync.awaitInSync()
+  })
+
   test('starts and works without a network', async ({ ann }) => {
     const name = `offline-${ann.id}`
     const before = await deviceOf(network, ann, { name })

@@ -25,7 +25,7 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
   {
     accounts: [
       ['784ed8d8fa18', 'the first release'],
-      ['2ab044886a26', 'passwords may have 1000 characters'],
+      ['f4f14fc4ed48', 'passwords may have 1000 characters; a sign-in gives a mark of the device'],
     ],
     replication: [
       ['0f5a2426e282', 'the first release'],

@@ -1,11 +1,13 @@
 import * as z from 'zod'
-import { type Account, accounts as protocol } from '../../../protocol/index.ts'
+import { type Account, DEVICE_HEADER, accounts as protocol } from '../../../protocol/index.ts'
 import type { Accounts } from '../../accounts/accounts.ts'
 import type { Sessions } from '../../accounts/sessions.ts'
 import { type Operation, operation } from '../operation.ts'
 import { originOf } from '../origin.ts'
 
 const TOKEN = 'eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiIwMTkwYTVjMi0uLi4ifQ.c2lnbmF0dXJl'
+
+const DEVICE = 'Zk3n0yQbWq1x.3v1cQpY0y8cD6f0nB5n5m0bq2o4yZrHh9x1sQ0aV7tM'
 
 export const EXAMPLE_ACCOUNT: Account = {
   id: '0190a5c2-7a4e-7cc3-98c4-dc0c0c07398f',
@@ -59,18 +61,36 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       id: 'sign_in',
       path: '/api/token/',
       summary: 'Sign in',
-      description: 'With a username or an email address. Starts a session for this device.',
+      description:
+        'With a username or an email address. Starts a session for this device. Whoever guesses the password of an account waits longer each time (429). A device that has signed in before is not delayed by that.',
+      headers: [
+        {
+          name: DEVICE_HEADER,
+          description: 'The marks of earlier sign-ins on this device, separated by commas.',
+        },
+      ],
       body: {
         name: 'Credentials',
         schema: protocol.credentials,
         examples: { usual: { username: 'maria', password: 'a ferry to Lisbon' } },
       },
-      answers: { 200: { description: 'The tokens of the session.', ...pair } },
+      answers: {
+        200: {
+          description: 'The tokens of the session, and the mark of the device.',
+          ...pair,
+          example: { ...pair.example, device: DEVICE },
+        },
+      },
       problems: ['invalid', 'credentials_not_valid'],
       handle: async ({ body: { username, password }, request }) => ({
         status: 200,
         headers: NOT_KEPT,
-        body: await accounts.signIn(username, password, originOf({ request })),
+        body: await accounts.signIn(
+          username,
+          password,
+          originOf({ request }),
+          request.get(DEVICE_HEADER),
+        ),
       }),
     }),
     operation({

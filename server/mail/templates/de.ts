@@ -62,6 +62,17 @@ export const de: Templates = {
     ],
     closing: ['Wende dich an die Verwaltung, falls das ein Irrtum ist.'],
   }),
+  sign_in_after_failures: ({ failures, device, at, reset_url }, format) => ({
+    subject: 'Anmeldung nach vielen falschen Passwörtern',
+    paragraphs: [
+      `Jemand hat sich mit ${device} bei deinem Konto angemeldet, nach ${failures} Versuchen mit falschem Passwort.`,
+      format.moment(at),
+    ],
+    action: { label: 'Das war ich nicht', url: reset_url },
+    closing: [
+      'Falls du das warst, hat vielleicht jemand anderes versucht, dein Passwort zu erraten; dein Konto ist sicher.',
+    ],
+  }),
   reminder: ({ title, description, due, category, url }, format) => ({
     subject: `Erinnerung: ${title}`,
     paragraphs: [

@@ -60,6 +60,17 @@ export const en: Templates = {
     ],
     closing: ['If this is a mistake, contact your administrator.'],
   }),
+  sign_in_after_failures: ({ failures, device, at, reset_url }, format) => ({
+    subject: 'Sign-in after many wrong passwords',
+    paragraphs: [
+      `Somebody has signed in to your account with ${device}, after ${failures} attempts with a wrong password.`,
+      format.moment(at),
+    ],
+    action: { label: 'This was not me', url: reset_url },
+    closing: [
+      'If this was you, somebody else may have tried to guess your password; your account is safe.',
+    ],
+  }),
   reminder: ({ title, description, due, category, url }, format) => ({
     subject: `Reminder: ${title}`,
     paragraphs: [

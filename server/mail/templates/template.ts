@@ -10,6 +10,8 @@ export interface TemplateData {
   password_changed: { at: string; reset_url: string }
   account_deleted: Record<never, never>
   account_deactivated: Record<never, never>
+  /** Of a sign-in that follows many wrong passwords. */
+  sign_in_after_failures: { failures: number; device: string; at: string; reset_url: string }
   reminder: { title: string; description: string; due?: Due; category?: string; url: string }
   digest: { day: string; overdue: DigestItem[]; today: DigestItem[]; more: number; url: string }
 }

@@ -14,6 +14,12 @@ const DATA: { readonly [K in TemplateName]: TemplateData[K] } = {
   password_changed: { at: '2026-11-22T08:30:00.000Z', reset_url: URL },
   account_deleted: {},
   account_deactivated: {},
+  sign_in_after_failures: {
+    failures: 12,
+    device: EVIL,
+    at: '2026-11-22T08:30:00.000Z',
+    reset_url: URL,
+  },
   reminder: {
     title: EVIL,
     description: 'Two\nlines',
