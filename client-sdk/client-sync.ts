@@ -27,6 +27,7 @@ const SIGNED_OUT: SyncState = {
   last_synced_at: null,
   progress: null,
   error: null,
+  live_refused: null,
 }
 const PATIENCE_MS = 30_000
 

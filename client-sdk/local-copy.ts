@@ -126,6 +126,7 @@ export class LocalCopy {
       last_synced_at: kept.last_synced_at,
       progress: null,
       error: null,
+      live_refused: null,
     })
     this.tabs = new Tabs(`tasktide ${database.name}`, options.multiInstance)
     this.subscription.add(this.tabs.message$.subscribe((message) => this.hear(message)))

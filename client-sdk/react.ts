@@ -61,6 +61,7 @@ const UNKNOWN: SyncState = {
   last_synced_at: null,
   progress: null,
   error: null,
+  live_refused: null,
 }
 
 interface Found<T> {

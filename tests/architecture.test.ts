@@ -46,8 +46,8 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   },
   'server/realtime': {
     values: `protocol/index.ts server/database/connect.ts server/database/connection.ts
-      server/runtime/call-at.ts server/runtime/time-limit.ts server/runtime/tracing.ts
-      server/sync/cursors.ts server/sync/positions.ts @redis/client socket.io node:`,
+      server/runtime/call-at.ts server/runtime/places.ts server/runtime/time-limit.ts
+      server/runtime/tracing.ts server/sync/cursors.ts server/sync/positions.ts @redis/client socket.io node:`,
     types: 'server/accounts/ server/sync/store.ts server/runtime/',
   },
   'server/health': {
@@ -68,9 +68,9 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'server/http/replication': {
     values: `protocol/index.ts server/http/ server/http/documents/list-parameters.ts
       server/sync/cursors.ts server/sync/digest.ts server/sync/positions.ts server/sync/replicate.ts
-      zod`,
-    types:
-      'server/sync/store.ts server/realtime/followers.ts server/runtime/metrics.ts express node:http',
+      server/runtime/places.ts zod`,
+    types: `server/sync/store.ts server/realtime/followers.ts server/runtime/bytes-in-flight.ts
+      server/runtime/metrics.ts express node:http`,
   },
   'server/http/accounts': {
     values: 'protocol/index.ts server/http/ server/http/documents/ zod node:',

@@ -8,6 +8,11 @@ import type {
 } from '../../protocol/live.ts'
 import { delayAfter } from '../runtime/back-off.ts'
 
+interface Problem {
+  code: string
+  detail: string
+}
+
 export interface LiveOptions {
   url: string
   /** @param refused a token that the server has rejected */
@@ -16,6 +21,8 @@ export interface LiveOptions {
   ready: (head: Ready) => void
   frame: (frame: Frame) => void
   disconnected: () => void
+  /** The server accepts no live connection for now. */
+  refused: (problem: Problem) => void
 }
 
 /** The live connection. While it is open, it reconnects whenever it breaks. */
@@ -50,9 +57,10 @@ export class Live {
     })
     this.socket.on('ready', (head) => options.ready(head))
     this.socket.on('changes', (frame) => options.frame(frame))
-    this.socket.on('connect_error', (error: Error & { data?: { code?: string } }) => {
+    this.socket.on('connect_error', ({ data }: Error & { data?: Problem }) => {
       // Refreshes the token for the next attempt.
-      if (error.data?.code === 'token_not_valid') options.token(this.sent).catch(() => {})
+      if (data?.code === 'token_not_valid') options.token(this.sent).catch(() => {})
+      if (data?.code === 'too_many_connections') options.refused(data)
       this.later()
     })
     this.socket.on('disconnect', () => {

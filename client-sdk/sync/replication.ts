@@ -52,6 +52,7 @@ export class Replication {
   private readonly options: ReplicationOptions
   private readonly live: Live
   private readonly selfChecks: SelfChecks
+  private readonly liveRefusal$ = new BehaviorSubject<SyncState['live_refused']>(null)
   private readonly subscription = new Subscription()
   /** The position after the last frame, as a number and as a checkpoint. */
   private cursor: number | undefined
@@ -71,7 +72,11 @@ export class Replication {
     this.live = new Live({
       url,
       token: (refused) => connection.token(refused),
-      connected: () => connection.wake(),
+      connected: () => {
+        this.liveRefusal$.next(null)
+        connection.wake()
+      },
+      refused: ({ code, detail }) => this.liveRefusal$.next({ code, message: detail }),
       ready: (head) => this.ready(head),
       frame: (frame) => this.follow(frame),
       disconnected: () => this.look(),
@@ -82,6 +87,7 @@ export class Replication {
       last_synced_at: lastSyncedAt,
       progress: null,
       error: null,
+      live_refused: null,
     })
   }
 
@@ -204,10 +210,10 @@ export class Replication {
       pending: pending$.pipe(map((counts) => counts.reduce((sum, count) => sum + count, 0))),
     })
     watching.add(
-      combineLatest([situation$, progress$])
+      combineLatest([situation$, progress$, this.liveRefusal$])
         // Not debounceTime, which reads the clock and waits too long if that is set back.
         .pipe(auditTime(0))
-        .subscribe(([situation, progress]) => {
+        .subscribe(([situation, progress, live_refused]) => {
           const { status: before, last_synced_at } = this.state$.value
           const status = statusOf(situation, before)
           const { now } = this.options
@@ -223,6 +229,7 @@ export class Replication {
               status === 'error'
                 ? described(situation.fault ?? situation.stuck ?? this.refusal)
                 : null,
+            live_refused,
           })
         }),
     )

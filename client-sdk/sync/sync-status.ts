@@ -26,6 +26,11 @@ export interface SyncState {
   progress: Progress | null
   /** Why the status is `error`: a code of `ClientError`, and a message for the user. */
   error: { code: string; message: string } | null
+  /**
+   * Why the server has refused the live connection, for example because the user has too many: changes of
+   * other devices arrive with the next poll. Null otherwise.
+   */
+  live_refused: { code: string; message: string } | null
 }
 
 export interface Situation {

@@ -49,6 +49,7 @@ import { type BytesInFlight, createBytesInFlight } from '../runtime/bytes-in-fli
 import type { Config } from '../runtime/config.ts'
 import type { Log } from '../runtime/log.ts'
 import { createMetrics, type Metrics } from '../runtime/metrics.ts'
+import { createPlaces } from '../runtime/places.ts'
 import type { Tracing } from '../runtime/tracing.ts'
 import { postgresExports } from '../store/export.ts'
 import { postgresLists } from '../store/lists.ts'
@@ -120,7 +121,15 @@ export function createApp({
   const followers = createFollowers(store, log, metrics, tracing)
   const answers = createOpenAnswers(now)
   const positions = postgresPositions(db, now)
-  const streams = createPullStreams(followers, answers, positions, now)
+  const streams = createPullStreams({
+    followers,
+    answers,
+    bytes,
+    places: createPlaces(config.MAX_STREAMS_PER_USER),
+    metrics,
+    positions,
+    now,
+  })
   const lists = postgresLists(db)
   watchPool(metrics, db)
   watchBytes(metrics, bytes)

@@ -1,7 +1,9 @@
 import type { Server as HttpServer } from 'node:http'
 import type { Hints } from '../realtime/hints.ts'
 import { createSockets, watchSockets } from '../realtime/sockets.ts'
+import type { Config } from '../runtime/config.ts'
 import type { Log } from '../runtime/log.ts'
+import { createPlaces } from '../runtime/places.ts'
 import type { App } from './app.ts'
 
 /** If a hint is lost: how long a session that ended on another node can continue here. */
@@ -10,16 +12,29 @@ const SESSIONS_MS = 1_000
 const HEADS_MS = 3_000
 
 interface Dependencies {
-  app: Pick<App, 'sessions' | 'followers' | 'answers' | 'streams' | 'metrics' | 'positions'>
+  config: Pick<Config, 'MAX_SOCKETS_PER_USER'>
+  app: Pick<
+    App,
+    'sessions' | 'followers' | 'answers' | 'streams' | 'metrics' | 'positions' | 'bytes'
+  >
   hints: Hints
   log: Log
   now: () => Date
 }
 
 /** Connects sockets, streams and hints. Call it after the app is attached to the HTTP server. */
-export function startRealtime(http: HttpServer, { app, hints, log, now }: Dependencies) {
-  const { sessions, followers, answers, streams, metrics, positions } = app
-  const sockets = createSockets(http, { sessions, followers, log, metrics, positions, now })
+export function startRealtime(http: HttpServer, { config, app, hints, log, now }: Dependencies) {
+  const { sessions, followers, answers, streams, metrics, positions, bytes } = app
+  const sockets = createSockets(http, {
+    sessions,
+    followers,
+    bytes,
+    places: createPlaces(config.MAX_SOCKETS_PER_USER),
+    log,
+    metrics,
+    positions,
+    now,
+  })
   watchSockets(metrics, sockets)
   const sweeps = [
     setInterval(endDeadSessions, SESSIONS_MS).unref(),

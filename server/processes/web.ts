@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import type { Server as HttpServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { secretsOf } from '../accounts/secrets.ts'
@@ -28,6 +29,7 @@ export interface Server {
   /** The URL of the server. */
   url: string
   app: App
+  http: HttpServer
   database: OpenDatabase
   /** Serves on for DRAIN_SECONDS, stops accepting, finishes what runs, closes the database. */
   stop(): Promise<void>
@@ -70,7 +72,7 @@ export async function start(
     })
     const { server: http, retire, drain } = createListener(app.express)
     watchClock(app.metrics, clock)
-    const realtime = startRealtime(http, { app, hints, log, now })
+    const realtime = startRealtime(http, { config, app, hints, log, now })
     await new Promise<void>((listening, failed) => {
       http
         .once('error', (error) => failed(cannotListen(config, error)))
@@ -83,6 +85,7 @@ export async function start(
     return {
       url: `http://localhost:${port}`,
       app,
+      http,
       database,
       async stop() {
         readiness.drain()

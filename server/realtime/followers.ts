@@ -4,11 +4,15 @@ import type { Metrics } from '../runtime/metrics.ts'
 import { type Tracing, untraced } from '../runtime/tracing.ts'
 import { cursorAt, FIRST_EPOCH } from '../sync/cursors.ts'
 import type { Changes, Head, Store } from '../sync/store.ts'
+import { type EncodedFrame, encode } from './encoded-frame.ts'
 
 /** Receives a user's changes: a socket or an event stream. */
 export interface Subscriber {
-  /** @param committed the commit time of its first change, if known */
-  frame(frame: Frame, committed?: number): void
+  /**
+   * @param encoded its documents, which all subscribers share; undefined if it has none
+   * @param committed the commit time of its first change, if known
+   */
+  frame(frame: Frame, encoded?: EncodedFrame, committed?: number): void
   /** No more frames will follow: the subscriber must subscribe again and start over. */
   end(): void
 }
@@ -219,9 +223,10 @@ class Follower {
     if (this.isOver(read.head)) return this.end()
     const { head, documents } = read
     const position = { prev: this.head.seq, ...positionAt(head) }
-    const frame: Frame = { ...position, ...(documents && { documents }) }
+    const encoded = documents && encode(documents, position.checkpoint)
+    const frame: Frame = { ...position, ...(encoded && { documents }) }
     this.head = head
-    for (const subscriber of this.subscribers) subscriber.frame(frame, committed)
+    for (const subscriber of this.subscribers) subscriber.frame(frame, encoded, committed)
   }
 
   /** Its database is back at an older point: what was sent may not be so any more. */

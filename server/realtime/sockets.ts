@@ -1,33 +1,28 @@
 import type { Server as HttpServer } from 'node:http'
-import { Server, type Socket } from 'socket.io'
-import {
-  type ClientEvents,
-  type Frame,
-  Problem,
-  type Ready,
-  type RenewalResult,
-  type ServerEvents,
-} from '../../protocol/index.ts'
+import { Server } from 'socket.io'
+import { Problem, type RenewalResult } from '../../protocol/index.ts'
 import type { Sessions } from '../accounts/sessions.ts'
+import type { BytesInFlight } from '../runtime/bytes-in-flight.ts'
 import { callAt } from '../runtime/call-at.ts'
 import type { Log } from '../runtime/log.ts'
 import type { Metrics } from '../runtime/metrics.ts'
+import { type Places, tooManyConnections } from '../runtime/places.ts'
 import { followingFrames, type Positions } from '../sync/positions.ts'
 import type { Followers } from './followers.ts'
-
-/** The packets that may be buffered for a slow client. Later frames are omitted, and it pulls instead. */
-const MAX_WAITING_PACKETS = 8
-
-interface Data {
-  user: string
-  session: string
-  expires: number
-}
-type LiveSocket = Socket<ClientEvents, ServerEvents, Record<string, never>, Data>
+import {
+  createBroadcast,
+  cut,
+  frameWriter,
+  type LiveServer,
+  type LiveSocket,
+} from './frame-writer.ts'
 
 interface Dependencies {
   sessions: Sessions
   followers: Followers
+  bytes: Pick<BytesInFlight, 'tryTake'>
+  /** For the sockets of each user. */
+  places: Places
   log: Log
   metrics: Pick<Metrics, 'frame' | 'refusedSocket'>
   positions: Pick<Positions, 'note'>
@@ -40,15 +35,16 @@ interface Dependencies {
  */
 export function createSockets(
   http: HttpServer,
-  { sessions, followers, log, metrics, positions, now }: Dependencies,
+  { sessions, followers, bytes, places, log, metrics, positions, now }: Dependencies,
 ) {
-  const io = new Server<ClientEvents, ServerEvents, Record<string, never>, Data>(http, {
+  const io: LiveServer = new Server(http, {
     transports: ['websocket'],
     serveClient: false,
     maxHttpBufferSize: 16_384, // clients send tokens, no more
     connectTimeout: 10_000,
   })
 
+  const broadcast = createBroadcast(io)
   const connections = new Set<{ destroy(): void }>()
   http.on('upgrade', (_request, connection) => {
     connections.add(connection)
@@ -56,16 +52,20 @@ export function createSockets(
   })
 
   io.use((socket, next) => {
-    sessions.authenticate(asText(socket.handshake.auth.token)).then(
-      (caller) => {
-        socket.data = { ...caller }
-        next()
-      },
-      (error) => {
-        metrics.refusedSocket()
-        next(refusal(error))
-      },
-    )
+    sessions.authenticate(asText(socket.handshake.auth.token)).then((caller) => {
+      const leave = places.take(caller.user)
+      if (!leave) return refuse(tooManyConnections(places.limit))
+      // Until the end of the connection, which need not come to be a socket or end with it.
+      socket.conn.once('close', leave)
+      if (socket.conn.readyState === 'closed') leave()
+      socket.data = { ...caller }
+      next()
+    }, refuse)
+
+    function refuse(error: unknown) {
+      metrics.refusedSocket()
+      next(refusal(error))
+    }
   })
 
   io.on('connection', (socket: LiveSocket) => {
@@ -99,6 +99,7 @@ export function createSockets(
       left = true
       cancelExpiry()
       leave()
+      socket.conn.close()
     })
     socket.on('renew', (token, acknowledge) => {
       renew(socket, token).then(
@@ -115,7 +116,7 @@ export function createSockets(
     })
     try {
       const sent = followingFrames((part) => positions.note(socket.data, 'live', undefined, part))
-      const writer = frameWriter(socket, metrics, sent, now)
+      const writer = frameWriter(socket, { broadcast, bytes, metrics, sent, now })
       const joined = await followers.join(socket.data.user, writer)
       leave = joined.leave
       if (left) leave()
@@ -147,66 +148,6 @@ export function watchSockets(
   { count }: Pick<ReturnType<typeof createSockets>, 'count'>,
 ): void {
   metrics.gauge('tasktide_sockets_open', 'Open sockets.', count)
-}
-
-/** Writes frames to a socket no faster than the client reads them. */
-function frameWriter(
-  socket: LiveSocket,
-  metrics: Pick<Metrics, 'frame'>,
-  sent: (frame: Frame) => void,
-  now: () => Date,
-) {
-  let ready = false
-  /** The start of the omitted frames. */
-  let omittedFrom: number | undefined
-  let last: Ready | undefined
-  /** Frames written since the buffer was last empty. */
-  let waiting = 0
-  socket.conn.on('drain', () => {
-    waiting = 0
-    catchUp()
-  })
-
-  return {
-    ready(head: Ready) {
-      ready = true
-      last ??= head
-      if (isGood()) socket.emit('ready', last)
-    },
-    frame(frame: Frame, committed?: number) {
-      last = { seq: frame.seq, checkpoint: frame.checkpoint }
-      if (!ready) return // `ready` will carry this head
-      if (!isGood()) return
-      if (waiting < MAX_WAITING_PACKETS) {
-        waiting++
-        socket.emit('changes', frame)
-        sent(frame)
-        metrics.frame(committed === undefined ? undefined : now().getTime() - committed)
-      } else omittedFrom ??= frame.prev
-    },
-    end: () => socket.conn.close(), // the client reconnects and gets `ready` first
-  }
-
-  /** The client has read everything: announce the omitted changes, so that it pulls them. */
-  function catchUp() {
-    if (omittedFrom === undefined) return
-    const prev = omittedFrom
-    omittedFrom = undefined
-    if (isGood()) socket.emit('changes', { prev, ...last! })
-  }
-
-  /** Timers may be late, but no event may be sent after the token expires. */
-  function isGood(): boolean {
-    if (now().getTime() < socket.data.expires * 1000) return true
-    cut(socket)
-    return false
-  }
-}
-
-/** Disconnects a socket and drops what is buffered for it. */
-function cut(socket: LiveSocket): void {
-  socket.disconnect(true)
-  socket.conn.close(true)
 }
 
 /** The token is client input of any type; `String` throws for some values. */

@@ -174,6 +174,24 @@ export const environment = z.object({
     .describe(
       'The bytes of request bodies, answers and frames that a web node holds for everybody together; a person may hold a quarter of it, but always 16 MB. Beyond it, requests get a 429. Default: an eighth of the heap limit of Node.',
     ),
+  MAX_SOCKETS_PER_USER: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(10_000)
+    .default(20)
+    .describe(
+      'Open sockets of each user on each node. A device needs one; further ones pull every 15 seconds.',
+    ),
+  MAX_STREAMS_PER_USER: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(10_000)
+    .default(20)
+    .describe(
+      'Open event streams (`pullStream`) of each user on each node. A device with RxDB’s own client needs one for each resource; further ones pull every 15 seconds.',
+    ),
   SMTP_URL: z
     .url({
       protocol: /^smtps?$/,

@@ -40,7 +40,12 @@ export function createMetrics() {
   })
   const refusedSockets = new Counter({
     name: 'tasktide_sockets_refused_total',
-    help: 'Sockets rejected because of their token, or because it could not be checked.',
+    help: 'Sockets rejected because of their token, because it could not be checked, or because their user has too many.',
+    registers,
+  })
+  const refusedStreams = new Counter({
+    name: 'tasktide_event_streams_refused_total',
+    help: 'Event streams (pullStream) rejected because their user has too many.',
     registers,
   })
   const lostHints = new Counter({
@@ -83,6 +88,7 @@ export function createMetrics() {
       if (milliseconds !== undefined) commitToDevice.observe(Math.max(0, milliseconds) / 1000)
     },
     refusedSocket: () => refusedSockets.inc(),
+    refusedStream: () => refusedStreams.inc(),
     lostHint: () => lostHints.inc(),
     page: (source: 'primary' | 'replica') => pages.inc({ source }),
     selfCheck: (resource: string, result: string) => selfChecks.inc({ resource, result }),

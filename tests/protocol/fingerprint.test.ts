@@ -40,16 +40,25 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
       ],
       ['625f89826786', '`unknown_field`: a rejected row that a later server may accept'],
       ['11941ff6c3d9', 'documents can be compared by digest'],
+      [
+        '0ede091cc3ac',
+        'there are two more codes of problems: `too_many_connections`, `https_required`',
+      ],
     ],
     live: [
       ['171b2308955e', 'the first release'],
       ['adcb70ac2975', '`ready` and `changes` carry the checkpoint to continue from'],
+      [
+        '3c6a763561dd',
+        'there are two more codes of problems: `too_many_connections`, `https_required`',
+      ],
     ],
     problems: [
       ['f959b421baba', 'the first release'],
       ['469f9104bd4b', '`checkpoint_expired`; `error: true` under /replication'],
       ['b9ff122e8f36', 'an expired checkpoint says what became of documents that are `missing`'],
       ['67bb7a126f2f', '`reasons` of `/readyz`'],
+      ['9c13051d78ac', '`too_many_connections`, `https_required`'],
     ],
   }
 

@@ -9,7 +9,7 @@ export const SYNC_PANEL = 'sync-panel'
 
 /** Sync status, errors and rejected edits. */
 export function SyncPanel({ onEdit }: { onEdit: (edit: RejectedEdit) => void }) {
-  const { status, pending, last_synced_at, error } = useSyncState()
+  const { status, pending, last_synced_at, error, live_refused } = useSyncState()
   const rejected = useRejectedEdits()
   const { text: writeFault } = useWriteFault()
   const mayBeDeleted = useMayBeDeleted()
@@ -21,6 +21,7 @@ export function SyncPanel({ onEdit }: { onEdit: (edit: RejectedEdit) => void }) 
         <p>{pending === 1 ? '1 change has' : `${pending} changes have`} not been sent yet.</p>
       )}
       {last_synced_at && <p class="hint">Last synced: {formatMoment(last_synced_at)}</p>}
+      {live_refused && status === 'synced' && <p class="hint">{TOO_MANY_DEVICES}</p>}
       {error && <p class="fault">{error.message}</p>}
       {writeFault && <p class="fault">{writeFault}</p>}
       {mayBeDeleted && (
@@ -39,6 +40,9 @@ export function openSyncPanel(): void {
 }
 
 const OTHERWISE = 'All other changes are on the server.'
+
+const TOO_MANY_DEVICES =
+  'Too many of your devices are connected at once: changes of other devices arrive after some seconds.'
 
 const SENTENCES: Readonly<Record<SyncStatus, string>> = {
   synced: 'All changes are on the server.',

@@ -179,7 +179,7 @@ const messages: Readonly<Record<string, Message>> = {
     title: 'Connect error',
     summary: 'The handshake failed.',
     description:
-      '`data` is a problem, as in HTTP responses. 401: refresh the token and reconnect. 503: wait and reconnect. Socket.IO clients do not reconnect by themselves after this.',
+      '`data` is a problem, as in HTTP responses. 401: refresh the token and reconnect. 429 (`too_many_connections`): this user has 20 sockets on this node, unless configured otherwise; pull every 15 seconds, and reconnect later. 503: wait and reconnect. Socket.IO clients do not reconnect by themselves after this.',
     schema: z.strictObject({
       message: problemSchema.shape.code.describe('The problem’s code.'),
       data: problemSchema,

@@ -126,7 +126,7 @@ export function replicationOperations(
       path: `${path}/pullStream`,
       summary: `Stream changes of ${name}`,
       description:
-        'Sends server-sent events, `data: {"documents": […], "checkpoint": {…}}`, in feed order. Pull when the stream opens. It ends when the token expires and whenever the order cannot be guaranteed: open it again.',
+        'Sends server-sent events, `data: {"documents": […], "checkpoint": {…}}`, in feed order. Pull when the stream opens. It ends when the token expires and whenever the order cannot be guaranteed: open it again. Each user may have 20 at a time by default: with `Accept: text/event-stream`, a further one ends at once with `retry` and an event `refused`, whose data is the problem.',
       answers: {
         200: {
           description: 'The stream.',
@@ -136,7 +136,7 @@ export function replicationOperations(
           mediaTypes: ['text/event-stream'],
         },
       },
-      problems: [],
+      problems: ['too_many_connections'],
       handle: (call) => streams.serve(resource, call),
     }),
     operation({

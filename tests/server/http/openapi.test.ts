@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { resources } from '../../../protocol/index.ts'
 import { LINKED, tokenByMail } from '../../support/links.ts'
 import {
   type Api,
@@ -387,10 +388,12 @@ async function someAdmin(): Promise<Person> {
 
 /** Statuses that a test can bring about in every operation that declares them. */
 /**
- * What may be too many requests beside the usual limit: exports while many others run, and mails while
- * their address has had enough. `account-export.test.ts` and `roles.test.ts` show that.
+ * What may be too many requests beside the usual limit: event streams of a user who has too many, exports while
+ * many others run, and mails while their address has had enough. `many-connections.test.ts`, `account-export.test.ts`
+ * and `roles.test.ts` show that.
  */
 const BUSY_FOR_THEIR_OWN_REASON = new Set([
+  ...Object.keys(resources).map((name) => `stream_${name}`),
   'export_account',
   'export_tasks_csv',
   'export_tasks_icalendar',

@@ -8,12 +8,12 @@ import type { Frame, WireDocument } from '../../../protocol/index.ts'
 import { test } from '../../support/fixtures.ts'
 import { type Person, startServer, type TestServer } from '../../support/server.ts'
 
-/** What the server may have waiting for a reader besides what the kernel took, in frames. */
-const MAX_WAITING = 8
-const DOCUMENTS = 100
-/** A frame of these fills the buffers of the kernel soon. */
+/** What the server may have waiting for a reader besides what the kernel took. */
+const MAX_WAITING_BYTES = 512 * 1024
+/** A frame of these is as large as frames may be, and fills the buffers of the kernel soon. */
+const DOCUMENTS = 24
 const LONG = 'x'.repeat(10_000)
-const FRAME_BYTES = DOCUMENTS * 11_000
+const FRAME_BYTES = DOCUMENTS * 10_900
 
 let server: TestServer
 test.beforeAll(({ server: started }) => {
@@ -33,7 +33,7 @@ describe('a socket that does not read', () => {
     slow.stopReading()
     await fillUntilStalled(ann, quick, slow.atServer)
     const takenByKernel = slow.atServer.bytesWritten
-    for (let i = 0; i < 20; i++) await pushFrame(ann, quick)
+    for (let i = 0; i < 6; i++) await pushFrame(ann, quick)
     expect(slow.atServer.bytesWritten, 'nothing more is handed over').toBe(takenByKernel)
     const end = quick.last()!.seq
 
@@ -50,11 +50,51 @@ describe('a socket that does not read', () => {
     ])
     const waited = slow.bytesRead() - takenByKernel
     expect(waited).toBeGreaterThan(0)
-    expect(waited).toBeLessThan((MAX_WAITING + 1) * FRAME_BYTES)
+    expect(waited).toBeLessThan(MAX_WAITING_BYTES + FRAME_BYTES)
 
     await ann.call('POST', '/api/tasks/', { title: 'once it reads again' })
     const [next] = (await slow.framesUpTo(end + 1)).slice(-1)
     expect(next).toMatchObject({ prev: end, documents: { tasks: [{ title: /again/ }] } })
+  })
+
+  test('is disconnected at once if its user may have no more bytes in flight', async ({ ann }) => {
+    const { bytes } = server.app
+    const quick = await quickDevice(ann)
+    const slow = await rawDevice(ann)
+    await slow.ready()
+    slow.stopReading()
+    const { tryTake } = bytes
+    // Frames are smaller than the pushes that cause them.
+    const most = vi
+      .spyOn(bytes, 'tryTake')
+      .mockImplementation((person, count) =>
+        count < FRAME_BYTES ? undefined : tryTake(person, count),
+      )
+    try {
+      while (!slow.atServer.destroyed) await pushFrame(ann, quick)
+      expect(most).toHaveBeenLastCalledWith(ann.id, expect.any(Number))
+    } finally {
+      most.mockRestore()
+    }
+  })
+
+  test('is disconnected when it has taken nothing for a minute', async ({ ann }) => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const quick = await quickDevice(ann)
+      const slow = await rawDevice(ann)
+      await slow.ready()
+      slow.stopReading()
+      await fillUntilStalled(ann, quick, slow.atServer)
+      vi.advanceTimersByTime(59_000)
+      expect(slow.atServer.destroyed).toBe(false)
+      vi.advanceTimersByTime(2_000)
+      expect(slow.atServer.destroyed).toBe(true)
+      await new Promise((closed) => slow.atServer.once('close', closed))
+      expect(server.app.bytes.held()).toBe(0)
+    } finally {
+      vi.useRealTimers()
+    }
   })
 
   test('does not affect other sockets of the user', async ({ ann }) => {
@@ -63,7 +103,7 @@ describe('a socket that does not read', () => {
     await slow.ready()
     slow.stopReading()
     await fillUntilStalled(ann, quick, slow.atServer)
-    for (let i = 0; i < 2 * MAX_WAITING; i++) await pushFrame(ann, quick)
+    for (let i = 0; i < 6; i++) await pushFrame(ann, quick)
     expect(quick.frames.every(({ documents }) => documents?.tasks?.length === DOCUMENTS)).toBe(true)
   })
 
@@ -110,7 +150,7 @@ describe('a stream that is not read', () => {
     await fillUntilStalled(ann, quick, stream.atServer)
     for (let i = 0; i < 3; i++) await pushFrame(ann, quick)
     const handedOver = stream.atServer.bytesWritten
-    for (let i = 0; i < 20; i++) await pushFrame(ann, quick)
+    for (let i = 0; i < 6; i++) await pushFrame(ann, quick)
     expect(stream.atServer.bytesWritten, 'nothing more is handed over').toBe(handedOver)
 
     stream.readOn()
@@ -126,6 +166,36 @@ describe('a stream that is not read', () => {
     const { checkpoint } = events.at(-1)
     const rest = await everything(ann, checkpoint)
     expect([...came, ...rest].map(({ id }) => id)).toEqual(all.map(({ id }) => id))
+  })
+
+  test('is disconnected with the event that is too much, not with the next one', async ({
+    ann,
+  }) => {
+    const quick = await quickDevice(ann)
+    const stream = await rawStream(ann)
+    stream.stopReading()
+    await fillUntilStalled(ann, quick, stream.atServer)
+    for (let i = 0; i < 2 && !stream.atServer.destroyed; i++) {
+      const waited = stream.atServer.writableLength
+      await pushFrame(ann, quick)
+      expect(stream.atServer.destroyed).toBe(waited + FRAME_BYTES > 260_000)
+    }
+    await vi.waitUntil(() => server.app.bytes.held() === 0)
+  })
+
+  test('gets no heartbeat, which would count as progress', async ({ ann }) => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+    try {
+      const quick = await quickDevice(ann)
+      const stream = await rawStream(ann)
+      stream.stopReading()
+      await fillUntilStalled(ann, quick, stream.atServer)
+      const handedOver = stream.atServer.bytesWritten
+      vi.advanceTimersByTime(60_000)
+      expect(stream.atServer.bytesWritten).toBe(handedOver)
+    } finally {
+      vi.useRealTimers()
+    }
   })
 
   test('gets no writes after its end, whatever changes and however long it lasts', async () => {
@@ -188,7 +258,7 @@ async function pushFrame(person: Person, quick: QuickDevice) {
 
 /** Until the kernel takes no more for the reader at the other end. */
 async function fillUntilStalled(person: Person, quick: QuickDevice, atServer: net.Socket) {
-  while (!atServer.writableNeedDrain) await pushFrame(person, quick)
+  while (!atServer.writableNeedDrain && !atServer.destroyed) await pushFrame(person, quick)
 }
 
 async function everything(person: Person, from?: { id: string; lwt: number }) {
