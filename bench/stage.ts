@@ -179,7 +179,7 @@ export async function addPerson(
     db,
     createTokens([SECRET_KEY], now),
     createEvents(db, createLog('silent', { readable: false }), now),
-    now,
+    { now, sessionDays: 365 },
   )
   return { id, access: (await sessions.open(id, { user_agent: 'bench' })).access }
 }

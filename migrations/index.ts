@@ -19,6 +19,7 @@ import * as keysByUser from './0017_keys_by_user.ts'
 import * as feedPositions from './0018_feed_positions.ts'
 import * as journalByDocument from './0020_journal_by_document.ts'
 import * as accountEvents from './0023_account_events.ts'
+import * as renewals from './0024_renewals.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
@@ -42,6 +43,7 @@ const migrations: Record<string, Knex.Migration> = {
   '0018_feed_positions': feedPositions,
   '0020_journal_by_document': journalByDocument,
   '0023_account_events': accountEvents,
+  '0024_renewals': renewals,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {

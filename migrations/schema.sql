@@ -199,6 +199,11 @@ create table sessions (
   expires_at timestamp(3) with time zone not null,
   revoked_at timestamp(3) with time zone,
   feed_positions jsonb not null default '{}'::jsonb,
+  renewed_from integer,
+  renewed_to integer,
+  renewed_at timestamp(3) with time zone,
+  seen_generation integer not null default 0,
+  erased_at timestamp(3) with time zone,
   constraint sessions_pkey PRIMARY KEY (user_id, id),
   constraint sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 );

@@ -18,6 +18,7 @@ type AccountTemplate =
   | 'email_changing'
   | 'email_changed'
   | 'password_changed'
+  | 'token_reused'
   | 'account_deleted'
   | 'account_deactivated'
   | 'sign_in_after_failures'
@@ -46,6 +47,10 @@ export function accountMailData(
     email_changing: async (_, { data }) => ({ new_email: data.new_email! }),
     email_changed: async (_, { data }) => ({ new_email: data.new_email! }),
     password_changed: async (_, { created_at }) => ({
+      reset_url: `${url}/#forgot_password`,
+      at: created_at.toISOString(),
+    }),
+    token_reused: async (_, { created_at }) => ({
       reset_url: `${url}/#forgot_password`,
       at: created_at.toISOString(),
     }),

@@ -18,6 +18,8 @@ interface Dependencies {
   db: Database
   secrets: Secrets
   passwords: Passwords
+  /** The absolute lifetime of a session. */
+  sessionDays: number
   log: Pick<Log, 'info' | 'warn'>
   now: () => Date
   /** Whether whoever guesses passwords of an account has to wait. */
@@ -31,13 +33,18 @@ export function createAccountServices({
   db,
   secrets,
   passwords,
+  sessionDays,
   log,
   now,
   delaysGuesses = true,
   ended,
 }: Dependencies) {
   const events = createEvents(db, log, now)
-  const sessions = createSessions(db, createTokens(secrets, now), events, now, ended)
+  const sessions = createSessions(db, createTokens(secrets, now), events, {
+    now,
+    sessionDays,
+    ended,
+  })
   const links = createLinks(secrets, now)
   const backoff = signInBackoff(db, { isOff: !delaysGuesses })
   const devices = deviceMarks(secrets)

@@ -1,16 +1,13 @@
 import { v7 as uuidv7 } from 'uuid'
 import { Problem, type Role, type SignedInDevice, type TokenPair } from '../../protocol/index.ts'
 import { type Database, run } from '../database/connect.ts'
+import { post } from '../mail/outbox.ts'
 import { deviceOf } from './devices.ts'
 import type { Events, Origin } from './events.ts'
-import {
-  type AccessClaims,
-  accountDeleted,
-  REFRESH_SECONDS,
-  sessionEnded,
-  TokenExpired,
-  type Tokens,
-} from './tokens.ts'
+import { mayNotify } from './mail-allowance.ts'
+import { lockOwner } from './owners.ts'
+import { createRenewals, type Renewed } from './renewals.ts'
+import { accountDeleted, type Claims, sessionEnded, TokenExpired, type Tokens } from './tokens.ts'
 
 /** How long another node may use a session that has ended. */
 const CACHE_MS = 1_000
@@ -25,7 +22,8 @@ const MAX_LISTED = 200
 const IS_LIVE = {
   name: 'session_is_live',
   text: `
-    select u.role, s.last_seen_at < $4 from sessions s join users u on u.id = s.user_id
+    select u.role, s.last_seen_at < $4 or s.seen_generation < $5
+    from sessions s join users u on u.id = s.user_id
     where s.user_id = $1 and s.id = $2 and s.revoked_at is null and s.expires_at > $3
       and u.is_active`,
 }
@@ -46,13 +44,8 @@ const IS_DELETED = {
 }
 
 /** A signed-in user. */
-export interface Caller extends AccessClaims {
+export interface Caller extends Claims {
   role: Role
-}
-
-interface Row {
-  user_id: string
-  generation: number
 }
 
 interface Listed {
@@ -62,16 +55,32 @@ interface Listed {
   last_seen_at: Date
 }
 
+interface CacheEntry {
+  user: string
+  /** The newest that was seen. */
+  generation: number
+  until: number
+  role: Promise<Role | undefined>
+}
+
+interface SessionOptions {
+  now: () => Date
+  /** The absolute lifetime of a session. */
+  sessionDays: number
+  /** Told of each session that ends. */
+  ended?: (session: string) => void
+}
+
 /** Sessions of signed-in devices, and their tokens. */
 export function createSessions(
   db: Database,
   tokens: Tokens,
   events: Events,
-  now: () => Date,
-  ended: (session: string) => void = () => {},
+  { now, sessionDays, ended = () => {} }: SessionOptions,
 ) {
-  const cache = new Map<string, { user: string; until: number; role: Promise<Role | undefined> }>()
-  const claims = new Map<string, AccessClaims>()
+  const renewals = createRenewals(db, live, { sessionDays, now })
+  const cache = new Map<string, CacheEntry>()
+  const claims = new Map<string, Claims>()
 
   return {
     /**
@@ -85,6 +94,7 @@ export function createSessions(
       const id = uuidv7()
       const moment = now()
       await db('sessions').where({ user_id: user }).andWhere('expires_at', '<', moment).delete()
+      const expires_at = renewals.firstEnd(moment)
       // Locks the user's row: ending all sessions changes that row first.
       const { rowCount } = await db.raw(OPEN, {
         id,
@@ -92,10 +102,10 @@ export function createSessions(
         password_hash: passwordHash ?? null,
         user_agent: user_agent.replaceAll('\0', '').slice(0, MAX_USER_AGENT),
         moment,
-        expires_at: inSeconds(moment, REFRESH_SECONDS),
+        expires_at,
       })
       if (rowCount === 0) throw new Problem('credentials_not_valid', NO_SUCH_ACCOUNT)
-      return pair(user, id, 1)
+      return pair(user, id, { generation: 1, expires_at })
     },
 
     /**
@@ -117,42 +127,28 @@ export function createSessions(
     },
 
     /**
-     * Refreshes the tokens of a session. The token of the previous generation can be used again, because
-     * the response may have been lost: it returns the same successor. An older token means that somebody
-     * else has a copy, so it ends the session.
+     * Refreshes the tokens of a session. The previous refresh token can be used again where its response
+     * may have been lost. Any other old one means that somebody has a copy, so it ends the session, and
+     * the owner is told.
      *
      * @throws Problem `token_not_valid`, `account_deleted`
      */
-    async renew(refresh: string): Promise<TokenPair> {
-      const { session, user, generation } = await checked(tokens.checkRefresh(refresh))
-      const moment = now()
-      const [renewed] = await live(user, session)
-        .andWhere({ generation })
-        .update({
-          generation: generation + 1,
-          last_seen_at: moment,
-          expires_at: inSeconds(moment, REFRESH_SECONDS),
-        })
-        .returning<Row[]>(['user_id', 'generation'])
-      if (renewed) return pair(user, session, renewed.generation)
-
-      const found = await live(user, session).first<Row | undefined>('generation')
-      if (found?.generation === generation + 1) return pair(user, session, found.generation)
-      if (found) await end(user, session)
-      throw await hasEnded(user)
+    async renew(refresh: string, origin: Origin): Promise<TokenPair> {
+      const token = await checked(tokens.checkRefresh(refresh))
+      const renewed = await renewals.renew(token)
+      if (!renewed) throw await refuseReused(token, origin)
+      return pair(token.user, token.session, renewed)
     },
 
-    /**
-     * Checks a token of either kind.
+    /** Checks a token of either kind. An old refresh token ends the session, as in `renew`.
      *
      * @throws Problem `token_not_valid`, `account_deleted`
      */
-    async verify(token: string): Promise<void> {
-      const { session, user, generation } = await checked(tokens.checkAny(token))
-      const found = await live(user, session).first<Row | undefined>('generation')
-      // An access token has no generation; the last two refresh tokens are valid.
-      if (!found || (generation ?? found.generation) < found.generation - 1)
-        throw await hasEnded(user)
+    async verify(text: string, origin: Origin): Promise<void> {
+      const { isRefresh, ...token } = await checked(tokens.checkAny(text))
+      if (isRefresh && !(await renewals.isGood(token))) throw await refuseReused(token, origin)
+      if (!isRefresh && !(await live(token.user, token.session).first('id')))
+        throw await hasEnded(token.user)
     },
 
     /** The active sessions of a user, the most recently used first. */
@@ -220,10 +216,11 @@ export function createSessions(
     },
   }
 
-  async function pair(user: string, session: string, generation: number) {
+  async function pair(user: string, session: string, { generation, expires_at }: Renewed) {
+    const seconds = Math.ceil((expires_at.getTime() - now().getTime()) / 1000)
     const [access, refresh] = await Promise.all([
-      tokens.access(user, session),
-      tokens.refresh(user, session, generation),
+      tokens.access(user, session, generation),
+      tokens.refresh(user, session, generation, seconds),
     ])
     return { access, refresh }
   }
@@ -258,11 +255,14 @@ export function createSessions(
 
   /** @returns whether it was active */
   async function end(user: string, session: string): Promise<boolean> {
-    const ended = await db('sessions')
-      .where({ user_id: user, id: session, revoked_at: null })
-      .update({ revoked_at: now() })
+    const isNew = await revoke(db, user, session)
     forget(session)
-    return ended > 0
+    return isNew
+  }
+
+  async function revoke(trx: Database, user: string, session: string): Promise<boolean> {
+    const active = trx('sessions').where({ user_id: user, id: session, revoked_at: null })
+    return (await active.update({ revoked_at: now() })) > 0
   }
 
   function forget(session: string): void {
@@ -274,27 +274,34 @@ export function createSessions(
    * The role of the session's user; undefined if the session has ended. Cached for a second, so the
    * database gets at most one query per second and session.
    */
-  function roleIn({ user, session }: AccessClaims): Promise<Role | undefined> {
+  function roleIn({ user, session, generation }: Claims): Promise<Role | undefined> {
     const moment = performance.now()
     const entry = cache.get(session)
-    if (entry && entry.until > moment) return entry.role
+    const isOfIt = entry && entry.user === user && entry.generation >= generation
+    if (isOfIt && entry.until > moment) return entry.role
     if (cache.size >= MAX_CACHED) cache.clear()
-    const answer = lookUp(user, session)
-    cache.set(session, { user, until: moment + CACHE_MS, role: answer })
+    const answer = lookUp(user, session, generation)
+    cache.set(session, { user, generation, until: moment + CACHE_MS, role: answer })
     answer.catch(() => cache.delete(session))
     return answer
   }
 
-  async function lookUp(user: string, session: string): Promise<Role | undefined> {
+  /** Also remembers that the session is in use, and the newest token of it: see `renewals.ts`. */
+  async function lookUp(user: string, session: string, generation: number) {
     const moment = now()
     const lately = new Date(moment.getTime() - SEEN_MS)
-    const [row] = await run<[Role, boolean]>(db, IS_LIVE, [user, session, moment, lately])
+    const values = [user, session, moment, lately, generation]
+    const [row] = await run<[Role, boolean]>(db, IS_LIVE, values)
     if (row?.[1])
       db('sessions')
         .where({ user_id: user, id: session })
-        .andWhere('last_seen_at', '<', lately) // unless another node has just done it
-        .update({ last_seen_at: moment })
-        .catch(() => {}) // not essential; the next lookup does it
+        // unless another node has just done it
+        .andWhereRaw('(last_seen_at < ? or seen_generation < ?)', [lately, generation])
+        .update({
+          last_seen_at: db.raw('greatest(last_seen_at, ?)', [moment]),
+          seen_generation: db.raw('greatest(seen_generation, ?)', [generation]),
+        })
+        .catch(() => cache.delete(session)) // the next lookup does it
     return row?.[0]
   }
 
@@ -306,6 +313,23 @@ export function createSessions(
       if (error instanceof TokenExpired && (await isDeleted(error.user))) throw accountDeleted()
       throw error
     }
+  }
+
+  /** Ends the session of a refresh token that somebody has a copy of, and tells the owner, once. */
+  async function refuseReused({ user, session }: Claims, origin: Origin): Promise<Problem> {
+    const isNew = await db.transaction(async (trx) => {
+      const owner = await lockOwner(trx, user)
+      if (!owner || !(await revoke(trx, user, session))) return false
+      const event = { user, kind: 'token_reused', outcome: 'refused', origin } as const
+      await events.record(trx, event)
+      if (await mayNotify(trx, owner, now())) {
+        const cause = `token_reused ${session}`
+        await post(trx, [{ cause, user, to: owner.email, letter: 'token_reused' }], now())
+      }
+      return true
+    })
+    if (isNew) forget(session)
+    return hasEnded(user)
   }
 
   async function hasEnded(user: string): Promise<Problem> {
@@ -331,5 +355,3 @@ const OPEN = `
   where u.id = :user and u.is_active
     and u.password_hash = coalesce(:password_hash, u.password_hash)
   for share of u`
-
-const inSeconds = (moment: Date, seconds: number) => new Date(moment.getTime() + seconds * 1000)

@@ -12,14 +12,12 @@ const AUDIENCE = 'tasktide'
 /** The `typ` of each kind of token (RFC 8725, 3.11), so that one cannot be used as the other. */
 const TYPES = { access: 'at+jwt', refresh: 'refresh+jwt' } as const
 
-export interface AccessClaims {
+export interface Claims {
   user: string
   session: string
   /** Seconds since 1970. */
   expires: number
-}
-
-export interface RefreshClaims extends AccessClaims {
+  /** Of the refresh token that it came with. 0: a node of the release before has issued it. */
   generation: number
 }
 
@@ -33,24 +31,25 @@ export function createTokens(secrets: Secrets, now: () => Date) {
   const [currentId, currentKey] = current
 
   return {
-    access: (user: string, session: string) =>
-      sign(TYPES.access, { sub: user, sid: session }, ACCESS_SECONDS),
+    access: (user: string, session: string, generation: number) =>
+      sign(TYPES.access, { sub: user, sid: session, gen: generation }, ACCESS_SECONDS),
 
-    refresh: (user: string, session: string, generation: number) =>
-      sign(TYPES.refresh, { sub: user, sid: session, gen: generation }, REFRESH_SECONDS),
+    /** @param seconds its lifetime */
+    refresh: (user: string, session: string, generation: number, seconds: number) =>
+      sign(TYPES.refresh, { sub: user, sid: session, gen: generation }, seconds),
 
     /** @throws Problem `token_not_valid` */
-    async checkAccess(token: string): Promise<AccessClaims> {
+    async checkAccess(token: string): Promise<Claims> {
       return await check(token, [TYPES.access])
     },
 
     /** @throws Problem `token_not_valid` */
-    async checkRefresh(token: string): Promise<RefreshClaims> {
+    async checkRefresh(token: string): Promise<Claims> {
       return await check(token, [TYPES.refresh])
     },
 
     /** Either of the two. @throws Problem `token_not_valid` */
-    async checkAny(token: string): Promise<AccessClaims & { generation?: number }> {
+    async checkAny(token: string): Promise<Claims & { isRefresh: boolean }> {
       return await check(token, Object.values(TYPES))
     },
   }
@@ -66,7 +65,7 @@ export function createTokens(secrets: Secrets, now: () => Date) {
       .sign(currentKey)
   }
 
-  async function check(token: string, types: readonly unknown[]): Promise<RefreshClaims> {
+  async function check(token: string, types: readonly unknown[]) {
     try {
       const { payload, protectedHeader } = await jwtVerify(
         token,
@@ -88,7 +87,8 @@ export function createTokens(secrets: Secrets, now: () => Date) {
         user: String(payload.sub),
         session: String(payload.sid),
         expires: payload.exp!,
-        generation: payload.gen as number,
+        generation: typeof payload.gen === 'number' ? payload.gen : 0,
+        isRefresh: protectedHeader.typ === TYPES.refresh,
       }
     } catch (error) {
       if (error instanceof errors.JWTExpired) throw new TokenExpired(String(error.payload.sub))

@@ -108,6 +108,7 @@ export function createApp({
     db,
     secrets,
     passwords,
+    sessionDays: config.SESSION_DAYS,
     log,
     now,
     delaysGuesses,

@@ -164,6 +164,7 @@ async function withAdministration(
         db: database.db,
         secrets: secretsOf(config),
         passwords: createPasswords(),
+        sessionDays: config.SESSION_DAYS,
         log,
         now: clock.now,
         ended: hints.ended,

@@ -256,6 +256,15 @@ export const environment = z.object({
     .max(36_500)
     .default(90)
     .describe('The days after which entries of the conflict journal are deleted, 1 to 36500.'),
+  SESSION_DAYS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(3_650)
+    .default(365)
+    .describe(
+      'The days after which a device has to sign in again, even one that is used every day, 1 to 3650. A device that is not used for 30 days has to sign in again anyway.',
+    ),
   EVENT_DAYS: z.coerce
     .number()
     .int()

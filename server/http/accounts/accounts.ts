@@ -99,7 +99,7 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       path: '/api/token/refresh/',
       summary: 'Refresh the tokens',
       description:
-        'A refresh token can be used once. The most recently used one can be used again, in case its response was lost. An older one ends the session.',
+        'A refresh token can be used once. If its response was lost, it can be used again within a minute, and later if nothing of the response has been used. Any other use of an old token ends the session and notifies the owner, because somebody has a copy.',
       body: {
         name: 'RefreshRequest',
         schema: protocol.refreshRequest,
@@ -107,10 +107,10 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       },
       answers: { 200: { description: 'The new tokens of the session.', ...pair } },
       problems: ['invalid', 'token_not_valid', 'account_deleted'],
-      handle: async ({ body }) => ({
+      handle: async ({ body, request }) => ({
         status: 200,
         headers: NOT_KEPT,
-        body: await sessions.renew(body.refresh),
+        body: await sessions.renew(body.refresh, originOf({ request })),
       }),
     }),
     operation({
@@ -133,8 +133,8 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
         },
       },
       problems: ['invalid', 'token_not_valid', 'account_deleted'],
-      handle: async ({ body }) => {
-        await sessions.verify(body.token)
+      handle: async ({ body, request }) => {
+        await sessions.verify(body.token, originOf({ request }))
         return { status: 200, body: {} }
       },
     }),

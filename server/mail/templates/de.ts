@@ -48,6 +48,17 @@ export const de: Templates = {
     action: { label: 'Das war ich nicht', url: reset_url },
     closing: ['Falls du das warst, kannst du diese Mail ignorieren.'],
   }),
+  token_reused: ({ at, reset_url }, format) => ({
+    subject: 'Ein Gerät wurde zur Sicherheit abgemeldet',
+    paragraphs: [
+      'Jemand hat eine alte Kopie der Anmeldung eines deiner Geräte benutzt. Deshalb wurde dieses Gerät abgemeldet. Melde dich dort wieder an; was auf dem Gerät noch nicht gespeichert war, bleibt erhalten.',
+      format.moment(at),
+    ],
+    action: { label: 'Ein neues Passwort wählen', url: reset_url },
+    closing: [
+      'Falls du ein Gerät aus einer Sicherung wiederhergestellt hast, kommt es daher, und du kannst diese Mail ignorieren. Sonst sieh in deinem Konto nach, was zuletzt geschehen ist, und wähle ein neues Passwort.',
+    ],
+  }),
   account_deleted: () => ({
     subject: 'Dein Konto wurde gelöscht',
     paragraphs: [

@@ -46,6 +46,17 @@ export const en: Templates = {
     action: { label: 'This was not me', url: reset_url },
     closing: ['If this was you, you can ignore this mail.'],
   }),
+  token_reused: ({ at, reset_url }, format) => ({
+    subject: 'A device was signed out for safety',
+    paragraphs: [
+      'Somebody used an old copy of the sign-in of one of your devices, so that device was signed out. Sign in there again; what was not saved yet is still on the device.',
+      format.moment(at),
+    ],
+    action: { label: 'Choose a new password', url: reset_url },
+    closing: [
+      'If you have restored a device from a backup, that is the reason, and you can ignore this mail. Otherwise look at the recent activity in your account, and choose a new password.',
+    ],
+  }),
   account_deleted: () => ({
     subject: 'Your account has been deleted',
     paragraphs: [

@@ -8,6 +8,8 @@ export interface TemplateData {
   email_changed: { new_email: string }
   reset_password: { url: string; minutes: number }
   password_changed: { at: string; reset_url: string }
+  /** A device was signed out, because somebody has used a copy of its token. */
+  token_reused: { at: string; reset_url: string }
   account_deleted: Record<never, never>
   account_deactivated: Record<never, never>
   /** Of a sign-in that follows many wrong passwords. */
