@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import validator from 'validator'
 import { Problem } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 
@@ -10,8 +11,12 @@ const HOUR_MS = 60 * 60 * 1000
  * Whether another mail that anybody can request may be sent to this address, and counts it. Spellings
  * of one mailbox count together. Concurrent requests are serialized.
  */
-export async function mayMail(trx: Database, address: string, now: Date): Promise<boolean> {
-  const address_hash = createHash('sha256').update(mailboxOf(address)).digest()
+export function mayMail(trx: Database, address: string, now: Date): Promise<boolean> {
+  return takeFrom(trx, mailboxOf(address), now)
+}
+
+async function takeFrom(trx: Database, allowance: string, now: Date): Promise<boolean> {
+  const address_hash = createHash('sha256').update(allowance).digest()
   await trx.raw('select pg_advisory_xact_lock(?)', [address_hash.readBigInt64BE().toString()])
   const [used] = await trx('mail_allowances')
     .where({ address_hash })
@@ -22,22 +27,37 @@ export async function mayMail(trx: Database, address: string, now: Date): Promis
   return true
 }
 
-/** Normalized like most mail servers do: lower case, without the part after a plus. */
-function mailboxOf(address: string): string {
+/**
+ * The mailbox that an address reaches, in one spelling: as the large providers do it (Gmail ignores dots),
+ * and everywhere in lower case, without the part after a plus.
+ */
+export function mailboxOf(address: string): string {
   const [, name = '', host = ''] = /^([^@+]*)[^@]*@(.*)$/.exec(address.toLowerCase()) ?? []
-  return `${name}@${host}`
+  return validator.normalizeEmail(`${name}@${host}`) || `${name}@${host}`
 }
 
+/** A flood by accounts that are made for it would need as many days as mails. */
+const ESTABLISHED_MS = 24 * HOUR_MS
+
 /**
- * Whether an address may be notified about its account. An unconfirmed address may be a stranger's, so
- * the limit applies to it.
+ * Whether an address may be notified about its account. An unconfirmed address may be a stranger's, so a
+ * limit applies to it: from the second day on one for each account, so that nobody can use it up first and
+ * then act unnoticed.
  */
-export async function mayNotify(
-  trx: Database,
-  { email, email_verified_at }: { email: string; email_verified_at: Date | null },
-  now: Date,
-): Promise<boolean> {
-  return email_verified_at !== null || mayMail(trx, email, now)
+export async function mayNotify(trx: Database, owner: Notified, now: Date): Promise<boolean> {
+  const { id, email, email_verified_at, created_at } = owner
+  if (email_verified_at !== null) return true
+  const isEstablished = now.getTime() - created_at.getTime() > ESTABLISHED_MS
+  return isEstablished
+    ? takeFrom(trx, `notices ${id} ${mailboxOf(email)}`, now)
+    : mayMail(trx, email, now)
+}
+
+interface Notified {
+  id: string
+  email: string
+  email_verified_at: Date | null
+  created_at: Date
 }
 
 export function tooMuchMail(): Problem {

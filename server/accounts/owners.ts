@@ -10,9 +10,17 @@ export interface Owner {
   email: string
   email_verified_at: Date | null
   password_hash: string
+  created_at: Date
 }
 
-const COLUMNS = ['id', 'username', 'email', 'email_verified_at', 'password_hash'] as const
+const COLUMNS = [
+  'id',
+  'username',
+  'email',
+  'email_verified_at',
+  'password_hash',
+  'created_at',
+] as const
 
 /**
  * The owner, proved by session and password: a stolen token alone cannot change an account.

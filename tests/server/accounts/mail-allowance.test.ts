@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { mailboxOf } from '../../../server/accounts/mail-allowance.ts'
 import { idle } from '../../support/jobs.ts'
 import { type Mailbox, mailingTo, openMailbox } from '../../support/mailbox.ts'
 import { startServer, type TestServer } from '../../support/server.ts'
@@ -58,17 +59,42 @@ describe('an unconfirmed address gets three mails per hour', () => {
     expect(await mailsTo(name)).toBe(3)
   })
 
-  test('and no further notices about its account', async () => {
+  test('and no further notices about a new account', async () => {
     const name = newName()
-    const call = await register(`${name}@example.com`)
-    for (let i = 0; i < 4; i++) {
-      const passwords = [PASSWORD, 'another ferry to Faro']
-      const [current_password, new_password] = i % 2 === 0 ? passwords : passwords.reverse()
-      const change = { current_password, new_password }
-      expect((await call('POST', '/api/account/change-password/', change)).status).toBe(204)
-    }
+    await changePasswords(await register(`${name}@example.com`))
     expect(await mailsTo(name)).toBe(3)
   })
+
+  test('and as many notices about an older account, which strangers cannot use up', async () => {
+    const name = newName()
+    const call = await register(`${name}@example.com`)
+    const created_at = new Date(server.clock.now().getTime() - 25 * HOUR_MS)
+    await server.testDatabase.db('users').where({ username: name }).update({ created_at })
+    for (let i = 0; i < 3; i++) await register(`${name}+${i}@example.com`)
+    await changePasswords(call)
+    expect(await mailsTo(name)).toBe(3 + 3)
+  })
+})
+
+async function changePasswords(call: Awaited<ReturnType<typeof register>>): Promise<void> {
+  for (let i = 0; i < 4; i++) {
+    const passwords = [PASSWORD, 'another ferry to Faro']
+    const [current_password, new_password] = i % 2 === 0 ? passwords : passwords.reverse()
+    const change = { current_password, new_password }
+    expect((await call('POST', '/api/account/change-password/', change)).status).toBe(204)
+  }
+}
+
+test.each([
+  ['ann.lee+list@Gmail.com', 'annlee@gmail.com'],
+  ['a.n.n.l.e.e@googlemail.com', 'annlee@gmail.com'],
+  ['ann.lee@example.org', 'ann.lee@example.org'],
+  ['Ann+list@Example.org', 'ann@example.org'],
+  ['ann+list@outlook.com', 'ann@outlook.com'],
+  ['ann-list@yahoo.com', 'ann@yahoo.com'],
+  ['+list@example.org', '@example.org'],
+])('%s reaches the mailbox %s', (address, mailbox) => {
+  expect(mailboxOf(address)).toBe(mailbox)
 })
 
 test('a confirmed address is notified of each change', async () => {
