@@ -100,6 +100,8 @@ async function populate({ db }: Ground): Promise<void> {
       username: `person${i}`,
       email: `person${i}@example.com`,
       email_verified_at: made,
+      // Fewer reminders an hour are sent for a new account.
+      created_at: '2026-01-01T00:00:00.000Z',
       password_hash: '',
     })),
   )
@@ -140,6 +142,7 @@ function bareJob(port: number): BareJob {
     title: 'Book the ferry',
     description: DESCRIPTION,
     due: { date: DUE.due_date, time: DUE.due_time },
+    isNewAccount: false,
     url: 'http://tasktide.example/',
   }
   const content = fillIn('reminder', contents, { locale: 'en', timezone: 'UTC' })

@@ -1,7 +1,7 @@
 import { type Database, ofPerson } from '../database/connect.ts'
 import type { TemplateDataReaders } from '../mail/delivery.ts'
 import type { Due } from '../mail/templates/template.ts'
-import { IS_REACHED } from './recipients.ts'
+import { IS_REACHED, newSince } from './recipients.ts'
 
 const MAX_TITLE = 200
 const MAX_DESCRIPTION = 1_000
@@ -17,6 +17,7 @@ interface Reminder extends Task {
   description: string
   category: string | null
   email: string
+  created_at: Date
 }
 
 /**
@@ -43,6 +44,7 @@ export function reminderMailData(
         description: cut(task.description, MAX_DESCRIPTION),
         ...(due && { due }),
         ...(task.category !== null && { category: task.category }),
+        isNewAccount: task.created_at > newSince(now()),
         url: `${url}/`,
         to: task.email,
       }
@@ -72,7 +74,7 @@ export function reminderMailData(
 
 const REMINDER = `
   select t.title, t.description, t.due_date::text as date, left(t.due_time::text, 5) as time,
-    c.name as category, u.email
+    c.name as category, u.email, u.created_at
   from reminder_moments m
     join tasks t on t.user_id = m.user_id and t.id = m.task_id
     join users u on u.id = m.user_id

@@ -2,7 +2,7 @@ import { type Database, run } from '../database/connect.ts'
 import { addJob } from '../jobs/queue.ts'
 import { keptSince } from '../mail/delivery.ts'
 import { post } from '../mail/outbox.ts'
-import { IS_REACHED } from './recipients.ts'
+import { IS_REACHED, newSince } from './recipients.ts'
 
 export const SEND_REMINDERS = 'send_reminders'
 
@@ -11,6 +11,8 @@ export const BATCH = 500
 
 /** The limit per user and hour. Mail servers have a limit for all users together. */
 export const MAX_AN_HOUR = 60
+/** The same on the first day of an account: nobody is to make accounts in order to send mail with them. */
+export const MAX_AN_HOUR_WHEN_NEW = 5
 const HOUR_MS = 60 * 60 * 1000
 
 interface Due {
@@ -33,10 +35,10 @@ export function dueReminders(db: Database, now: () => Date) {
     await db.transaction(async (trx) => {
       const moment = now()
       const hourAgo = new Date(moment.getTime() - HOUR_MS)
-      const waiting = await run<[string]>(trx, WAITING, [moment, hourAgo])
+      const waiting = await run<[string]>(trx, WAITING, [moment, hourAgo, newSince(moment)])
       const share = Math.max(1, Math.floor(BATCH / waiting.length))
       // Older ones may have been sent already: that record is deleted.
-      const values = [moment, hourAgo, share, keptSince(moment)]
+      const values = [moment, hourAgo, share, keptSince(moment), newSince(moment)]
       const taken: Due[] = []
       let isMore = false
       for (const [user] of waiting) {
@@ -51,25 +53,29 @@ export function dueReminders(db: Database, now: () => Date) {
   }
 }
 
-/** `$1` now, `$2` an hour ago. Users with due reminders, except those over their limit. */
+/** The limit of a user (`users u`). */
+const limitOf = (since: string) =>
+  `case when u.created_at > ${since} then ${MAX_AN_HOUR_WHEN_NEW} else ${MAX_AN_HOUR} end`
+
+/** `$1` now, `$2` an hour ago, `$3` since when accounts are new. Users with due reminders, except those over their limit. */
 const WAITING = {
   name: 'reminders_waiting',
   text: `
     select user_id from (
       select user_id, min(due_at) as due_at from reminders where due_at <= $1 group by user_id
-    ) waiting
-    where ${MAX_AN_HOUR} > (
+    ) waiting join users u on u.id = waiting.user_id
+    where ${limitOf('$3')} > (
       select count(*) from mails m
       where m.user_id = waiting.user_id and m.letter = 'reminder' and m.created_at > $2)
     order by due_at limit ${BATCH}`,
 }
 
-/** `$1` user, `$2` now, `$3` an hour ago, `$4` how many at most, `$5` none from before this. */
+/** `$1` user, `$2` now, `$3` an hour ago, `$4` how many at most, `$5` none from before this, `$6` since when accounts are new. */
 const TAKE_DUE = {
   name: 'reminders_due',
   text: `
     with recipient as (
-      select u.email, ${IS_REACHED} as is_reached, case when ${IS_REACHED} then ${MAX_AN_HOUR} - (
+      select u.email, ${IS_REACHED} as is_reached, case when ${IS_REACHED} then ${limitOf('$6')} - (
         select count(*) from mails m
         where m.user_id = $1 and m.letter = 'reminder' and m.created_at > $3
       ) else $4 end as room
@@ -93,7 +99,7 @@ const TAKE_DUE = {
  * is. Reminders that wait because of the hourly limit of their user do not count.
  */
 export async function oldestDue(db: Database): Promise<number> {
-  const { rows } = await db.raw<{ rows: { seconds: number }[] }>(OLDEST_DUE, [MAX_AN_HOUR])
+  const { rows } = await db.raw<{ rows: { seconds: number }[] }>(OLDEST_DUE)
   return rows[0]!.seconds
 }
 
@@ -102,7 +108,8 @@ const OLDEST_DUE = `
     select user_id, min(due_at) as due_at from reminders where due_at <= now() group by user_id
   )
   select coalesce(extract(epoch from now() - min(due_at)), 0)::float as seconds from (
-    select due_at from waiting where ? > (
+    select due_at from waiting join users u on u.id = waiting.user_id
+    where ${limitOf("now() - interval '1 day'")} > (
       select count(*) from mails m
       where m.user_id = waiting.user_id and m.letter = 'reminder' and m.created_at > now() - interval '1 hour')
     union all

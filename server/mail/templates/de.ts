@@ -84,8 +84,8 @@ export const de: Templates = {
       'Falls du das warst, hat vielleicht jemand anderes versucht, dein Passwort zu erraten; dein Konto ist sicher.',
     ],
   }),
-  reminder: ({ title, description, due, category, url }, format) => ({
-    subject: `Erinnerung: ${title}`,
+  reminder: ({ title, description, due, category, isNewAccount, url }, format) => ({
+    subject: isNewAccount ? 'Erinnerung von Tasktide' : `Erinnerung: ${title}`,
     paragraphs: [
       title,
       ...(due ? [`Fällig: ${format.due(due)}`] : []),

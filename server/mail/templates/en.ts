@@ -82,8 +82,8 @@ export const en: Templates = {
       'If this was you, somebody else may have tried to guess your password; your account is safe.',
     ],
   }),
-  reminder: ({ title, description, due, category, url }, format) => ({
-    subject: `Reminder: ${title}`,
+  reminder: ({ title, description, due, category, isNewAccount, url }, format) => ({
+    subject: isNewAccount ? 'Reminder from Tasktide' : `Reminder: ${title}`,
     paragraphs: [
       title,
       ...(due ? [`Due ${format.due(due)}`] : []),

@@ -14,7 +14,15 @@ export interface TemplateData {
   account_deactivated: Record<never, never>
   /** Of a sign-in that follows many wrong passwords. */
   sign_in_after_failures: { failures: number; device: string; at: string; reset_url: string }
-  reminder: { title: string; description: string; due?: Due; category?: string; url: string }
+  /** The subject of a new account has no words of the user: it may be made in order to send them. */
+  reminder: {
+    title: string
+    description: string
+    due?: Due
+    category?: string
+    isNewAccount: boolean
+    url: string
+  }
   digest: { day: string; overdue: DigestItem[]; today: DigestItem[]; more: number; url: string }
 }
 

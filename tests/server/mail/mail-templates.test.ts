@@ -26,6 +26,7 @@ const DATA: { readonly [K in TemplateName]: TemplateData[K] } = {
     description: 'Two\nlines',
     due: { date: '2026-12-01', time: '08:30' },
     category: EVIL,
+    isNewAccount: false,
     url: URL,
   },
   digest: {

@@ -60,12 +60,14 @@ interface Reader extends Person {
   again: Caller
 }
 
-/** Somebody whose address is confirmed. */
+/** Somebody whose address is confirmed, and whose account is not new. */
 async function reader(profile: Partial<Profile> = {}): Promise<Reader> {
   const person = await server.person()
   const address = `${person.username}@example.com`
   await mailbox.next(address)
-  await users().where({ id: person.id }).update({ email_verified_at: server.clock.now() })
+  const email_verified_at = server.clock.now()
+  const created_at = new Date(email_verified_at.getTime() - DAY)
+  await users().where({ id: person.id }).update({ created_at, email_verified_at })
   if (Object.keys(profile).length > 0)
     expect((await person.call('PATCH', '/api/profile/', profile)).status).toBe(200)
   const again: Caller = async (...request) => {
@@ -372,6 +374,20 @@ describe('a reminder', () => {
     expect(subjects(ann).sort()).toEqual(titles.sort())
   })
 
+  test('of a new account has no words of its user in the subject, and few come on the first day', async () => {
+    const ann = await reader()
+    await users().where({ id: ann.id }).update({ created_at: server.clock.now() })
+    for (let i = 0; i < 7; i++)
+      await addTask(ann, { title: 'Buy my pills', remind_at: at('08:00') })
+    await become('08:00')
+    expect(subjects(ann)).toEqual(Array(5).fill('Reminder from Tasktide'))
+    await become('09:01')
+    expect(subjects(ann)).toHaveLength(7)
+    await addTask(ann, { title: 'Book the ferry', remind_at: at('08:00', dayAfter(1)) })
+    await become('08:00', dayAfter(1))
+    expect(subjects(ann)[7]).toBe('Reminder: Book the ferry')
+  })
+
   test('waits for no more than one of everybody else', async () => {
     const quiet = await startServer()
     try {
@@ -446,7 +462,10 @@ describe('a reminder', () => {
 })
 
 const confirmAll = ({ testDatabase, clock }: TestServer) =>
-  testDatabase.db('users').update({ email_verified_at: clock.now() })
+  testDatabase.db('users').update({
+    email_verified_at: clock.now(),
+    created_at: new Date(clock.now().getTime() - DAY),
+  })
 
 /** So many tasks, of which somebody was to be reminded so long ago, written past the API. */
 async function addDue({ testDatabase }: TestServer, user: string, count: number, ago: string) {
