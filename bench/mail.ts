@@ -144,6 +144,7 @@ function bareJob(port: number): BareJob {
     due: { date: DUE.due_date, time: DUE.due_time },
     isNewAccount: false,
     url: 'http://tasktide.example/',
+    unsubscribe_url: 'http://tasktide.example/#unsubscribe=token',
   }
   const content = fillIn('reminder', contents, { locale: 'en', timezone: 'UTC' })
   const { subject, text, html } = render(content)

@@ -13,7 +13,12 @@ export type {
   TaskQuery,
 } from './local/tasks.ts'
 export { ClientError, type FieldErrors } from './runtime/client-error.ts'
-export type { AccountDetails, AccountRequests, SignedInDevice } from './session/account-requests.ts'
+export type {
+  AccountDetails,
+  AccountRequests,
+  Confirmation,
+  SignedInDevice,
+} from './session/account-requests.ts'
 export type { Credentials } from './session/session.ts'
 export type { User } from './session/token-store.ts'
 export type { ConflictRow, RejectedRow, Sync } from './sync/sync.ts'

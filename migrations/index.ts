@@ -20,6 +20,7 @@ import * as feedPositions from './0018_feed_positions.ts'
 import * as journalByDocument from './0020_journal_by_document.ts'
 import * as accountEvents from './0023_account_events.ts'
 import * as renewals from './0024_renewals.ts'
+import * as noAddress from './0027_no_address.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
@@ -44,6 +45,7 @@ const migrations: Record<string, Knex.Migration> = {
   '0020_journal_by_document': journalByDocument,
   '0023_account_events': accountEvents,
   '0024_renewals': renewals,
+  '0027_no_address': noAddress,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {

@@ -236,7 +236,7 @@ create table tasks (
 create table users (
   id uuid not null,
   username text not null,
-  email text not null,
+  email text,
   password_hash text not null,
   role text not null default 'user'::text,
   is_active boolean not null default true,
@@ -534,10 +534,11 @@ AS $function$
       insert into names
         select own.kind, own.name, new.id
         from (values ('username'::names_kind, lower(new.username)), ('email', lower(new.email))) own (kind, name)
-        where not exists (
+        where own.name is not null and not exists (
           select from names n where n.kind = own.kind and n.name = own.name and n.user_id = new.id);
       delete from names where user_id = new.id and (
-        kind = 'username' and name <> lower(new.username) or kind = 'email' and name <> lower(new.email));
+        kind = 'username' and name <> lower(new.username)
+        or kind = 'email' and name is distinct from lower(new.email));
       return null;
     end $function$;
 

@@ -60,7 +60,9 @@ export type Role = z.output<typeof role>
 export const account = z.strictObject({
   id: z.uuid(),
   username: z.string(),
-  email: z.string(),
+  email: z
+    .string()
+    .describe('Empty after the owner of the address has said that the account is not theirs.'),
   email_verified_at: z.iso.datetime().nullable().describe('When the address was confirmed.'),
   pending_email: z.string().nullable().describe('The new address, until it is confirmed.'),
   role,
@@ -99,6 +101,14 @@ export const verifyRequest = z.strictObject({ token })
 const linkToken = z.string().min(1).max(200).describe('The token from the mailed link.')
 
 export const confirmEmailRequest = z.strictObject({ token: linkToken })
+
+/** What the link of a confirmation mail would confirm. */
+export const confirmation = z.strictObject({
+  username: z.string(),
+  email: z.string(),
+  is_change: z.boolean().describe('Whether the address would replace another one.'),
+})
+export type Confirmation = z.output<typeof confirmation>
 export const changeEmailRequest = z.strictObject({ email, password: knownPassword })
 export const changePasswordRequest = z.strictObject({
   current_password: knownPassword,

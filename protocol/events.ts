@@ -17,6 +17,7 @@ export const eventKind = z.enum([
   'email_change_request',
   'email_change',
   'email_confirmed',
+  'email_disowned',
   'export',
   'deletion',
   'read_by_staff',

@@ -14,5 +14,6 @@ export const shapes = {
   digest: shapeOf(digestResponseSchema),
   conflict: shapeOf(resources.conflicts.document),
   account: shapeOf(accounts.account),
+  confirmation: shapeOf(accounts.confirmation),
   devices: shapeOf(accounts.signedInDevices),
 }

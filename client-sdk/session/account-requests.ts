@@ -8,6 +8,7 @@ import type { Connection } from './connection.ts'
 export interface AccountDetails {
   id: string
   username: string
+  /** Empty after its owner has said that the account is not theirs. */
   email: string
   /** When the address was confirmed; null if it is not. */
   email_verified_at: string | null
@@ -15,6 +16,14 @@ export interface AccountDetails {
   pending_email: string | null
   role: 'user' | 'support' | 'admin'
   created_at: string
+}
+
+/** What the link of a confirmation mail would confirm. */
+export interface Confirmation {
+  username: string
+  email: string
+  /** Whether the address would replace another one. */
+  is_change: boolean
 }
 
 /** A signed-in device. */
@@ -31,13 +40,19 @@ export interface SignedInDevice {
 
 /**
  * Account operations. They call the server directly: without a network each throws `unreachable`. All
- * but `confirmEmail`, `forgotPassword` and `resetPassword` need a signed-in user.
+ * but those with a token from a mail, and `forgotPassword`, need a signed-in user.
  */
 export interface AccountRequests {
   get(): Promise<AccountDetails>
+  /** What the link of a confirmation mail is for. Ask before you confirm: mail scanners open links. */
+  showConfirmation(token: string): Promise<Confirmation>
+  /** Tells the server that the account of a confirmation mail belongs to somebody else. */
+  disownEmail(token: string): Promise<void>
   /** @param token the token from the mailed link */
   confirmEmail(token: string): Promise<void>
   resendConfirmation(): Promise<void>
+  /** Ends reminders or digests. @param token the token from the link in such a mail */
+  unsubscribe(token: string): Promise<void>
   /** Mails a link to the new address. The address changes when the link is used. */
   changeEmail(change: { email: string; password: string }): Promise<void>
   /** Signs out all other devices. Their unsent edits are kept until the user signs in there again. */
@@ -78,7 +93,11 @@ export function createAccountRequests(
   const end = (path = '') => signedIn<void>(`sessions/${path}`, { method: 'DELETE' })
   return {
     get: () => signedIn('', { isAnswer: isShaped(shapes.account) }),
+    showConfirmation: (token) =>
+      ask('show-confirmation/', { ...post({ token }), isAnswer: isShaped(shapes.confirmation) }),
+    disownEmail: (token) => ask('disown-email/', post({ token })),
     confirmEmail: (token) => ask('confirm-email/', post({ token })),
+    unsubscribe: (token) => api(`/api/unsubscribe/?token=${encodeURIComponent(token)}`, post()),
     resendConfirmation: () => signedIn('resend-confirmation/', post()),
     changeEmail: (change) => signedIn('change-email/', post(change)),
     changePassword: (change) => signedIn('change-password/', post(change)),

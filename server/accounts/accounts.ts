@@ -16,7 +16,7 @@ import { deviceOf } from './devices.ts'
 import type { Events, Origin } from './events.ts'
 import type { Asker } from './hashing-turns.ts'
 import type { Links } from './links.ts'
-import { mayMail, mayNotify } from './mail-allowance.ts'
+import { addressToNotify, mayMail } from './mail-allowance.ts'
 import { confirmationOf } from './mail-data.ts'
 import { type NameKind, takeNames, userNamed } from './names.ts'
 import type { Passwords } from './passwords.ts'
@@ -152,7 +152,7 @@ export function createAccounts({
       return {
         id,
         username,
-        email,
+        email: email ?? '',
         email_verified_at: user.email_verified_at?.toISOString() ?? null,
         pending_email: await links.pendingEmail(db, id, email),
         role,
@@ -162,11 +162,12 @@ export function createAccounts({
   }
 
   async function tellOwner(owner: Row, failures: number, userAgent: string): Promise<void> {
-    const { id: user, email: to } = owner
+    const user = owner.id
     const data = { failures: String(failures), device: deviceOf(userAgent) }
     const letter = 'sign_in_after_failures'
     await db.transaction(async (trx) => {
-      if (!(await mayNotify(trx, owner, now()))) return
+      const to = await addressToNotify(trx, owner, now())
+      if (to === undefined) return
       await post(trx, [{ cause: `${letter} ${uuidv7()}`, user, to, letter, data }], now())
     })
   }
@@ -197,7 +198,7 @@ const signInOf = ({ id: user }: Row, origin: Origin) => ({ user, kind: 'sign_in'
 interface Row {
   id: string
   username: string
-  email: string
+  email: string | null
   email_verified_at: Date | null
   password_hash: string
   role: Role

@@ -1,13 +1,13 @@
-import { invalid, Problem } from '../../protocol/index.ts'
+import { type accounts, invalid, Problem } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 import { post } from '../mail/outbox.ts'
 import { isUniqueViolation } from './accounts.ts'
 import type { Events, Origin } from './events.ts'
 import { type Links, linkNotValid } from './links.ts'
-import { mayMail, mayNotify, tooMuchMail } from './mail-allowance.ts'
+import { addressToNotify, mayMail, tooMuchMail } from './mail-allowance.ts'
 import { confirmationOf } from './mail-data.ts'
 import { changeAddress, userNamed } from './names.ts'
-import { lockOwner, lockOwnerBy, ownerBy } from './owners.ts'
+import { lockOwner, lockOwnerBy, type Owner, ownerBy } from './owners.ts'
 import type { Passwords } from './passwords.ts'
 import { sessionEnded } from './tokens.ts'
 
@@ -44,10 +44,11 @@ export function createAddresses({ db, passwords, links, events, now }: Dependenc
           // Links that were sent to the former address are no longer valid.
           await links.end(trx, user, 'confirm_email')
           await links.end(trx, user, 'reset_password')
-          if (!(await mayNotify(trx, owner, now()))) return
+          const to = await addressToNotify(trx, owner, now())
+          if (to === undefined) return
           const notice = { letter: 'email_changed', data: { new_email: email } } as const
           const cause = `email_changed ${link.id}`
-          await post(trx, [{ cause, user, to: owner.email, ...notice }], now())
+          await post(trx, [{ cause, user, to, ...notice }], now())
         })
       } catch (error) {
         if (!isUniqueViolation(error)) throw error
@@ -58,7 +59,42 @@ export function createAddresses({ db, passwords, links, events, now }: Dependenc
       }
     },
 
-    /** Resends the mail to each unconfirmed address. */
+    /**
+     * What a link would confirm, so that its reader can tell whether the account is theirs.
+     *
+     * @throws Problem `link_not_valid`
+     */
+    async show(token: string): Promise<accounts.Confirmation> {
+      const { user_id, email } = await links.find(db, 'confirm_email', token)
+      const owner = await db('users')
+        .where({ id: user_id, is_active: true })
+        .first<Owner | undefined>('username', 'email')
+      if (!owner) throw linkNotValid()
+      return { username: owner.username, email, is_change: owner.email !== email }
+    },
+
+    /**
+     * The owner of the mailbox says that the account is not theirs: it gets no more mail there, and the
+     * address is free. The account stays, because somebody who mistyped the address may have data in it.
+     *
+     * @throws Problem `link_not_valid`
+     */
+    async disown(token: string, origin: Origin): Promise<void> {
+      const link = await links.find(db, 'confirm_email', token)
+      const { user_id: user, email } = link
+      await db.transaction(async (trx) => {
+        const owner = await lockOwner(trx, user)
+        if (!owner) throw linkNotValid()
+        await links.take(trx, link)
+        await events.record(trx, { user, kind: 'email_disowned', origin })
+        if (owner.email !== email) return
+        await links.end(trx, user, 'reset_password')
+        await changeAddress(trx, user, email, null)
+        await trx('users').where({ id: user }).update({ email: null, email_verified_at: null })
+      })
+    },
+
+    /** Resends the mail to each unconfirmed address that the account has. */
     async resend(user: string): Promise<void> {
       await db.transaction(async (trx) => {
         const owner = await lockOwner(trx, user)
@@ -89,10 +125,11 @@ export function createAddresses({ db, passwords, links, events, now }: Dependenc
         await links.end(trx, user, 'confirm_email', { except: owner.email })
         const link = await ask(trx, user, email)
         await events.record(trx, event)
-        if (!(await mayNotify(trx, owner, now()))) return
+        const to = await addressToNotify(trx, owner, now())
+        if (to === undefined) return
         const notice = { letter: 'email_changing', data: { new_email: email } } as const
         const cause = `email_changing ${link}`
-        await post(trx, [{ cause, user, to: owner.email, ...notice }], now())
+        await post(trx, [{ cause, user, to, ...notice }], now())
       })
     },
   }

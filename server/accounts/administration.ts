@@ -33,7 +33,7 @@ const COLUMNS = [
 interface Row {
   id: string
   username: string
-  email: string
+  email: string | null
   email_verified_at: Date | null
   role: Role
   is_active: boolean
@@ -153,6 +153,11 @@ export function createAdministration({
         if (account.email_verified_at)
           throw new Problem('invalid', 'The address is already confirmed.')
         const { email } = account
+        if (email === null)
+          throw new Problem(
+            'invalid',
+            'The account has no address: its owner has said that this is not their account.',
+          )
         if (!(await mayMail(trx, email, now()))) throw tooMuchMail()
         const link = await links.create(trx, { user: id, purpose: 'confirm_email', email })
         return { action: 'resend_confirmation', mail: confirmationOf(id, email, link) }
@@ -249,7 +254,7 @@ export function createAdministration({
         origin: actor,
       } as const
       await events.record(trx, { ...event, details: { action } })
-      if (done.mail) await post(trx, [mailTo(account, done.mail)], now())
+      if (done.mail) await post(trx, mailsTo(account, done.mail), now())
       return done
     })
     if (!result) return
@@ -264,10 +269,11 @@ export function createAdministration({
       .first<Row | undefined>([...COLUMNS])
   }
 
-  function mailTo(account: Row, mail: Notice | Mail): Mail {
-    if ('cause' in mail) return mail
+  function mailsTo(account: Row, mail: Notice | Mail): Mail[] {
+    if ('cause' in mail) return [mail]
     const { id: user, email: to } = account
-    return { cause: `${mail.letter} ${user} ${now().toISOString()}`, user, to, ...mail }
+    if (to === null) return []
+    return [{ cause: `${mail.letter} ${user} ${now().toISOString()}`, user, to, ...mail }]
   }
 }
 
@@ -286,6 +292,7 @@ interface ActionResult extends AuditedAction {
 function inJson(row: Row): ManagedAccount {
   return {
     ...row,
+    email: row.email ?? '',
     email_verified_at: row.email_verified_at?.toISOString() ?? null,
     created_at: row.created_at.toISOString(),
     deleted_at: row.deleted_at?.toISOString() ?? null,

@@ -3,7 +3,7 @@ import { addJob } from '../jobs/queue.ts'
 import { post } from '../mail/outbox.ts'
 import type { Events, Origin } from './events.ts'
 import type { Links } from './links.ts'
-import { mayNotify } from './mail-allowance.ts'
+import { addressToNotify } from './mail-allowance.ts'
 import { freeNames } from './names.ts'
 import { lockOwnerBy, ownerBy } from './owners.ts'
 import type { Passwords } from './passwords.ts'
@@ -44,8 +44,8 @@ export function createDeletion({ db, passwords, sessions, links, events, now }: 
         user,
         letter: 'account_deleted',
       } as const
-      if (await mayNotify(trx, owner, now()))
-        await post(trx, [{ ...farewell, to: owner.email }], now())
+      const to = await addressToNotify(trx, owner, now())
+      if (to !== undefined) await post(trx, [{ ...farewell, to }], now())
       await addJob(trx, PURGE_ACCOUNT, { user }, { key: `purge ${user}` })
       return ended
     })

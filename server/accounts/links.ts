@@ -94,7 +94,7 @@ export function createLinks(secrets: Secrets, now: () => Date) {
     },
 
     /** The new address, until it is confirmed. */
-    async pendingEmail(trx: Database, user: string, email: string): Promise<string | null> {
+    async pendingEmail(trx: Database, user: string, email: string | null): Promise<string | null> {
       const link = await good(trx)
         .where({ user_id: user, purpose: 'confirm_email' })
         .whereNot({ email })
@@ -120,7 +120,7 @@ export function createLinks(secrets: Secrets, now: () => Date) {
       trx: Database,
       user: string,
       purpose: LinkPurpose,
-      { except }: { except?: string } = {},
+      { except }: { except?: string | null } = {},
     ): Promise<void> {
       await good(trx)
         .where({ purpose, user_id: user })

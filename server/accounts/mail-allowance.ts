@@ -40,22 +40,27 @@ export function mailboxOf(address: string): string {
 const ESTABLISHED_MS = 24 * HOUR_MS
 
 /**
- * Whether an address may be notified about its account. An unconfirmed address may be a stranger's, so a
- * limit applies to it: from the second day on one for each account, so that nobody can use it up first and
- * then act unnoticed.
+ * The address that may be notified about its account now; undefined if none may. An unconfirmed address may
+ * be a stranger's, so a limit applies to it: from the second day on one for each account, so that nobody can
+ * use it up first and then act unnoticed.
  */
-export async function mayNotify(trx: Database, owner: Notified, now: Date): Promise<boolean> {
-  const { id, email, email_verified_at, created_at } = owner
-  if (email_verified_at !== null) return true
+export async function addressToNotify(
+  trx: Database,
+  { id, email, email_verified_at, created_at }: Notified,
+  now: Date,
+): Promise<string | undefined> {
+  if (email === null) return undefined
+  if (email_verified_at !== null) return email
   const isEstablished = now.getTime() - created_at.getTime() > ESTABLISHED_MS
-  return isEstablished
-    ? takeFrom(trx, `notices ${id} ${mailboxOf(email)}`, now)
-    : mayMail(trx, email, now)
+  const may = isEstablished
+    ? await takeFrom(trx, `notices ${id} ${mailboxOf(email)}`, now)
+    : await mayMail(trx, email, now)
+  return may ? email : undefined
 }
 
 interface Notified {
   id: string
-  email: string
+  email: string | null
   email_verified_at: Date | null
   created_at: Date
 }

@@ -32,10 +32,18 @@ export async function takeNames(trx: Database, user: string, ...names: Name[]): 
     await trx('names').insert({ kind, name: trx.raw('lower(?)', [name]), user_id: user })
 }
 
-/** Gives another address to a user, in the caller's transaction. @throws the unique violation */
-export async function changeAddress(trx: Database, user: string, from: string, to: string) {
-  if ((await userNamed(trx, 'email', to)) === user) return // only its case changes
-  await takeNames(trx, user, { kind: 'email', name: to })
+/** Gives another address to a user, or none, in the caller's transaction. @throws the unique violation */
+export async function changeAddress(
+  trx: Database,
+  user: string,
+  from: string | null,
+  to: string | null,
+): Promise<void> {
+  if (to !== null) {
+    if ((await userNamed(trx, 'email', to)) === user) return // only its case changes
+    await takeNames(trx, user, { kind: 'email', name: to })
+  }
+  if (from === null) return
   await trx('names')
     .where({ kind: 'email', user_id: user })
     .whereRaw('name = lower(?)', [from])

@@ -7,7 +7,8 @@ import { sessionEnded } from './tokens.ts'
 export interface Owner {
   id: string
   username: string
-  email: string
+  /** Null if the address belongs to somebody else, who has said so. */
+  email: string | null
   email_verified_at: Date | null
   password_hash: string
   created_at: Date

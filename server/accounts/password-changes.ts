@@ -6,7 +6,7 @@ import { post } from '../mail/outbox.ts'
 import { askerOf } from './accounts.ts'
 import type { Events, Origin } from './events.ts'
 import { type Links, linkNotValid } from './links.ts'
-import { mayMail, mayNotify } from './mail-allowance.ts'
+import { addressToNotify, mayMail } from './mail-allowance.ts'
 import { userNamed } from './names.ts'
 import { lockOwner, lockOwnerBy, type Owner, ownerBy } from './owners.ts'
 import type { Passwords } from './passwords.ts'
@@ -108,9 +108,10 @@ export function createPasswordChanges({
     await links.end(trx, user, 'reset_password')
     // An attacker with the old password may have started to change the address to their own.
     await links.end(trx, user, 'confirm_email', { except: email })
-    if (!(await mayNotify(trx, { ...owner, ...changes }, now()))) return ended
+    const to = await addressToNotify(trx, { ...owner, ...changes }, now())
+    if (to === undefined) return ended
     const cause = `password_changed ${uuidv7()}`
-    await post(trx, [{ cause, user, to: email, letter: 'password_changed' }], now())
+    await post(trx, [{ cause, user, to, letter: 'password_changed' }], now())
     return ended
   }
 }
@@ -131,7 +132,7 @@ export function resetLinkSender({
     await db.transaction(async (trx) => {
       const found = await userNamed(trx, 'email', email)
       const owner = found && (await lockOwner(trx, found))
-      if (!owner) return
+      if (!owner || owner.email === null) return
       const { id: user, email: to } = owner
       const cause = `reset_password ${id}`
       if (await trx('mails').where({ user_id: user, cause }).first('id')) return
@@ -151,6 +152,6 @@ interface ResetRequest {
 }
 
 function refuseWeak(password: string, owner: Owner, field: string): void {
-  const weak = weakness(password, owner)
+  const weak = weakness(password, { ...owner, email: owner.email ?? '' })
   if (weak) throw invalid('body', { [field]: [weak] })
 }

@@ -18,15 +18,15 @@ export interface WaitingMail {
 }
 
 /**
- * Reads the template data when a mail is sent, and the current address as `to` if it may have changed;
- * undefined if the mail is no longer wanted.
+ * Reads the template data when a mail is sent, the current address as `to` if it may have changed, and the
+ * URL that ends such mails with one click; undefined if the mail is no longer wanted.
  *
  * @param trx the transaction that locks the mail
  */
 export type ReadTemplateData<K extends TemplateName> = (
   trx: Database,
   mail: WaitingMail,
-) => Promise<(TemplateData[K] & { to?: string }) | undefined>
+) => Promise<(TemplateData[K] & { to?: string; one_click_url?: string }) | undefined>
 
 export type TemplateDataReaders = { readonly [K in TemplateName]: ReadTemplateData<K> }
 
@@ -72,7 +72,8 @@ export function mailDelivery({ db, mailer, readers, log, now }: Dependencies) {
     const content = fillIn(letter, data as never, mail)
     try {
       const to = data.to ?? recipient
-      await mailer.send({ id, to, language: content.language, ...render(content) })
+      const { one_click_url } = data
+      await mailer.send({ id, to, language: content.language, one_click_url, ...render(content) })
       return 'sent'
     } catch (error) {
       if (!(error instanceof MailRefused)) throw error

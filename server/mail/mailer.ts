@@ -9,6 +9,8 @@ export interface Message {
   text: string
   html: string
   language: string
+  /** Ends mails of this kind by a POST (RFC 8058). */
+  one_click_url?: string | undefined
 }
 
 export interface Mailer {
@@ -62,7 +64,7 @@ function smtpMailer({
     disableUrlAccess: true,
   })
   return {
-    async send({ id, to, subject, text, html, language }) {
+    async send({ id, to, subject, text, html, language, one_click_url }) {
       try {
         await transport.sendMail({
           messageId: `<${id}@${domain}>`,
@@ -72,7 +74,11 @@ function smtpMailer({
           subject,
           text,
           html,
-          headers: { 'Auto-Submitted': 'auto-generated', 'Content-Language': language },
+          headers: {
+            'Auto-Submitted': 'auto-generated',
+            'Content-Language': language,
+            ...(one_click_url && unsubscribeHeaders(one_click_url)),
+          },
         })
       } catch (error) {
         throw isRefusal(error) ? new MailRefused((error as Error).message, { cause: error }) : error
@@ -81,6 +87,12 @@ function smtpMailer({
     close: () => transport.close(),
   }
 }
+
+/** Mail programs show a button for them: the alternative is that people report the mail as spam. */
+const unsubscribeHeaders = (url: string) => ({
+  'List-Unsubscribe': { prepared: true, value: `<${url}>` },
+  'List-Unsubscribe-Post': 'List-Unsubscribe=One-Click',
+})
 
 /**
  * The name for EHLO must be a DNS name (RFC 5321, 4.1.1.1). The host name of a container is none, and

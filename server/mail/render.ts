@@ -14,19 +14,29 @@ export function render(content: MailContent & { language: string }): {
   }
 }
 
-function textOf({ paragraphs, lists = [], action, closing }: MailContent): string {
+function textOf({ paragraphs, lists = [], action, closing, unsubscribe }: MailContent): string {
   const parts = [
     ...paragraphs,
     ...lists.map(({ heading, items }) =>
       [heading, ...items.map(({ title, note }) => `- ${title}${note && ` (${note})`}`)].join('\n'),
     ),
     ...(action ? [`${action.label}:\n${action.url}`] : []),
-    ['-- ', ...closing].join('\n'),
+    ['-- ', ...closing, ...(unsubscribe ? [`${unsubscribe.label}: ${unsubscribe.url}`] : [])].join(
+      '\n',
+    ),
   ]
   return `${parts.join('\n\n')}\n`
 }
 
-function htmlOf({ language, subject, paragraphs, lists = [], action, closing }: Rendered): string {
+function htmlOf({
+  language,
+  subject,
+  paragraphs,
+  lists = [],
+  action,
+  closing,
+  unsubscribe,
+}: Rendered): string {
   return `<!doctype html>
 <html lang="${escaped(language)}">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escaped(subject)}</title></head>
@@ -37,6 +47,7 @@ ${lists.map(listOf).join('\n')}
 ${action ? buttonOf(action) : ''}
 <div style="margin-top:24px;border-top:1px solid #dde3e9;font-size:14px;color:#51606e">
 ${closing.map((text) => `<p>${escaped(text)}</p>`).join('\n')}
+${unsubscribe ? `<p><a href="${escaped(unsubscribe.url)}" style="color:#51606e">${escaped(unsubscribe.label)}</a></p>` : ''}
 </div>
 </div>
 </body>

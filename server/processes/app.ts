@@ -30,6 +30,7 @@ import { administrationOperations } from '../http/accounts/administration.ts'
 import { accountEventOperations } from '../http/accounts/events.ts'
 import { accountExportOperations } from '../http/accounts/export.ts'
 import { accountSessionOperations } from '../http/accounts/sessions.ts'
+import { unsubscribeOperations } from '../http/accounts/unsubscribe.ts'
 import { attemptLimit } from '../http/attempt-limit.ts'
 import { conflictOperations } from '../http/documents/conflicts.ts'
 import { explainOperation } from '../http/documents/explain.ts'
@@ -45,6 +46,7 @@ import { beginRequests } from '../http/requests.ts'
 import { crossOrigin, redirectToHttps, securityHeaders } from '../http/security.ts'
 import { createFollowers, type Followers } from '../realtime/followers.ts'
 import type { Hints } from '../realtime/hints.ts'
+import { createUnsubscribeTokens, unsubscribing } from '../reminders/unsubscribing.ts'
 import { type BytesInFlight, createBytesInFlight } from '../runtime/bytes-in-flight.ts'
 import type { Config } from '../runtime/config.ts'
 import type { Log } from '../runtime/log.ts'
@@ -161,6 +163,10 @@ export function createApp({
       answers,
       store,
       log,
+    }),
+    ...unsubscribeOperations({
+      unsubscribe: unsubscribing(store, createUnsubscribeTokens(secrets), now),
+      publicUrl,
     }),
     ...administrationOperations({ administration, audit: createAudit(db), publicUrl }),
     metricsOperation({

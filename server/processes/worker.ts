@@ -18,6 +18,7 @@ import { SEND_MAIL } from '../mail/outbox.ts'
 import { dueDigests, SEND_DIGESTS } from '../reminders/digests.ts'
 import { reminderMailData } from '../reminders/mail-data.ts'
 import { dueReminders, SEND_REMINDERS } from '../reminders/reminders.ts'
+import { createUnsubscribeTokens } from '../reminders/unsubscribing.ts'
 import { type Config, readConfig } from '../runtime/config.ts'
 import { createLog, type Log } from '../runtime/log.ts'
 import { pruneJournal } from '../store/journal.ts'
@@ -62,7 +63,7 @@ export async function startJobs({
   const events = createEvents(db, log, now)
   const readers = {
     ...accountMailData(links, url),
-    ...reminderMailData(url, now),
+    ...reminderMailData(url, createUnsubscribeTokens(secrets), now),
   }
   const workers = [
     // A separate worker for mail, so that a hanging SMTP server does not block other jobs.

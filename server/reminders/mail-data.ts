@@ -2,6 +2,7 @@ import { type Database, ofPerson } from '../database/connect.ts'
 import type { TemplateDataReaders } from '../mail/delivery.ts'
 import type { Due } from '../mail/templates/template.ts'
 import { IS_REACHED, newSince } from './recipients.ts'
+import { UNSUBSCRIBE_PATH, type Unsubscribable, type UnsubscribeTokens } from './unsubscribing.ts'
 
 const MAX_TITLE = 200
 const MAX_DESCRIPTION = 1_000
@@ -28,6 +29,7 @@ interface Reminder extends Task {
  */
 export function reminderMailData(
   url: string,
+  tokens: Pick<UnsubscribeTokens, 'tokenFor'>,
   now: () => Date,
 ): Pick<TemplateDataReaders, 'reminder' | 'digest'> {
   return {
@@ -46,6 +48,7 @@ export function reminderMailData(
         ...(task.category !== null && { category: task.category }),
         isNewAccount: task.created_at > newSince(now()),
         url: `${url}/`,
+        ...unsubscribeUrls(user_id, 'reminder'),
         to: task.email,
       }
     },
@@ -66,9 +69,19 @@ export function reminderMailData(
         overdue: items.filter(({ due }) => due.date < day),
         more: Number(rows[0]!.count) - rows.length,
         url: `${url}/`,
+        ...unsubscribeUrls(user_id, 'digest'),
         to: reader.email,
       }
     },
+  }
+
+  function unsubscribeUrls(user: string, letter: Unsubscribable) {
+    const token = tokens.tokenFor(user, letter)
+    return {
+      // The page asks first: mail scanners open links.
+      unsubscribe_url: `${url}/#unsubscribe=${token}`,
+      one_click_url: `${url}${UNSUBSCRIBE_PATH}?token=${token}`,
+    }
   }
 }
 

@@ -57,6 +57,9 @@ describe('an account', () => {
     await phone.account.resendConfirmation()
     const token = await tokenTo(email, 'confirm_email')
     const stranger = await device(network)
+    const { username } = await phone.account.get()
+    const asked = { username, email, is_change: false }
+    expect(await stranger.account.showConfirmation(token)).toEqual(asked)
     await stranger.account.confirmEmail(token)
     expect((await phone.account.get()).email_verified_at).toMatch(/Z$/)
     await expect(stranger.account.confirmEmail(token)).rejects.toMatchObject({

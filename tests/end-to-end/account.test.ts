@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import type { Locator } from 'playwright-core'
 import { afterAll, beforeAll, expect } from 'vitest'
+import { createUnsubscribeTokens } from '../../server/reminders/unsubscribing.ts'
 import { type Mailbox, mailingTo, openMailbox } from '../support/mailbox.ts'
-import { type Person, startServer, type TestServer } from '../support/server.ts'
+import { type Person, SECRET, startServer, type TestServer } from '../support/server.ts'
 import {
   areSaved,
   DESKTOP,
@@ -65,6 +66,8 @@ story(
     const link = await linkTo('newcomer@example.com', 'confirm_email')
 
     const other = await device.openTab(link)
+    await photograph(other, 'confirm')
+    await other.button('Confirm the address').click()
     await other.page.getByRole('heading', { name: 'Your address is confirmed' }).waitFor()
     expect(await addressBar(other)).toBe(`${server.url}/`)
     await photograph(other, 'confirmed')
@@ -82,11 +85,35 @@ story(
   },
 )
 
+story('whoever gets the confirmation mail of a stranger says so', async () => {
+  const ann = await server.person()
+  const link = await linkTo(addressOf(ann), 'confirm_email')
+  const other = await (await openDevice(server)).openTab(link)
+  await other.page.getByText(`do you use the account ${ann.username}?`).waitFor()
+  await other.button('Not my account').click()
+  await other.page.getByText('does not have your address any more').waitFor()
+  const { tab } = await signedIn(server, ann)
+  await banner(tab).getByText('Your account has no address').waitFor()
+})
+
+story('the link at the end of a digest asks, and then stops digests', async () => {
+  const ann = await server.person()
+  await ann.call('PATCH', '/api/profile/', { digest_at: '07:30' })
+  const token = createUnsubscribeTokens([SECRET]).tokenFor(ann.id, 'digest')
+  const tab = await (await openDevice(server)).openTab(`#unsubscribe=${token}`)
+  await tab.page.getByText('stop the mail with the daily digest?').waitFor()
+  expect((await ann.call('GET', '/api/profile/')).body.digest_at).toBe('07:30')
+  await tab.button('Stop the mail').click()
+  await tab.page.getByText('no more mail with the daily digest').waitFor()
+  expect((await ann.call('GET', '/api/profile/')).body.digest_at).toBeNull()
+})
+
 story('a link that is opened in a tab that is there already is taken, too', async () => {
   const ann = await server.person()
   const { tab } = await signedIn(server, ann)
   const link = await linkTo(addressOf(ann), 'confirm_email')
   await tab.page.evaluate(`location.hash = '${link}'`)
+  await tab.button('Confirm the address').click()
   await tab.page.getByRole('heading', { name: 'Your address is confirmed' }).waitFor()
   expect(await addressBar(tab)).toBe(`${server.url}/`)
 })
@@ -172,7 +199,9 @@ story('the address is changed by whoever reads the mail to the new one', async (
   await address.getByText('The address changes to').waitFor()
   await photograph(tab, 'address-pending')
   const link = await linkTo(`new-${addressOf(ann)}`, 'confirm_email')
-  await (await openDevice(server)).openTab(link)
+  const other = await (await openDevice(server)).openTab(link)
+  await other.page.getByText('replaces the one').waitFor()
+  await other.button('Confirm the address').click()
   await eventually(async () => {
     await tab.page.reload()
     await address.locator('.tag').waitFor()

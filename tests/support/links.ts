@@ -4,6 +4,8 @@ import { type Person, SECRET, type TestServer } from './server.ts'
 /** Operations with a mailed token, and the purpose of the mail. */
 export const LINKED: Readonly<Record<string, LinkPurpose>> = {
   confirm_email: 'confirm_email',
+  show_confirmation: 'confirm_email',
+  disown_email: 'confirm_email',
   reset_password: 'reset_password',
 }
 

@@ -26,7 +26,7 @@ export function AccountAddress({ account: { details, fault, ask } }: { account: 
       {!details && <p class="hint">{fault || 'One moment…'}</p>}
       {details && (
         <p class="address">
-          <strong>{details.email}</strong>{' '}
+          <strong>{details.email || 'No address'}</strong>{' '}
           {details.email_verified_at ? (
             <span class="tag">Confirmed</span>
           ) : (
@@ -40,7 +40,7 @@ export function AccountAddress({ account: { details, fault, ask } }: { account: 
           the mail that we sent there.
         </p>
       )}
-      {details && (!details.email_verified_at || details.pending_email) && (
+      {details && ((details.email && !details.email_verified_at) || details.pending_email) && (
         <div class="beside">
           <button
             type="button"

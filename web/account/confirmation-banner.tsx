@@ -13,10 +13,12 @@ export function ConfirmationBanner({ details }: { details: AccountDetails | unde
       <p role="status">
         {isDone
           ? `A new mail was sent to ${details.email}.`
-          : `Confirm ${details.email} to receive reminders. Use the link in the mail that we sent you.`}
+          : details.email === ''
+            ? 'Your account has no address. Set one in your account settings, so that you can reset your password.'
+            : `Confirm ${details.email} to receive reminders. Use the link in the mail that we sent you.`}
       </p>
       <Fault text={fault} />
-      {!isDone && (
+      {!isDone && details.email !== '' && (
         <button
           type="button"
           class="link"

@@ -1,5 +1,5 @@
-import type { User } from '@tasktide/client'
-import { useEffect } from 'preact/hooks'
+import type { Confirmation, User } from '@tasktide/client'
+import { useEffect, useState } from 'preact/hooks'
 import { tellAccountChanged } from '../account/details.ts'
 import { useClient } from '../documents/client-context.ts'
 import { Fault } from '../forms/fault.tsx'
@@ -27,6 +27,9 @@ export function MailLinkPage({ link, user, onDone }: MailLinkPageProps) {
       {link.kind === 'reset_password' && (
         <ResetPassword token={link.token} onwards={onwards} onDone={onDone} />
       )}
+      {link.kind === 'unsubscribe' && (
+        <Unsubscribe token={link.token} onwards={onwards} onDone={onDone} />
+      )}
       {link.kind === 'forgot_password' && <ForgottenPassword back={onwards} onBack={onDone} />}
     </Welcome>
   )
@@ -38,35 +41,101 @@ interface ByLinkProps {
   onDone: () => void
 }
 
+/** Asks first: a program that checks mail may have opened the link, and the account may be a stranger's. */
 function ConfirmEmail({ token, onwards, onDone }: ByLinkProps) {
   const { account } = useClient()
+  const [asked, setAsked] = useState<Confirmation>()
+  const [isDisowned, setDisowned] = useState(false)
   const { isBusy, isDone, fault, code, run } = useRequest()
+  const reading = useRequest()
+
+  const read = () => reading.run(async () => setAsked(await account.showConfirmation(token)))
+  useEffect(() => void read(), [])
 
   async function confirm() {
     if (await run(() => account.confirmEmail(token))) tellAccountChanged()
   }
-  useEffect(() => void confirm(), [])
+  function disown() {
+    setDisowned(true)
+    void run(() => account.disownEmail(token))
+  }
 
+  const failed = reading.fault || fault
+  const isInvalid = (reading.code || code) === 'link_not_valid'
   return (
     <>
-      <h2>{isDone ? 'Your address is confirmed' : 'Your email address'}</h2>
+      <h2>{isDone && !isDisowned ? 'Your address is confirmed' : 'Your email address'}</h2>
       <p role="status" class="welcome-line">
-        {isBusy && 'One moment…'}
-        {isDone && 'Mail of your account is sent to this address.'}
+        {(isBusy || reading.isBusy) && 'One moment…'}
+        {isDone &&
+          (isDisowned
+            ? 'This account does not have your address any more. It gets no more mail here.'
+            : 'Mail of your account is sent to this address.')}
       </p>
-      <Fault text={fault} />
-      {code === 'link_not_valid' && (
+      {asked && !isDone && !isInvalid && (
+        <>
+          <p>
+            Is <strong>{asked.email}</strong> your address, and do you use the account{' '}
+            <strong>{asked.username}</strong>?
+            {asked.is_change && ' The address then replaces the one that the account has now.'}
+          </p>
+          <button type="button" class="primary wide" onClick={confirm} disabled={isBusy}>
+            Confirm the address
+          </button>
+          <button type="button" class="wide" onClick={disown} disabled={isBusy}>
+            Not my account
+          </button>
+        </>
+      )}
+      <Fault text={failed} />
+      {isInvalid && (
         <p class="hint">
           If your address is not confirmed yet, you can request another link in your account
           settings.
         </p>
       )}
-      {fault && code !== 'link_not_valid' && (
-        <button type="button" class="link" onClick={confirm}>
+      {reading.fault && !isInvalid && (
+        <button type="button" class="link" onClick={read}>
           Try again
         </button>
       )}
-      <button type="button" class="primary wide" onClick={onDone} disabled={isBusy}>
+      <button
+        type="button"
+        class={isDone || isInvalid ? 'primary wide' : 'link'}
+        onClick={onDone}
+        disabled={isBusy}
+      >
+        {onwards}
+      </button>
+    </>
+  )
+}
+
+/** Asks first, like the confirmation of an address. */
+function Unsubscribe({ token, onwards, onDone }: ByLinkProps) {
+  const { account } = useClient()
+  const { isBusy, isDone, fault, run } = useRequest()
+  const what = token.startsWith('digest') ? 'the daily digest' : 'reminders'
+  return (
+    <>
+      <h2>Stop mail</h2>
+      <p role="status" class="welcome-line">
+        {isDone
+          ? `You get no more mail with ${what}. You can turn it on again in your account settings.`
+          : `Do you want to stop the mail with ${what}?`}
+      </p>
+      <Fault text={fault} />
+      {!isDone && (
+        <button
+          type="button"
+          class="primary wide"
+          onClick={() => void run(() => account.unsubscribe(token))}
+          disabled={isBusy}
+        >
+          Stop the mail
+        </button>
+      )}
+      <button type="button" class={isDone ? 'primary wide' : 'link'} onClick={onDone}>
         {onwards}
       </button>
     </>

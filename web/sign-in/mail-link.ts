@@ -1,6 +1,6 @@
 /** What a link in a mail asks for. */
 export type MailLink =
-  | { kind: 'confirm_email' | 'reset_password'; token: string }
+  | { kind: 'confirm_email' | 'reset_password' | 'unsubscribe'; token: string }
   | { kind: 'forgot_password' }
 
 /** Reads the link in the address, if there is one, and takes it out: nobody is to find its token there. */
@@ -13,6 +13,7 @@ export function takeMailLink(): MailLink | null {
 export function readMailLink(hash: string): MailLink | null {
   const [kind, token = ''] = hash.split('=')
   if (kind === 'forgot_password') return { kind }
-  if (kind === 'confirm_email' || kind === 'reset_password') return { kind, token }
+  if (kind === 'confirm_email' || kind === 'reset_password' || kind === 'unsubscribe')
+    return { kind, token }
   return null
 }

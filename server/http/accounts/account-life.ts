@@ -49,6 +49,48 @@ export function accountLifeOperations({
     }),
     operation({
       ...byLink,
+      id: 'show_confirmation',
+      path: '/api/account/show-confirmation/',
+      summary: 'Show what a confirmation link is for',
+      description:
+        'The account and the address, so that an app can ask before it confirms: programs that check mail open links, too. The token stays valid.',
+      body: {
+        name: 'ConfirmEmail',
+        schema: protocol.confirmEmailRequest,
+        examples: { usual: { token: LINK_TOKEN } },
+      },
+      answers: {
+        200: {
+          description: 'What it would confirm.',
+          name: 'Confirmation',
+          schema: protocol.confirmation,
+          example: { username: 'maria', email: 'maria@example.com', is_change: false },
+        },
+      },
+      problems: ['invalid', 'link_not_valid'],
+      handle: async ({ body }) => ({ status: 200, body: await addresses.show(body.token) }),
+    }),
+    operation({
+      ...byLink,
+      id: 'disown_email',
+      path: '/api/account/disown-email/',
+      summary: 'Say that an account is not yours',
+      description:
+        'With the token from a confirmation mail, for its recipient: the account gets no more mail at this address, which is free again. Its data stays.',
+      body: {
+        name: 'ConfirmEmail',
+        schema: protocol.confirmEmailRequest,
+        examples: { usual: { token: LINK_TOKEN } },
+      },
+      answers: { 204: { description: 'The account does not have the address any more.' } },
+      problems: ['invalid', 'link_not_valid'],
+      async handle({ body, request }) {
+        await addresses.disown(body.token, originOf({ request }))
+        return { status: 204 }
+      },
+    }),
+    operation({
+      ...byLink,
       id: 'confirm_email',
       path: '/api/account/confirm-email/',
       summary: 'Confirm an email address',

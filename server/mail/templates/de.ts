@@ -84,7 +84,10 @@ export const de: Templates = {
       'Falls du das warst, hat vielleicht jemand anderes versucht, dein Passwort zu erraten; dein Konto ist sicher.',
     ],
   }),
-  reminder: ({ title, description, due, category, isNewAccount, url }, format) => ({
+  reminder: (
+    { title, description, due, category, isNewAccount, url, unsubscribe_url },
+    format,
+  ) => ({
     subject: isNewAccount ? 'Erinnerung von Tasktide' : `Erinnerung: ${title}`,
     paragraphs: [
       title,
@@ -94,8 +97,9 @@ export const de: Templates = {
     ],
     action: { label: 'Tasktide öffnen', url },
     closing: ['Erinnerungen kannst du in den Einstellungen deines Kontos abstellen.'],
+    unsubscribe: { label: 'Erinnerungen abstellen', url: unsubscribe_url },
   }),
-  digest: ({ day, overdue, today, more, url }, format) => ({
+  digest: ({ day, overdue, today, more, url, unsubscribe_url }, format) => ({
     subject: `Dein Tag: ${format.day(day)}`,
     paragraphs: today.length === 0 ? ['Heute ist nichts fällig.'] : [],
     lists: [
@@ -104,5 +108,6 @@ export const de: Templates = {
     ],
     action: { label: more > 0 ? `Tasktide öffnen: ${more} weitere` : 'Tasktide öffnen', url },
     closing: ['Die tägliche Übersicht kannst du in den Einstellungen deines Kontos abstellen.'],
+    unsubscribe: { label: 'Tägliche Übersicht abstellen', url: unsubscribe_url },
   }),
 }

@@ -82,7 +82,10 @@ export const en: Templates = {
       'If this was you, somebody else may have tried to guess your password; your account is safe.',
     ],
   }),
-  reminder: ({ title, description, due, category, isNewAccount, url }, format) => ({
+  reminder: (
+    { title, description, due, category, isNewAccount, url, unsubscribe_url },
+    format,
+  ) => ({
     subject: isNewAccount ? 'Reminder from Tasktide' : `Reminder: ${title}`,
     paragraphs: [
       title,
@@ -92,8 +95,9 @@ export const en: Templates = {
     ],
     action: { label: 'Open Tasktide', url },
     closing: ['You can turn off reminders in the settings of your account.'],
+    unsubscribe: { label: 'Stop reminders', url: unsubscribe_url },
   }),
-  digest: ({ day, overdue, today, more, url }, format) => ({
+  digest: ({ day, overdue, today, more, url, unsubscribe_url }, format) => ({
     subject: `Your day: ${format.day(day)}`,
     paragraphs: today.length === 0 ? ['Nothing is due today.'] : [],
     lists: [
@@ -102,5 +106,6 @@ export const en: Templates = {
     ],
     action: { label: more > 0 ? `Open Tasktide: ${more} more` : 'Open Tasktide', url },
     closing: ['You can turn off the daily digest in the settings of your account.'],
+    unsubscribe: { label: 'Stop the daily digest', url: unsubscribe_url },
   }),
 }

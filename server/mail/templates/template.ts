@@ -22,8 +22,16 @@ export interface TemplateData {
     category?: string
     isNewAccount: boolean
     url: string
+    unsubscribe_url: string
   }
-  digest: { day: string; overdue: DigestItem[]; today: DigestItem[]; more: number; url: string }
+  digest: {
+    day: string
+    overdue: DigestItem[]
+    today: DigestItem[]
+    more: number
+    url: string
+    unsubscribe_url: string
+  }
 }
 
 export type TemplateName = keyof TemplateData
@@ -50,6 +58,8 @@ export interface MailContent {
   action?: { label: string; url: string }
   /** Small print: why the user gets this mail, and what to do if it is a mistake. */
   closing: string[]
+  /** The link in the small print that ends mails of this kind. */
+  unsubscribe?: { label: string; url: string }
 }
 
 /** The templates of one language. */

@@ -28,6 +28,7 @@ const DATA: { readonly [K in TemplateName]: TemplateData[K] } = {
     category: EVIL,
     isNewAccount: false,
     url: URL,
+    unsubscribe_url: URL,
   },
   digest: {
     day: '2026-12-01',
@@ -35,6 +36,7 @@ const DATA: { readonly [K in TemplateName]: TemplateData[K] } = {
     today: [{ title: 'Ferry', due: { date: '2026-12-01', time: '08:30' } }],
     more: 2,
     url: URL,
+    unsubscribe_url: URL,
   },
 }
 
@@ -60,7 +62,9 @@ describe.each(all)('in %s, the content %s', (locale, name) => {
 
   test('shows user input as text and never as markup', () => {
     expect(html).not.toContain('<img')
-    expect(html.match(/<a /g) ?? []).toHaveLength(content.action ? 1 : 0)
+    expect(html.match(/<a /g) ?? []).toHaveLength(
+      Number(!!content.action) + Number(!!content.unsubscribe),
+    )
   })
 
   test('is translated', () => {
