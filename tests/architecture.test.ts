@@ -15,8 +15,9 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   },
   'server/sync': { values: 'protocol/index.ts uuid node:crypto' },
   'server/store': {
-    values:
-      'protocol/index.ts server/sync/store.ts server/sync/positions.ts server/database/connect.ts server/database/pool.ts server/database/pool-queue.ts node:crypto node:timers/promises',
+    values: `protocol/index.ts server/sync/store.ts server/sync/positions.ts server/sync/journal.ts
+      server/sync/limits.ts server/database/connect.ts server/database/pool.ts server/database/pool-queue.ts
+      node:crypto node:timers/promises`,
     types: 'pg server/database/replica.ts',
   },
   'server/database': {
@@ -30,19 +31,20 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     types: 'pg server/runtime/log.ts',
   },
   'server/mail': {
-    values: 'server/jobs/queue.ts server/mail/templates/ nodemailer uuid',
-    types: 'server/runtime/ server/database/connect.ts',
+    values:
+      'server/database/connect.ts server/jobs/queue.ts server/mail/templates/ nodemailer uuid',
+    types: 'server/runtime/',
   },
   'server/mail/templates': { values: '' },
   'server/accounts': {
     values: `protocol/index.ts server/database/connect.ts server/mail/outbox.ts server/jobs/queue.ts
-      jose bcrypt bowser uuid @zxcvbn-ts/language-common node:`,
+      jose bcrypt bowser uuid validator @zxcvbn-ts/language-common node:`,
     types: 'server/mail/delivery.ts server/runtime/config.ts server/runtime/log.ts',
   },
   'server/reminders': {
-    values: `server/database/connect.ts server/jobs/queue.ts server/mail/delivery.ts
-      server/mail/outbox.ts`,
-    types: 'server/mail/templates/template.ts',
+    values: `protocol/index.ts server/database/connect.ts server/jobs/queue.ts server/mail/delivery.ts
+      server/mail/outbox.ts server/sync/edit.ts node:crypto`,
+    types: 'server/accounts/secrets.ts server/mail/templates/template.ts server/sync/store.ts',
   },
   'server/realtime': {
     values: `protocol/index.ts server/database/connect.ts server/database/connection.ts
@@ -73,7 +75,8 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
       server/runtime/metrics.ts express node:http`,
   },
   'server/http/accounts': {
-    values: 'protocol/index.ts server/http/ server/http/documents/ zod node:',
+    values: `protocol/index.ts server/http/ server/http/documents/ server/reminders/unsubscribing.ts
+      zod node:`,
     types: 'server/accounts/ server/sync/store.ts server/store/export.ts server/runtime/log.ts',
   },
   'server/http/about': {

@@ -4,7 +4,7 @@ import { type Database, run } from '../database/connect.ts'
 import { post } from '../mail/outbox.ts'
 import { deviceOf } from './devices.ts'
 import type { Events, Origin } from './events.ts'
-import { mayNotify } from './mail-allowance.ts'
+import { addressToNotify } from './mail-allowance.ts'
 import { lockOwner } from './owners.ts'
 import { createRenewals, type Renewed } from './renewals.ts'
 import { accountDeleted, type Claims, sessionEnded, TokenExpired, type Tokens } from './tokens.ts'
@@ -322,9 +322,10 @@ export function createSessions(
       if (!owner || !(await revoke(trx, user, session))) return false
       const event = { user, kind: 'token_reused', outcome: 'refused', origin } as const
       await events.record(trx, event)
-      if (await mayNotify(trx, owner, now())) {
+      const to = await addressToNotify(trx, owner, now())
+      if (to !== undefined) {
         const cause = `token_reused ${session}`
-        await post(trx, [{ cause, user, to: owner.email, letter: 'token_reused' }], now())
+        await post(trx, [{ cause, user, to, letter: 'token_reused' }], now())
       }
       return true
     })
