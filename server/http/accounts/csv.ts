@@ -1,8 +1,15 @@
 /**
- * Positions where a spreadsheet would evaluate a formula. Programs that separate at semicolons or tabs
- * ignore quotes inside a line, so for them each separator in a text ends a cell.
+ * Where a cell may begin for a program that separates at something else than commas, as Excel does in most
+ * languages. Such programs see the quotes of a text as part of its cells, or as the quotes of those.
  */
-const FORMULA = /(?<=^|[;\t\r\n])(?= *[=+\-@＝＋－＠])|^(?=[\t\r])/g
+const SEPARATORS = ';؛；|\\t\\r\\n\\v\\f\\x85\\u2028\\u2029'
+/** What spreadsheets skip in front of a formula, quotes included; no separator, so that runs do not overlap. */
+const SKIPPED = `(?:["\\p{Zs}\\p{Cf}]|(?![${SEPARATORS}])\\p{Cc})*`
+const FORMULA_SIGNS = '=+\\-@＝＋－＠﹦﹢﹣﹫'
+const BEGIN_OF_FORMULA = new RegExp(
+  `(?<=^|[${SEPARATORS}])(?=${SKIPPED}[${FORMULA_SIGNS}])|^(?=[\\t\\r\\n])`,
+  'gu',
+)
 
 /** Excel needs it to detect UTF-8; other readers ignore it. */
 export const BYTE_ORDER_MARK = '\ufeff'
@@ -17,6 +24,8 @@ export function csvRecord(values: readonly (string | boolean | null)[]): string 
 
 function field(value: string | boolean | null): string {
   if (value === null) return ''
-  const harmless = String(value).replaceAll(FORMULA, "'")
-  return /[",;\t\r\n]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless
+  const harmless = String(value).replaceAll(BEGIN_OF_FORMULA, "'")
+  return NEEDS_QUOTES.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless
 }
+
+const NEEDS_QUOTES = new RegExp(`[",${SEPARATORS}]`, 'u')

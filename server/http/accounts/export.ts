@@ -80,7 +80,7 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
       path: '/api/account/export/tasks.csv',
       summary: 'Export tasks (CSV)',
       description:
-        'RFC 4180, in UTF-8 with a byte order mark and a header line. Includes the trash, marked `deleted`. Text that a spreadsheet would evaluate as a formula gets an apostrophe in front: a `=`, `+`, `-` or `@`, full-width or not, at the beginning of the text or after a semicolon, a tab or a line break (and spaces) in it; also a tab or carriage return at the beginning.',
+        'RFC 4180, in UTF-8 with a byte order mark and a header line. Includes the trash, marked `deleted`. Text that a spreadsheet would evaluate as a formula gets an apostrophe in front: a `=`, `+`, `-` or `@`, full-width or not, at the beginning of the text or after a semicolon, a bar, a tab or a line break in it, also behind spaces and quotes; and a tab or line break at the beginning.',
       answers: {
         200: {
           description: 'The tasks.',
