@@ -17,6 +17,7 @@ import * as timelines from './0015_timelines.ts'
 import * as horizons from './0016_horizons.ts'
 import * as keysByUser from './0017_keys_by_user.ts'
 import * as feedPositions from './0018_feed_positions.ts'
+import * as quickReminderPlans from './0019_quick_reminder_plans.ts'
 import * as journalByDocument from './0020_journal_by_document.ts'
 import * as accountEvents from './0023_account_events.ts'
 import * as renewals from './0024_renewals.ts'
@@ -42,6 +43,7 @@ const migrations: Record<string, Knex.Migration> = {
   '0016_horizons': horizons,
   '0017_keys_by_user': keysByUser,
   '0018_feed_positions': feedPositions,
+  '0019_quick_reminder_plans': quickReminderPlans,
   '0020_journal_by_document': journalByDocument,
   '0023_account_events': accountEvents,
   '0024_renewals': renewals,

@@ -319,12 +319,14 @@ create view reminder_moments with (security_invoker=true) as
     t.id AS task_id,
         CASE
             WHEN t.remind_at IS NOT NULL THEN t.remind_at
-            WHEN t.due_time IS NOT NULL AND p.remind_minutes_before IS NOT NULL THEN ((t.due_date + t.due_time) AT TIME ZONE known_timezone(p.timezone)) - make_interval(mins => p.remind_minutes_before)
-            WHEN t.due_time IS NULL AND p.remind_all_day_at IS NOT NULL THEN ((t.due_date + p.remind_all_day_at) AT TIME ZONE known_timezone(p.timezone))
+            WHEN t.due_time IS NOT NULL AND p.remind_minutes_before IS NOT NULL THEN (((((t.due_date + t.due_time) AT TIME ZONE z.zone) AT TIME ZONE 'UTC'::text) - make_interval(mins => p.remind_minutes_before)) AT TIME ZONE 'UTC'::text)
+            WHEN t.due_time IS NULL AND p.remind_all_day_at IS NOT NULL THEN ((t.due_date + p.remind_all_day_at) AT TIME ZONE z.zone)
             ELSE NULL::timestamp with time zone
         END AS due_at
-   FROM tasks t
-     JOIN profiles p ON p.user_id = t.user_id
+   FROM profiles p
+     CROSS JOIN LATERAL ( SELECT known_timezone(p.timezone) AS zone
+         OFFSET 0) z
+     JOIN tasks t ON t.user_id = p.user_id
   WHERE NOT t.completed AND NOT t.deleted;
 
 CREATE OR REPLACE FUNCTION public.add_horizon(documents text)
@@ -601,12 +603,21 @@ CREATE OR REPLACE FUNCTION public.plan_reminders()
  LANGUAGE plpgsql
 AS $function$
     begin
-      delete from reminders r where r.user_id = new.user_id and not exists (
-        select from reminder_moments m
-        where m.user_id = r.user_id and m.task_id = r.task_id and m.due_at = r.due_at);
+      with moments as materialized (
+        select task_id, due_at from reminder_moments where user_id = new.user_id and due_at is not null
+      ), unwanted as (
+        delete from reminders r where r.user_id = new.user_id and not exists (
+          select from moments m
+          where m.task_id = r.task_id and (m.due_at = r.due_at or m.due_at > new.updated_at))
+      ), moved as (
+        update reminders r set due_at = m.due_at from moments m
+        where r.user_id = new.user_id and m.task_id = r.task_id
+          and m.due_at <> r.due_at and m.due_at > new.updated_at
+      )
       insert into reminders
-        select user_id, task_id, due_at from reminder_moments
-        where user_id = new.user_id and due_at > new.updated_at
+        select new.user_id, m.task_id, m.due_at from moments m
+        where m.due_at > new.updated_at and not exists (
+          select from reminders r where r.user_id = new.user_id and r.task_id = m.task_id)
         on conflict (user_id, task_id) do nothing;
       return null;
     end $function$;
