@@ -24,6 +24,7 @@ export const PROBLEMS = {
   too_many_connections: { status: 429, title: 'Too many live connections' },
   headers_too_large: { status: 431, title: 'Headers too large' },
   internal: { status: 500, title: 'Internal server error' },
+  too_slow: { status: 503, title: 'Request takes too long' },
   unavailable: { status: 503, title: 'Service unavailable' },
 } as const
 

@@ -57,6 +57,8 @@ export function connect(options: ConnectionOptions): Database {
       },
       patienceMs,
       isWalled,
+      // What is sent together takes one round trip.
+      pipeline: true,
     } as Knex.PgConnectionConfig,
     pool: { min: 0, max: poolSize, validate } as Knex.PoolConfig,
     acquireConnectionTimeout: 10_000,
@@ -122,6 +124,8 @@ export interface Statement {
   readonly isSlow?: boolean
   /** Whether it reads the documents of many people. All others see those of their first value. */
   readonly isForEveryone?: boolean
+  /** The database ends it after so long (SQLSTATE 57014). Default: the statement timeout of the connection. */
+  readonly limitMs?: number | undefined
 }
 
 /** How long the database may be silent about a statement that is not slow. */
@@ -140,10 +144,36 @@ export async function run<Row extends unknown[]>(
     onConnection(db, (connection) =>
       statement.isSlow
         ? runOn<Row>(connection, statement, values)
-        : connection.within(PATIENCE_MS, () => runOn<Row>(connection, statement, values)),
+        : connection.within(PATIENCE_MS, () =>
+            statement.limitMs === undefined
+              ? runOn<Row>(connection, statement, values)
+              : runLimited<Row>(connection, statement, values, statement.limitMs),
+          ),
     ),
   )
 }
+
+/**
+ * In a transaction, because only that sets the limit for nobody else where a pooler lends the connections of
+ * the database. All three are sent at once.
+ */
+async function runLimited<Row extends unknown[]>(
+  connection: DatabaseConnection,
+  statement: Statement,
+  values: readonly unknown[],
+  limitMs: number,
+): Promise<Row[]> {
+  const [begun, done, ended] = await Promise.allSettled([
+    connection.query(`begin; ${limitSql(limitMs)}`),
+    runOn<Row>(connection, statement, values),
+    connection.query('commit'),
+  ])
+  for (const part of [begun, done, ended]) if (part.status === 'rejected') throw part.reason
+  return (done as PromiseFulfilledResult<Row[]>).value
+}
+
+/** SQL: the statements of this transaction from now on have so long each. */
+export const limitSql = (limitMs: number) => `set local statement_timeout = ${limitMs}`
 
 /**
  * Runs `work` in a transaction that begins with a lock, in one round trip.

@@ -1,8 +1,9 @@
 import knex, { type Knex } from 'knex'
 import pg from 'pg'
-import { DatabaseConnection } from './connection.ts'
+import { type ConnectionConfig, DatabaseConnection } from './connection.ts'
 import { createLockPatience, LOCK_PATIENCE_MS } from './lock-patience.ts'
 import { createPoolQueue, type PoolQueue } from './pool-queue.ts'
+import { createSlowWork, type SlowWork } from './slow-work.ts'
 
 /** The client of knex for Postgres, which it does not export. */
 const Postgres = knex({ client: 'pg' }).client.constructor as typeof Knex.Client
@@ -23,12 +24,18 @@ export class Pool extends Postgres {
   }
 }
 
-/** A pool that neither the locks of a few users nor too many users can fill. */
+/** A pool that neither locks nor slow work of a few users nor too many users can fill. */
 export class PoolForRequests extends Pool {
   private readonly size: number = (this.config as Knex.Config).pool!.max!
   readonly queue = createPoolQueue(this.size)
   /** Those who wait for locks leave three quarters of the connections to others. */
   readonly patiently = createLockPatience(Math.max(1, Math.floor(this.size / 4)))
+  readonly slowWork = createSlowWork(
+    this.size,
+    Number(
+      (this.config as { connection: ConnectionConfig }).connection.settings?.statement_timeout ?? 0,
+    ),
+  )
   /** When each request for a connection began that has not got one, the oldest first. */
   readonly waiting = new Set<{ since: number }>()
   private readonly held = new Set<unknown>()
@@ -80,6 +87,10 @@ const forRequests = ({ client }: Knex) =>
 /** The queue for the connections of a pool for requests. */
 export const queueOf = (db: Knex): PoolQueue | undefined => forRequests(db)?.queue
 
+/** What people can make slow on this pool. Elsewhere nobody waits for it, and it has no limit. */
+export const slowWorkOf = (db: Knex): Pick<SlowWork, 'run'> =>
+  forRequests(db)?.slowWork ?? { run: (_user, _kind, work) => work() }
+
 /** How a pool for requests is doing, for those who decide whether to take more work. */
 export function poolState(db: Knex) {
   const pool = forRequests(db)
@@ -90,6 +101,8 @@ export function poolState(db: Knex) {
       const [oldest] = pool?.waiting ?? []
       return oldest ? performance.now() - oldest.since : 0
     },
+    slowRunning: () => pool?.slowWork.running() ?? 0,
+    slowWaiting: () => pool?.slowWork.waiting() ?? 0,
     isOverloaded: () => pool?.queue.isOverloaded() ?? false,
     /** Whether new work is better refused than begun. */
     isClosed: () => pool?.queue.isClosed() ?? false,

@@ -1,6 +1,7 @@
 import type { Log } from '../runtime/log.ts'
 import { withinTime } from '../runtime/time-limit.ts'
 import { type ConnectionOptions, connect, type Database } from './connect.ts'
+import { isTimeout } from './slow-work.ts'
 
 /** A copy of the database that answers reads. It may lag behind the primary, be slow or be down. */
 export interface Replica {
@@ -31,6 +32,8 @@ export function openReplica(options: ConnectionOptions, log: Log): Replica {
         isTrusted = true
         return answer
       } catch (error) {
+        // The question was too long, and not the replica too slow.
+        if (isTimeout(error)) return undefined
         if (isTrusted) log.warn({ error }, 'the replica does not answer; the primary is asked')
         isTrusted = false
         return undefined

@@ -20,6 +20,12 @@ export function watchPool(metrics: Pick<Metrics, 'gauge'>, db: Database): void {
   metrics.gauge(`${name}_waiting`, 'Requests that wait for a connection of the pool.', () =>
     poolState(db).waiting(),
   )
+  metrics.gauge(`${name}_slow`, 'Busy connections of the pool with slow work.', () =>
+    poolState(db).slowRunning(),
+  )
+  metrics.gauge(`${name}_slow_waiting`, 'Slow requests that wait for their turn.', () =>
+    poolState(db).slowWaiting(),
+  )
 }
 
 /** Metrics of the connection over which nodes send each other hints. */

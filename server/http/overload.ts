@@ -17,11 +17,30 @@ export function refuseOverload(pool: Pick<PoolState, 'isClosed'>): RequestHandle
 
 export class Overload extends Problem {
   constructor(cause?: unknown) {
-    const retryAfter = RETRY_SECONDS[Math.floor(Math.random() * RETRY_SECONDS.length)]!
-    super('unavailable', 'The server is overloaded; try again later.', { retryAfter, cause })
+    super('unavailable', 'The server is overloaded; try again later.', {
+      retryAfter: retryAfter(),
+      cause,
+    })
   }
 }
+
+const retryAfter = () => RETRY_SECONDS[Math.floor(Math.random() * RETRY_SECONDS.length)]!
 
 /** Whether the pool has refused to give a connection. */
 export const isOverloaded = (error: unknown) =>
   error instanceof Error && error.name === 'Overloaded'
+
+/** Whether a database would take too long, for this request or for the slow ones before it. */
+export const isTooSlow = (error: unknown): error is Error & { isLong?: boolean } =>
+  error instanceof Error &&
+  (error.name === 'TooSlow' || (error as { code?: unknown }).code === STATEMENT_TIMED_OUT)
+
+const STATEMENT_TIMED_OUT = '57014'
+
+export function tooSlow(error: { isLong?: boolean }): Problem {
+  const detail =
+    error.isLong === false
+      ? 'Other requests that take long are running; try again later.'
+      : 'This takes too long; request less: a filter, fewer or longer words, a smaller page.'
+  return new Problem('too_slow', detail, { retryAfter: retryAfter(), cause: error })
+}

@@ -3,7 +3,7 @@ import type * as z from 'zod'
 import { type FieldErrors, invalid, Problem } from '../../protocol/index.ts'
 import type { Log } from '../runtime/log.ts'
 import { UnknownUser } from '../sync/store.ts'
-import { isOverloaded, Overload } from './overload.ts'
+import { isOverloaded, isTooSlow, Overload, tooSlow } from './overload.ts'
 import { send } from './send.ts'
 
 /** Parses input. @throws Problem `invalid`, with messages by field */
@@ -107,6 +107,7 @@ export function methodNotAllowed({ method }: Request, allowed: string): Problem 
 export function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error
   if (isOverloaded(error)) return new Overload(error)
+  if (isTooSlow(error)) return tooSlow(error)
   // Not `account_deleted`: devices delete their data only when a token refresh says so.
   if (error instanceof UnknownUser)
     return new Problem('token_not_valid', 'The account does not exist; sign in again.')
@@ -134,7 +135,6 @@ const IN_THE_WAY = 'Another change of the same data has not finished; try again 
 
 /** By SQLSTATE. */
 const UNAVAILABLE: Readonly<Record<string, string>> = {
-  '57014': 'The query took too long; request less data, or try again.',
   '25006': 'The database is read-only; try again later.',
   '55P02': 'The database is unreachable; try again later.',
   '55P03': IN_THE_WAY,

@@ -1,5 +1,6 @@
 import type { Resource } from '../../protocol/index.ts'
 import { type Database, run } from '../database/connect.ts'
+import { slowWorkOf } from '../database/pool.ts'
 import { documentSql } from './columns.ts'
 import { named } from './statements.ts'
 import { createTurns } from './turns.ts'
@@ -30,6 +31,7 @@ export interface Exports {
 type Row = [id: string, deleted: boolean, json: string]
 
 export function postgresExports(db: Database): Exports {
+  const slowWork = slowWorkOf(db)
   return {
     takeTurn: createTurns(),
 
@@ -46,7 +48,10 @@ export function postgresExports(db: Database): Exports {
         where before < ${MAX_PAGE_BYTES} order by id`)
       let after = BEFORE_ALL
       for (let limit = MAX_PAGE; ; ) {
-        const rows = await run<Row>(db, page, [user, after, limit])
+        const values = [user, after, limit]
+        const rows = await slowWork.run(user, 'export', (limitMs) =>
+          run<Row>(db, { ...page, limitMs }, values),
+        )
         if (rows.length === 0) return
         yield rows.map(([, deleted, json]) => ({ json, deleted }))
         after = rows.at(-1)![0]

@@ -10,8 +10,8 @@ import {
   resources,
   type WireDocument,
 } from '../../protocol/index.ts'
-import { type Database, run, runOn, transactionOn } from '../database/connect.ts'
-import { queueOf } from '../database/pool.ts'
+import { type Database, limitSql, run, runOn, transactionOn } from '../database/connect.ts'
+import { queueOf, slowWorkOf } from '../database/pool.ts'
 import type { Replica } from '../database/replica.ts'
 import { LIMITS, type Limits } from '../sync/limits.ts'
 import {
@@ -94,6 +94,7 @@ export function postgresStore(
   const pool = queueOf(db)
   const takeTurn = createTurns({ pool })
   const takePage = createTurns({ lanes: PAGES_AT_ONCE, pool })
+  const slowWork = slowWorkOf(db)
 
   return {
     async find(user, resource, id) {
@@ -121,9 +122,14 @@ export function postgresStore(
         return Promise.resolve(undefined)
       // A deletion or restore may change documents that refer to this one.
       const isAlone = edit.action === 'patch' || referencesTo(resource).length === 0
+      const write = (limitMs?: number) =>
+        run<EncodedRow>(db, { ...statement, limitMs }, [user, ...values])
       return takeTurn(user, () =>
         writeOne(
-          () => run<EncodedRow>(db, statement, [user, ...values]),
+          () =>
+            mayBeSlow(resource, edit.action !== 'patch')
+              ? slowWork.run(user, 'write', write)
+              : write(),
           (row) =>
             changed(user, isAlone ? changeOf(resource, row, edit.action === 'delete') : undefined),
         ),
@@ -133,12 +139,14 @@ export function postgresStore(
     async transaction<T>(user: string, work: (transaction: Transaction) => Promise<T>) {
       const done = await takeTurn(user, () =>
         retried(() =>
-          transactionOn<Locked, Done<T>>(db, LOCK, user, async (connection, locked) => {
-            const writes: Write[] = []
-            const feed = feedOf(locked.epoch, locked.seq, locked.past)
-            const transaction = transactionOf(connection, user, feed, limits, writes)
-            return { result: await work(transaction), head: transaction.feed, writes }
-          }),
+          slowWork.run(user, 'write', (limitMs) =>
+            transactionOn<Locked, Done<T>>(db, LOCK, user, async (connection, locked) => {
+              const writes: Write[] = []
+              const feed = feedOf(locked.epoch, locked.seq, locked.past)
+              const transaction = transactionOf(connection, { user, limitMs }, feed, limits, writes)
+              return { result: await work(transaction), head: transaction.feed, writes }
+            }),
+          ),
         ),
       )
       if (!done) throw new UnknownUser()
@@ -171,19 +179,27 @@ export function postgresStore(
     },
 
     async page(user, resource, seq, limit, withoutTombstones = 0) {
-      const read = (from: Database) =>
-        run<PageRow>(from, pageSql(resource), [user, seq, limit, withoutTombstones])
-      const rows = await takePage(user, async () => {
-        const copy = await fromReplica(user, read)
-        readPage(copy ? 'replica' : 'primary')
-        return copy ?? read(db)
-      })
+      const values = [user, seq, limit, withoutTombstones]
+      const rows = await takePage(user, () =>
+        slowWork.run(user, 'page', async (limitMs) => {
+          const statement = { ...pageSql(resource), limitMs }
+          const read = (from: Database) => run<PageRow>(from, statement, values)
+          const copy = await fromReplica(user, read)
+          readPage(copy ? 'replica' : 'primary')
+          return copy ?? read(db)
+        }),
+      )
       return paged(rows)
     },
 
     async pageOf(user, resource, buckets, seq, limit) {
       const values = [user, seq, limit, buckets]
-      return paged(await takePage(user, () => run<PageRow>(db, pageOfSql(resource), values)))
+      const rows = await takePage(user, () =>
+        slowWork.run(user, 'page', (limitMs) =>
+          run<PageRow>(db, { ...pageOfSql(resource), limitMs }, values),
+        ),
+      )
+      return paged(rows)
     },
   }
 
@@ -213,9 +229,17 @@ interface Done<T> {
   writes: Write[]
 }
 
+/**
+ * Whether a write may change other rows, however many: reminders go by the profile, and a document takes what
+ * refers to it along when it is deleted or restored.
+ */
+const mayBeSlow = (resource: Resource, deletesOrRestores: boolean) =>
+  resource.singleton || (deletesOrRestores && referencesTo(resource).length > 0)
+
+/** @param limitMs for each statement from the first write on that may be slow */
 function transactionOf(
   connection: pg.ClientBase,
-  user: string,
+  { user, limitMs }: { user: string; limitMs: number | undefined },
   begun: Feed,
   limits: Limits,
   writes: Write[],
@@ -267,7 +291,13 @@ function transactionOf(
         nth: i + 1,
       }))
       const values = [user, JSON.stringify(rows), rows.length]
-      const [row] = await runOn<[string, string]>(connection, writeSql(resource), values)
+      const isCascading = referencesTo(resource).some(({ onDelete }) => onDelete === 'cascade')
+      const deletesOrRestores = isCascading || documents.some(({ deleted }) => deleted)
+      const isLimited = limitMs !== undefined && mayBeSlow(resource, deletesOrRestores)
+      // It is sent together with the write, and applies up to the commit, which checks references.
+      const limited = isLimited ? connection.query(limitSql(limitMs)) : undefined
+      const writing = runOn<[string, string]>(connection, writeSql(resource), values)
+      const [[row]] = await Promise.all([writing, limited])
       const [before, epoch] = [Number(row![0]), row![1]]
       feed = { ...begun, epoch, seq: before + documents.length }
       writes.push({ resource, written: documents, before })

@@ -184,7 +184,7 @@ function refusalsOf(operation: Operation): Record<string, ResponseObject> {
   const codes = new Set<ProblemCode>([
     ...operation.problems,
     ...(operation.access === 'bearer'
-      ? (['unauthenticated', 'token_not_valid', 'account_deleted'] as const)
+      ? (['unauthenticated', 'token_not_valid', 'account_deleted', 'too_slow'] as const)
       : []),
     ...(operation.permission ? (['forbidden'] as const) : []),
     ...(operation.access === 'limited' || operation.limit ? (['too_many_requests'] as const) : []),
@@ -201,7 +201,7 @@ function refusalsOf(operation: Operation): Record<string, ResponseObject> {
       status,
       {
         description: codesOfStatus.map((code) => PROBLEMS[code].title).join('. '),
-        ...(status === '429' && {
+        ...((status === '429' || status === '503') && {
           headers: {
             'Retry-After': {
               description: 'Seconds to wait before the next request.',

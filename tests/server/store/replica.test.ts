@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { resources } from '../../../protocol/index.ts'
-import type { Database } from '../../../server/database/connect.ts'
+import { type Database, run } from '../../../server/database/connect.ts'
+import { openReplica } from '../../../server/database/replica.ts'
+import { createLog } from '../../../server/runtime/log.ts'
 import { type PageSource, postgresStore } from '../../../server/store/postgres.ts'
 import type { Store } from '../../../server/sync/store.ts'
 import { createDatabase, type TestDatabase } from '../../support/database.ts'
@@ -64,6 +66,22 @@ test.each<[string, () => Promise<unknown>]>([
   await differ()
   expect(await titles()).toEqual(['primary'])
   expect(sources).toEqual(['primary'])
+})
+
+test('a replica is asked again after a question that was too long', async () => {
+  const { url } = copy
+  const replica = openReplica(
+    { url, tls: 'off', poolSize: 1 },
+    createLog('silent', { readable: false }),
+  )
+  try {
+    const ask = (seconds: number) =>
+      replica.ask((db) => run(db, { text: 'select pg_sleep($1)', limitMs: 100 }, [seconds]))
+    expect(await ask(60)).toBeUndefined()
+    expect(await ask(0)).toHaveLength(1)
+  } finally {
+    await replica.close()
+  }
 })
 
 test('nothing is read of a user whom only the replica still knows', async () => {

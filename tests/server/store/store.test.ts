@@ -349,8 +349,6 @@ describe('a write', () => {
     ['PATCH', 'completion', taskPath, { completed: true }, 200],
     ['PUT', 'task', taskPath, { title: 'Bread', priority: 'high' }, 200],
     ['DELETE', 'task', taskPath, undefined, 204],
-    ['DELETE', 'category with tasks', categoryPath, undefined, 204],
-    ['PATCH', 'profile', async () => '/api/profile/', { bio: 'Likes ferries.' }, 200],
   ])(
     'of one document is one statement and no transaction: %s of a %s',
     async (method, _what, pathOf, body, status) => {
@@ -360,6 +358,23 @@ describe('a write', () => {
       expect(answer.status).toBe(status)
       expect(statements.filter((text) => !isBeside(text))).toEqual([
         expect.stringMatching(/^\s*with feed as \(update feeds/),
+      ])
+    },
+  )
+
+  test.each<[string, () => Promise<string>, object | undefined]>([
+    ['DELETE', categoryPath, undefined],
+    ['PATCH', async () => '/api/profile/', { bio: 'Likes ferries.' }],
+  ])(
+    'that may change many rows is one statement with a limit: %s',
+    async (method, pathOf, body) => {
+      const path = await pathOf()
+      listen()
+      expect((await ann.call(method, path, body)).status).toBeLessThan(300)
+      expect(statements.filter((text) => !isBeside(text))).toEqual([
+        expect.stringMatching(/^begin; set local statement_timeout = \d+$/),
+        expect.stringMatching(/^\s*with feed as \(update feeds/),
+        'commit',
       ])
     },
   )
@@ -381,6 +396,20 @@ describe('a write', () => {
     await create(tasks, { title: 'Ferry', category_id })
     return `/api/categories/${category_id}/`
   }
+})
+
+test('a search reads the texts of its user once, for the page and the count', async () => {
+  const ann = await server.person()
+  for (const title of ['Milk', 'Oat milk', 'Bread'])
+    await ann.call('POST', '/api/tasks/', { title })
+  const query = vi.spyOn(pg.Client.prototype, 'query')
+  const { body } = await ann.call('GET', '/api/tasks/?search=milk&page_size=1&ordering=title')
+  const texts = query.mock.calls.map(([first]) => (first as { text?: string }).text ?? '')
+  vi.restoreAllMocks()
+  expect([body.count, body.results.length]).toEqual([2, 1])
+  const [search, ...others] = texts.filter((text) => text.includes('ilike'))
+  expect(others).toEqual([])
+  expect(search!.match(/t\.description[^,]*ilike/g)).toHaveLength(1)
 })
 
 /** Whether a session still lives is asked once a second, and hints go out gathered, after commits. */

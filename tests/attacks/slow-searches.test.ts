@@ -1,0 +1,41 @@
+import { expect, test } from 'vitest'
+import { openArena } from './arena.ts'
+
+const SEARCHES = 8
+const MEGABYTES = 90
+
+test('four people who search 90 MB each, eight times at once, slow down nobody else', async () => {
+  const arena = await openArena()
+  const attackers = await arena.attackers(4)
+  for (const { id } of attackers)
+    await arena.database.db.raw(
+      `insert into tasks (user_id, id, title, description, priority, completed, position, created_at, updated_at)
+       select :id, gen_random_uuid(), 'Task ' || n,
+         (select string_agg(md5(n::text || k), ' ') from generate_series(1, 303) k),
+         'low', false, 'a0', now(), now()
+       from generate_series(1, :count) n`,
+      { id, count: MEGABYTES * 100 },
+    )
+  const refused: { status: number; code: string; retryAfter: number }[] = []
+  await arena.whileOthersWork(async () => {
+    for (let round = 0; round < 2; round++)
+      await Promise.all(
+        attackers.flatMap(({ call }) =>
+          Array.from({ length: SEARCHES }, async (_, i) => {
+            const search = encodeURIComponent(`nichts davon, ü${round}${i}`)
+            const { status, headers, body } = await call('GET', `/api/tasks/?search=${search}`)
+            if (status === 200) return
+            refused.push({
+              status,
+              code: body.code,
+              retryAfter: Number(headers.get('retry-after')),
+            })
+          }),
+        ),
+      )
+  })
+  for (const { status, code, retryAfter } of refused) {
+    expect([status, code]).toEqual([503, 'too_slow'])
+    expect(retryAfter).toBeGreaterThan(0)
+  }
+})
