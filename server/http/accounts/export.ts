@@ -6,7 +6,6 @@ import * as z from 'zod'
 import {
   type Account,
   type Category,
-  Problem,
   type Profile,
   accounts as protocol,
   type Resource,
@@ -24,6 +23,7 @@ import { type Answer, type Call, type Operation, operation } from '../operation.
 import { originOf } from '../origin.ts'
 import { EXAMPLE_ACCOUNT } from './accounts.ts'
 import { BYTE_ORDER_MARK, csvRecord } from './csv.ts'
+import { createExportPlaces } from './export-places.ts'
 import { CALENDAR_BEGIN, CALENDAR_END, toDo } from './icalendar.ts'
 
 interface Dependencies {
@@ -37,11 +37,8 @@ interface Dependencies {
 
 const KINDS = Object.values<Resource>(resources)
 
-/** Users with concurrent exports on this node. */
-const MAX_PEOPLE = 20
-const RETRY_SECONDS = 30
-/** In characters. */
-const PIECE = 64 * 1024
+/** In characters. Small, so that a slow reader takes some in each window (export-places.ts). */
+const PIECE = 32 * 1024
 
 /** Exports of all data of a user. Streamed, so their size does not matter. */
 export function accountExportOperations(dependencies: Dependencies): Operation[] {
@@ -52,7 +49,7 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
     access: 'bearer',
     problems: ['too_many_requests'],
   } as const
-  const open = new Map<ServerResponse, string>()
+  const places = createExportPlaces()
   return [
     operation({
       ...common,
@@ -124,9 +121,8 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
     type: string,
     text: AsyncIterable<string>,
   ): Promise<Answer> {
-    const { user } = call
-    const people = new Set(open.values())
-    if (people.size >= MAX_PEOPLE && !people.has(user)) throw tooMany()
+    const { request, user } = call
+    if (request.method !== 'HEAD') await places.enter(user, request.res!)
     const details = { file: name }
     const event = { user, kind: 'export', origin: originOf(call), details } as const
     await dependencies.events.recordIfPossible(event)
@@ -146,12 +142,7 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
   /** Writes as fast as the client reads, until the session or the token ends. */
   async function write(call: Call, response: ServerResponse, text: AsyncIterable<string>) {
     const { user } = call
-    open.set(response, user)
     const settle = dependencies.answers.add(call, () => response.destroy())
-    response.once('close', () => {
-      open.delete(response)
-      settle()
-    })
     try {
       await dependencies.exports.takeTurn(user, async () => {
         if (!response.destroyed) await pipeline(Readable.from(inPieces(text)), response)
@@ -161,6 +152,8 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
       response.destroy()
       if ((error as { code?: string }).code !== 'ERR_STREAM_PREMATURE_CLOSE')
         dependencies.log.warn({ error, user }, 'an export was interrupted')
+    } finally {
+      settle()
     }
   }
 
@@ -221,12 +214,6 @@ async function* inPieces(text: AsyncIterable<string>): AsyncGenerator<string> {
     await othersHadATurn()
   }
   yield piece
-}
-
-function tooMany(): Problem {
-  return new Problem('too_many_requests', 'Too many exports are running; try again.', {
-    retryAfter: RETRY_SECONDS,
-  })
 }
 
 function ofKinds<T>(partOf: (resource: Resource) => T): Record<string, T> {
