@@ -1,5 +1,6 @@
 import knex, { type Knex } from 'knex'
 import pg from 'pg'
+import type { Tls } from '../runtime/encryption.ts'
 import { hostUrls } from '../runtime/host-urls.ts'
 import { type ConnectionConfig, DatabaseConnection } from './connection.ts'
 import { LOCK_MS } from './lock-patience.ts'
@@ -11,7 +12,9 @@ export type Database = Knex
 export interface ConnectionTarget {
   url: string
   /** Default: the `sslmode` of the URL. */
-  tls: 'off' | 'require' | 'verify' | undefined
+  tls: Tls | undefined
+  /** The authority of its certificate, as PEM. Default: the public ones. */
+  ca?: string | undefined
 }
 
 export interface ConnectionOptions extends ConnectionTarget {
@@ -73,7 +76,7 @@ const validate = (connection: DatabaseConnection) => connection.proveAlive()
 const KEEPALIVE_MS = 5_000
 
 /** Options of every connection, in and outside of the pool. */
-export function clientOptions({ url, tls }: ConnectionTarget) {
+export function clientOptions({ url, tls, ca }: ConnectionTarget) {
   // The sslmode of the URL would override `ssl`.
   const urls = hostUrls(tls ? withoutSslmode(url) : url)
   return {
@@ -83,7 +86,8 @@ export function clientOptions({ url, tls }: ConnectionTarget) {
     keepAlive: true,
     keepAliveInitialDelayMillis: KEEPALIVE_MS,
     connectionTimeoutMillis: 3_000,
-    ...(tls && tls !== 'off' && { ssl: { rejectUnauthorized: tls === 'verify' } }),
+    ...(tls &&
+      tls !== 'off' && { ssl: { rejectUnauthorized: tls === 'verify', ...(ca && { ca }) } }),
   }
 }
 

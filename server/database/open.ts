@@ -1,4 +1,5 @@
 import type { Config } from '../runtime/config.ts'
+import { tlsOf } from '../runtime/encryption.ts'
 import type { Log } from '../runtime/log.ts'
 import { type ConnectionTarget, connect, type Database } from './connect.ts'
 import { startEmbeddedPostgres } from './embedded/embedded-postgres.ts'
@@ -29,14 +30,19 @@ export async function openDatabase(config: Config, log: Log): Promise<OpenDataba
     isWalled: true,
   }
   if (config.DATABASE_URL !== undefined) {
-    const target = { url: config.DATABASE_URL, tls: config.DATABASE_TLS }
-    const sessionTarget = { ...target, url: config.DATABASE_LISTEN_URL ?? target.url }
+    const targetOf = (url: string): ConnectionTarget => ({
+      url,
+      tls: tlsOf(url, config),
+      ca: config.DATABASE_CA,
+    })
+    const target = targetOf(config.DATABASE_URL)
+    const sessionTarget = targetOf(config.DATABASE_LISTEN_URL ?? target.url)
     const db = connect({ ...options, ...target })
     const replica =
       config.DATABASE_REPLICA_URL === undefined
         ? undefined
         : openReplica(
-            { ...options, ...target, url: config.DATABASE_REPLICA_URL, servesRequests: false },
+            { ...options, ...targetOf(config.DATABASE_REPLICA_URL), servesRequests: false },
             log,
           )
     return {
@@ -44,10 +50,7 @@ export async function openDatabase(config: Config, log: Log): Promise<OpenDataba
       ...(replica && { replica }),
       target,
       sessionTarget,
-      withoutTimeLimit: unlimited({
-        ...sessionTarget,
-        url: config.DATABASE_OWNER_URL ?? sessionTarget.url,
-      }),
+      withoutTimeLimit: unlimited(targetOf(config.DATABASE_OWNER_URL ?? sessionTarget.url)),
       async close() {
         await db.destroy()
         await replica?.close()

@@ -1,5 +1,6 @@
 import { createTransport } from 'nodemailer'
 import type { Config } from '../runtime/config.ts'
+import { mayBePlain } from '../runtime/encryption.ts'
 
 export interface Message {
   /** For the Message-ID. A second copy has the same, so a mailbox may drop it. */
@@ -39,12 +40,13 @@ export function createMailer(
   }
 }
 
-type SmtpSettings = 'SMTP_URL' | 'MAIL_FROM' | 'SMTP_CONNECTIONS' | 'PUBLIC_URL'
+type SmtpSettings = 'SMTP_URL' | 'SMTP_TLS' | 'MAIL_FROM' | 'SMTP_CONNECTIONS' | 'PUBLIC_URL'
 
 const TIMEOUT_MS = 30_000
 
 function smtpMailer({
   SMTP_URL,
+  SMTP_TLS = mayBePlain(SMTP_URL!) ? 'insecure' : 'verify',
   MAIL_FROM,
   SMTP_CONNECTIONS,
   PUBLIC_URL,
@@ -53,6 +55,9 @@ function smtpMailer({
   const domain = from.split('@')[1]!
   const transport = createTransport({
     url: SMTP_URL!,
+    // Without it, whoever is on the line removes STARTTLS from the greeting and reads all.
+    requireTLS: SMTP_TLS !== 'insecure',
+    tls: { rejectUnauthorized: SMTP_TLS === 'verify' },
     name: greetingName(PUBLIC_URL, domain),
     pool: true,
     maxConnections: SMTP_CONNECTIONS,
@@ -81,7 +86,8 @@ function smtpMailer({
           },
         })
       } catch (error) {
-        throw isRefusal(error) ? new MailRefused((error as Error).message, { cause: error }) : error
+        if (isRefusal(error)) throw new MailRefused((error as Error).message, { cause: error })
+        throw (error as SmtpError).code === 'ETLS' ? withoutTls(error) : error
       }
     },
     close: () => transport.close(),
@@ -118,7 +124,14 @@ function isRefusal(error: unknown): boolean {
   return command === 'RCPT TO' && WITHOUT_ENHANCED_CODE.includes(responseCode)
 }
 
+const withoutTls = (cause: unknown) =>
+  new Error(
+    'The server of SMTP_URL offers no encryption that can be checked: use smtps:// or turn on STARTTLS there. SMTP_TLS=require takes any certificate; SMTP_TLS=insecure sends mail for everybody on the line to read.',
+    { cause },
+  )
+
 interface SmtpError {
+  code?: string
   command?: string
   response?: string
   responseCode?: number

@@ -1,9 +1,8 @@
+import { randomBytes } from 'node:crypto'
 import { v7 as uuidv7 } from 'uuid'
 import { Problem, type Role, resources, type Unsettled } from '../../protocol/index.ts'
 import { create } from '../sync/edit.ts'
 import type { Server } from './web.ts'
-
-const PASSWORD = 'tide comes and goes'
 
 interface Person {
   username: string
@@ -45,11 +44,12 @@ export async function createDemoData({
     const { username, role = 'user' } = person
     try {
       const email = `${username}@example.com`
-      const registration = { username, email, password: PASSWORD }
+      const password = randomBytes(12).toString('base64url')
+      const registration = { username, email, password }
       const { id } = await administration.create({}, registration, role)
       await db('users').where({ id }).update({ email_verified_at: now() })
       await fill(id, person)
-      made.push({ username, password: PASSWORD })
+      made.push({ username, password })
     } catch (error) {
       if (!(error instanceof Problem && error.errors?.username)) throw error
     }

@@ -3,7 +3,7 @@ import { runFromEnvironment, type Server } from './web.ts'
 
 if (process.env.DATABASE_URL || process.env.NODE_ENV === 'production') {
   process.stderr.write(
-    'npm run dev creates users with a public password. Unset DATABASE_URL and NODE_ENV to use it.\n',
+    'npm run dev creates users with demo data. Unset DATABASE_URL and NODE_ENV to use it.\n',
   )
   process.exit(1)
 }

@@ -21,7 +21,7 @@ import { startTracing } from '../runtime/tracing.ts'
 import { type App, type AppDependencies, createApp } from './app.ts'
 import { hintsBus } from './hints-bus.ts'
 import { startRealtime } from './live.ts'
-import { cannotListen, exitOnError } from './startup-error.ts'
+import { cannotListen, exitOnError, warnUnencrypted } from './startup-error.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 import { startJobs } from './worker.ts'
 
@@ -50,6 +50,7 @@ export async function start(
     await refusePooler(config, database, { needsSession })
     await prepareSchema(config, database, log)
     await warnWithoutWall(database.db, log)
+    warnUnencrypted(config, log)
     const secrets = secretsOf(config)
     const readiness = createReadiness(database.target, poolState(database.db), () =>
       clock.aheadMs(),

@@ -25,7 +25,7 @@ import { pruneJournal } from '../store/journal.ts'
 import { postgresStore } from '../store/postgres.ts'
 import { purgeDocuments, purgeTombstones } from '../store/purge.ts'
 import { deleteExpired } from './retention.ts'
-import { exitOnError } from './startup-error.ts'
+import { exitOnError, warnUnencrypted } from './startup-error.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 
 /** How often due reminders and digests are looked for. */
@@ -127,6 +127,7 @@ export async function runWorkerFromEnvironment(): Promise<void> {
     await refusePooler(config, database, { needsSession: true })
     await requireCurrentSchema(database.db)
     await warnWithoutWall(database.db, log)
+    warnUnencrypted(config, log)
     const secrets = secretsOf(config)
     const clock = await followClock((question) => question(database.db), log)
     const { sessionTarget: target } = database

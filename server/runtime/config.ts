@@ -1,7 +1,9 @@
+import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import * as z from 'zod'
 import { accounts } from '../../protocol/index.ts'
 import { MIN_BYTES } from './bytes-in-flight.ts'
+import { hostOf, isLocalHost, sslmodeOf } from './encryption.ts'
 import { hostUrls } from './host-urls.ts'
 
 const MEGABYTE = 1024 * 1024
@@ -37,6 +39,19 @@ const redisUrl = z
   .string()
   .refine(isRedisUrl, 'expected redis://user:password@host:6379 or rediss://…')
 
+/** A certificate, or the path of one. */
+const certificate = z.string().transform((value, context) => {
+  const isHere = value.includes('-----BEGIN CERTIFICATE-----')
+  try {
+    const pem = isHere ? value.replaceAll('\\n', '\n') : readFileSync(value, 'utf8')
+    if (pem.includes('-----BEGIN CERTIFICATE-----')) return pem
+  } catch {
+    // as below
+  }
+  context.addIssue('expected the path of a readable PEM file with certificates, or its content')
+  return z.NEVER
+})
+
 /** A boolean, as written in environment variables. */
 const flag = z
   .enum(['true', 'false', '1', '0'])
@@ -61,7 +76,12 @@ export const environment = z.object({
     .default('development')
     .describe('`development`, `test` or `production`, which requires `SECRET_KEY` and logs JSON.'),
   PORT: z.coerce.number().int().min(0).max(65_535).default(3000).describe('The port to listen on.'),
-  HOST: z.string().optional().describe('The address to listen on. Default: all addresses.'),
+  HOST: z
+    .string()
+    .optional()
+    .describe(
+      'The address to listen on, such as `0.0.0.0`. Default: all addresses in production, otherwise `127.0.0.1`, which other machines cannot reach.',
+    ),
   PUBLIC_URL: z
     .url({ protocol: /^https?$/, error: 'expected an http or https address' })
     .transform((value) => value.replace(/\/+$/, ''))
@@ -104,6 +124,12 @@ export const environment = z.object({
     .describe(
       '`redis://user:password@host:6379`, or `rediss://…` for TLS: Redis 6 or later carries the hints between nodes. The same on every web node. Default: Postgres carries them.',
     ),
+  REDIS_TLS: z
+    .enum(['insecure'])
+    .optional()
+    .describe(
+      '`insecure` allows `redis://`, which is not encrypted, on another machine than this one.',
+    ),
   DATABASE_POOL_SIZE: z.coerce
     .number()
     .int()
@@ -112,10 +138,15 @@ export const environment = z.object({
     .default(8)
     .describe('Database connections for requests, 1 to 200. Every process uses a few more.'),
   DATABASE_TLS: z
-    .enum(['off', 'require', 'verify'])
+    .enum(['insecure', 'off', 'require', 'verify'])
     .optional()
     .describe(
-      '`off`, `require` (encrypted, any certificate) or `verify` (encrypted, certificate checked). Default: the `sslmode` of `DATABASE_URL`, where `sslmode=require` also checks the certificate; without an `sslmode`, `off`. A host with a self-signed certificate needs `require`.',
+      '`verify` (encrypted, certificate checked), `require` (encrypted, any certificate) or `insecure` (not encrypted; `off` is the same). Default: the `sslmode` of the URL, where `sslmode=require` also checks the certificate; without an `sslmode`, `verify`, or `insecure` on this machine and over a Unix socket.',
+    ),
+  DATABASE_CA: certificate
+    .optional()
+    .describe(
+      'The authority that has signed the certificate of the database, if it is not a public one: PEM, or the path of a file. The certificate is then checked.',
     ),
   DATABASE_STATEMENT_TIMEOUT_MS: z.coerce
     .number()
@@ -201,6 +232,12 @@ export const environment = z.object({
     .optional()
     .describe(
       'The SMTP server: `smtp://user:password@host:587` or `smtps://…`. Unset: development prints mail, production sends none.',
+    ),
+  SMTP_TLS: z
+    .enum(['insecure', 'require', 'verify'])
+    .optional()
+    .describe(
+      'With `smtp://`: `verify` (STARTTLS, certificate checked), `require` (STARTTLS, any certificate) or `insecure` (STARTTLS only if the server offers it). Default: `verify`, or `insecure` on this machine and with `?ignoreTLS=true` in the URL.',
     ),
   MAIL_FROM: z
     .string()
@@ -321,6 +358,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env) {
   const isProduction = data.NODE_ENV === 'production'
   return {
     ...data,
+    HOST: data.HOST ?? (isProduction ? undefined : '127.0.0.1'),
     isProduction,
     // Tokens are in a header, never in a cookie, so another origin cannot act for a user. Production
     // still requires an explicit list.
@@ -347,7 +385,8 @@ const OTHER_DATABASE_URLS = [
 
 /** Values of sslmode that contradict DATABASE_TLS: an error, because both were set on purpose. */
 const CONTRADICTIONS = {
-  off: /^(?!disable$|prefer$|allow$)/,
+  insecure: /^(?!disable$|prefer$|allow$|false$|0$)/,
+  off: /^(?!disable$|prefer$|allow$|false$|0$)/,
   require: /^(disable|verify-)/,
   verify: /^disable$/,
 }
@@ -355,7 +394,7 @@ const CONTRADICTIONS = {
 function faultsTogether(data: z.output<typeof environment>): string[] {
   const faults: string[] = []
   for (const name of ['DATABASE_URL', ...OTHER_DATABASE_URLS] as const) {
-    const sslmode = /[?&]sslmode=([^&]*)/.exec(data[name] ?? '')?.[1]
+    const sslmode = sslmodeOf(data[name] ?? '')
     if (data.DATABASE_TLS && sslmode && CONTRADICTIONS[data.DATABASE_TLS].test(sslmode))
       faults.push(`DATABASE_TLS: contradicts the sslmode in ${name}; remove one of them`)
   }
@@ -363,9 +402,19 @@ function faultsTogether(data: z.output<typeof environment>): string[] {
     if (data[name] && !data.DATABASE_URL) faults.push(`${name}: set DATABASE_URL too, or remove it`)
   if (data.NODE_ENV === 'production' && data.SECRET_KEY === undefined)
     faults.push('SECRET_KEY: required in production; generate one with: openssl rand -base64 32')
-  const isPublic = !/^https?:\/\/(localhost|127\.0\.0\.1)\b/.test(data.PUBLIC_URL ?? '')
-  if (data.SECRET_KEY?.startsWith('everybody-knows-this') && data.PUBLIC_URL && isPublic)
-    faults.push('SECRET_KEY: this key is published in compose.yaml; generate your own')
+  if (data.DATABASE_CA && data.DATABASE_TLS && data.DATABASE_TLS !== 'verify')
+    faults.push('DATABASE_CA: is used with DATABASE_TLS=verify only; remove one of them')
+  if (
+    data.REDIS_URL?.startsWith('redis:') &&
+    !isLocalHost(hostOf(data.REDIS_URL)) &&
+    !data.REDIS_TLS
+  )
+    faults.push(
+      'REDIS_URL: redis:// is not encrypted; use rediss://, or on a private line set REDIS_TLS=insecure',
+    )
+  // It was in compose.yaml once.
+  if (data.NODE_ENV === 'production' && data.SECRET_KEY?.startsWith('everybody-knows-this'))
+    faults.push('SECRET_KEY: everybody knows this key; generate one with: openssl rand -base64 32')
   if (data.SMTP_URL !== undefined) {
     if (data.MAIL_FROM === undefined) faults.push('MAIL_FROM: required with SMTP_URL')
     if (data.PUBLIC_URL === undefined)

@@ -83,7 +83,7 @@ describe('compose.yaml', () => {
     'gives %s an environment that it can start with, as it is and as it may be set',
     (_, service) => {
       const settings: Record<string, string>[] = [
-        {},
+        { SECRET_KEY: GENERATED },
         { SECRET_KEY: GENERATED, PUBLIC_URL: 'https://tasks.example.com' },
       ]
       for (const given of settings) {
@@ -104,6 +104,13 @@ describe('compose.yaml', () => {
       }
     },
   )
+
+  test('has no key of its own', () => {
+    for (const [, { environment = {} }] of ours) {
+      expect(filled(environment.SECRET_KEY!, {})).toBe('')
+      expect(environment.SECRET_KEY).toMatch(/^\$\{SECRET_KEY:\?.*compose\.yaml\}$/)
+    }
+  })
 
   test('publishes nothing to other machines, as it is', () => {
     const ports = Object.values(compose.services).flatMap(({ ports = [] }) => ports)
@@ -252,11 +259,12 @@ describe('health checks', () => {
   })
 })
 
-/** A value after Compose has put in what the environment says: `${NAME:-otherwise}`. */
+/** A value after Compose has put in what the environment says: `${NAME:-otherwise}`, `${NAME:?required}`. */
 function filled(value: string, given: Record<string, string>): string {
   return value.replaceAll(
-    /\$\{(\w+):-((?:[^{}])*)\}/g,
-    (_, name: string, otherwise: string) => given[name] || otherwise,
+    /\$\{(\w+):([-?])((?:[^{}])*)\}/g,
+    (_, name: string, kind: string, otherwise: string) =>
+      given[name] || (kind === '-' ? otherwise : ''),
   )
 }
 
