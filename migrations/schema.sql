@@ -751,7 +751,7 @@ CREATE TRIGGER tasks_category_id_released AFTER UPDATE OF deleted ON categories 
 
 CREATE TRIGGER tasks_category_id_removed AFTER DELETE ON categories FOR EACH ROW EXECUTE FUNCTION release_references('tasks', 'category_id', 'clear');
 
-create policy tasktide_app on categories to tasktide_app using ((user_id = (NULLIF(current_setting('tasktide.person'::text, true), ''::text))::uuid));
+create policy tasktide_app on categories to tasktide_app using ((user_id = ( SELECT (NULLIF(current_setting('tasktide.person'::text, true), ''::text))::uuid AS "nullif")));
 
 create policy tasktide_everyone on categories to tasktide_everyone using (true);
 
@@ -763,7 +763,7 @@ CREATE TRIGGER conflicts_tombstone BEFORE INSERT OR UPDATE ON conflicts FOR EACH
 
 CREATE TRIGGER conflicts_update_stamp BEFORE UPDATE ON conflicts FOR EACH ROW WHEN (new.seq = old.seq) EXECUTE FUNCTION stamp_change();
 
-create policy tasktide_app on conflicts to tasktide_app using ((user_id = (NULLIF(current_setting('tasktide.person'::text, true), ''::text))::uuid));
+create policy tasktide_app on conflicts to tasktide_app using ((user_id = ( SELECT (NULLIF(current_setting('tasktide.person'::text, true), ''::text))::uuid AS "nullif")));
 
 create policy tasktide_everyone on conflicts to tasktide_everyone using (true);
 
@@ -783,7 +783,7 @@ CREATE TRIGGER profiles_update_digest AFTER UPDATE ON profiles FOR EACH ROW WHEN
 
 CREATE TRIGGER profiles_update_stamp BEFORE UPDATE ON profiles FOR EACH ROW WHEN (new.seq = old.seq) EXECUTE FUNCTION stamp_change();
 
-create policy tasktide_app on profiles to tasktide_app using ((user_id = (NULLIF(current_setting('tasktide.person'::text, true), ''::text))::uuid));
+create policy tasktide_app on profiles to tasktide_app using ((user_id = ( SELECT (NULLIF(current_setting('tasktide.person'::text, true), ''::text))::uuid AS "nullif")));
 
 create policy tasktide_everyone on profiles to tasktide_everyone using (true);
 
@@ -801,7 +801,7 @@ CREATE TRIGGER tasks_update_reminder AFTER UPDATE ON tasks FOR EACH ROW WHEN ((o
 
 CREATE TRIGGER tasks_update_stamp BEFORE UPDATE ON tasks FOR EACH ROW WHEN (new.seq = old.seq) EXECUTE FUNCTION stamp_change();
 
-create policy tasktide_app on tasks to tasktide_app using ((user_id = (NULLIF(current_setting('tasktide.person'::text, true), ''::text))::uuid));
+create policy tasktide_app on tasks to tasktide_app using ((user_id = ( SELECT (NULLIF(current_setting('tasktide.person'::text, true), ''::text))::uuid AS "nullif")));
 
 create policy tasktide_everyone on tasks to tasktide_everyone using (true);
 

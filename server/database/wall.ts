@@ -69,6 +69,9 @@ const MISSING = `
         where (select count(*) from pg_policy where polrelid = d.oid) < 2)
       or exists (
         select from pg_class
+        where relname = 'reminder_moments' and not coalesce('security_invoker=true' = any (reloptions), false))
+      or exists (
+        select from pg_class
         where relnamespace = any (array['public', 'graphile_worker']::regnamespace[]) and relkind in ('r', 'v')
           and not has_table_privilege('${APP}', oid, 'select'))
   end`
@@ -108,9 +111,10 @@ const RAISE = `
     for documents in ${DOCUMENTS} loop
       execute format('drop policy if exists ${APP} on %I', documents.relname);
       execute format('drop policy if exists ${EVERYONES} on %I', documents.relname);
+      -- In a query of its own, which runs once and not for each row.
       execute format(
         'create policy ${APP} on %I to ${APP}
-         using (user_id = nullif(current_setting(''tasktide.person'', true), '''')::uuid)',
+         using (user_id = (select nullif(current_setting(''tasktide.person'', true), '''')::uuid))',
         documents.relname);
       execute format('create policy ${EVERYONES} on %I to ${EVERYONES} using (true)', documents.relname);
       execute format('alter table %I enable row level security', documents.relname);
