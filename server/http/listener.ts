@@ -21,6 +21,23 @@ const UNUSED_MS = 500
 /** Where connections keep coming, an end has to be found nevertheless. */
 const MAX_TURNS = 100
 
+type Offering = IncomingMessage & { offersUpgrade: unknown }
+
+/**
+ * Whether a request leaves HTTP, which Node asks of each. Only handshakes of sockets do: another offer, such as
+ * `Upgrade: h2c`, may be ignored (RFC 9110, 7.8), and would otherwise stay without an answer.
+ */
+const UPGRADE: PropertyDescriptor & ThisType<Offering> = {
+  get() {
+    const { offersUpgrade, method, headers, url = '' } = this
+    if (!offersUpgrade || method === 'CONNECT') return offersUpgrade
+    return headers.upgrade?.toLowerCase() === 'websocket' && url.startsWith('/socket.io/')
+  },
+  set(value) {
+    this.offersUpgrade = value
+  },
+}
+
 export interface Listener {
   server: Server
   /** From now on, connections end with their next response, so that none is in use when the listener drains. */
@@ -38,6 +55,7 @@ export function createListener(app: Express): Listener {
   class Request extends IncomingMessage {}
   class Response extends ServerResponse {}
   Object.setPrototypeOf(Request.prototype, app.request)
+  Object.defineProperty(Request.prototype, 'upgrade', UPGRADE)
   Object.setPrototypeOf(Response.prototype, app.response)
   app.request = Request.prototype as Express['request']
   app.response = Response.prototype as unknown as Express['response']
@@ -83,7 +101,9 @@ export function createListener(app: Express): Listener {
     underWay.set(req.socket, count)
     res.once('close', () => underWay.set(req.socket, underWay.get(req.socket)! - 1))
     lingering.request(req, res)
-    if (isRetiring) res.setHeader('Connection', 'close')
+    // Node's parser drops what has come behind an offer of another protocol.
+    const offersUpgrade = Boolean((req as unknown as Offering).offersUpgrade)
+    if (isRetiring || offersUpgrade) res.setHeader('Connection', 'close')
     if (count > MAX_PIPELINED) return send(res, tooManyAtOnce())
     // Express calls no handler for a target that is not a URL.
     app(req, res, () => send(res, unreadableTarget()))

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
 import type { RequestHandler } from 'express'
 import { Problem } from '../../protocol/index.ts'
 import type { Log } from '../runtime/log.ts'
@@ -24,6 +25,21 @@ declare global {
 
 /** As in nginx: the client has closed the connection before the end of the answer. */
 const CLIENT_CLOSED = 499
+
+/** @returns what is wrong with the Host header, and what to send */
+export function hostFault({
+  httpVersion,
+  headers,
+  rawHeaders,
+}: IncomingMessage): string | undefined {
+  let count = 0
+  for (let i = 0; i < rawHeaders.length; i += 2)
+    if (rawHeaders[i]!.length === 4 && rawHeaders[i]!.toLowerCase() === 'host') count++
+  // Proxies and servers may each take another one.
+  if (count > 1) return 'There is more than one Host header; send one.'
+  if (httpVersion !== '1.1' || HOST.test(headers.host ?? '')) return undefined
+  return 'The Host header is missing or invalid; send the host name of the server.'
+}
 
 /** Links are built from it if PUBLIC_URL is not set. */
 const HOST = /^[\w.-]+(:\d+)?$|^\[[\da-f:.]+\](:\d+)?$/i
@@ -92,11 +108,8 @@ export function beginRequests({
         ...(isCutOff && { cut_off: true }),
       })
     })
-    if (req.httpVersion === '1.1' && !HOST.test(req.headers.host ?? ''))
-      throw new Problem(
-        'malformed',
-        'The Host header is missing or invalid; send the host name of the server.',
-      )
+    const fault = hostFault(req)
+    if (fault) throw new Problem('malformed', fault)
     span.run(next)
   }
 }

@@ -6,11 +6,17 @@ import { Problem } from '../../protocol/index.ts'
 
 const HSTS_SECONDS = 365 * 24 * 60 * 60
 
+interface HstsOptions {
+  https: boolean
+  /** Whether browsers use HTTPS for all subdomains of the host too. */
+  subdomains: boolean
+}
+
 /**
  * Helmet's headers for every response. They do not depend on the request, so they are computed once
  * instead of by fifteen middlewares per request.
  */
-export function securityHeaders({ https }: { https: boolean }): ReadonlyMap<string, string> {
+export function securityHeaders({ https, subdomains }: HstsOptions): ReadonlyMap<string, string> {
   const headers = new Map<string, string>()
   const collector = {
     setHeader: (name: string, value: string) => headers.set(name, value),
@@ -22,7 +28,9 @@ export function securityHeaders({ https }: { https: boolean }): ReadonlyMap<stri
       useDefaults: false,
       directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
     },
-    strictTransportSecurity: https ? { maxAge: HSTS_SECONDS, includeSubDomains: false } : false,
+    strictTransportSecurity: https
+      ? { maxAge: HSTS_SECONDS, includeSubDomains: subdomains }
+      : false,
     frameguard: { action: 'deny' },
     // CORS decides which web apps on other origins may read responses.
     crossOriginResourcePolicy: { policy: 'cross-origin' },
@@ -33,18 +41,28 @@ export function securityHeaders({ https }: { https: boolean }): ReadonlyMap<stri
 /** Paths that are requested internally, without the proxy that terminates TLS. */
 const FROM_INSIDE = new Set(['/healthz', '/readyz', '/metrics'])
 
-/** Sends plain HTTP to HTTPS, keeping method and body (308). */
-export function redirectToHttps(publicUrl: string): RequestHandler {
+/** Pages that people may open by an address without a scheme. */
+const IS_PAGE = /^\/(?!api\/(?!(docs|schema|asyncapi)\b)|replication\/|socket\.io\/)/i
+
+/**
+ * Sends plain HTTP for a page to HTTPS. Anything else is refused: a client that follows a redirect sends its
+ * password or its token over the open line each time, and nobody notices.
+ */
+export function requireHttps(publicUrl: string): RequestHandler {
   return (req, res, next) => {
-    if (req.secure || FROM_INSIDE.has(req.path)) next()
-    else {
-      if (!URL.canParse(req.originalUrl, publicUrl))
-        throw new Problem('malformed', 'The request URL is not valid; correct it.')
-      // The target may be an absolute URL of any host; only its path is used.
-      const { pathname, search } = new URL(req.originalUrl, publicUrl)
-      const target = req.originalUrl.startsWith('/') ? req.originalUrl : `${pathname}${search}`
-      res.redirect(308, `${publicUrl}${target}`)
-    }
+    if (req.secure || FROM_INSIDE.has(req.path)) return next()
+    if (!URL.canParse(req.originalUrl, publicUrl))
+      throw new Problem('malformed', 'The request URL is not valid; correct it.')
+    const isRead = req.method === 'GET' || req.method === 'HEAD'
+    if (!isRead || req.headers.authorization !== undefined || !IS_PAGE.test(req.path))
+      throw new Problem(
+        'https_required',
+        `Use ${publicUrl}. Others on the network could read this request: change a password that was in it, and sign out the device if it had a token.`,
+      )
+    // The target may be an absolute URL of any host; only its path is used.
+    const { pathname, search } = new URL(req.originalUrl, publicUrl)
+    const target = req.originalUrl.startsWith('/') ? req.originalUrl : `${pathname}${search}`
+    res.redirect(308, `${publicUrl}${target}`)
   }
 }
 

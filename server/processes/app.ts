@@ -22,6 +22,7 @@ import {
 import type { Readiness } from '../health/readiness.ts'
 import { aboutOperations } from '../http/about/about.ts'
 import { metricsOperation } from '../http/about/metrics.ts'
+import { securityTxtOperation } from '../http/about/security-txt.ts'
 import { swaggerUi } from '../http/about/swagger-ui.ts'
 import { webApp } from '../http/about/web-app.ts'
 import { accountLifeOperations } from '../http/accounts/account-life.ts'
@@ -43,7 +44,7 @@ import { answerProblems, notFound } from '../http/problems.ts'
 import { createPullStreams, type PullStreams } from '../http/replication/pull-streams.ts'
 import { refuseOutdated, replicationOperations } from '../http/replication/replication.ts'
 import { beginRequests } from '../http/requests.ts'
-import { crossOrigin, redirectToHttps, securityHeaders } from '../http/security.ts'
+import { crossOrigin, requireHttps, securityHeaders } from '../http/security.ts'
 import { createFollowers, type Followers } from '../realtime/followers.ts'
 import type { Hints } from '../realtime/hints.ts'
 import { createUnsubscribeTokens, unsubscribing } from '../reminders/unsubscribing.ts'
@@ -169,6 +170,7 @@ export function createApp({
       publicUrl,
     }),
     ...administrationOperations({ administration, audit: createAudit(db), publicUrl }),
+    securityTxtOperation({ contact: config.SECURITY_CONTACT, publicUrl, now }),
     metricsOperation({
       metrics,
       async mayRead(token) {
@@ -183,10 +185,10 @@ export function createApp({
   const app = express().disable('x-powered-by').disable('etag').set('query parser', 'simple')
   app.set('trust proxy', config.TRUST_PROXY)
   const https = publicUrl?.startsWith('https:') ?? false
-  const headers = securityHeaders({ https })
+  const headers = securityHeaders({ https, subdomains: config.HSTS_SUBDOMAINS })
   app.use(beginRequests({ headers, log, metrics, tracing, now }))
   app.use(refuseOverload(poolState(db)))
-  if (https && config.TRUST_PROXY !== 0) app.use(redirectToHttps(publicUrl!))
+  if (config.needsHttps) app.use(requireHttps(publicUrl!))
   if (config.CORS_ORIGINS.length > 0) app.use(crossOrigin(config.CORS_ORIGINS))
   mount(app, operations, {
     sessions,

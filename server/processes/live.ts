@@ -1,4 +1,5 @@
 import type { Server as HttpServer } from 'node:http'
+import { handshakeRules } from '../http/handshakes.ts'
 import type { Hints } from '../realtime/hints.ts'
 import { createSockets, watchSockets } from '../realtime/sockets.ts'
 import type { Config } from '../runtime/config.ts'
@@ -12,7 +13,7 @@ const SESSIONS_MS = 1_000
 const HEADS_MS = 3_000
 
 interface Dependencies {
-  config: Pick<Config, 'MAX_SOCKETS_PER_USER'>
+  config: Config
   app: Pick<
     App,
     'sessions' | 'followers' | 'answers' | 'streams' | 'metrics' | 'positions' | 'bytes'
@@ -29,6 +30,11 @@ export function startRealtime(http: HttpServer, { config, app, hints, log, now }
     sessions,
     followers,
     bytes,
+    handshakes: handshakeRules({
+      publicUrl: config.PUBLIC_URL,
+      origins: config.CORS_ORIGINS,
+      needsHttps: config.needsHttps,
+    }),
     places: createPlaces(config.MAX_SOCKETS_PER_USER),
     log,
     metrics,

@@ -16,11 +16,14 @@ import {
   type LiveServer,
   type LiveSocket,
 } from './frame-writer.ts'
+import { createHandshakes, type HandshakeRules } from './handshakes.ts'
+import { limitPackets } from './packet-rate.ts'
 
 interface Dependencies {
   sessions: Sessions
   followers: Followers
   bytes: Pick<BytesInFlight, 'tryTake'>
+  handshakes: HandshakeRules
   /** For the sockets of each user. */
   places: Places
   log: Log
@@ -35,14 +38,26 @@ interface Dependencies {
  */
 export function createSockets(
   http: HttpServer,
-  { sessions, followers, bytes, places, log, metrics, positions, now }: Dependencies,
+  { sessions, followers, bytes, handshakes, places, log, metrics, positions, now }: Dependencies,
 ) {
+  const pending = createHandshakes(handshakes)
   const io: LiveServer = new Server(http, {
     transports: ['websocket'],
     serveClient: false,
     maxHttpBufferSize: 16_384, // clients send tokens, no more
     connectTimeout: 10_000,
+    allowRequest(request, answer) {
+      const refusal = pending.begin(request)
+      if (refusal !== undefined) {
+        metrics.refusedSocket()
+        log.info({ origin: request.headers.origin, refusal }, 'a socket was refused')
+      }
+      answer(refusal, refusal === undefined)
+    },
   })
+  io.engine.on('connection', (conn) =>
+    limitPackets(conn, () => log.info('a socket was cut: its client sends too much')),
+  )
 
   const broadcast = createBroadcast(io)
   const connections = new Set<{ destroy(): void }>()
@@ -58,6 +73,7 @@ export function createSockets(
       // Until the end of the connection, which need not come to be a socket or end with it.
       socket.conn.once('close', leave)
       if (socket.conn.readyState === 'closed') leave()
+      pending.done(socket.request)
       socket.data = { ...caller }
       next()
     }, refuse)

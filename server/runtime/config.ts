@@ -91,7 +91,7 @@ export const environment = z.object({
     )
     .optional()
     .describe(
-      'The public URL, without a path, used for links; required with `SMTP_URL`. If it is https and `TRUST_PROXY` is set, plain HTTP is redirected to it.',
+      'The public URL, without a path, used for links; required with `SMTP_URL`. If it is https and `TRUST_PROXY` is set, pages over plain HTTP are redirected to it, and API calls are refused.',
     ),
   TRUST_PROXY: trustProxy
     .default(0)
@@ -180,7 +180,23 @@ export const environment = z.object({
   CORS_ORIGINS: origins
     .optional()
     .describe(
-      'Allowed origins of web apps, separated by commas, or `*`. Default: `*` in development, none in production.',
+      'Allowed origins of web apps besides `PUBLIC_URL`, for requests and sockets, separated by commas, or `*`. Default: `*` in development, none in production.',
+    ),
+  HSTS_SUBDOMAINS: flag
+    .default(false)
+    .describe(
+      'Whether browsers use HTTPS for all subdomains of `PUBLIC_URL` too (`includeSubDomains`). Only if none of them needs plain HTTP.',
+    ),
+  SECURITY_CONTACT: z
+    .string()
+    .regex(
+      /^(https:\/\/[^\s]+|(mailto:)?[^\s@:]+@[^\s@:]+|tel:[+\d-]+)$/,
+      'expected a mail address, or an address such as https://example.com/security',
+    )
+    .transform((value) => (/^[a-z]+:/.test(value) ? value : `mailto:${value}`))
+    .optional()
+    .describe(
+      'Where to report vulnerabilities: a mail address or an https address, for `/.well-known/security.txt`. Unset: 404.',
     ),
   AUTH_RATE_LIMIT: z.coerce
     .number()
@@ -360,6 +376,8 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env) {
     ...data,
     HOST: data.HOST ?? (isProduction ? undefined : '127.0.0.1'),
     isProduction,
+    /** Without a proxy that says so, nobody knows whether a request came over HTTPS. */
+    needsHttps: (data.PUBLIC_URL?.startsWith('https:') ?? false) && data.TRUST_PROXY !== 0,
     // Tokens are in a header, never in a cookie, so another origin cannot act for a user. Production
     // still requires an explicit list.
     CORS_ORIGINS: data.CORS_ORIGINS ?? (isProduction ? [] : ['*']),

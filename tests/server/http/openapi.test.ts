@@ -33,7 +33,7 @@ let ann: Person
 const seen = new Map<string, Set<number>>()
 
 beforeAll(async () => {
-  server = await startServer()
+  server = await startServer({ SECURITY_CONTACT: 'security@example.com' })
   api = await readApi(server.call)
   ann = await someAdmin()
 })

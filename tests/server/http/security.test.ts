@@ -155,14 +155,38 @@ describe('behind a proxy that speaks HTTPS', () => {
 
   test.each([
     ['GET', '/api/tasks/?search=milk'],
+    ['GET', '/API/tasks/'],
     ['POST', '/api/token/'],
+    ['GET', '/replication/tasks/0/pull'],
+    ['OPTIONS', '/api/tasks/'],
+    ['POST', '/'],
     ['DELETE', '/nothing'],
-    ['GET', '//elsewhere.example.net/'],
-    ['GET', '/\\elsewhere.example.net/'],
-  ])('plain HTTP is sent on, method and body kept: %s %s', async (method, path) => {
+  ])('an API call over plain HTTP is refused, and not sent on: %s %s', async (method, path) => {
     for (const headers of [http, {}]) {
       const body = method === 'POST' ? { username: 'ann' } : undefined
-      const sent = await secure.call(method, path, body, { headers })
+      const refused = await secure.call(method, path, body, { headers })
+      expect(refused).toMatchObject({
+        status: 403,
+        body: { code: 'https_required', detail: expect.stringContaining(PUBLIC_URL) },
+      })
+    }
+  })
+
+  test('whatever brings a token over plain HTTP is refused', async () => {
+    const { status } = await secure.call('GET', '/', undefined, bearer('x'))
+    expect(status).toBe(403)
+  })
+
+  test.each([
+    ['GET', '/?a=b'],
+    ['HEAD', '/tasks'],
+    ['GET', '/api/docs/'],
+    ['GET', '/api/schema/'],
+    ['GET', '//elsewhere.example.net/'],
+    ['GET', '/\\elsewhere.example.net/'],
+  ])('a page over plain HTTP is sent on: %s %s', async (method, path) => {
+    for (const headers of [http, {}]) {
+      const sent = await secure.call(method, path, undefined, { headers })
       expect(sent.status).toBe(308)
       const location = new URL(sent.headers.get('location')!)
       expect(location.origin).toBe(PUBLIC_URL)
@@ -185,11 +209,18 @@ describe('behind a proxy that speaks HTTPS', () => {
     const refused = await secure.call('GET', '/api/tasks/', undefined, { headers: https })
     expect([ok.status, refused.status]).toEqual([200, 401])
     for (const { headers } of [ok, refused])
-      expect(headers.get('strict-transport-security')).toMatch(/^max-age=31536000/)
+      expect(headers.get('strict-transport-security')).toBe('max-age=31536000')
   })
 
-  test('health is told in plain HTTP too', async () => {
-    expect((await secure.call('GET', '/healthz', undefined, { headers: http })).status).toBe(200)
+  test('HTTPS for all subdomains is ordered by a setting', async ({ serverWith }) => {
+    const environment = { PUBLIC_URL, TRUST_PROXY: '1', HSTS_SUBDOMAINS: 'true' }
+    const { headers } = await (await serverWith(environment)).call('GET', '/healthz')
+    expect(headers.get('strict-transport-security')).toBe('max-age=31536000; includeSubDomains')
+  })
+
+  test.each(['/healthz', '/readyz', '/metrics'])('%s is told in plain HTTP too', async (path) => {
+    const { status } = await secure.call('GET', path, undefined, { headers: http })
+    expect(status).toBe(200)
   })
 
   test('links lead to the public address', async () => {
@@ -708,6 +739,51 @@ describe('what is logged', () => {
   })
 })
 
+describe('security.txt', () => {
+  const path = '/.well-known/security.txt'
+
+  test('says where to report vulnerabilities, and for how long that holds', async ({
+    serverWith,
+  }) => {
+    const own = await serverWith({
+      SECURITY_CONTACT: 'security@example.com',
+      PUBLIC_URL: 'https://tasks.example.com',
+    })
+    const { status, headers, text } = await own.call('GET', path)
+    expect(status).toBe(200)
+    expect(headers.get('content-type')).toBe('text/plain; charset=utf-8')
+    const fields = Object.fromEntries(text.split('\n').map((line) => line.split(': ')))
+    expect(fields).toMatchObject({
+      Contact: 'mailto:security@example.com',
+      Canonical: `https://tasks.example.com${path}`,
+    })
+    const days = (Date.parse(fields.Expires) - own.clock.now().getTime()) / 86_400_000
+    expect(days).toBeGreaterThan(100)
+    expect(days).toBeLessThan(365)
+  })
+
+  test('is not there without a contact', async () => {
+    expect((await server.call('GET', path)).status).toBe(404)
+  })
+})
+
+describe('another protocol', () => {
+  const offer = (method: string, path: string, protocol: string, rest = '\r\n') =>
+    `${method} ${path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: ${protocol}\r\n${rest}`
+  const body = 'Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}'
+
+  test.each([
+    ['h2c', offer('GET', '/healthz', 'h2c', 'HTTP2-Settings: AAMAAABk\r\n\r\n'), 200],
+    ['h2c with a body', offer('POST', '/api/token/', 'h2c', body), 400],
+    ['a websocket elsewhere', offer('GET', '/api/tasks/', 'websocket'), 401],
+    ['TLS', offer('OPTIONS', '/api/tasks/', 'TLS/1.2'), 204],
+  ])('is ignored when it is offered: %s', async (_, bytes, status) => {
+    const reply = await sendRaw(server.url, bytes)
+    expect(reply).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `))
+    expect(reply).toMatch(/^connection: close\r$/im)
+  })
+})
+
 describe('what is no HTTP', () => {
   const line = 'GET /healthz HTTP/1.1\r\n'
   const chunked = 'Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n'
@@ -719,6 +795,8 @@ describe('what is no HTTP', () => {
     ['a header without a colon', `${line}Host: a\r\nnonsense\r\n\r\n`, [400]],
     ['a NUL in a header', `${line}Host: a\r\nX-Any: a\0b\r\n\r\n`, [400]],
     ['no host', `${line}\r\n`, [400]],
+    ['two hosts', `${line}Host: a\r\nHost: b\r\n\r\n`, [400]],
+    ['two hosts of HTTP/1.0', 'GET /healthz HTTP/1.0\r\nHost: a\r\nhost: a\r\n\r\n', [400]],
     ['headers of 40 kB', `${line}Host: a\r\nX-Any: ${'a'.repeat(40_000)}\r\n\r\n`, [413, 431]],
     ['a path of 40 kB', `GET /${'a'.repeat(40_000)} HTTP/1.1\r\nHost: a\r\n\r\n`, [413, 414, 431]],
     ['two lengths', `POST /api/token/ HTTP/1.1\r\nHost: a\r\n${lengths(1, 2)}\r\nabc`, [400]],
