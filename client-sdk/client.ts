@@ -50,8 +50,12 @@ export interface ClientSession {
    * deleted, here or elsewhere, and with it its data on this device. Null after the next sign-in.
    */
   readonly notice$: Observable<'account_deleted' | null>
-  /** Registers an account and signs in. */
-  register(account: Credentials & { email: string }): Promise<User>
+  /**
+   * Registers an account and signs in.
+   *
+   * @param account `invite` is the token of an invitation, where only invited people can register
+   */
+  register(account: Credentials & { email: string; invite?: string }): Promise<User>
   signIn(credentials: Credentials): Promise<User>
   /**
    * Deletes the documents from this device, unless `keepData` is true. Needs no network: the server ends
@@ -127,10 +131,10 @@ export async function createClient<N extends ResourceName = ResourceName>(
         distinctUntilChanged(),
       ),
       notice$,
-      async register({ username, email, password }) {
+      async register({ username, email, password, invite }) {
         const isAnswer = isShaped(shapes.account)
         const register = (body: object) => api('/api/register/', { method: 'POST', body, isAnswer })
-        const account = { username, email, password }
+        const account = { username, email, password, ...(invite !== undefined && { invite }) }
         await register({ ...account, ...timezoneAndLocale() }).catch((error) => {
           // A device may know timezones that the server does not.
           if (!error.errors?.timezone && !error.errors?.locale) throw error

@@ -51,6 +51,12 @@ export const registration = z.strictObject({
   locale: profile.fields.locale.schema
     .optional()
     .describe('The initial language of the profile. Default: English.'),
+  invite: z
+    .string()
+    .min(1)
+    .max(2_000)
+    .optional()
+    .describe('The token of an invitation, where only invited people can register.'),
 })
 
 /** Grants permissions beyond the user's own account. */

@@ -1,5 +1,5 @@
 import * as z from 'zod'
-import { account, role } from './accounts.ts'
+import { account, email, role } from './accounts.ts'
 import { id, record, text } from './field.ts'
 
 /** Schemas of the administration endpoints: accounts, never their documents. */
@@ -25,8 +25,22 @@ export const accountSearch = text('The beginning of a username or an email addre
 
 export const roleChange = z.strictObject({ role })
 
+export const invitationRequest = z.strictObject({
+  email: email
+    .optional()
+    .describe('The only address that may use the invitation. Default: whoever has it.'),
+})
+
+export const invitation = z.strictObject({
+  invite: z.string().describe('The field `invite` of a registration. Can be used once.'),
+  url: z.string().optional().describe('The page of the web app to register on.'),
+  expires_at: moment,
+})
+export type Invitation = z.output<typeof invitation>
+
 export const action = z.enum([
   'create',
+  'invite',
   'deactivate',
   'reactivate',
   'change_role',

@@ -7,7 +7,7 @@ import { tasks } from './tasks.ts'
 
 export type { Account, Role, SignedInDevice, TokenPair } from './accounts.ts'
 export * as accounts from './accounts.ts'
-export type { Action, AuditEntry, ManagedAccount } from './administration.ts'
+export type { Action, AuditEntry, Invitation, ManagedAccount } from './administration.ts'
 export * as administration from './administration.ts'
 export { canonicalJson, type Kind, sameValue } from './canonical.ts'
 export type { Category } from './categories.ts'

@@ -15,14 +15,17 @@ import type { DeviceMarks } from './device-marks.ts'
 import { deviceOf } from './devices.ts'
 import type { Events, Origin } from './events.ts'
 import type { Asker } from './hashing-turns.ts'
+import { type Invites, invitationUsed } from './invites.ts'
 import type { Links } from './links.ts'
 import { addressToNotify, mayMail } from './mail-allowance.ts'
 import { confirmationOf } from './mail-data.ts'
 import { type NameKind, takeNames, userNamed } from './names.ts'
 import type { Passwords } from './passwords.ts'
+import { admit, type RegistrationRules } from './registration-policy.ts'
 import { NO_SUCH_ACCOUNT, type Sessions } from './sessions.ts'
 import type { SignInBackoff } from './sign-in-backoff.ts'
 import { sessionEnded } from './tokens.ts'
+import { lookAlikesOf, usernameFault } from './username-rules.ts'
 import { weakness } from './weak-passwords.ts'
 
 export interface Registration {
@@ -32,6 +35,8 @@ export interface Registration {
   /** Initial values of the profile. */
   timezone?: string | undefined
   locale?: string | undefined
+  /** The token of an invitation. */
+  invite?: string | undefined
 }
 
 interface Dependencies {
@@ -40,6 +45,8 @@ interface Dependencies {
   sessions: Sessions
   links: Links
   events: Events
+  invites: Invites
+  rules: RegistrationRules
   backoff: SignInBackoff
   devices: DeviceMarks
   now: () => Date
@@ -55,6 +62,8 @@ export function createAccounts({
   sessions,
   links,
   events,
+  invites,
+  rules,
   backoff,
   devices,
   now,
@@ -67,15 +76,18 @@ export function createAccounts({
      * @throws Problem `invalid` with the field: a name or address in use, a common password
      */
     async register(
-      { username, email, password, ...begin }: Registration,
-      { origin = {}, alongside }: RegistrationOptions = {},
+      { username, email, password, invite: token, ...begin }: Registration,
+      { origin = {}, byOperator = false, alongside }: RegistrationOptions = {},
     ): Promise<Account> {
+      const invite = byOperator ? undefined : await admit(rules, invites, { email, invite: token })
+      const fault = byOperator ? undefined : usernameFault(username)
+      if (fault) throw invalid('body', { username: [fault] })
       const weak = weakness(password, { username, email })
       if (weak) throw invalid('body', { password: [weak] })
       const taken = await takenNames(username, email)
       if (taken) throw taken
       const password_hash = await passwords.hash(password, askerOf(origin))
-      const id = uuidv7()
+      const id = invite?.id ?? uuidv7()
       const created_at = now().toISOString()
       const account: Account = {
         id,
@@ -108,8 +120,9 @@ export function createAccounts({
           await alongside?.(trx, account)
         })
       } catch (error) {
-        // Another request took the name in the meantime.
-        throw (isUniqueViolation(error) && (await takenNames(username, email))) || error
+        if (!isUniqueViolation(error)) throw error
+        // Another request took the name in the meantime, or the invitation.
+        throw (await takenNames(username, email)) ?? (invite ? invitationUsed() : error)
       }
       return account
     },
@@ -174,8 +187,9 @@ export function createAccounts({
 
   async function takenNames(username: string, email: string): Promise<Problem | undefined> {
     const errors: FieldErrors = {}
-    if (await userNamed(db, 'username', username))
-      errors.username = ['This username is taken; choose another.']
+    for (const name of [username, ...lookAlikesOf(username)])
+      if (await userNamed(db, 'username', name))
+        errors.username = ['This username is taken, or looks like one that is; choose another.']
     if (await userNamed(db, 'email', email))
       errors.email = ['An account has this address; sign in, or use another address.']
     return Object.keys(errors).length > 0 ? invalid('body', errors) : undefined
@@ -186,6 +200,8 @@ export type Accounts = ReturnType<typeof createAccounts>
 
 interface RegistrationOptions {
   origin?: Origin
+  /** Whoever runs the server may create any account, whatever the rules for registration. */
+  byOperator?: boolean
   alongside?: (trx: Database, account: Account) => Promise<void>
 }
 

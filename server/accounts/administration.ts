@@ -1,9 +1,16 @@
-import { type Account, type ManagedAccount, Problem, type Role } from '../../protocol/index.ts'
+import {
+  type Account,
+  type Invitation,
+  type ManagedAccount,
+  Problem,
+  type Role,
+} from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 import { type Mail, post } from '../mail/outbox.ts'
 import { type Accounts, kindOf, type Registration } from './accounts.ts'
 import { type Actor, type AuditedAction, record } from './audit.ts'
 import type { Events } from './events.ts'
+import type { Invites } from './invites.ts'
 import type { Links } from './links.ts'
 import { mayMail, tooMuchMail } from './mail-allowance.ts'
 import { confirmationOf } from './mail-data.ts'
@@ -50,6 +57,7 @@ interface Dependencies {
   passwords: Passwords
   sessions: Pick<Sessions, 'endAll' | 'announceEnd' | 'forgetRole'>
   links: Links
+  invites: Pick<Invites, 'create'>
   events: Pick<Events, 'record'>
   now: () => Date
 }
@@ -61,6 +69,7 @@ export function createAdministration({
   passwords,
   sessions,
   links,
+  invites,
   events,
   now,
 }: Dependencies) {
@@ -105,7 +114,21 @@ export function createAdministration({
         } as const
         await record(trx, entry, now())
       }
-      return accounts.register(registration, { origin: actor, alongside })
+      return accounts.register(registration, { origin: actor, byOperator: true, alongside })
+    },
+
+    /**
+     * Invites somebody to register.
+     *
+     * @param email the only address that may use the invitation
+     */
+    async invite(actor: Actor, email?: string): Promise<Invitation> {
+      const { id, token, expires } = invites.create({ by: actor.user, email })
+      const admin = actor.user && (await find(actor.user))
+      const account = { id, username: email ?? 'whoever is invited' }
+      const by = admin ? admin.username : undefined
+      await record(db, { actor, by, action: 'invite', account }, now())
+      return { invite: token, expires_at: new Date(expires).toISOString() }
     },
 
     /** Ends all sessions and prevents sign-in. No data is lost. */

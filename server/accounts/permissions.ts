@@ -13,6 +13,7 @@ const PERMISSIONS = {
     'accounts.change_role',
     'accounts.end_sessions',
     'accounts.resend_confirmation',
+    'accounts.invite',
     'audit.read',
     'metrics.read',
   ],

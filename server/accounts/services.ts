@@ -6,9 +6,11 @@ import { createAdministration } from './administration.ts'
 import { createDeletion } from './deletion.ts'
 import { deviceMarks } from './device-marks.ts'
 import { createEvents } from './events.ts'
+import { createInvites } from './invites.ts'
 import { createLinks } from './links.ts'
 import { createPasswordChanges } from './password-changes.ts'
 import type { Passwords } from './passwords.ts'
+import { OPEN, type RegistrationRules } from './registration-policy.ts'
 import type { Secrets } from './secrets.ts'
 import { createSessions } from './sessions.ts'
 import { signInBackoff } from './sign-in-backoff.ts'
@@ -22,6 +24,8 @@ interface Dependencies {
   sessionDays: number
   log: Pick<Log, 'info' | 'warn'>
   now: () => Date
+  /** Who may register. Default: everybody. */
+  registration?: RegistrationRules
   /** Whether whoever guesses passwords of an account has to wait. */
   delaysGuesses?: boolean
   /** Told of each session that ends. */
@@ -36,6 +40,7 @@ export function createAccountServices({
   sessionDays,
   log,
   now,
+  registration: rules = OPEN,
   delaysGuesses = true,
   ended,
 }: Dependencies) {
@@ -46,6 +51,7 @@ export function createAccountServices({
     ended,
   })
   const links = createLinks(secrets, now)
+  const invites = createInvites(db, secrets, now)
   const backoff = signInBackoff(db, { isOff: !delaysGuesses })
   const devices = deviceMarks(secrets)
   const accounts = createAccounts({
@@ -54,6 +60,8 @@ export function createAccountServices({
     sessions,
     links,
     events,
+    invites,
+    rules,
     backoff,
     devices,
     now,
@@ -62,7 +70,16 @@ export function createAccountServices({
     events,
     accounts,
     sessions,
-    administration: createAdministration({ db, accounts, passwords, sessions, links, events, now }),
+    administration: createAdministration({
+      db,
+      accounts,
+      passwords,
+      sessions,
+      links,
+      invites,
+      events,
+      now,
+    }),
     addresses: createAddresses({ db, passwords, links, events, now }),
     passwordChanges: createPasswordChanges({
       db,

@@ -114,6 +114,7 @@ export function createApp({
     sessionDays: config.SESSION_DAYS,
     log,
     now,
+    registration: { mode: config.REGISTRATION, domains: config.REGISTRATION_DOMAINS ?? [] },
     delaysGuesses,
     ended,
   })

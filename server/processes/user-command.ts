@@ -25,6 +25,7 @@ import { exitOnError } from './startup-error.ts'
 const USAGE = `Manages accounts: for the first admin, and for emergencies.
 
   npm run user -- create <username> <email> [--role user|support|admin] [--generate]
+  npm run user -- invite [--email <email>]
   npm run user -- promote <username> user|support|admin
   npm run user -- deactivate <username>
   npm run user -- reactivate <username>
@@ -47,7 +48,7 @@ const LISTED = 200
 interface Command {
   /** The names of its arguments. */
   takes: readonly string[]
-  options: readonly ('role' | 'generate' | 'search')[]
+  options: readonly ('role' | 'generate' | 'search' | 'email')[]
   run(administration: Administration, given: Given): Promise<string>
 }
 
@@ -55,6 +56,7 @@ interface Given {
   words: string[]
   role?: string
   search?: string
+  email?: string
   generate?: boolean
 }
 
@@ -68,6 +70,16 @@ const COMMANDS: Record<string, Command> = {
       const registration = readAs(protocol.registration, { username, email, password })
       await administration.create({}, registration, known.role)
       return `Created ${registration.username} with the role ${known.role}. A confirmation mail is queued.${said}`
+    },
+  },
+  invite: {
+    takes: [],
+    options: ['email'],
+    async run(administration, { email }) {
+      const address = email === undefined ? undefined : readAs(protocol.email, email)
+      const { invite, expires_at } = await administration.invite({}, address)
+      const url = readConfig().PUBLIC_URL
+      return `${url ? `${url}/#invite=` : ''}${invite}\nCan be used once, until ${expires_at}.`
     },
   },
   promote: {
@@ -186,6 +198,7 @@ function readGiven({ takes, options }: Command, args: string[]): Given | string 
       options: {
         role: { type: 'string' },
         search: { type: 'string' },
+        email: { type: 'string' },
         generate: { type: 'boolean' },
       },
     })

@@ -206,6 +206,22 @@ export const environment = z.object({
     .describe(
       'Requests per minute and IP address (IPv6: /64; four times as many at /56 and sixteen times at /48) to each endpoint that checks a password or sends mail, and per user to all account endpoints together, and to each comparison of documents. Endpoints that refresh, verify or revoke a token count failed requests only. 0 is no limit.',
     ),
+  REGISTRATION: z
+    .enum(['open', 'invite', 'closed'])
+    .default('open')
+    .describe(
+      'Who can register: everybody (`open`), people with an invitation of an admin (`invite`) or nobody (`closed`). `npm run user -- create` works always.',
+    ),
+  REGISTRATION_DOMAINS: list
+    .transform((domains) => domains.map((domain) => domain.toLowerCase()))
+    .refine(
+      (domains) => domains.every((domain) => /^\.?([a-z0-9-]+\.)+[a-z0-9-]+$/.test(domain)),
+      'expected domains such as example.com or .example.com, separated by commas',
+    )
+    .optional()
+    .describe(
+      'The mail domains of people who register without an invitation: `example.com`, or `.example.com` for its subdomains, separated by commas. Default: all. It does not prove that somebody has such an address; their confirmation does.',
+    ),
   MAX_BODY_BYTES: z.coerce
     .number()
     .int()

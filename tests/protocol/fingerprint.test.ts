@@ -25,7 +25,10 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
   {
     accounts: [
       ['784ed8d8fa18', 'the first release'],
-      ['f4f14fc4ed48', 'passwords may have 1000 characters; a sign-in gives a mark of the device'],
+      [
+        '82c7dac635cf',
+        'passwords may have 1000 characters; a sign-in gives a mark of the device; registrations may have an invitation',
+      ],
     ],
     replication: [
       ['0f5a2426e282', 'the first release'],

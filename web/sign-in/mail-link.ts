@@ -10,6 +10,14 @@ export function takeMailLink(): MailLink | null {
   return link
 }
 
+/** Takes the invitation out of the address, if there is one. */
+export function takeInvite(): string | undefined {
+  const [kind, token] = location.hash.slice(1).split('=')
+  if (kind !== 'invite') return undefined
+  history.replaceState(null, '', location.pathname)
+  return token
+}
+
 export function readMailLink(hash: string): MailLink | null {
   const [kind, token = ''] = hash.split('=')
   if (kind === 'forgot_password') return { kind }

@@ -5,22 +5,33 @@ import { Fault } from '../forms/fault.tsx'
 import { fieldsOf, useRequest } from '../forms/request.ts'
 import { TextField } from '../forms/text-field.tsx'
 import { ForgottenPassword } from './forgotten-password.tsx'
+import { takeInvite } from './mail-link.ts'
 import { Welcome } from './welcome.tsx'
 
 /** Sign-in and registration. */
 export function SignIn() {
   const { session } = useClient()
   const notice = useObserved(() => session.notice$, null, [session])
-  const [isNew, setIsNew] = useState(false)
+  const [invite] = useState(takeInvite)
+  const [isNew, setIsNew] = useState(invite !== undefined)
   const [isForgotten, setIsForgotten] = useState(false)
-  const { isBusy, errors, fault, run, reset } = useRequest(['username', 'email', 'password'])
+  const { isBusy, errors, fault, run, reset } = useRequest([
+    'username',
+    'email',
+    'password',
+    'invite',
+  ])
 
   function submit(event: SubmitEvent) {
     const given = fieldsOf(event)
     const credentials = { username: given('username').trim(), password: given('password') }
     void run(() =>
       isNew
-        ? session.register({ ...credentials, email: given('email').trim() })
+        ? session.register({
+            ...credentials,
+            email: given('email').trim(),
+            ...(invite && { invite }),
+          })
         : session.signIn(credentials),
     )
   }
@@ -72,7 +83,7 @@ export function SignIn() {
           hint={isNew ? NEW_PASSWORD_HINT : undefined}
           errors={errors.password}
         />
-        <Fault text={fault} />
+        <Fault text={errors.invite?.join(' ') ?? fault} />
         <button type="submit" class="primary wide" disabled={isBusy}>
           {isNew ? 'Create account' : 'Sign in'}
         </button>

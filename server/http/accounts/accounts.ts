@@ -34,7 +34,8 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       id: 'register',
       path: '/api/register/',
       summary: 'Register an account',
-      description: 'Also creates the profile.',
+      description:
+        'Also creates the profile. The server may admit only invited people, only addresses of some domains, or nobody.',
       body: {
         name: 'Registration',
         schema: protocol.registration,

@@ -111,6 +111,43 @@ export function administrationOperations({
         return { status: 200, body: account }
       },
     }),
+    operation({
+      ...common,
+      id: 'invite',
+      permission: 'accounts.invite',
+      method: 'post',
+      path: '/api/admin/invites/',
+      summary: 'Create an invitation',
+      description:
+        'For one account, within a week. With `REGISTRATION=invite` nobody can register without one. It is not mailed: give it to whom it is for. It ends when you lose the permission.',
+      body: {
+        name: 'InvitationRequest',
+        schema: protocol.invitationRequest,
+        examples: { usual: { email: 'maria@example.com' } },
+      },
+      answers: {
+        201: {
+          description: 'The invitation.',
+          name: 'Invitation',
+          schema: protocol.invitation,
+          example: {
+            invite: 'eyJpZCI6IjAxOTBhNWMyLSJ9.3v1cQpY0y8cD6f0nB5n5m0bq2o4yZrHh9x1sQ0aV7tM',
+            url: 'https://tasks.example.com/#invite=eyJpZCI6IjAxOTBhNWMyLSJ9.3v1cQpY0y8cD6f0nB5n5m0bq2o4yZrHh9x1sQ0aV7tM',
+            expires_at: '2026-11-29T08:30:00.000Z',
+          },
+        },
+      },
+      problems: ['invalid'],
+      async handle(call: Call<{ email?: string | undefined }>) {
+        const invitation = await administration.invite(actorOf(call), call.body.email)
+        const url = publicUrl && `${publicUrl}/#invite=${invitation.invite}`
+        return {
+          status: 201,
+          headers: { 'Cache-Control': 'no-store' },
+          body: { ...invitation, ...(url && { url }) },
+        }
+      },
+    }),
     accountAction('deactivate_account', 'deactivate', 'accounts.deactivate', {
       summary: 'Deactivate an account',
       description:

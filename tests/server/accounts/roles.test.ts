@@ -22,6 +22,7 @@ const METRICS_TOKEN = 'what Prometheus shows: 0123456789'.replaceAll(/[ :]/g, '-
 const ALLOWED: Readonly<Record<string, readonly Role[]>> = {
   list_accounts: ['support', 'admin'],
   get_managed_account: ['support', 'admin'],
+  invite: ['admin'],
   deactivate_account: ['admin'],
   reactivate_account: ['admin'],
   end_sessions_of_account: ['admin'],
