@@ -59,9 +59,9 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   },
   'server/http': {
     values: `protocol/index.ts server/accounts/permissions.ts server/sync/store.ts
-      server/runtime/call-at.ts express helmet cors node:`,
+      server/runtime/call-at.ts helmet cors node:`,
     types:
-      'zod server/accounts/ server/database/connect.ts server/database/pool.ts server/runtime/',
+      'express zod server/accounts/ server/database/connect.ts server/database/pool.ts server/runtime/',
   },
   'server/http/documents': {
     values: 'protocol/index.ts server/http/ server/sync/ uuid zod',

@@ -1,13 +1,14 @@
-import { isUtf8 } from 'node:buffer'
-import express, { type Express, type Request, type Response } from 'express'
+import type { Express, Request, Response } from 'express'
 import { type FieldErrors, invalid, Problem } from '../../protocol/index.ts'
 import { may } from '../accounts/permissions.ts'
 import type { Caller, Sessions } from '../accounts/sessions.ts'
+import type { BytesInFlight, Held } from '../runtime/bytes-in-flight.ts'
 import type { Log } from '../runtime/log.ts'
 import type { Metrics } from '../runtime/metrics.ts'
-import type { AttemptLimit } from './attempt-limit.ts'
-import type { Call, Method, Operation, Parameter } from './operation.ts'
-import { methodNotAllowed, ProblemWithHeaders, parse, shortened, toProblem } from './problems.ts'
+import { type AttemptLimit, network } from './attempt-limit.ts'
+import { parseJson, readBody } from './body.ts'
+import type { Answer, Call, Method, Operation, Parameter } from './operation.ts'
+import { methodNotAllowed, parse, shortened, toProblem } from './problems.ts'
 import { send } from './send.ts'
 
 export interface MountDependencies {
@@ -16,7 +17,12 @@ export interface MountDependencies {
   metrics: Pick<Metrics, 'stream'>
   log: Pick<Log, 'warn'>
   maxBodyBytes: number
+  bytes: Pick<BytesInFlight, 'take'>
+  /** Two turns each, for large bodies: of a device before its body is read, and of a person before it is parsed. */
+  turns: Readonly<Record<'device' | 'person', TakeTurn>>
 }
+
+type TakeTurn = <T>(key: string, work: () => Promise<T>) => Promise<T>
 
 /** Adds a route for every operation; other methods on its path get a 405. */
 export function mount(
@@ -38,14 +44,14 @@ export function mount(
   }
 }
 
-/** Checks in this order: authentication, rate limit, query, body. */
+/** Checks in this order: authentication, rate limit, query, turn, body. */
 function handlerOf(
   operation: Operation,
-  { sessions, limit, metrics, log, maxBodyBytes }: MountDependencies,
+  { sessions, limit, metrics, log, maxBodyBytes, bytes, turns }: MountDependencies,
 ) {
-  const readBody = bodyReader(operation.maxBodyBytes ?? maxBodyBytes)
   const countsByAddress =
     operation.limit === 'account' || (operation.access === 'limited' && !operation.limit)
+  const isCounted = operation.access !== 'open' || operation.body !== undefined
   const readQuery = queryReader(operation.query ?? [])
   return operation.limit === 'refusals' ? countingRefusals : serve
 
@@ -65,17 +71,50 @@ function handlerOf(
     res.locals.user = caller.user || undefined
     // Whoever has left while waiting needs no answer.
     if (res.destroyed) return
-    const call: Call<unknown> = {
+    const person = caller.user || network(req.ip ?? '')
+    const held = isCounted ? bytes.take(person, REQUEST_BYTES) : NOTHING
+    const answer = await handled(held, {
       ...caller,
       params: req.params as Record<string, string>,
       query: readQuery(req.query),
-      body: operation.body && parse(operation.body.schema, await readBody(req, res), 'body'),
       request: req,
-    }
-    const answer = await operation.handle(call as Call)
+    }).finally(held.release)
     const isEvents = answer.headers?.['Content-Type']?.startsWith('text/event-stream')
     if (isEvents && answer.stream && !res.destroyed) res.locals.streamEnded = metrics.stream()
     send(res, answer)
+  }
+
+  async function handled(held: Held, call: Omit<Call, 'body'>): Promise<Answer> {
+    const { body, maxBodyBytes: largeBytes } = operation
+    if (!body) return operation.handle(call as Call)
+    const handle = (text: string) =>
+      operation.handle({ ...call, body: parse(body.schema, parseJson(text), 'body') as never })
+    if (largeBytes !== undefined) return inTurn(held, call, largeBytes, handle)
+    return handle(await readBody(call.request, { limit: maxBodyBytes, held }))
+  }
+
+  /**
+   * A device sends many pushes at once, so its next one is read when one before is answered. One that stalls
+   * gives up its turn, because its connection may be dead. No connection can hold up the turn of a person.
+   */
+  async function inTurn(
+    held: Held,
+    { user, session, request }: Omit<Call, 'body'>,
+    limit: number,
+    handle: (text: string) => Promise<Answer>,
+  ): Promise<Answer> {
+    let answer: Promise<Answer> | undefined
+    await turns.device(
+      session,
+      () =>
+        new Promise<void>((done, failed) => {
+          answer = readBody(request, { limit, held, stalled: done }).then((text) =>
+            turns.person(user, () => handle(text)),
+          )
+          answer.then(() => done(), failed)
+        }),
+    )
+    return answer!
   }
 
   async function countingRefusals(req: Request, res: Response) {
@@ -105,6 +144,10 @@ function handlerOf(
 }
 
 const NOBODY = { user: '', session: '', expires: 0 }
+
+/** What a request without a body occupies. */
+const REQUEST_BYTES = 4 * 1024
+const NOTHING: Held = { tryAdd: () => true, add() {}, release() {} }
 
 /** @throws Problem `unauthenticated` without a token */
 function bearerToken(req: Request): string {
@@ -136,52 +179,6 @@ function queryReader(parameters: readonly Parameter[]) {
     return query
   }
 }
-
-type BodyReader = (req: Request, res: Response) => Promise<unknown>
-
-function bodyReader(limit: number): BodyReader {
-  const types = ['application/json', 'application/*+json']
-  const read = express.json({
-    limit,
-    type: types,
-    strict: false,
-    verify(_req, _res, bytes) {
-      // Decoding would silently replace invalid bytes by U+FFFD.
-      if (!isUtf8(bytes)) throw new Error('not UTF-8')
-    },
-  })
-  return async (req, res) => {
-    if (!hasBody(req))
-      throw new Problem('invalid', 'The body is missing; send JSON.', {
-        errors: { '': ['The body is missing.'] },
-      })
-    if (!req.is(types))
-      throw new Problem('unsupported_media_type', 'Send JSON, with Content-Type: application/json.')
-    // An unregistered alias that many clients send.
-    req.headers['content-type'] = req.headers['content-type']!.replace(UTF8, '$1utf-8')
-    if (Number(req.headers['content-length'] ?? 0) > limit) throw tooLarge(limit)
-    await new Promise<void>((resolve, reject) => {
-      let size = 0
-      req.on('data', (chunk: Buffer) => {
-        size += chunk.length
-        if (size > limit) reject(tooLarge(limit))
-      })
-      read(req, res, (error) => (error ? reject(error) : resolve()))
-    })
-    return req.body
-  }
-}
-
-const UTF8 = /(;\s*charset=)("?)utf8\2(?=\s*(?:;|$))/i
-
-function tooLarge(limit: number): Problem {
-  // Do not wait for the rest of the body.
-  const headers = { Connection: 'close' }
-  return new ProblemWithHeaders(headers, 'too_large', `The body exceeds ${limit} bytes; send less.`)
-}
-
-const hasBody = (req: Request) =>
-  req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0
 
 function allowed(methods: readonly Method[]): string {
   const names = methods.map((method) => method.toUpperCase())

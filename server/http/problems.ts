@@ -111,8 +111,7 @@ export function toProblem(error: unknown): Problem {
   // Not `account_deleted`: devices delete their data only when a token refresh says so.
   if (error instanceof UnknownUser)
     return new Problem('token_not_valid', 'The account does not exist; sign in again.')
-  const { status, type, code } = (error ?? {}) as { status?: number; type?: string; code?: string }
-  if (type !== undefined && BODY_FAULTS[type]) return BODY_FAULTS[type]()
+  const { status, code } = (error ?? {}) as { status?: number; code?: string }
   if (status === 412)
     return new Problem(
       'precondition_failed',
@@ -141,24 +140,6 @@ const UNAVAILABLE: Readonly<Record<string, string>> = {
   '40P01': IN_THE_WAY,
   // The node was too slow, so the database has ended its transaction.
   '25P03': 'The server was too slow; try again later.',
-}
-
-/** By the error type of body-parser. */
-const BODY_FAULTS: Record<string, () => Problem> = {
-  'entity.parse.failed': () =>
-    new Problem('malformed', 'The body is not valid JSON; correct its syntax.'),
-  'entity.verify.failed': () =>
-    new Problem('malformed', 'The body is not valid UTF-8; encode it as UTF-8.'),
-  'entity.too.large': () =>
-    new Problem('too_large', 'The body exceeds the limit of this server; send less.'),
-  'request.size.invalid': () => new Problem('malformed', 'The body does not match Content-Length.'),
-  'request.aborted': () => new Problem('malformed', 'The request was interrupted; send it again.'),
-  'encoding.unsupported': () =>
-    new Problem(
-      'unsupported_media_type',
-      'Send the body uncompressed, or with gzip, deflate or br.',
-    ),
-  'charset.unsupported': () => new Problem('unsupported_media_type', 'Send JSON in UTF-8.'),
 }
 
 function isDatabaseAway(error: unknown, code: string | undefined): boolean {

@@ -58,6 +58,7 @@ import { postgresExports } from '../store/export.ts'
 import { postgresLists } from '../store/lists.ts'
 import { postgresPositions } from '../store/positions.ts'
 import { postgresStore } from '../store/postgres.ts'
+import { createTurns } from '../store/turns.ts'
 import type { Store } from '../sync/store.ts'
 
 export interface AppDependencies {
@@ -197,6 +198,8 @@ export function createApp({
     metrics,
     log,
     maxBodyBytes: config.MAX_BODY_BYTES,
+    bytes,
+    turns: { device: createTurns({ lanes: 2 }), person: createTurns({ lanes: 2 }) },
   })
   app.use('/replication', refuseOutdated(Object.values<Resource>(resources)))
   app.use(swaggerUi())

@@ -33,14 +33,39 @@ export function createBytesInFlight(
 ) {
   const limitOfPerson = Math.min(limit, Math.max(MIN_BYTES, Math.floor(limit * SHARE_OF_PERSON)))
   const heldByPerson = new Map<string, number>()
+  /** What waits for a slow reader, oldest first. */
+  const cuttable = new Map<Held, { person: string; cut: () => void }>()
   let held = 0
   let refused = 0
 
+  /** Somebody who holds nothing may hold one thing of any size. */
   function fits(person: string, bytes: number): boolean {
-    const own = (heldByPerson.get(person) ?? 0) + bytes
-    if (own <= limitOfPerson && held + bytes <= limit) return true
+    const own = heldByPerson.get(person) ?? 0
+    const isWithinShare = own === 0 || own + bytes <= limitOfPerson
+    if (isWithinShare && makeRoom(own, bytes)) return true
     refused++
     return false
+  }
+
+  /** Cuts off the slow readers of whoever holds most, unless that is who asks. */
+  function makeRoom(own: number, bytes: number): boolean {
+    while (held + bytes > limit) {
+      const [oldest, most] = heaviest()
+      if (!oldest || most <= own + bytes) return false
+      cuttable.get(oldest)!.cut()
+      oldest.release()
+    }
+    return true
+  }
+
+  /** The oldest of what can be cut of whoever holds most, and how much that person holds. */
+  function heaviest(): [Held | undefined, number] {
+    let [found, most]: [Held | undefined, number] = [undefined, 0]
+    for (const [one, { person }] of cuttable) {
+      const own = heldByPerson.get(person) ?? 0
+      if (own > most) [found, most] = [one, own]
+    }
+    return [found, most]
   }
 
   function count(person: string, bytes: number): void {
@@ -53,13 +78,14 @@ export function createBytesInFlight(
   /**
    * Holds bytes of a person, or of a network for requests without a user, until they are released.
    *
+   * @param cut ends what waits for a slow reader; called when others need the room
    * @returns undefined if they do not fit
    */
-  function tryTake(person: string, bytes: number): Held | undefined {
+  function tryTake(person: string, bytes: number, cut?: () => void): Held | undefined {
     if (!fits(person, bytes)) return undefined
     count(person, bytes)
     let own = bytes
-    return {
+    const taken: Held = {
       tryAdd(more) {
         if (!fits(person, more)) return false
         count(person, more)
@@ -67,13 +93,16 @@ export function createBytesInFlight(
         return true
       },
       add(more) {
-        if (!this.tryAdd(more)) throw tooManyBytes()
+        if (!taken.tryAdd(more)) throw tooManyBytes()
       },
       release() {
+        cuttable.delete(taken)
         count(person, -own)
         own = 0
       },
     }
+    if (cut) cuttable.set(taken, { person, cut })
+    return taken
   }
 
   return {
@@ -81,8 +110,8 @@ export function createBytesInFlight(
     limitOfPerson,
     tryTake,
     /** The same. @throws Problem `too_many_requests` */
-    take(person: string, bytes: number): Held {
-      const taken = tryTake(person, bytes)
+    take(person: string, bytes: number, cut?: () => void): Held {
+      const taken = tryTake(person, bytes, cut)
       if (!taken) throw tooManyBytes()
       return taken
     },

@@ -27,9 +27,12 @@ export interface Reading {
 
 type Fields = Record<string, unknown>
 
-/** Deeper values cannot be serialized, so only the id of such a row is kept. */
-const MAX_DEPTH = 100
-const isTooDeep = (fields: unknown) => isDeeperThan(MAX_DEPTH, fields)
+/**
+ * The fields of a row, and in them as many levels as in a record. What is deeper may have been cut off while
+ * it was read, so only the id of such a row is kept.
+ */
+const MAX_DEPTH = 16
+const isTooDeep = (fields: unknown) => isDeeperThan(MAX_DEPTH + 1, fields)
 
 /** Limits a message that lists unknown names. */
 const MAX_MESSAGE = 300

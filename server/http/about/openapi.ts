@@ -187,7 +187,8 @@ function refusalsOf(operation: Operation): Record<string, ResponseObject> {
       ? (['unauthenticated', 'token_not_valid', 'account_deleted', 'too_slow'] as const)
       : []),
     ...(operation.permission ? (['forbidden'] as const) : []),
-    ...(operation.access === 'limited' || operation.limit ? (['too_many_requests'] as const) : []),
+    // Too many, or of too many bytes.
+    ...(operation.access === 'open' && !operation.body ? [] : (['too_many_requests'] as const)),
     ...(operation.body
       ? (['invalid', 'malformed', 'too_large', 'unsupported_media_type'] as const)
       : []),

@@ -313,8 +313,13 @@ describe('the server answers as described', () => {
   })
 
   test('to too many attempts', async () => {
+    const hasLimit = new Set(
+      server.app.operations.flatMap(({ id, access, limit }) =>
+        access === 'limited' || limit ? [id] : [],
+      ),
+    )
     const limited = api.operations.filter(
-      ({ id, responses }) => responses[429] && !BUSY_FOR_THEIR_OWN_REASON.has(id),
+      ({ id }) => hasLimit.has(id) && !BUSY_FOR_THEIR_OWN_REASON.has(id),
     )
     expect(limited).not.toEqual([])
     const strict = await startServer({ AUTH_RATE_LIMIT: '1' })
@@ -332,10 +337,25 @@ describe('the server answers as described', () => {
     }
   })
 
+  test('to anything while too much data is in flight', async () => {
+    const { bytes } = server.app
+    const held = bytes.take('somebody else', bytes.limit)
+    const counted = api.operations.filter(({ responses }) => responses[429])
+    try {
+      expect(
+        await complaintsOfCalls(counted, async (operation) => {
+          const { call } = operation.bearer ? ann : server
+          return [await expecting(429, operation, call, operation.path)]
+        }),
+      ).toEqual([])
+    } finally {
+      held.release()
+    }
+  })
+
   test('with every declared status', () => {
     const notMet = complaintsOfAll((operation) =>
       Object.keys(operation.responses)
-        .filter((status) => status !== '429' || !BUSY_FOR_THEIR_OWN_REASON.has(operation.id))
         .filter((status) => isReachable(operation, Number(status)))
         .filter((status) => !seen.get(operation.id)?.has(Number(status)))
         .map((status) => `${status} is declared and was never met`),

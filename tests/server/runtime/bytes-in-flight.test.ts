@@ -37,6 +37,31 @@ describe('the budget of bytes in flight', () => {
     expect(bytes.tryTake('alice', 20 * MEGABYTE)).toBeDefined()
   })
 
+  test('cuts the oldest slow reader of whoever holds most, for somebody who holds less', () => {
+    const bytes = createBytesInFlight(LIMIT)
+    const cut: string[] = []
+    const wait = (person: string, size: number, name = person) =>
+      bytes.take(person, size * MEGABYTE, () => cut.push(name))
+    for (const one of ['a', 'b', 'c']) wait(one, 15)
+    const [, second] = ['first', 'second'].map((name) => wait('heavy', 10, name))
+    wait('d', 14)
+    expect(cut).toEqual([])
+    wait('alice', 2)
+    expect(cut).toEqual(['first'])
+    second!.release()
+    expect(bytes.tryTake('alice', 16 * MEGABYTE)).toBeDefined()
+    expect(bytes.tryTake('bob', 25 * MEGABYTE), 'holds no less than others').toBeUndefined()
+    expect(cut).toEqual(['first'])
+  })
+
+  test('lets somebody who holds nothing hold one thing of any size', () => {
+    const bytes = createBytesInFlight(LIMIT)
+    const large = bytes.take('alice', 30 * MEGABYTE)
+    expect(bytes.tryTake('alice', 1)).toBeUndefined()
+    large.release()
+    expect(bytes.tryTake('alice', 1)).toBeDefined()
+  })
+
   test('fits two of the largest pushes of a person, whatever the heap', () => {
     expect(createBytesInFlight(MIN_BYTES).limitOfPerson).toBe(16 * MEGABYTE)
     expect(createBytesInFlight().limitOfPerson).toBeGreaterThanOrEqual(16 * MEGABYTE)
