@@ -20,7 +20,7 @@ export { follow } from './follow.ts'
 export { DEVICE_HEADER, REPLICA_HEADER } from './headers.ts'
 export { leastValue } from './kinds.ts'
 export * from './live.ts'
-export { PUSH_RESULT } from './media-types.ts'
+export { PULL_RESULT, PUSH_RESULT } from './media-types.ts'
 export {
   type ChangeTimes,
   changedAt,

@@ -9,7 +9,7 @@ import type { Document, Resource } from './resource.ts'
 
 export const MAX_PUSH_ROWS = 1_000
 export const MAX_PUSH_BYTES = 5 * 1024 * 1024
-/** A page shorter than the limit is the last one, so a larger limit is rejected instead of reduced. */
+/** To RxDB's clients, a page shorter than the limit is the last one, so a larger limit is rejected instead of reduced. */
 export const MAX_PULL_LIMIT = 2_000
 
 /** A document of any resource in wire form. */
@@ -46,16 +46,21 @@ export type ReplicaState = z.output<typeof replicaSchema>
  * expired checkpoints, `missing` says what has become of documents that the client has and the server does
  * not: the server has lost them, or they were deleted and their tombstones are purged. If it has lost some,
  * `changed_since` counts the documents, at the end of the page, that have changed since.
+ *
+ * `has_more` is for clients that accept `PULL_RESULT`: whether more changes may follow. Servers of earlier
+ * releases omit it; then a page shorter than the limit is the last one.
  */
 export const pullResponseSchema = z.strictObject({
   documents: z.array(wireDocumentSchema),
   checkpoint: checkpointSchema,
+  has_more: z.boolean().optional(),
   changed_since: z.int().nonnegative().optional(),
   missing: z.enum(['lost', 'deleted']).optional(),
 })
 export interface PullResponse {
   documents: WireDocument[]
   checkpoint: Checkpoint
+  has_more?: boolean | undefined
   changed_since?: number | undefined
   missing?: Missing | undefined
 }
@@ -73,7 +78,11 @@ export const digestResponseSchema = z.strictObject({
 export type DigestResponse = z.output<typeof digestResponseSchema>
 
 /** The data of a server-sent event: the same, as it happens. */
-export const streamEventSchema = pullResponseSchema.omit({ changed_since: true, missing: true })
+export const streamEventSchema = pullResponseSchema.omit({
+  has_more: true,
+  changed_since: true,
+  missing: true,
+})
 export type StreamEvent = z.output<typeof streamEventSchema>
 
 /** The new state of a document, and the state that the client expects on the server; absent if it expects none. */

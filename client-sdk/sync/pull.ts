@@ -1,4 +1,5 @@
 import { REPLICA_HEADER } from '../../protocol/headers.ts'
+import { PULL_RESULT } from '../../protocol/media-types.ts'
 import type { Checkpoint, PullResponse, ReplicaState } from '../../protocol/replication.ts'
 import { shapes } from '../local/shapes.ts'
 import { isShaped } from '../runtime/answers.ts'
@@ -44,11 +45,14 @@ export class Pull {
     const { api, path, signal } = this.options
     const asked = this.size.current
     const query = [`limit=${asked}`, ...(buckets ? [`buckets=${buckets}`] : [])]
-    const request = { token, signal, isAnswer: isPage, headers: headersOf(replica) }
+    const accept = `${PULL_RESULT}, application/json`
+    const request = { token, signal, accept, isAnswer: isPage, headers: headersOf(replica) }
     const page = await this.size.learnFrom(asked, () =>
       api<PullResponse>(`${path}/pull?${queryOf(checkpoint, query)}`, request),
     )
-    return { ...page, isLast: page.documents.length < asked }
+    // Older servers do not say it.
+    const hasMore = page.has_more ?? page.documents.length >= asked
+    return { ...page, isLast: !hasMore }
   }
 }
 

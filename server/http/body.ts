@@ -21,6 +21,8 @@ const INFLATED_BYTES = 256 * 1024
 const DECOMPRESSOR_BYTES = 64 * 1024
 /** What a parsed value or the name of one occupies besides its text. */
 const VALUE_BYTES = 32
+/** A body may have one value for so many bytes of its limit: a push 100,000, where a thousand tasks have 40,000. */
+const BYTES_PER_VALUE = 50
 /** Without a byte for so long, a body has stalled. */
 const STALL_MS = 2_000
 
@@ -84,7 +86,7 @@ async function readText(
   createDecompressor: (() => Transform) | undefined,
   { limit, held, stalled = () => {} }: ReadOptions,
 ): Promise<string> {
-  const scan = createJsonScan()
+  const scan = createJsonScan(Math.floor(limit / BYTES_PER_VALUE))
   const parts: Buffer[] = []
   let [received, size, values] = [0, 0, 0]
   if (createDecompressor) held.add(DECOMPRESSOR_BYTES)

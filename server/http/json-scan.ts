@@ -2,8 +2,6 @@ import { Problem } from '../../protocol/index.ts'
 
 /** Three levels around a value of a pushed document, the value, and 16 levels in it, as a record may have. */
 const MAX_DEPTH = 20
-/** Five times what the largest push of tasks has: a thousand rows of two states. */
-const MAX_VALUES = 200_000
 
 const QUOTE = 0x22
 const COMMA = 0x2c
@@ -21,8 +19,10 @@ export type JsonScan = ReturnType<typeof createJsonScan>
  *
  * It empties objects and lists that are nested too deeply. Their outermost level stays, which no schema
  * accepts, so whoever reads a value refuses it: in a push, only its own row.
+ *
+ * @param maxValues counting names of objects too, but a name and its value as one
  */
-export function createJsonScan() {
+export function createJsonScan(maxValues: number) {
   let depth = 0
   let values = 1
   let isText = false
@@ -30,7 +30,7 @@ export function createJsonScan() {
   let skip = 0
 
   return {
-    /** How many values and names of objects have come, at most. */
+    /** How many have come. */
     values: () => values,
 
     /**
@@ -62,8 +62,8 @@ export function createJsonScan() {
       isText = within
       depth = level
       values = count
-      if (values > MAX_VALUES)
-        throw new Problem('too_large', `The body has more than ${MAX_VALUES} values; send less.`)
+      if (values > maxValues)
+        throw new Problem('too_large', `The body has more than ${maxValues} values; send less.`)
       if (depth <= MAX_DEPTH) kept.push(from === 0 ? chunk : chunk.subarray(from))
       return kept
     },

@@ -2,14 +2,28 @@ import type { Express, Request, Response } from 'express'
 import { type FieldErrors, invalid, Problem } from '../../protocol/index.ts'
 import { may } from '../accounts/permissions.ts'
 import type { Caller, Sessions } from '../accounts/sessions.ts'
-import type { BytesInFlight, Held } from '../runtime/bytes-in-flight.ts'
+import {
+  type BytesInFlight,
+  type Held,
+  NOTHING_HELD,
+  tooManyBytes,
+} from '../runtime/bytes-in-flight.ts'
 import type { Log } from '../runtime/log.ts'
 import type { Metrics } from '../runtime/metrics.ts'
-import { type AttemptLimit, network } from './attempt-limit.ts'
+import type { AttemptLimit } from './attempt-limit.ts'
 import { parseJson, readBody } from './body.ts'
-import type { Answer, Call, Method, Operation, Parameter } from './operation.ts'
+import { tryCount } from './counted.ts'
+import { siteOf } from './networks.ts'
+import {
+  type Answer,
+  type Call,
+  isCounted,
+  type Method,
+  type Operation,
+  type Parameter,
+} from './operation.ts'
 import { methodNotAllowed, parse, shortened, toProblem } from './problems.ts'
-import { send } from './send.ts'
+import { encoded, send } from './send.ts'
 
 export interface MountDependencies {
   sessions: Pick<Sessions, 'authenticate'>
@@ -17,7 +31,7 @@ export interface MountDependencies {
   metrics: Pick<Metrics, 'stream'>
   log: Pick<Log, 'warn'>
   maxBodyBytes: number
-  bytes: Pick<BytesInFlight, 'take'>
+  bytes: Pick<BytesInFlight, 'take' | 'tryTake'>
   /** Two turns each, for large bodies: of a device before its body is read, and of a person before it is parsed. */
   turns: Readonly<Record<'device' | 'person', TakeTurn>>
 }
@@ -51,7 +65,7 @@ function handlerOf(
 ) {
   const countsByAddress =
     operation.limit === 'account' || (operation.access === 'limited' && !operation.limit)
-  const isCounted = operation.access !== 'open' || operation.body !== undefined
+  const counts = isCounted(operation)
   const readQuery = queryReader(operation.query ?? [])
   return operation.limit === 'refusals' ? countingRefusals : serve
 
@@ -71,17 +85,30 @@ function handlerOf(
     res.locals.user = caller.user || undefined
     // Whoever has left while waiting needs no answer.
     if (res.destroyed) return
-    const person = caller.user || network(req.ip ?? '')
-    const held = isCounted ? bytes.take(person, REQUEST_BYTES) : NOTHING
-    const answer = await handled(held, {
-      ...caller,
-      params: req.params as Record<string, string>,
-      query: readQuery(req.query),
-      request: req,
-    }).finally(held.release)
+    const person = caller.user || siteOf(req.ip)
+    const held = counts ? bytes.take(person, REQUEST_BYTES) : NOTHING_HELD
+    let answer: Answer
+    try {
+      const params = req.params as Record<string, string>
+      answer = await handled(held, { ...caller, params, query: readQuery(req.query), request: req })
+    } finally {
+      held.release()
+    }
     const isEvents = answer.headers?.['Content-Type']?.startsWith('text/event-stream')
     if (isEvents && answer.stream && !res.destroyed) res.locals.streamEnded = metrics.stream()
-    send(res, answer)
+    send(res, answer.body === undefined || !counts ? answer : counted(answer, person, res))
+  }
+
+  /**
+   * The answer, counted until it is read. What was written is answered in any case.
+   *
+   * @throws Problem `too_many_requests`
+   */
+  function counted(answer: Answer, person: string, res: Response): Answer {
+    const body = encoded(answer.body!)
+    if (!tryCount(bytes, person, res, body.length) && operation.method === 'get')
+      throw tooManyBytes()
+    return { ...answer, body }
   }
 
   async function handled(held: Held, call: Omit<Call, 'body'>): Promise<Answer> {
@@ -147,7 +174,6 @@ const NOBODY = { user: '', session: '', expires: 0 }
 
 /** What a request without a body occupies. */
 const REQUEST_BYTES = 4 * 1024
-const NOTHING: Held = { tryAdd: () => true, add() {}, release() {} }
 
 /** @throws Problem `unauthenticated` without a token */
 function bearerToken(req: Request): string {

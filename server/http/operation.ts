@@ -109,3 +109,14 @@ export function operation<S extends z.ZodType = z.ZodNever>(
 ): Operation {
   return description as unknown as Operation
 }
+
+/**
+ * Whether what its requests and answers occupy is counted, and refused with a 429. Event streams count what waits
+ * in them, and refuse in their own way.
+ */
+export function isCounted({ access, body, answers }: Operation): boolean {
+  const isStream = Object.values(answers).some(({ mediaTypes }) =>
+    mediaTypes?.includes('text/event-stream'),
+  )
+  return !isStream && (access !== 'open' || body !== undefined)
+}

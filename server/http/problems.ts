@@ -8,6 +8,7 @@ import { send } from './send.ts'
 
 /** Parses input. @throws Problem `invalid`, with messages by field */
 export function parse<S extends z.ZodType>(schema: S, input: unknown, what: string): z.output<S> {
+  refuseManyUnknown(schema, input, what)
   const result = schema.safeParse(input, { reportInput: true })
   if (result.success) return result.data
   const errors = fieldErrors(result.error, knownKeys(schema))
@@ -31,6 +32,17 @@ function fieldErrors(error: z.ZodError, known: readonly string[]): FieldErrors {
     else add(issue.path.join('.'), issue.message)
   }
   return { ...errors }
+}
+
+/** The schemas take a hundred times as long to find out. */
+function refuseManyUnknown(schema: z.ZodType, input: unknown, what: string): void {
+  const known = knownKeys(schema)
+  if (known.length === 0 || typeof input !== 'object' || input === null) return
+  const names = Object.keys(input)
+  if (names.length <= known.length + MAX_UNKNOWN) return
+  const unknown = names.filter((name) => !known.includes(name)).slice(0, MAX_UNKNOWN)
+  const message = [`Unknown name. Use one of: ${known.join(', ')}.`]
+  throw invalid(what, Object.fromEntries(unknown.map((name) => [shortened(name), message])))
 }
 
 /** A client's name for something, shortened for messages. */

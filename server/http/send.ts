@@ -19,8 +19,13 @@ export function send(res: ServerResponse, { status, headers, body, stream }: Ans
     res.end()
     return
   }
-  const bytes = Buffer.from(typeof body === 'string' ? body : JSON.stringify(body))
+  const bytes = encoded(body)
   if (!res.hasHeader('Content-Type')) res.setHeader('Content-Type', 'application/json')
   res.setHeader('Content-Length', bytes.length)
   res.end(bytes)
+}
+
+export function encoded(body: NonNullable<Answer['body']>): Buffer {
+  if (Buffer.isBuffer(body)) return body
+  return Buffer.from(typeof body === 'string' ? body : JSON.stringify(body))
 }

@@ -41,6 +41,7 @@ import { createOpenAnswers, type OpenAnswers } from '../http/open-answers.ts'
 import type { Operation } from '../http/operation.ts'
 import { refuseOverload } from '../http/overload.ts'
 import { answerProblems, notFound } from '../http/problems.ts'
+import { createLongPages } from '../http/replication/long-pages.ts'
 import { createPullStreams, type PullStreams } from '../http/replication/pull-streams.ts'
 import { refuseOutdated, replicationOperations } from '../http/replication/replication.ts'
 import { beginRequests } from '../http/requests.ts'
@@ -136,6 +137,7 @@ export function createApp({
     positions,
     now,
   })
+  const longPage = createLongPages(bytes, answers)
   const lists = postgresLists(db)
   watchPool(metrics, db)
   watchBytes(metrics, bytes)
@@ -150,7 +152,7 @@ export function createApp({
     ),
     ...conflictOperations({ store, now }),
     ...Object.values<Resource>(resources).flatMap((resource) =>
-      replicationOperations(resource, { store, streams, metrics, positions, now }),
+      replicationOperations(resource, { store, streams, metrics, positions, longPage, now }),
     ),
     ...Object.values<Resource>(resources)
       .filter(({ singleton, readOnly }) => !singleton && !readOnly)

@@ -25,6 +25,9 @@ export interface Held {
   release(): void
 }
 
+/** For what is not counted. */
+export const NOTHING_HELD: Held = { tryAdd: () => true, add() {}, release() {} }
+
 export type BytesInFlight = ReturnType<typeof createBytesInFlight>
 
 /** @param limit of the process, in bytes; by default, a part of the heap */
@@ -121,7 +124,7 @@ export function createBytesInFlight(
   }
 }
 
-function tooManyBytes(): Problem {
+export function tooManyBytes(): Problem {
   const retryAfter = RETRY_SECONDS[Math.floor(Math.random() * RETRY_SECONDS.length)]!
   return new Problem(
     'too_many_requests',

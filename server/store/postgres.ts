@@ -50,7 +50,13 @@ import { createTurns } from './turns.ts'
 type FeedRow = [epoch: string, seq: string, past: string | null]
 type HeadRow = [user: string, ...FeedRow]
 type EncodedRow = [seq: string, json: string, epoch?: string]
-type PageRow = [...FeedRow, documents: string | null, count: number, last: string | null]
+type PageRow = [
+  ...FeedRow,
+  documents: string | null,
+  count: number,
+  last: string | null,
+  found: number,
+]
 type StoredRow = [
   seq: string,
   deleted: boolean,
@@ -189,7 +195,7 @@ export function postgresStore(
           return copy ?? read(db)
         }),
       )
-      return paged(rows)
+      return paged(rows, limit)
     },
 
     async pageOf(user, resource, buckets, seq, limit) {
@@ -199,7 +205,7 @@ export function postgresStore(
           run<PageRow>(db, { ...pageOfSql(resource), limitMs }, values),
         ),
       )
-      return paged(rows)
+      return paged(rows, limit)
     },
   }
 
@@ -377,13 +383,14 @@ function feedOf(...[epoch, seq, past]: FeedRow): Feed {
   return { ...headOf(epoch, seq), branches, horizons }
 }
 
-function paged([row]: PageRow[]): Page | undefined {
+function paged([row]: PageRow[], limit: number): Page | undefined {
   if (!row) return undefined
-  const [epoch, at, past, documents, count, last] = row
+  const [epoch, at, past, documents, count, last, found] = row
   return {
     documents: documents ?? '[]',
     count,
     last: last === null ? undefined : Number(last),
+    isLast: count === found && count < limit,
     feed: feedOf(epoch, at, past),
   }
 }

@@ -74,9 +74,12 @@ export const changesSql = kept(
 export const FEED_COLUMNS =
   "f.epoch, f.seq, case when f.branches = '{}' and f.horizons = '{}' then null else json_build_array(f.branches, f.horizons)::text end"
 
+/** A page ends once its documents have this many bytes, with one document at least. */
+export const MAX_PAGE_BYTES = 1024 * 1024
+
 /**
  * `$1` user, `$2` seq, `$3` limit, `$4` up to which number tombstones are left out. One row: the feed, a
- * JSON array, how many, and where it ends.
+ * JSON array, how many, where it ends, and how many there would have been without MAX_PAGE_BYTES.
  */
 export const pageSql = kept((resource) => pageText(resource, 'not (t.deleted and t.seq <= $4)'))
 
@@ -87,12 +90,19 @@ export const pageOfSql = kept((resource) =>
 
 function pageText(resource: Resource, filter: string): string {
   return `
-    select ${FEED_COLUMNS}, p.documents, p.count, p.last
+    select ${FEED_COLUMNS}, p.documents, p.count, p.last, p.found
     from feeds f, (
-      select '[' || string_agg(c.json, ',' order by c.seq) || ']' as documents, count(*)::int as count, max(c.seq) as last
+      select '[' || string_agg(c.json, ',' order by c.seq) filter (where c.before < ${MAX_PAGE_BYTES}) || ']' as documents,
+        count(*) filter (where c.before < ${MAX_PAGE_BYTES})::int as count,
+        max(c.seq) filter (where c.before < ${MAX_PAGE_BYTES}) as last,
+        count(*)::int as found
       from (
-        select t.seq, ${wireDocumentSql(resource)}::text as json from ${resource.table} t
-        where t.user_id = $1 and t.seq > $2 and ${filter} order by t.seq limit $3
+        select d.seq, d.json,
+          sum(octet_length(d.json)) over (order by d.seq rows unbounded preceding) - octet_length(d.json) as before
+        from (
+          select t.seq, ${wireDocumentSql(resource)}::text as json from ${resource.table} t
+          where t.user_id = $1 and t.seq > $2 and ${filter} order by t.seq limit $3
+        ) d
       ) c
     ) p
     where f.user_id = $1`

@@ -48,12 +48,12 @@ export async function compare(
     // Up to the checkpoint without tombstones, which do not count.
     const {
       documents,
-      count,
+      isLast,
       last = 0,
     }: Page = await page(store.page(user, resource, after, PAGE, at))
     if (last > at) return { result: 'behind' }
     for (const document of JSON.parse(documents) as WireDocument[]) own.add(document)
-    after = count < PAGE ? undefined : last
+    after = isLast ? undefined : last
   }
   return own.total === digest ? { result: 'equal' } : { result: 'different', buckets: own.buckets }
 }

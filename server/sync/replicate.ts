@@ -30,13 +30,20 @@ import { type Store, type Stored, UnknownUser } from './store.ts'
 export interface Page {
   /** A JSON array of documents in wire form. */
   documents: string
+  /** How many. */
+  count: number
   checkpoint: Checkpoint
+  /** Whether there may be more changes. A large page ends before `limit`. */
+  has_more: boolean
   changed_since?: number
   missing?: Missing
 }
 
+/** Documents of a page of a snapshot after a loss, which are parsed. */
+const SNAPSHOT_DOCUMENTS = 100
+
 /**
- * The changes after a checkpoint. A page shorter than `limit` is the last one.
+ * The changes after a checkpoint: so many, or as many as fit into a page.
  *
  * @param replica what the client holds, if it says so
  * @param buckets only documents in these buckets of the digest, with all tombstones
@@ -59,11 +66,11 @@ export async function pull(
     ? await store.pageOf(user, resource, buckets, after, limit)
     : await store.page(user, resource, after, limit, withoutTombstones)
   if (!page) throw new UnknownUser()
-  const { documents, count, last = after, feed } = page
+  const { documents, count, isLast, last = after, feed } = page
   requireCurrent(from, feed, resource, replica)
-  const seq = count < limit ? feed.seq : last
+  const seq = isLast ? feed.seq : last
   const begun = isStart(from) ? { seq: feed.seq, isLive } : begunAt(from)
-  return { documents, checkpoint: cursorAt({ ...feed, seq }, begun) }
+  return { documents, count, checkpoint: cursorAt({ ...feed, seq }, begun), has_more: !isLast }
 }
 
 /**
@@ -83,23 +90,28 @@ async function pullSnapshot(
   const feed = (await store.heads([user])).get(user)
   if (!feed) throw new UnknownUser()
   requireCurrent(from, feed, resource, replica)
-  const changes = await store.changes(user, resource, numberOf(from), limit)
+  const most = Math.min(limit, SNAPSHOT_DOCUMENTS)
+  const changes = await store.changes(user, resource, numberOf(from), most)
   const begun = isStart(from) ? { seq: feed.seq, isLive: false } : begunAt(from)
   const common = isIntact(expired, feed) ? Number.MAX_SAFE_INTEGER : commonTo(expired, feed)
   const last = changes.at(-1)?.seq ?? numberOf(from)
-  const seq = changes.length < limit ? Math.max(last, feed.seq) : last
+  const isLast = changes.length < most
+  const seq = isLast ? Math.max(last, feed.seq) : last
   return {
     documents: JSON.stringify(changes.map(onTheWire)),
+    count: changes.length,
     checkpoint: cursorAt({ ...feed, seq }, begun),
+    has_more: !isLast,
     changed_since: changes.filter(({ seq }) => seq > common).length,
     missing: isIntact(expired, feed) ? 'deleted' : 'lost',
   }
 }
 
-interface PushOptions {
+interface PushOptions<Answer> {
   keepsRejected?: boolean
   from?: Checkpoint | undefined
   replica?: ReplicaState | undefined
+  encode?: (response: PushResponse) => Answer
 }
 
 /**
@@ -109,17 +121,18 @@ interface PushOptions {
  * @param now UTC instant with milliseconds
  * @param options `keepsRejected`: the client is told of rejected rows and keeps them itself; what
  *   others typed into them is kept in the conflict journal. `from`: how far the client has read, if it
- *   says so: what it assumes to be stored is from there. `replica`: what it holds besides
+ *   says so: what it assumes to be stored is from there. `replica`: what it holds besides. `encode`: builds the
+ *   answer before the commit, so that nothing is stored that cannot be answered
  * @throws Problem `checkpoint_expired`
  */
-export async function push(
+export async function push<Answer = PushResponse>(
   store: Store,
   pusher: Party,
   resource: Resource,
   pushed: readonly PushRow[],
   now: string,
-  { keepsRejected = false, from, replica }: PushOptions = {},
-): Promise<PushResponse> {
+  { keepsRejected = false, from, replica, encode = asItIs }: PushOptions<Answer> = {},
+): Promise<Answer> {
   const reading = readRows(resource, pusher.user, pushed)
   return store.transaction(pusher.user, async (transaction) => {
     if (from) requireCurrent(from, transaction.feed, resource, replica)
@@ -142,16 +155,18 @@ export async function push(
     }
     await keepLosses(transaction, resource, losses, pusher, now)
     if (!keepsRejected) await keepRefusals(transaction, resource, refusals, stored, pusher, now)
-    return {
+    return encode({
       conflicts: [
         ...[...answers.values()].map(onTheWire),
         ...refusals.map((refusal) => inPlaceOf(refusal, stored.get(refusal.id))),
       ],
       rejected: refusals.map(({ id, code, errors }) => ({ id, code, errors })),
       checkpoint: cursorAt(transaction.feed),
-    }
+    })
   })
 }
+
+const asItIs = <Answer>(response: PushResponse) => response as Answer
 
 function idsOf(rows: readonly { id: string }[]): string[] {
   return [...new Set(rows.map(({ id }) => id).filter(isDocumentId))]

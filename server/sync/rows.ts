@@ -34,7 +34,11 @@ type Fields = Record<string, unknown>
 const MAX_DEPTH = 16
 const isTooDeep = (fields: unknown) => isDeeperThan(MAX_DEPTH + 1, fields)
 
-/** Limits a message that lists unknown names. */
+/** Far more than a newer client may have. The schema takes longer for them than for many rows. */
+const MAX_UNKNOWN = 50
+
+/** Limits the messages about a row, and one that lists unknown names. */
+const MAX_ERRORS = 20
 const MAX_MESSAGE = 300
 
 /** Reads a pushed batch. An error rejects only its own row. */
@@ -48,12 +52,26 @@ export function readRows(resource: Resource, user: string, pushed: readonly Push
       refusals.push({ id, sent: { id }, assumed: undefined, code: 'invalid', errors })
       continue
     }
+    if (hasManyUnknown(resource, sent) || hasManyUnknown(resource, assumed ?? {})) {
+      const errors = { '': [`More than ${MAX_UNKNOWN} unknown names.`] }
+      const { id } = sent
+      refusals.push({ id, sent: { id }, assumed: undefined, code: 'invalid', errors })
+      continue
+    }
     const read = readRow(resource, user, sent, assumed ?? undefined)
     if ('errors' in read)
       refusals.push({ id: sent.id, sent, assumed: assumed ?? undefined, ...read })
     else rows.push(read.row)
   }
   return { rows, refusals }
+}
+
+function hasManyUnknown(resource: Resource, fields: Fields): boolean {
+  const { shape } = resource.document
+  let count = 0
+  // Counted without a list of the names, of which there may be very many.
+  for (const name in fields) if (!Object.hasOwn(shape, name) && ++count > MAX_UNKNOWN) return true
+  return false
 }
 
 function readRow(
@@ -65,7 +83,7 @@ function readRow(
   const { _deleted: nextDeleted = false, ...fields } = sent
   const { success, data, error } = resource.partial.safeParse(fields)
   const errors: FieldErrors = Object.create(null)
-  for (const issue of error?.issues ?? []) {
+  for (const issue of error?.issues.slice(0, MAX_ERRORS) ?? []) {
     const name = issue.path.join('.')
     errors[name] = [...(errors[name] ?? []), issue.message.slice(0, MAX_MESSAGE)]
   }

@@ -53,6 +53,8 @@ export interface Page {
   readonly count: number
   /** The `seq` of the last one. */
   readonly last: number | undefined
+  /** Whether nothing follows: a page may also end before its limit, because it is large. */
+  readonly isLast: boolean
   /** The feed at that moment. */
   readonly feed: Feed
 }

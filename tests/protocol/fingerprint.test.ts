@@ -47,6 +47,7 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
         '0ede091cc3ac',
         'there are two more codes of problems: `too_many_connections`, `https_required`',
       ],
+      ['7c71890abf0c', 'a page may say whether it `has_more`; there is one more code: `too_slow`'],
     ],
     live: [
       ['171b2308955e', 'the first release'],

@@ -96,7 +96,8 @@ export function memoryStore(limits: Limits = LIMITS): MemoryStore {
     const changes = changesAfter(feed, resource, seq).filter(isWanted).slice(0, limit)
     const documents = JSON.stringify(changes.map(onTheWire))
     const { length: count } = changes
-    return { documents, count, last: changes.at(-1)?.seq, feed: stateOf(feed) }
+    const isLast = count < limit
+    return { documents, count, last: changes.at(-1)?.seq, isLast, feed: stateOf(feed) }
   }
 
   return {

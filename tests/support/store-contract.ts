@@ -628,6 +628,7 @@ export function storeContract(
         documents: '[]',
         count: 0,
         last: undefined,
+        isLast: limit > 0,
         feed: { epoch: FIRST_EPOCH, seq: 1, branches: {}, horizons: {} },
       })
     })

@@ -8,7 +8,7 @@ import {
 import * as z from 'zod'
 import { PROBLEMS, Problem, type ProblemCode, problemSchema } from '../../../protocol/index.ts'
 import { rolesWith } from '../../accounts/permissions.ts'
-import type { AnswerDescription, Operation } from '../operation.ts'
+import { type AnswerDescription, isCounted, type Operation } from '../operation.ts'
 
 interface About {
   version: string
@@ -188,7 +188,7 @@ function refusalsOf(operation: Operation): Record<string, ResponseObject> {
       : []),
     ...(operation.permission ? (['forbidden'] as const) : []),
     // Too many, or of too many bytes.
-    ...(operation.access === 'open' && !operation.body ? [] : (['too_many_requests'] as const)),
+    ...(isCounted(operation) ? (['too_many_requests'] as const) : []),
     ...(operation.body
       ? (['invalid', 'malformed', 'too_large', 'unsupported_media_type'] as const)
       : []),

@@ -9,7 +9,9 @@ import {
   MAX_PUSH_BYTES,
   MAX_PUSH_ROWS,
   Problem,
+  PULL_RESULT,
   PUSH_RESULT,
+  type PushResponse,
   pullResponseSchema,
   pushResponseSchema,
   pushRowSchema,
@@ -28,6 +30,7 @@ import type { Store } from '../../sync/store.ts'
 import { wholeNumber } from '../documents/list-parameters.ts'
 import { exampleDocument } from '../examples.ts'
 import { type Call, type Header, type Operation, operation, type Parameter } from '../operation.ts'
+import type { LongPages } from './long-pages.ts'
 import type { PullStreams } from './pull-streams.ts'
 
 const DEFAULT_LIMIT = 100
@@ -38,13 +41,14 @@ export interface ReplicationDependencies {
   streams: PullStreams
   metrics: Pick<Metrics, 'selfCheck'>
   positions: Pick<Positions, 'note'>
+  longPage: LongPages
   now: () => Date
 }
 
 /** The replication endpoints of a resource, in the format of RxDB's clients. */
 export function replicationOperations(
   resource: Resource,
-  { store, streams, metrics, positions, now }: ReplicationDependencies,
+  { store, streams, metrics, positions, longPage, now }: ReplicationDependencies,
 ): Operation[] {
   const { name, version } = resource
   const path = `/replication/${name}/${version}`
@@ -57,37 +61,51 @@ export function replicationOperations(
       method: 'get',
       path: `${path}/pull`,
       summary: `Pull changes of ${name}`,
-      description:
-        'Returns the changes after a checkpoint, tombstones included. A page shorter than `limit` is the last one.',
+      description: `Returns the changes after a checkpoint, tombstones included. A page shorter than \`limit\` is the last one. With \`Accept: ${PULL_RESULT}\` a page ends after about a megabyte, and \`has_more\` says whether more follow.`,
       query: [...CHECKPOINT_PARAMETERS, LIMIT_PARAMETER, BUCKETS_PARAMETER],
       headers: [REPLICA],
       answers: {
         200: {
           description: 'The changes, and the checkpoint to continue from.',
           name: `${name}Changes`,
-          schema: pullResponseSchema.extend({ documents: z.array(wireDocumentOf(resource)) }),
+          schema: pullResponseSchema
+            .omit({ has_more: true })
+            .extend({ documents: z.array(wireDocumentOf(resource)) }),
           example: {
             documents: [example],
             checkpoint: { id: '1', lwt: 12 },
           },
+          onRequest: {
+            [PULL_RESULT]: {
+              name: `${name}Page`,
+              schema: pullResponseSchema.extend({ documents: z.array(wireDocumentOf(resource)) }),
+              example: { documents: [example], checkpoint: { id: '1', lwt: 12 }, has_more: true },
+            },
+          },
         },
       },
       problems: ['checkpoint_expired'],
-      async handle({ user, session, query, request }) {
+      async handle({ user, session, expires, query, request }) {
         const { limit = DEFAULT_LIMIT, buckets } = query as { limit?: number; buckets?: number[] }
         const from = checkpointOf(query) ?? START
         const replica = replicaOf(request)
-        const page = await pull(store, user, resource, from, limit, replica, buckets)
+        const next = (checkpoint: Checkpoint, documents: number) =>
+          pull(store, user, resource, checkpoint, documents, replica, buckets)
+        const page = await next(from, limit)
         const device = { user, session }
         // A self-check reads documents that the device has already.
         if (!buckets) {
           positions.note(device, 'stored', name, partUpTo(from))
           positions.note(device, 'pulled', name, partUpTo(page.checkpoint, from.lwt))
         }
-        const { documents, ...rest } = page
-        // The documents are JSON text already, from Postgres.
-        const body = `{"documents":${documents},${JSON.stringify(rest).slice(1)}`
-        return { status: 200, body }
+        const { documents, count, has_more, ...rest } = page
+        if (acceptsMedia(request, PULL_RESULT)) {
+          const headers = { 'Content-Type': PULL_RESULT }
+          return { status: 200, headers, body: withDocuments(documents, { ...rest, has_more }) }
+        }
+        if (has_more && count < limit)
+          return longPage({ call: { user, session, expires }, limit, first: page, next })
+        return { status: 200, body: withDocuments(documents, rest) }
       },
     }),
     operation({
@@ -171,16 +189,18 @@ export function replicationOperations(
       },
       problems: ['invalid', 'checkpoint_expired'],
       async handle({ user, session, query, body, request }) {
-        const keepsRejected = request.accepts(['application/json', PUSH_RESULT]) === PUSH_RESULT
+        const keepsRejected = acceptsMedia(request, PUSH_RESULT)
         const at = now().toISOString()
         const replica = replicaOf(request)
         const from = checkpointOf(query)
         const device = { user, session }
-        const options = { keepsRejected, from, replica }
-        const pushed = await push(store, device, resource, body, at, options)
+        const encode = (pushed: PushResponse) =>
+          JSON.stringify(keepsRejected ? pushed : pushed.conflicts)
+        const options = { keepsRejected, from, replica, encode }
+        const answer = await push(store, device, resource, body, at, options)
         if (from) positions.note(device, 'stored', name, partUpTo(from))
-        if (!keepsRejected) return { status: 200, body: pushed.conflicts }
-        return { status: 200, headers: { 'Content-Type': PUSH_RESULT }, body: pushed }
+        if (!keepsRejected) return { status: 200, body: answer }
+        return { status: 200, headers: { 'Content-Type': PUSH_RESULT }, body: answer }
       },
     }),
   ]
@@ -200,6 +220,13 @@ export function refuseOutdated(resources: readonly Resource[]): RequestHandler {
     next()
   }
 }
+
+const acceptsMedia = (request: Request, type: string) =>
+  request.accepts(['application/json', type]) === type
+
+/** The documents are JSON text already, from Postgres. */
+const withDocuments = (documents: string, rest: object) =>
+  `{"documents":${documents},${JSON.stringify(rest).slice(1)}`
 
 const START: Checkpoint = { id: '', lwt: 0 }
 
