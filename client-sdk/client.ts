@@ -42,14 +42,18 @@ export interface ClientOptions<N extends ResourceName = ResourceName> {
   now?: () => number
 }
 
+/** Why the data on this device was deleted. */
+export type Notice = 'account_deleted' | 'device_erased'
+
 export interface ClientSession {
   /** The user; also after the server has ended the session, as the documents are still there. */
   readonly user$: Observable<User | null>
   /**
    * Why nobody is signed in, if neither this device nor an ended session is the reason: the account was
-   * deleted, here or elsewhere, and with it its data on this device. Null after the next sign-in.
+   * deleted, here or elsewhere, or this device was erased from another one; and with it the data on this device.
+   * Null after the next sign-in.
    */
-  readonly notice$: Observable<'account_deleted' | null>
+  readonly notice$: Observable<Notice | null>
   /**
    * Registers an account and signs in.
    *
@@ -97,6 +101,7 @@ export async function createClient<N extends ResourceName = ResourceName>(
     clock,
     patience,
     onAccountDeleted: (token) => void onAccountDeleted(token).catch(() => {}),
+    onErased: (token) => void onErased(token).catch(() => {}), // the next request or start retries
   })
   const store = await openTokenStore(storage, name)
   clock.restore((await store.clock()) ?? { offset: 0, at: 0 })
@@ -106,8 +111,8 @@ export async function createClient<N extends ResourceName = ResourceName>(
   const server = { api, url, session, clock, pollInterval, patience }
   const copyOptions = { storage, name, multiInstance, now, resources: names, ...server }
   const localCopy$ = new BehaviorSubject<LocalCopy | undefined>(undefined)
-  const notice$ = new BehaviorSubject<'account_deleted' | null>(null)
-  const tabs = new Tabs<'session' | 'account_deleted'>(`tasktide ${name}`, multiInstance)
+  const notice$ = new BehaviorSubject<Notice | null>(null)
+  const tabs = new Tabs<'session' | Notice>(`tasktide ${name}`, multiInstance)
   let queue: Promise<unknown> = Promise.resolve()
 
   await enqueue(follow).catch(async (error) => {
@@ -224,6 +229,33 @@ export async function createClient<N extends ResourceName = ResourceName>(
   /** Called with a token, of either kind, of a deleted account. */
   function onAccountDeleted(token: string): Promise<void> {
     return enqueue(() => exclusively(`${name} wipe`, () => wipe(claimsOf(token).sub)))
+  }
+
+  /** Called with a token, of either kind, of a session that its owner has erased. */
+  function onErased(token: string): Promise<void> {
+    return enqueue(() => exclusively(`${name} wipe`, () => erase(claimsOf(token))))
+  }
+
+  /**
+   * Deletes all data of the user on this device, unsent edits included, unless the user has signed in again
+   * since: that session is another one.
+   */
+  async function erase({ sub: id, sid }: { sub: string; sid: string }): Promise<void> {
+    const kept = await session.load()
+    const isKept = kept?.user.id === id
+    if (!isKept || claimsOf(kept.refresh).sid === sid) {
+      if (isKept) {
+        // An interrupted deletion continues at the next start.
+        await session.forget(id)
+        notice$.next('device_erased')
+        tabs.tell('device_erased')
+      }
+      await follow()
+      await deleteDocuments()
+      await removeRxDatabase(databaseName(name, { id }), storage, multiInstance)
+    }
+    for (const refresh of await store.forgotten())
+      if (claimsOf(refresh).sid === sid) await store.notified(refresh)
   }
 
   /** Deletes all data of the user on this device, unsent edits included. */

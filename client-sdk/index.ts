@@ -17,6 +17,7 @@ export type {
   AccountDetails,
   AccountRequests,
   Confirmation,
+  SecurityEvent,
   SignedInDevice,
 } from './session/account-requests.ts'
 export type { Credentials } from './session/session.ts'

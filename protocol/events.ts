@@ -53,6 +53,9 @@ export const securityEvent = z.strictObject({
 })
 export type SecurityEvent = z.output<typeof securityEvent>
 
+/** What clients read of a page. */
+export const securityEvents = z.object({ results: z.array(securityEvent) })
+
 /** As exported for administrators. */
 export const exportedEvent = securityEvent.extend({
   account_id: id(),

@@ -61,6 +61,12 @@ export const problemSchema = z.looseObject({
     .record(z.string(), z.string())
     .optional()
     .describe('At `/readyz`: why the node is not ready, by code.'),
+  erase: z
+    .literal(true)
+    .optional()
+    .describe(
+      'Of `token_not_valid`: the owner has erased this device. Delete all data of the account on it, unsent edits included.',
+    ),
   request_id: z.string().optional().describe('The id of this request in the server logs.'),
 })
 export type ProblemBody = z.output<typeof problemSchema>
@@ -69,6 +75,7 @@ interface ProblemExtras {
   errors?: FieldErrors
   current?: Record<string, unknown>
   extensions?: ProblemBody['extensions']
+  erase?: true
   /** Seconds until a retry makes sense, for the Retry-After header. */
   retryAfter?: number
   cause?: unknown
@@ -82,6 +89,7 @@ export class Problem extends Error {
   readonly errors: FieldErrors | undefined
   readonly current: Record<string, unknown> | undefined
   readonly extensions: ProblemBody['extensions']
+  readonly erase: true | undefined
   readonly retryAfter: number | undefined
 
   constructor(code: ProblemCode, detail?: string, extras: ProblemExtras = {}) {
@@ -91,6 +99,7 @@ export class Problem extends Error {
     this.errors = extras.errors
     this.current = extras.current
     this.extensions = extras.extensions
+    this.erase = extras.erase
     this.retryAfter = extras.retryAfter
   }
 
@@ -104,6 +113,7 @@ export class Problem extends Error {
       ...(this.errors && { errors: this.errors }),
       ...(this.current && { current: this.current }),
       ...(this.extensions && { extensions: this.extensions }),
+      ...(this.erase && { erase: this.erase }),
       ...(requestId && { request_id: requestId }),
     }
   }

@@ -1,6 +1,7 @@
 import {
   accounts,
   digestResponseSchema,
+  events,
   pullResponseSchema,
   pushResponseSchema,
   resources,
@@ -15,5 +16,6 @@ export const shapes = {
   conflict: shapeOf(resources.conflicts.document),
   account: shapeOf(accounts.account),
   confirmation: shapeOf(accounts.confirmation),
+  events: shapeOf(events.securityEvents),
   devices: shapeOf(accounts.signedInDevices),
 }

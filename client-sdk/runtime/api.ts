@@ -31,6 +31,8 @@ export interface ApiOptions {
   clock: Clock
   /** Called with a token of a deleted account. */
   onAccountDeleted: (token: string) => void
+  /** Called with a token of a session whose device has to delete its data. */
+  onErased: (token: string) => void
   patience?: number
 }
 
@@ -43,7 +45,7 @@ export interface ApiOptions {
  *   server's, otherwise the code of the server's problem
  */
 export function createApi(options: ApiOptions): Api {
-  const { url, fetch, clock, onAccountDeleted, patience = PATIENCE_MS } = options
+  const { url, fetch, clock, onAccountDeleted, onErased, patience = PATIENCE_MS } = options
   return async <T>(path: string, request: ApiRequest = {}): Promise<T> => {
     const { method = 'GET', token, body, stream, signal } = request
     const { accept = stream ?? 'application/json' } = request
@@ -76,6 +78,7 @@ export function createApi(options: ApiOptions): Api {
       if (!(cause instanceof ClientError)) throw unreachable(cause, wait)
       const presented = token ?? (body as { refresh?: string } | undefined)?.refresh
       if (cause.code === 'account_deleted' && presented) onAccountDeleted(presented)
+      if (cause.code === 'token_not_valid' && cause.erase && presented) onErased(presented)
       throw cause
     } finally {
       wait.end()
@@ -149,9 +152,15 @@ function refusal(response: Response, text: string): ClientError {
   const retryAfter = pauseOf(response)
   const problem = readProblem(response, text)
   if (!problem) throw foreignAnswer(response, { retryAfter })
-  const { code, detail, errors } = problem
+  const { code, detail, errors, erase = false } = problem
   const isSlow = code === 'timed_out'
-  return new ClientError(code, detail, { status, retryAfter, isSlow, ...(errors && { errors }) })
+  return new ClientError(code, detail, {
+    status,
+    retryAfter,
+    isSlow,
+    erase,
+    ...(errors && { errors }),
+  })
 }
 
 function unreachable(cause: unknown, { isSlow }: Wait): ClientError {

@@ -6,6 +6,7 @@ interface Details {
   errors?: FieldErrors
   retryAfter?: number
   isSlow?: boolean
+  erase?: boolean
   cause?: unknown
 }
 
@@ -23,6 +24,8 @@ export class ClientError extends Error {
   readonly retryAfter: number
   /** The network was too slow; a smaller request may succeed. */
   readonly isSlow: boolean
+  /** The owner has erased this device. */
+  readonly erase: boolean
 
   constructor(code: string, message: string, details: Details = {}) {
     super(message, { cause: details.cause })
@@ -31,6 +34,7 @@ export class ClientError extends Error {
     this.errors = details.errors ?? {}
     this.retryAfter = details.retryAfter ?? 0
     this.isSlow = details.isSlow ?? false
+    this.erase = details.erase ?? false
   }
 }
 

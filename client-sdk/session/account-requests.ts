@@ -38,6 +38,23 @@ export interface SignedInDevice {
   current: boolean
 }
 
+/** What happened to the account, or was tried. */
+export interface SecurityEvent {
+  id: string
+  /** Such as `sign_in`. Later servers may have more. */
+  kind: string
+  outcome: 'done' | 'refused'
+  /** Where from: `203.0.113.0/24`. */
+  network: string | null
+  device: string | null
+  details: Record<string, string>
+  request_id: string | null
+  /** How often, from `created_at` to `last_at`. */
+  times: number
+  created_at: string
+  last_at: string
+}
+
 /**
  * Account operations. They call the server directly: without a network each throws `unreachable`. All
  * but those with a token from a mail, and `forgotPassword`, need a signed-in user.
@@ -63,8 +80,16 @@ export interface AccountRequests {
   resetPassword(reset: { token: string; password: string }): Promise<void>
   /** The most recently used first. */
   sessions(): Promise<SignedInDevice[]>
-  endSession(id: string): Promise<void>
+  /**
+   * Signs out a device.
+   *
+   * @param options.erase whether it also has to delete all data of the account, unsent edits included, as soon
+   *   as it reaches the server
+   */
+  endSession(id: string, options?: { erase?: boolean }): Promise<void>
   endOtherSessions(): Promise<void>
+  /** Who tried to sign in, to change the account or to read it: the last 100 events, the newest first. */
+  events(): Promise<SecurityEvent[]>
   /** Permanent, on the server and on every device, unsent edits included. */
   delete(password: string): Promise<void>
   /** The data on the server: everything as JSON, or the tasks. The body is streamed. */
@@ -107,7 +132,12 @@ export function createAccountRequests(
       const isAnswer = isShaped(shapes.devices)
       return (await signedIn<{ results: SignedInDevice[] }>('sessions/', { isAnswer })).results
     },
-    endSession: (id) => end(`${id}/`),
+    async events() {
+      const isAnswer = isShaped(shapes.events)
+      const path = 'events/?page_size=100'
+      return (await signedIn<{ results: SecurityEvent[] }>(path, { isAnswer })).results
+    },
+    endSession: (id, { erase = false } = {}) => end(`${id}/${erase ? '?erase=true' : ''}`),
     endOtherSessions: () => end(),
     delete: (password) =>
       authorized(async (token) => {

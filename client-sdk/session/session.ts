@@ -101,6 +101,8 @@ export class Session {
       return latest.access
     } catch (error) {
       if (!(error instanceof ClientError && error.code === 'token_not_valid')) throw error
+      // The client deletes this session and all its data, so nothing is written here.
+      if (error.erase) throw error
       const latest = await this.store.read()
       if (latest && latest.refresh !== kept.refresh) return latest.access
       const ended = { ...kept, ended: true }
@@ -131,6 +133,7 @@ export class Session {
 
 interface Claims {
   sub: string
+  sid: string
   iat: number
   exp: number
 }

@@ -7,7 +7,14 @@ import type { Events, Origin } from './events.ts'
 import { addressToNotify } from './mail-allowance.ts'
 import { lockOwner } from './owners.ts'
 import { createRenewals, type Renewed } from './renewals.ts'
-import { accountDeleted, type Claims, sessionEnded, TokenExpired, type Tokens } from './tokens.ts'
+import {
+  accountDeleted,
+  type Claims,
+  sessionEnded,
+  sessionErased,
+  TokenExpired,
+  type Tokens,
+} from './tokens.ts'
 
 /** How long another node may use a session that has ended. */
 const CACHE_MS = 1_000
@@ -16,6 +23,8 @@ const MAX_CLAIMS = 20_000
 const MAX_USER_AGENT = 300
 /** The accuracy of `last_seen_at`. */
 const SEEN_MS = 60_000
+/** How long a device that is offline can be erased: it deletes its data when it comes back. */
+const ERASED_MS = 2 * 365 * 24 * 60 * 60_000
 /** A script that signs in every minute has thousands of sessions. */
 const MAX_LISTED = 200
 
@@ -41,6 +50,11 @@ const ARE_LIVE = {
 const IS_DELETED = {
   name: 'account_is_deleted',
   text: 'select 1 from deleted_accounts where user_id = $1',
+}
+
+const IS_ERASED = {
+  name: 'session_is_erased',
+  text: 'select 1 from sessions where user_id = $1 and id = $2 and erased_at is not null',
 }
 
 /** A signed-in user. */
@@ -93,7 +107,12 @@ export function createSessions(
     async open(user: string, { user_agent = '' }: Origin, passwordHash?: string) {
       const id = uuidv7()
       const moment = now()
-      await db('sessions').where({ user_id: user }).andWhere('expires_at', '<', moment).delete()
+      const erasedBefore = new Date(moment.getTime() - ERASED_MS)
+      await db('sessions')
+        .where({ user_id: user })
+        .andWhere('expires_at', '<', moment)
+        .andWhereRaw('(erased_at is null or erased_at < ?)', [erasedBefore])
+        .delete()
       const expires_at = renewals.firstEnd(moment)
       // Locks the user's row: ending all sessions changes that row first.
       const { rowCount } = await db.raw(OPEN, {
@@ -122,7 +141,7 @@ export function createSessions(
         claims.set(token, known)
       }
       const role = await roleIn(known)
-      if (!role) throw await hasEnded(known.user)
+      if (!role) throw await hasEnded(known)
       return { ...known, role }
     },
 
@@ -148,7 +167,7 @@ export function createSessions(
       const { isRefresh, ...token } = await checked(tokens.checkAny(text))
       if (isRefresh && !(await renewals.isGood(token))) throw await refuseReused(token, origin)
       if (!isRefresh && !(await live(token.user, token.session).first('id')))
-        throw await hasEnded(token.user)
+        throw await hasEnded(token)
     },
 
     /** The active sessions of a user, the most recently used first. */
@@ -170,6 +189,27 @@ export function createSessions(
         last_seen_at: last_seen_at.toISOString(),
         current: id === current,
       }))
+    },
+
+    /**
+     * Signs out a device and has it delete its data, as soon as it is heard of again. Also one that is signed
+     * out already, or whose session has expired.
+     *
+     * @returns whether there is a session with this id
+     */
+    async erase(user: string, id: string, origin: Origin): Promise<boolean> {
+      const moment = now()
+      const erased = await db('sessions')
+        .where({ user_id: user, id })
+        .update({
+          revoked_at: db.raw('coalesce(revoked_at, ?)', [moment]),
+          erased_at: db.raw('coalesce(erased_at, ?)', [moment]),
+        })
+      if (erased === 0) return false
+      forget(id)
+      const details = { device: 'erased' }
+      await events.recordIfPossible({ user, kind: 'session_ended', origin, details })
+      return true
     },
 
     /** Ends one of a user's sessions. @returns whether there was one with this id */
@@ -211,6 +251,7 @@ export function createSessions(
     async close(refresh: string, origin: Origin): Promise<void> {
       const { session, user } = await checked(tokens.checkRefresh(refresh))
       if (await isDeleted(user)) throw accountDeleted()
+      if (await isErased(user, session)) throw sessionErased()
       if (await end(user, session))
         await events.recordIfPossible({ user, kind: 'sign_out', origin })
     },
@@ -305,13 +346,14 @@ export function createSessions(
     return row?.[0]
   }
 
-  /** Turns `token_not_valid` into `account_deleted` if the account was deleted. */
+  /** Also tells a device with an expired token that the account was deleted, or the device erased. */
   async function checked<T>(check: Promise<T>): Promise<T> {
     try {
       return await check
     } catch (error) {
-      if (error instanceof TokenExpired && (await isDeleted(error.user))) throw accountDeleted()
-      throw error
+      if (!(error instanceof TokenExpired)) throw error
+      if (await isDeleted(error.user)) throw accountDeleted()
+      throw (await isErased(error.user, error.session)) ? sessionErased() : error
     }
   }
 
@@ -330,11 +372,16 @@ export function createSessions(
       return true
     })
     if (isNew) forget(session)
-    return hasEnded(user)
+    return hasEnded({ user, session })
   }
 
-  async function hasEnded(user: string): Promise<Problem> {
-    return (await isDeleted(user)) ? accountDeleted() : sessionEnded()
+  async function hasEnded({ user, session }: Pick<Claims, 'user' | 'session'>): Promise<Problem> {
+    if (await isDeleted(user)) return accountDeleted()
+    return (await isErased(user, session)) ? sessionErased() : sessionEnded()
+  }
+
+  async function isErased(user: string, session: string): Promise<boolean> {
+    return (await run(db, IS_ERASED, [user, session])).length > 0
   }
 
   /**

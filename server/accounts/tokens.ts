@@ -91,7 +91,8 @@ export function createTokens(secrets: Secrets, now: () => Date) {
         isRefresh: protectedHeader.typ === TYPES.refresh,
       }
     } catch (error) {
-      if (error instanceof errors.JWTExpired) throw new TokenExpired(String(error.payload.sub))
+      if (error instanceof errors.JWTExpired)
+        throw new TokenExpired(String(error.payload.sub), String(error.payload.sid))
       throw tokenNotValid(explain(error))
     }
   }
@@ -100,10 +101,12 @@ export function createTokens(secrets: Secrets, now: () => Date) {
 /** A token of this server that has expired. */
 export class TokenExpired extends Problem {
   readonly user: string
+  readonly session: string
 
-  constructor(user: string) {
+  constructor(user: string, session: string) {
     super('token_not_valid', 'The token has expired; refresh it, or sign in again.')
     this.user = user
+    this.session = session
   }
 }
 
@@ -131,6 +134,13 @@ export function tokenNotValid(detail: string): Problem {
 
 /** Also for a missing account; `Sessions` reports a deleted one. */
 export const sessionEnded = () => tokenNotValid('The session has ended; sign in again.')
+
+/** Tells a device that its owner has erased it. Clients that do not know `erase` are signed out. */
+export function sessionErased(): Problem {
+  const detail =
+    'The owner has signed out and erased this device; delete the data of the account on it.'
+  return new Problem('token_not_valid', detail, { erase: true })
+}
 
 /** Tells a device to delete its local data of this account. */
 export function accountDeleted(): Problem {

@@ -73,9 +73,9 @@ function handlerOf(
     res.locals.operation = operation.id
     res.locals.route = operation.path
     let caller: Pick<Call, 'user' | 'session' | 'expires'> = NOBODY
+    // Personal answers, and tokens: no cache keeps them, not even on the disk of a browser that others use.
+    if (operation.access !== 'open') res.setHeader('Cache-Control', 'no-store')
     if (operation.access === 'bearer') {
-      // Private data: no shared cache, and a private cache has to revalidate (ETag).
-      res.setHeader('Cache-Control', 'private, no-cache')
       caller = permitted(await sessions.authenticate(bearerToken(req)), res)
     }
     // Accounts are free to create, so the address counts too.

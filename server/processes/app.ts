@@ -204,7 +204,7 @@ export function createApp({
     turns: { device: createTurns({ lanes: 2 }), person: createTurns({ lanes: 2 }) },
   })
   app.use('/replication', refuseOutdated(Object.values<Resource>(resources)))
-  app.use(swaggerUi())
+  app.use(swaggerUi({ keepsToken: !config.isProduction }))
   app.use(webApp(publicUrl))
   app.use(notFound)
   app.use(answerProblems(log))

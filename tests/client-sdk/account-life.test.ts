@@ -354,3 +354,70 @@ function expectNothingOf(id: string, name: string, storage: Storage): void {
   )
   expect(kept.map(([key]) => key)).toEqual([])
 }
+
+describe('a lost device', () => {
+  const THIRTY_ONE_DAYS = 31 * DAY
+
+  /** Erases all other devices of this one. */
+  async function eraseOthers(laptop: Client): Promise<void> {
+    for (const { id, current } of await laptop.account.sessions())
+      if (!current) await laptop.account.endSession(id, { erase: true })
+  }
+
+  test('that is erased deletes its data when it comes back, unsent edits included', async () => {
+    const ann = await server.person()
+    const [name, storage] = [`lost-${ann.id}`, getRxStorageMemory()]
+    const phone = await deviceOf(network, ann, { name, storage, now })
+    await phone.tasks.add({ title: 'Sent' })
+    await phone.sync.awaitInSync()
+    network.cut()
+    await phone.tasks.add({ title: 'Unsent' })
+    const laptop = await deviceOf(server, ann, { now })
+    await eraseOthers(laptop)
+    network.mend()
+    phone.sync.wake()
+    await isSignedOut(phone)
+    expect(await firstValueFrom(phone.session.notice$)).toBe('device_erased')
+    await shut(phone)
+    expectNothingOf(ann.id, name, storage)
+
+    const next = await device(network, { name, storage, now })
+    expect(await firstValueFrom(next.session.user$)).toBeNull()
+    await next.session.signIn(ann)
+    await next.sync.awaitInSync()
+    expect(await tasksOf(next)).toMatchObject([{ title: 'Sent' }])
+    await laptop.sync.awaitInSync()
+    expect(await tasksOf(laptop)).toMatchObject([{ title: 'Sent' }])
+  })
+
+  test('is erased also when it comes back after its tokens have expired', async () => {
+    const ann = await server.person()
+    const [name, storage] = [`lost-${ann.id}`, getRxStorageMemory()]
+    const phone = await deviceOf(network, ann, { name, storage, now })
+    await phone.tasks.add({ title: 'Sent' })
+    await phone.sync.awaitInSync()
+    await shut(phone)
+    const laptop = await deviceOf(server, ann, { now })
+    await eraseOthers(laptop)
+    server.clock.advance(THIRTY_ONE_DAYS)
+    const next = await device(network, { name, storage, now })
+    await isSignedOut(next)
+    expect(await firstValueFrom(next.session.notice$)).toBe('device_erased')
+  })
+
+  test('on which its owner has signed in again keeps what it has now', async () => {
+    const ann = await server.person()
+    const phone = await deviceOf(network, ann, { now })
+    await phone.tasks.add({ title: 'Written before' })
+    await phone.sync.awaitInSync()
+    const laptop = await deviceOf(server, ann, { now })
+    network.cut()
+    await phone.session.signOut({ keepData: true })
+    await eraseOthers(laptop)
+    network.mend()
+    await phone.session.signIn(ann)
+    await phone.sync.awaitInSync()
+    expect(await tasksOf(phone)).toMatchObject([{ title: 'Written before' }])
+    expect(await firstValueFrom(phone.session.user$)).not.toBeNull()
+  })
+})

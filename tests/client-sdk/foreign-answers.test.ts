@@ -414,7 +414,13 @@ describe('a captive portal', () => {
 /** What the SDK sends edits with, through the network. */
 function pushThroughNetwork(): Push {
   const clock = new Clock(Date.now)
-  const api = createApi({ url: network.url, fetch, clock, onAccountDeleted: () => {} })
+  const api = createApi({
+    url: network.url,
+    fetch,
+    clock,
+    onAccountDeleted: () => {},
+    onErased: () => {},
+  })
   const { signal } = new AbortController()
   return new Push({ api, path: '/replication/tasks/0', signal, fieldNames: [] })
 }

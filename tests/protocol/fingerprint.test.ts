@@ -63,6 +63,7 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
       ['b9ff122e8f36', 'an expired checkpoint says what became of documents that are `missing`'],
       ['67bb7a126f2f', '`reasons` of `/readyz`'],
       ['9c13051d78ac', '`too_many_connections`, `https_required`'],
+      ['f4062f8e1c6b', '`token_not_valid` with `erase`: the device deletes its data'],
     ],
   }
 

@@ -4,12 +4,14 @@ import { useClient } from '../documents/client-context.ts'
 import { Fault } from '../forms/fault.tsx'
 import { useRequest } from '../forms/request.ts'
 import { formatMoment } from '../time/moments.ts'
+import { ErasureDialog } from './erasure.tsx'
 import { Section } from './page.tsx'
 
 /** Lists the sessions and revokes them. */
 export function AccountDevices() {
   const { account } = useClient()
   const [devices, setDevices] = useState<SignedInDevice[]>([])
+  const [lost, setLost] = useState<SignedInDevice>()
   const { isBusy, fault, run } = useRequest()
   const list = (after?: Promise<void>) =>
     run(async () => {
@@ -19,7 +21,10 @@ export function AccountDevices() {
   useEffect(() => void list(), [])
 
   return (
-    <Section title="Devices" hint="Your signed-in devices. You can sign out each of them.">
+    <Section
+      title="Devices"
+      hint="Your signed-in devices. You can sign out each of them, and erase one that is lost."
+    >
       <ul class="devices" aria-label="Devices">
         {devices.map((device) => (
           <li key={device.id} aria-label={device.device}>
@@ -29,18 +34,39 @@ export function AccountDevices() {
             </span>
             <span class="hint">Last seen {formatMoment(device.last_seen_at)}</span>
             {!device.current && (
-              <button
-                type="button"
-                aria-label={`Sign out ${device.device}, last seen ${formatMoment(device.last_seen_at)}`}
-                disabled={isBusy}
-                onClick={() => list(account.endSession(device.id))}
-              >
-                Sign out
-              </button>
+              <span class="beside">
+                <button
+                  type="button"
+                  aria-label={`Sign out ${device.device}, last seen ${formatMoment(device.last_seen_at)}`}
+                  disabled={isBusy}
+                  onClick={() => list(account.endSession(device.id))}
+                >
+                  Sign out
+                </button>
+                <button
+                  type="button"
+                  class="danger"
+                  aria-label={`Erase ${device.device}, last seen ${formatMoment(device.last_seen_at)}`}
+                  disabled={isBusy}
+                  onClick={() => setLost(device)}
+                >
+                  Erase
+                </button>
+              </span>
             )}
           </li>
         ))}
       </ul>
+      {lost && (
+        <ErasureDialog
+          device={lost}
+          onCancel={() => setLost(undefined)}
+          onErase={() => {
+            setLost(undefined)
+            void list(account.endSession(lost.id, { erase: true }))
+          }}
+        />
+      )}
       <Fault text={fault} />
       {fault && (
         <button type="button" onClick={() => list()}>

@@ -1,6 +1,7 @@
 import type { User } from '@tasktide/client'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useId } from 'preact/hooks'
+import { AccountActivity } from './activity.tsx'
 import { AccountAddress } from './address.tsx'
 import { AccountDeletion } from './deletion.tsx'
 import type { KnownAccount } from './details.ts'
@@ -33,6 +34,7 @@ export function AccountPage({ user, account }: AccountPageProps) {
       <AccountAddress account={account} />
       <AccountPassword user={user} />
       <AccountDevices />
+      <AccountActivity />
       <AccountExport />
       <AccountDeletion user={user} />
     </div>

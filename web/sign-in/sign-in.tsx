@@ -50,6 +50,12 @@ export function SignIn() {
           The account was deleted. Its data was removed from this device.
         </p>
       )}
+      {notice === 'device_erased' && (
+        <p role="status" class="welcome-notice">
+          This device was signed out and erased from another one. Changes that it had not sent are
+          lost.
+        </p>
+      )}
       <form onSubmit={submit} noValidate>
         <TextField
           key="username"

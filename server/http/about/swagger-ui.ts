@@ -6,8 +6,13 @@ import { methodNotAllowed } from '../problems.ts'
 
 const PATH = '/api/docs'
 
-/** Swagger UI, from files of our own: nothing is fetched from anywhere else. */
-export function swaggerUi(): Router {
+/**
+ * Swagger UI, from files of our own: nothing is fetched from anywhere else.
+ *
+ * @param keepsToken whether the browser stores the token: for development, because others may use the browser too
+ */
+export function swaggerUi({ keepsToken }: { keepsToken: boolean }): Router {
+  const page = pageOf(keepsToken)
   const router = express.Router()
   router.use(PATH, helmet.contentSecurityPolicy({ useDefaults: false, directives: CSP }))
   router.use(PATH, (req, _res, next) => {
@@ -28,18 +33,19 @@ export function swaggerUi(): Router {
   return router
 }
 
-const page: RequestHandler = swaggerUiExpress.setup(undefined, {
-  customSiteTitle: 'Tasktide API',
-  customCss: '.swagger-ui .topbar { display: none }',
-  swaggerUrl: '/api/schema/',
-  swaggerOptions: {
-    displayRequestDuration: true,
-    docExpansion: 'list',
-    persistAuthorization: true,
-    tryItOutEnabled: true,
-    validatorUrl: null,
-  },
-})
+const pageOf = (keepsToken: boolean): RequestHandler =>
+  swaggerUiExpress.setup(undefined, {
+    customSiteTitle: 'Tasktide API',
+    customCss: '.swagger-ui .topbar { display: none }',
+    swaggerUrl: '/api/schema/',
+    swaggerOptions: {
+      displayRequestDuration: true,
+      docExpansion: 'list',
+      persistAuthorization: keepsToken,
+      tryItOutEnabled: true,
+      validatorUrl: null,
+    },
+  })
 
 /** Swagger UI writes style attributes; its pictures are data. */
 const CSP = {

@@ -85,7 +85,6 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       problems: ['invalid', 'credentials_not_valid'],
       handle: async ({ body: { username, password }, request }) => ({
         status: 200,
-        headers: NOT_KEPT,
         body: await accounts.signIn(
           username,
           password,
@@ -110,7 +109,6 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       problems: ['invalid', 'token_not_valid', 'account_deleted'],
       handle: async ({ body, request }) => ({
         status: 200,
-        headers: NOT_KEPT,
         body: await sessions.renew(body.refresh, originOf({ request })),
       }),
     }),
@@ -159,5 +157,3 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
     }),
   ]
 }
-
-const NOT_KEPT = { 'Cache-Control': 'no-store' }

@@ -131,7 +131,6 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
       headers: {
         'Content-Type': type,
         'Content-Disposition': `attachment; filename="${name}"`,
-        'Cache-Control': 'no-store',
       },
       stream(response) {
         if (!response.destroyed) void write(call, response, text)

@@ -51,12 +51,22 @@ export function accountSessionOperations(sessions: Sessions): Operation[] {
       summary: 'Revoke a session',
       description:
         'Signs the device out: closes its sockets and streams and invalidates its tokens.',
+      query: [
+        {
+          name: 'erase',
+          description:
+            'Whether the device also has to delete all data of the account on it, unsent edits included: a lost device. It does so when it reaches the server the next time, even after its session has expired. It gets `token_not_valid` with `erase: true`.',
+          schema: boolean(),
+          json: { type: 'boolean' },
+        },
+      ],
       answers: { 204: { description: 'Signed out.' } },
       problems: ['not_found'],
-      async handle({ user, params, request }) {
+      async handle({ user, params, query, request }) {
         const parsed = SESSION_ID.safeParse(params.id)
         const origin = originOf({ request })
-        if (!parsed.success || !(await sessions.endOne(user, parsed.data, origin)))
+        const end = query.erase ? sessions.erase : sessions.endOne
+        if (!parsed.success || !(await end(user, parsed.data, origin)))
           throw new Problem(
             'not_found',
             'You have no session with this id; list your sessions for the ids.',

@@ -137,7 +137,7 @@ export type PullStreams = ReturnType<typeof createPullStreams>
 
 const HEADERS = {
   'Content-Type': 'text/event-stream; charset=utf-8',
-  'Cache-Control': 'no-cache, no-transform',
+  'Cache-Control': 'no-store, no-transform',
   'X-Accel-Buffering': 'no',
 }
 

@@ -309,3 +309,45 @@ describe('a device whose session was ended by', () => {
     },
   )
 })
+
+describe('a device that is erased', () => {
+  const erase = ({ call }: Pick<Person, 'call'>, { id }: Pick<Device, 'id'>) =>
+    call('DELETE', `/api/account/sessions/${id}/?erase=true`)
+  const told = { status: 401, body: { code: 'token_not_valid', erase: true } }
+
+  test('is told so by every answer to its tokens, also when they have expired', async ({ ann }) => {
+    const lost = await device(ann)
+    expect((await lost.call('GET', '/api/tasks/')).status).toBe(200)
+    expect((await erase(ann, lost)).status).toBe(204)
+    const answers = () =>
+      Promise.all([
+        lost.call('GET', '/api/tasks/'),
+        renew(lost.refresh),
+        server.call('POST', '/api/token/verify/', { token: lost.refresh }),
+        server.call('POST', '/api/logout/', { refresh: lost.refresh }),
+      ])
+    for (const answer of await answers()) expect(answer).toMatchObject(told)
+    advance(300 * 24 * 60 * MINUTE)
+    // The next sign-in deletes expired sessions, and not this one.
+    await device(ann)
+    for (const answer of await answers()) expect(answer).toMatchObject(told)
+  })
+
+  test('can be one that is signed out already', async ({ ann }) => {
+    const lost = await device(ann)
+    await ann.call('DELETE', `/api/account/sessions/${lost.id}/`)
+    const { body } = await renew(lost.refresh)
+    expect(body).toMatchObject({ code: 'token_not_valid' })
+    expect(body).not.toHaveProperty('erase')
+    expect((await erase(ann, lost)).status).toBe(204)
+    expect(await renew(lost.refresh)).toMatchObject(told)
+  })
+
+  test('is one of its owner, and no other device', async ({ ann, bob }) => {
+    const lost = await device(ann)
+    expect((await erase(bob, lost)).status).toBe(404)
+    expect(await isSignedIn(lost)).toBe(true)
+    await erase(ann, lost)
+    expect(await isSignedIn(ann)).toBe(true)
+  })
+})

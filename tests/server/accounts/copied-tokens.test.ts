@@ -169,6 +169,7 @@ describe('an honest client stays signed in', () => {
     const lost = { generation: 1, renewed_from: null, renewed_to: null, renewed_at: null }
     await server.testDatabase.db('sessions').where({ user_id: ann.id }).update(lost)
     const after = await renewed(third)
+    expect(claimsOf(after.refresh).gen).toBeGreaterThan(claimsOf(third.refresh).gen as number)
     expect(await isSignedIn(after)).toBe(true)
     expect(await isSignedIn(await renewed(after))).toBe(true)
   })

@@ -365,6 +365,20 @@ describe('the server answers as described', () => {
 })
 
 describe('Swagger UI', () => {
+  test('forgets the token in production, where others may use the browser', async () => {
+    const settings = async ({ call }: TestServer) => {
+      const { text } = await call('GET', '/api/docs/swagger-ui-init.js')
+      return /"persistAuthorization": (\w+)/.exec(text)?.[1]
+    }
+    expect(await settings(server)).toBe('true')
+    const production = await startServer({ NODE_ENV: 'production' })
+    try {
+      expect(await settings(production)).toBe('false')
+    } finally {
+      await production.stop()
+    }
+  })
+
   test('is at /api/docs/, with all its files', async () => {
     const path = '/api/docs/'
     const page = await server.call('GET', path)
@@ -497,12 +511,20 @@ async function complaintsOfCalls(
   const complaints: string[] = []
   for (const operation of operations)
     for (const reply of await calls(operation)) {
-      const faults = api.complaints(operation, reply)
+      const faults = [...api.complaints(operation, reply), ...cacheComplaints(operation, reply)]
       complaints.push(...faults.map((fault) => `${operation.id} ${reply.status}: ${fault}`))
       if (faults.length > 0) continue
       seen.set(operation.id, (seen.get(operation.id) ?? new Set()).add(reply.status))
     }
   return complaints
+}
+
+/** No cache keeps what needed a token, or a password. */
+function cacheComplaints({ id, path }: DescribedOperation, { headers }: Reply): string[] {
+  const isOpen = server.app.operations.some((one) => one.id === id && one.access === 'open')
+  if (isOpen) return []
+  const kept = headers.get('cache-control')
+  return /\bno-store\b/.test(kept ?? '') ? [] : [`Cache-Control of ${path} is ${kept}`]
 }
 
 function complaintsOfAll(complaintsOf: (operation: DescribedOperation) => string[]): string[] {
