@@ -21,7 +21,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     types: 'pg server/database/replica.ts',
   },
   'server/database': {
-    values: `migrations/index.ts server/database/embedded/ server/runtime/host-urls.ts
+    values: `migrations/index.ts server/database/embedded/ server/runtime/encryption.ts server/runtime/host-urls.ts
       server/runtime/time-limit.ts graphile-worker knex pg node:`,
     types: 'server/runtime/',
   },
