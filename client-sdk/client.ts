@@ -14,6 +14,7 @@ import { Clock } from './runtime/clock.ts'
 import { exclusively, mayHaveTabs, timezoneAndLocale } from './runtime/environment.ts'
 import { randomBytes } from './runtime/uuid.ts'
 import { type AccountRequests, createAccountRequests } from './session/account-requests.ts'
+import type { FactorProof, NewPasskey } from './session/factors.ts'
 import { type Credentials, claimsOf, Session } from './session/session.ts'
 import { SignOuts } from './session/sign-outs.ts'
 import { openTokenStore, type User } from './session/token-store.ts'
@@ -60,7 +61,20 @@ export interface ClientSession {
    * @param account `invite` is the token of an invitation, where only invited people can register
    */
   register(account: Credentials & { email: string; invite?: string }): Promise<User>
+  /**
+   * @throws ClientError `factor_required` if the account has a second factor: ask for it, as `error.factor`
+   *   says, and call `confirmFactor`
+   */
   signIn(credentials: Credentials): Promise<User>
+  /**
+   * Signs in with a second factor, or with a passkey alone.
+   *
+   * @param username as entered for `signIn`; not needed for a passkey alone
+   * @throws ClientError `factor_not_valid`
+   */
+  confirmFactor(proof: FactorProof, username?: string): Promise<User>
+  /** For a sign-in with a passkey alone. */
+  passkeyChallenge(): Promise<NewPasskey>
   /**
    * Deletes the documents from this device, unless `keepData` is true. Needs no network: the server ends
    * the session at once, or when it is reachable again.
@@ -148,6 +162,9 @@ export async function createClient<N extends ResourceName = ResourceName>(
         return signIn({ username, password })
       },
       signIn,
+      confirmFactor: (proof, username) => enter(() => session.confirmFactor(proof, username)),
+      passkeyChallenge: () =>
+        api('/api/token/passkey/', { method: 'POST', isAnswer: isShaped(shapes.publicKey) }),
       async signOut({ keepData } = {}) {
         await enqueue(() => signOut(keepData))
         await signOuts.deliver()
@@ -169,12 +186,16 @@ export async function createClient<N extends ResourceName = ResourceName>(
   return parts as ClientParts as Client<N>
 
   function signIn(credentials: Credentials): Promise<User> {
+    return enter(() => session.signIn(credentials))
+  }
+
+  function enter(open: () => Promise<unknown>): Promise<User> {
     return enqueue(async () => {
       // From the storage: an earlier sign-in may have failed after storing the session.
       const kept = await session.load()
       if (kept && !kept.ended && localCopy$.value)
         throw new ClientError('signed_in', `${kept.user.username} is signed in; sign out first.`)
-      await session.signIn(credentials)
+      await open()
       notice$.next(null)
       await follow()
       tabs.tell('session')

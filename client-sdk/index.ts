@@ -20,6 +20,16 @@ export type {
   SecurityEvent,
   SignedInDevice,
 } from './session/account-requests.ts'
+export type {
+  FactorChallenge,
+  FactorProof,
+  Factors,
+  NewPasskey,
+  NewTotp,
+  OwnerProof,
+  Passkey,
+  PublicKeyOptions,
+} from './session/factors.ts'
 export type { Credentials } from './session/session.ts'
 export type { User } from './session/token-store.ts'
 export type { ConflictRow, RejectedRow, Sync } from './sync/sync.ts'

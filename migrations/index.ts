@@ -22,6 +22,7 @@ import * as journalByDocument from './0020_journal_by_document.ts'
 import * as accountEvents from './0023_account_events.ts'
 import * as renewals from './0024_renewals.ts'
 import * as noAddress from './0027_no_address.ts'
+import * as factors from './0025_factors.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
@@ -48,6 +49,7 @@ const migrations: Record<string, Knex.Migration> = {
   '0023_account_events': accountEvents,
   '0024_renewals': renewals,
   '0027_no_address': noAddress,
+  '0025_factors': factors,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {

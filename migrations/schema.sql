@@ -109,6 +109,15 @@ create table digests (
   constraint digests_user_id_fkey FOREIGN KEY (user_id) REFERENCES feeds(user_id) ON DELETE CASCADE
 );
 
+create table factor_attempts (
+  user_id uuid not null,
+  purpose text not null,
+  attempts integer not null,
+  since timestamp(3) with time zone not null,
+  constraint factor_attempts_pkey PRIMARY KEY (user_id, purpose),
+  constraint factor_attempts_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+);
+
 create table feeds (
   user_id uuid not null,
   seq bigint not null default 0,
@@ -151,6 +160,22 @@ create table names (
   constraint names_pkey PRIMARY KEY (kind, name)
 );
 
+create table passkeys (
+  user_id uuid not null,
+  id uuid not null,
+  name text not null,
+  credential_id bytea not null,
+  public_key bytea not null,
+  counter bigint not null,
+  transports text[] not null,
+  is_synced boolean not null,
+  created_at timestamp(3) with time zone not null,
+  last_used_at timestamp(3) with time zone,
+  constraint passkeys_pkey PRIMARY KEY (user_id, id),
+  constraint passkeys_user_id_credential_id_key UNIQUE (user_id, credential_id),
+  constraint passkeys_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+);
+
 create table profiles (
   user_id uuid not null,
   id uuid not null,
@@ -179,6 +204,14 @@ create table rate_limits (
   points integer not null default 0,
   expire bigint,
   constraint rate_limits_pkey PRIMARY KEY (key)
+);
+
+create table recovery_codes (
+  user_id uuid not null,
+  code_hash bytea not null,
+  used_at timestamp(3) with time zone,
+  constraint recovery_codes_pkey PRIMARY KEY (user_id, code_hash),
+  constraint recovery_codes_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 );
 
 create table reminders (
@@ -231,6 +264,24 @@ create table tasks (
   constraint tasks_pkey PRIMARY KEY (user_id, id),
   constraint tasks_category_id FOREIGN KEY (user_id, category_id) REFERENCES categories(user_id, id) DEFERRABLE INITIALLY DEFERRED,
   constraint tasks_user_id_fkey FOREIGN KEY (user_id) REFERENCES feeds(user_id) ON DELETE CASCADE
+);
+
+create table totp_secrets (
+  user_id uuid not null,
+  secret bytea not null,
+  key_id text not null,
+  last_step bigint not null,
+  created_at timestamp(3) with time zone not null,
+  constraint totp_secrets_pkey PRIMARY KEY (user_id),
+  constraint totp_secrets_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
+);
+
+create table used_challenges (
+  user_id uuid not null,
+  challenge text not null,
+  expires_at timestamp(3) with time zone not null,
+  constraint used_challenges_pkey PRIMARY KEY (user_id, challenge),
+  constraint used_challenges_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 );
 
 create table users (

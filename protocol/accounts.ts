@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { factorProof } from './factors.ts'
 import { profile } from './profile.ts'
 
 /** Schemas of the account endpoints. Accounts are not a resource, because they never replicate. */
@@ -115,14 +116,20 @@ export const confirmation = z.strictObject({
   is_change: z.boolean().describe('Whether the address would replace another one.'),
 })
 export type Confirmation = z.output<typeof confirmation>
-export const changeEmailRequest = z.strictObject({ email, password: knownPassword })
+
+/** In addition to the password, from accounts that have a second factor. */
+const factor = factorProof.optional()
+
+export const changeEmailRequest = z.strictObject({ email, password: knownPassword, factor })
 export const changePasswordRequest = z.strictObject({
   current_password: knownPassword,
   new_password: password,
+  factor,
 })
 export const forgotPasswordRequest = z.strictObject({ email })
 export const resetPasswordRequest = z.strictObject({ token: linkToken, password })
-export const deleteAccountRequest = z.strictObject({ password: knownPassword })
+/** What the owner must prove to be: a stolen token alone neither deletes an account nor changes its factors. */
+export const ownerRequest = z.strictObject({ password: knownPassword, factor })
 
 export const signedInDevice = z.strictObject({
   id: z.uuid(),

@@ -47,6 +47,7 @@ export const action = z.enum([
   'end_sessions',
   'resend_confirmation',
   'reset_password',
+  'remove_factors',
 ])
 export type Action = z.output<typeof action>
 

@@ -18,6 +18,8 @@ export const eventKind = z.enum([
   'email_change',
   'email_confirmed',
   'email_disowned',
+  'factor',
+  'factor_change',
   'export',
   'deletion',
   'read_by_staff',

@@ -15,6 +15,8 @@ export type { Conflict } from './conflicts.ts'
 export { BUCKETS, bucketOf, Digest } from './digest.ts'
 export type { EventKind, ExportedEvent, SecurityEvent } from './events.ts'
 export * as events from './events.ts'
+export type { Assertion, Attestation, FactorProof, Factors, Passkey } from './factors.ts'
+export * as factors from './factors.ts'
 export { type Field, id, isDeeperThan, isRecordable, isStorable, type Reference } from './field.ts'
 export { follow } from './follow.ts'
 export { DEVICE_HEADER, REPLICA_HEADER } from './headers.ts'
@@ -35,6 +37,7 @@ export {
 } from './merge.ts'
 export { orderKeyAt } from './order-key.ts'
 export {
+  type FactorChallenge,
   type FieldErrors,
   invalid,
   PROBLEMS,

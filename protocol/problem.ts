@@ -8,6 +8,9 @@ export const PROBLEMS = {
   unauthenticated: { status: 401, title: 'Authentication required' },
   token_not_valid: { status: 401, title: 'Invalid token' },
   credentials_not_valid: { status: 401, title: 'Wrong username or password' },
+  factor_required: { status: 401, title: 'Second factor required' },
+  factor_not_valid: { status: 401, title: 'Wrong or used second factor' },
+  factor_setup_required: { status: 401, title: 'Second factor to be set up first' },
   account_deleted: { status: 401, title: 'Account deleted' },
   forbidden: { status: 403, title: 'Permission denied' },
   https_required: { status: 403, title: 'HTTPS required' },
@@ -33,6 +36,17 @@ export type ProblemCode = keyof typeof PROBLEMS
 /** Messages by field. A problem of the whole body is under the empty name. */
 export type FieldErrors = Record<string, string[]>
 
+/** How an account can be confirmed after the password. */
+export const factorChallenge = z.strictObject({
+  ticket: z.string().describe('To be sent with the factor, within 5 minutes.'),
+  methods: z.array(z.enum(['passkey', 'totp', 'recovery_code'])),
+  public_key: z
+    .looseObject({ challenge: z.string() })
+    .optional()
+    .describe('For `navigator.credentials.get`, as JSON, if the account has a passkey.'),
+})
+export type FactorChallenge = z.output<typeof factorChallenge>
+
 export const problemSchema = z.looseObject({
   type: z.string().describe('A URI for the kind of problem; `code` is its short form.'),
   title: z.string(),
@@ -53,6 +67,9 @@ export const problemSchema = z.looseObject({
     .describe(
       'Of an expired checkpoint: what has become of documents that the client has and the server does not. `lost`: the server has lost them. `deleted`: they were deleted, and their tombstones are purged. RxDB passes members with this name on to the app, and no others.',
     ),
+  factor: factorChallenge
+    .optional()
+    .describe('Of `factor_required`: how to confirm it. `POST /api/token/factor/` to sign in.'),
   error: z
     .literal(true)
     .optional()
@@ -76,6 +93,7 @@ interface ProblemExtras {
   current?: Record<string, unknown>
   extensions?: ProblemBody['extensions']
   erase?: true
+  factor?: FactorChallenge
   /** Seconds until a retry makes sense, for the Retry-After header. */
   retryAfter?: number
   cause?: unknown
@@ -90,6 +108,7 @@ export class Problem extends Error {
   readonly current: Record<string, unknown> | undefined
   readonly extensions: ProblemBody['extensions']
   readonly erase: true | undefined
+  readonly factor: FactorChallenge | undefined
   readonly retryAfter: number | undefined
 
   constructor(code: ProblemCode, detail?: string, extras: ProblemExtras = {}) {
@@ -100,6 +119,7 @@ export class Problem extends Error {
     this.current = extras.current
     this.extensions = extras.extensions
     this.erase = extras.erase
+    this.factor = extras.factor
     this.retryAfter = extras.retryAfter
   }
 
@@ -114,6 +134,7 @@ export class Problem extends Error {
       ...(this.current && { current: this.current }),
       ...(this.extensions && { extensions: this.extensions }),
       ...(this.erase && { erase: this.erase }),
+      ...(this.factor && { factor: this.factor }),
       ...(requestId && { request_id: requestId }),
     }
   }

@@ -2,6 +2,7 @@ import {
   accounts,
   digestResponseSchema,
   events,
+  factors,
   pullResponseSchema,
   pushResponseSchema,
   resources,
@@ -18,4 +19,10 @@ export const shapes = {
   confirmation: shapeOf(accounts.confirmation),
   events: shapeOf(events.securityEvents),
   devices: shapeOf(accounts.signedInDevices),
+  factors: shapeOf(factors.factors),
+  passkey: shapeOf(factors.passkey),
+  passkeys: shapeOf(factors.passkeys),
+  totp: shapeOf(factors.newTotp),
+  publicKey: shapeOf(factors.newPasskey),
+  recoveryCodes: shapeOf(factors.recoveryCodes),
 }

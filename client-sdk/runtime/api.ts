@@ -152,13 +152,14 @@ function refusal(response: Response, text: string): ClientError {
   const retryAfter = pauseOf(response)
   const problem = readProblem(response, text)
   if (!problem) throw foreignAnswer(response, { retryAfter })
-  const { code, detail, errors, erase = false } = problem
+  const { code, detail, errors, erase = false, factor } = problem
   const isSlow = code === 'timed_out'
   return new ClientError(code, detail, {
     status,
     retryAfter,
     isSlow,
     erase,
+    factor,
     ...(errors && { errors }),
   })
 }

@@ -1,9 +1,12 @@
+import type { FactorChallenge } from '../session/factors.ts'
+
 /** The server's messages by field. */
 export type FieldErrors = Record<string, string[]>
 
 interface Details {
   status?: number
   errors?: FieldErrors
+  factor?: FactorChallenge | undefined
   retryAfter?: number
   isSlow?: boolean
   erase?: boolean
@@ -20,6 +23,8 @@ export class ClientError extends Error {
   readonly code: string
   readonly status: number | undefined
   readonly errors: FieldErrors
+  /** Of `factor_required`: confirm it with `session.confirmFactor`, or send a proof with the request. */
+  readonly factor: FactorChallenge | undefined
   /** The server's Retry-After, in milliseconds. */
   readonly retryAfter: number
   /** The network was too slow; a smaller request may succeed. */
@@ -32,6 +37,7 @@ export class ClientError extends Error {
     this.code = code
     this.status = details.status
     this.errors = details.errors ?? {}
+    this.factor = details.factor
     this.retryAfter = details.retryAfter ?? 0
     this.isSlow = details.isSlow ?? false
     this.erase = details.erase ?? false

@@ -1,8 +1,17 @@
+import type { Shape } from '../../protocol/shape.ts'
 import { shapes } from '../local/shapes.ts'
 import { isShaped } from '../runtime/answers.ts'
 import type { Api, ApiRequest } from '../runtime/api.ts'
 import { signedOut } from '../runtime/client-error.ts'
 import type { Connection } from './connection.ts'
+import type {
+  FactorProof,
+  Factors,
+  NewPasskey,
+  NewTotp,
+  OwnerProof,
+  Passkey,
+} from './factors.ts'
 
 /** The account of the signed-in user. */
 export interface AccountDetails {
@@ -71,9 +80,13 @@ export interface AccountRequests {
   /** Ends reminders or digests. @param token the token from the link in such a mail */
   unsubscribe(token: string): Promise<void>
   /** Mails a link to the new address. The address changes when the link is used. */
-  changeEmail(change: { email: string; password: string }): Promise<void>
+  changeEmail(change: { email: string } & OwnerProof): Promise<void>
   /** Signs out all other devices. Their unsent edits are kept until the user signs in there again. */
-  changePassword(change: { current_password: string; new_password: string }): Promise<void>
+  changePassword(change: {
+    current_password: string
+    new_password: string
+    factor?: FactorProof | undefined
+  }): Promise<void>
   /** Mails a reset link if an account has this address. Does not reveal whether one has. */
   forgotPassword(email: string): Promise<void>
   /** Signs out all devices and does not sign in. */
@@ -91,7 +104,26 @@ export interface AccountRequests {
   /** Who tried to sign in, to change the account or to read it: the last 100 events, the newest first. */
   events(): Promise<SecurityEvent[]>
   /** Permanent, on the server and on every device, unsent edits included. */
-  delete(password: string): Promise<void>
+  delete(password: string, factor?: FactorProof): Promise<void>
+  factors(): Promise<Factors>
+  /** Begins to set up an authenticator app. */
+  newTotp(owner: OwnerProof): Promise<NewTotp>
+  /** @returns recovery codes, if it is the first factor; they cannot be read again */
+  confirmTotp(confirmation: { ticket: string; code: string }): Promise<string[]>
+  removeTotp(owner: OwnerProof): Promise<void>
+  passkeys(): Promise<Passkey[]>
+  /** Begins to add a passkey. */
+  newPasskey(owner: OwnerProof): Promise<NewPasskey>
+  /** @returns recovery codes, if it is the first factor; they cannot be read again */
+  confirmPasskey(confirmation: {
+    ticket: string
+    name: string
+    passkey: object
+  }): Promise<string[]>
+  renamePasskey(id: string, name: string): Promise<void>
+  removePasskey(id: string, owner: OwnerProof): Promise<void>
+  /** Replaces the recovery codes. */
+  newRecoveryCodes(owner: OwnerProof): Promise<string[]>
   /** The data on the server: everything as JSON, or the tasks. The body is streamed. */
   export(format: 'json' | 'csv' | 'ics'): Promise<Response>
 }
@@ -115,6 +147,10 @@ export function createAccountRequests(
   const signedIn = <T>(path: string, request?: ApiRequest) =>
     authorized((token) => ask<T>(path, { ...request, token }))
   const post = (body?: object) => ({ method: 'POST', body })
+  const asked = <T>(path: string, shape: Shape, body: object) =>
+    signedIn<T>(path, { ...post(body), isAnswer: isShaped(shape) })
+  const codes = async (path: string, body: object) =>
+    (await asked<{ recovery_codes: string[] }>(path, shapes.recoveryCodes, body)).recovery_codes
   const end = (path = '') => signedIn<void>(`sessions/${path}`, { method: 'DELETE' })
   return {
     get: () => signedIn('', { isAnswer: isShaped(shapes.account) }),
@@ -139,11 +175,27 @@ export function createAccountRequests(
     },
     endSession: (id, { erase = false } = {}) => end(`${id}/${erase ? '?erase=true' : ''}`),
     endOtherSessions: () => end(),
-    delete: (password) =>
+    delete: (password, factor) =>
       authorized(async (token) => {
-        await ask('delete/', { ...post({ password }), token })
+        await ask('delete/', { ...post({ password, factor }), token })
         await onAccountDeleted(token)
       }),
+    factors: () => signedIn('factors/', { isAnswer: isShaped(shapes.factors) }),
+    newTotp: (owner) => asked('totp/', shapes.totp, owner),
+    confirmTotp: (confirmation) => codes('totp/confirm/', confirmation),
+    removeTotp: (owner) => signedIn('totp/remove/', post(owner)),
+    async passkeys() {
+      const isAnswer = isShaped(shapes.passkeys)
+      return (await signedIn<{ results: Passkey[] }>('passkeys/', { isAnswer })).results
+    },
+    newPasskey: (owner) => asked('passkeys/begin/', shapes.publicKey, owner),
+    confirmPasskey: (confirmation) => codes('passkeys/confirm/', confirmation),
+    async renamePasskey(id, name) {
+      const isAnswer = isShaped(shapes.passkey)
+      await signedIn(`passkeys/${id}/`, { method: 'PATCH', body: { name }, isAnswer })
+    },
+    removePasskey: (id, owner) => signedIn(`passkeys/${id}/remove/`, post(owner)),
+    newRecoveryCodes: (owner) => codes('recovery-codes/', owner),
     export: (format) =>
       signedIn(`export/${format === 'json' ? '' : `tasks.${format}`}`, {
         stream: MEDIA_TYPES[format],

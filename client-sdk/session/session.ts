@@ -1,9 +1,11 @@
 import { BehaviorSubject } from 'rxjs'
 import { DEVICE_HEADER } from '../../protocol/headers.ts'
+import { shapes } from '../local/shapes.ts'
 import { isShaped } from '../runtime/answers.ts'
 import type { Api } from '../runtime/api.ts'
 import { ClientError, signedOut } from '../runtime/client-error.ts'
 import { exclusively } from '../runtime/environment.ts'
+import type { FactorProof } from './factors.ts'
 import type { StoredSession, TokenStore, User } from './token-store.ts'
 
 /** An access token with less time left is refreshed before use. */
@@ -53,6 +55,18 @@ export class Session {
     const request = { method: 'POST', body, headers, isAnswer: isTokenPair }
     const pair = await this.api<TokenPair>('/api/token/', request)
     return this.keep({ id: claimsOf(pair.access).sub, username }, pair)
+  }
+
+  /** @param username as for `signIn`; without it, it is asked for */
+  async confirmFactor(body: FactorProof, username?: string): Promise<StoredSession> {
+    const request = { method: 'POST', body, isAnswer: isTokenPair }
+    const pair = await this.api<TokenPair>('/api/token/factor/', request)
+    const { access: token } = pair
+    const isAnswer = isShaped(shapes.account)
+    const account = username
+      ? { username }
+      : await this.api<User>('/api/account/', { token, isAnswer })
+    return this.keep({ id: claimsOf(token).sub, username: account.username }, pair)
   }
 
   /** Needs no network: `SignOuts` notifies the server. */

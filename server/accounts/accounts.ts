@@ -1,6 +1,7 @@
 import { v7 as uuidv7 } from 'uuid'
 import {
   type Account,
+  type FactorProof,
   type FieldErrors,
   invalid,
   Problem,
@@ -14,6 +15,8 @@ import { post } from '../mail/outbox.ts'
 import type { DeviceMarks } from './device-marks.ts'
 import { deviceOf } from './devices.ts'
 import type { Events, Origin } from './events.ts'
+import type { Factors } from './factors/factors.ts'
+import type { RelyingParty } from './factors/passkeys.ts'
 import type { Asker } from './hashing-turns.ts'
 import { type Invites, invitationUsed } from './invites.ts'
 import type { Links } from './links.ts'
@@ -44,12 +47,21 @@ interface Dependencies {
   passwords: Passwords
   sessions: Sessions
   links: Links
+  factors: Pick<Factors, 'demandToSignIn' | 'signIn'>
   events: Events
   invites: Invites
   rules: RegistrationRules
   backoff: SignInBackoff
   devices: DeviceMarks
   now: () => Date
+}
+
+/** From where somebody signs in. */
+export interface SigningIn {
+  origin: Origin
+  rp: RelyingParty
+  /** The marks that the device has, of this account or others. */
+  marks?: string | undefined
 }
 
 /** After so many wrong passwords of strangers, the owner is told of the sign-in that follows. */
@@ -61,6 +73,7 @@ export function createAccounts({
   passwords,
   sessions,
   links,
+  factors,
   events,
   invites,
   rules,
@@ -132,10 +145,14 @@ export function createAccounts({
      * time. Whoever guesses has to wait longer each time, but not a device that has signed in before.
      *
      * @param name the username or the email address
-     * @param marks the marks that the device has, of this account or others
-     * @throws Problem `credentials_not_valid`; `too_many_requests`
+     * @throws Problem `credentials_not_valid`, `too_many_requests`; `factor_required` if the account has a
+     *   second factor
      */
-    async signIn(name: string, password: string, origin: Origin, marks = ''): Promise<TokenPair> {
+    async signIn(
+      name: string,
+      password: string,
+      { origin, rp, marks = '' }: SigningIn,
+    ): Promise<TokenPair> {
       const id = await userNamed(db, kindOf(name), name.normalize('NFKC').replaceAll('\0', ''))
       const user = await db('users')
         .where({ id: id ?? NOBODY })
@@ -151,11 +168,24 @@ export function createAccounts({
         else events.logUnknown('sign_in', origin)
         throw new Problem('credentials_not_valid', NO_SUCH_ACCOUNT)
       }
-      const pair = await sessions.open(user.id, origin, user.password_hash)
-      await events.recordIfPossible(signInOf(user, origin))
       const failures = await backoff.succeeded(attempt)
       if (failures >= NOTABLE_FAILURES) await tellOwner(user, failures, origin.user_agent ?? '')
+      await factors.demandToSignIn(user, rp)
+      const pair = await sessions.open(user.id, origin, user.password_hash)
+      await events.recordIfPossible(signInOf(user, origin))
       return { ...pair, device: devices.issue(user.id) }
+    },
+
+    /**
+     * Signs in with a factor: after the password, or with a passkey alone.
+     *
+     * @throws Problem `factor_not_valid`, `too_many_requests`
+     */
+    async confirmFactor(proof: FactorProof, { origin, rp }: SigningIn): Promise<TokenPair> {
+      const { user, method, passwordHash } = await factors.signIn(proof, rp, origin)
+      const pair = await sessions.open(user, origin, passwordHash)
+      await events.recordIfPossible({ user, kind: 'sign_in', origin, details: { method } })
+      return { ...pair, device: devices.issue(user) }
     },
 
     async read(id: string): Promise<Account> {

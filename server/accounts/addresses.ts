@@ -3,6 +3,7 @@ import type { Database } from '../database/connect.ts'
 import { post } from '../mail/outbox.ts'
 import { isUniqueViolation } from './accounts.ts'
 import type { Events, Origin } from './events.ts'
+import type { Factors, StepUp } from './factors/factors.ts'
 import { type Links, linkNotValid } from './links.ts'
 import { addressToNotify, mayMail, tooMuchMail } from './mail-allowance.ts'
 import { confirmationOf } from './mail-data.ts'
@@ -14,13 +15,14 @@ import { sessionEnded } from './tokens.ts'
 interface Dependencies {
   db: Database
   passwords: Passwords
+  factors: Pick<Factors, 'stepUp'>
   links: Links
   events: Events
   now: () => Date
 }
 
 /** Confirming and changing email addresses. */
-export function createAddresses({ db, passwords, links, events, now }: Dependencies) {
+export function createAddresses({ db, passwords, factors, links, events, now }: Dependencies) {
   return {
     /**
      * Confirms the address that the link was sent to: that of a new account, or a changed one. Notifies
@@ -109,15 +111,21 @@ export function createAddresses({ db, passwords, links, events, now }: Dependenc
      * Starts a change of the address, which takes effect when the new one is confirmed. Notifies the
      * current address.
      *
-     * @throws Problem `invalid` with the field: the password, or an address in use
+     * @throws Problem `invalid` with the field: the password, or an address in use; `factor_required`
      */
-    async change(user: string, email: string, password: string, origin: Origin): Promise<void> {
+    async change(
+      user: string,
+      { email, password }: { email: string; password: string },
+      origin: Origin,
+      stepUp: StepUp,
+    ): Promise<void> {
       const event = { user, kind: 'email_change_request', origin } as const
       const known = await events.recordRefusal(event, () => ownerBy(db, passwords, user, password))
       const taken = await userNamed(db, 'email', email)
       if (taken === user) throw invalid('body', { email: ['This is already your address.'] })
       if (taken)
         throw invalid('body', { email: ['Another account has this address; choose another.'] })
+      await factors.stepUp(known, stepUp)
       await db.transaction(async (trx) => {
         const owner = await lockOwnerBy(trx, known)
         if ((await links.addressesOf(trx, user, lastDay())) >= ADDRESSES_A_DAY)

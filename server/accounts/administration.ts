@@ -10,6 +10,9 @@ import { type Mail, post } from '../mail/outbox.ts'
 import { type Accounts, kindOf, type Registration } from './accounts.ts'
 import { type Actor, type AuditedAction, record } from './audit.ts'
 import type { Events } from './events.ts'
+import { forgetAttempts } from './factors/attempts.ts'
+import { removeFactors } from './factors/factors.ts'
+import { notifyOfFactor } from './factors/notices.ts'
 import type { Invites } from './invites.ts'
 import type { Links } from './links.ts'
 import { mayMail, tooMuchMail } from './mail-allowance.ts'
@@ -55,7 +58,7 @@ interface Dependencies {
   db: Database
   accounts: Pick<Accounts, 'register'>
   passwords: Passwords
-  sessions: Pick<Sessions, 'endAll' | 'announceEnd' | 'forgetRole'>
+  sessions: Pick<Sessions, 'endAll' | 'announceEnd' | 'forgetStanding'>
   links: Links
   invites: Pick<Invites, 'create'>
   events: Pick<Events, 'record'>
@@ -187,6 +190,25 @@ export function createAdministration({
       })
     },
 
+    /**
+     * For somebody who has lost their phone, from the command line only: who asks has to be known in another
+     * way. Ends all sessions, as whoever has the phone may be signed in.
+     *
+     * @returns how many factors were removed
+     */
+    async removeFactors(account: ManagedAccount): Promise<number> {
+      const { id } = account
+      let removed = 0
+      await act({}, id, undefined, async (trx, owner) => {
+        removed = await removeFactors(trx, id)
+        if (removed === 0) return undefined
+        await notifyOfFactor(trx, owner, { change: 'factors_removed' }, now())
+        const ended = await sessions.endAll(trx, id)
+        return { action: 'remove_factors', ended, details: { factors: removed } }
+      })
+      return removed
+    },
+
     /** For emergencies, from the command line only. Ends all sessions. */
     async resetPassword(account: ManagedAccount, password: string): Promise<void> {
       const weak = weakness(password, account)
@@ -196,6 +218,7 @@ export function createAdministration({
       await act({}, id, undefined, async (trx) => {
         await trx('users').where({ id }).update({ password_hash })
         await links.end(trx, id, 'reset_password')
+        await forgetAttempts(trx, id)
         // An attacker may have started to change the address to their own.
         await links.end(trx, id, 'confirm_email', { except: account.email })
         const ended = await sessions.endAll(trx, id)
@@ -282,14 +305,14 @@ export function createAdministration({
     })
     if (!result) return
     sessions.announceEnd(result.ended ?? [])
-    sessions.forgetRole(id)
+    sessions.forgetStanding(id)
   }
 
   function lock(trx: Database, id: string) {
     return trx('users')
       .where({ id })
       .forNoKeyUpdate()
-      .first<Row | undefined>([...COLUMNS])
+      .first<Row | undefined>([...COLUMNS, 'created_at'])
   }
 
   function mailsTo(account: Row, mail: Notice | Mail): Mail[] {

@@ -2,6 +2,7 @@ import { type Database, ofPerson } from '../database/connect.ts'
 import { addJob } from '../jobs/queue.ts'
 import { post } from '../mail/outbox.ts'
 import type { Events, Origin } from './events.ts'
+import type { Factors, StepUp } from './factors/factors.ts'
 import type { Links } from './links.ts'
 import { addressToNotify } from './mail-allowance.ts'
 import { freeNames } from './names.ts'
@@ -14,6 +15,7 @@ export const PURGE_ACCOUNT = 'purge_account'
 interface Dependencies {
   db: Database
   passwords: Passwords
+  factors: Pick<Factors, 'stepUp'>
   sessions: Pick<Sessions, 'endAll' | 'announceEnd'>
   links: Links
   events: Events
@@ -21,15 +23,25 @@ interface Dependencies {
 }
 
 /** Deletes an account: it is unusable at once, and a job erases its data. */
-export function createDeletion({ db, passwords, sessions, links, events, now }: Dependencies) {
-  /** @throws Problem `invalid` with the field if the password is wrong */
+export function createDeletion({
+  db,
+  passwords,
+  factors,
+  sessions,
+  links,
+  events,
+  now,
+}: Dependencies) {
+  /** @throws Problem `invalid` with the field if the password is wrong; `factor_required` */
   return async function deleteAccount(
     user: string,
     password: string,
     origin: Origin,
+    stepUp: StepUp,
   ): Promise<void> {
     const event = { user, kind: 'deletion', origin } as const
     const known = await events.recordRefusal(event, () => ownerBy(db, passwords, user, password))
+    await factors.stepUp(known, stepUp)
     const ended = await db.transaction(async (trx) => {
       const owner = await lockOwnerBy(trx, known)
       await events.record(trx, event)

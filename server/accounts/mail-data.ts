@@ -1,5 +1,6 @@
 import type { TemplateDataReaders } from '../mail/delivery.ts'
 import type { Mail } from '../mail/outbox.ts'
+import type { FactorChange } from '../mail/templates/template.ts'
 import { LINK_MINUTES, type LinkPurpose, type Links } from './links.ts'
 
 /** The confirmation mail of an address. */
@@ -19,6 +20,7 @@ type AccountTemplate =
   | 'email_changed'
   | 'password_changed'
   | 'token_reused'
+  | 'factor_changed'
   | 'account_deleted'
   | 'account_deactivated'
   | 'sign_in_after_failures'
@@ -51,6 +53,12 @@ export function accountMailData(
       at: created_at.toISOString(),
     }),
     token_reused: async (_, { created_at }) => ({
+      reset_url: `${url}/#forgot_password`,
+      at: created_at.toISOString(),
+    }),
+    factor_changed: async (_, { data, created_at }) => ({
+      change: data.change as FactorChange,
+      ...(data.left !== undefined && { left: Number(data.left) }),
       reset_url: `${url}/#forgot_password`,
       at: created_at.toISOString(),
     }),

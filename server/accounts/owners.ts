@@ -1,5 +1,7 @@
 import { invalid } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
+import type { Events, Origin } from './events.ts'
+import type { Factors, StepUp } from './factors/factors.ts'
 import type { Passwords } from './passwords.ts'
 import { sessionEnded } from './tokens.ts'
 
@@ -42,6 +44,28 @@ export async function ownerBy(
     throw wrongPassword(field)
   return owner
 }
+
+/** The owner, proved by session, password and, if the account has one, a second factor. */
+export function ownerProof({
+  db,
+  passwords,
+  factors,
+  events,
+}: {
+  db: Database
+  passwords: Passwords
+  factors: Pick<Factors, 'stepUp'>
+  events: Events
+}) {
+  return async (id: string, password: string, origin: Origin, stepUp: StepUp): Promise<Owner> => {
+    const event = { user: id, kind: 'factor_change', origin } as const
+    const owner = await events.recordRefusal(event, () => ownerBy(db, passwords, id, password))
+    await factors.stepUp(owner, stepUp)
+    return owner
+  }
+}
+
+export type ProveOwner = ReturnType<typeof ownerProof>
 
 /**
  * Reads the owner and locks the account until the end of the transaction. Every change of an account

@@ -5,6 +5,8 @@ import { addJob, SOON } from '../jobs/queue.ts'
 import { post } from '../mail/outbox.ts'
 import { askerOf } from './accounts.ts'
 import type { Events, Origin } from './events.ts'
+import { forgetAttempts } from './factors/attempts.ts'
+import type { Factors, StepUp } from './factors/factors.ts'
 import { type Links, linkNotValid } from './links.ts'
 import { addressToNotify, mayMail } from './mail-allowance.ts'
 import { userNamed } from './names.ts'
@@ -19,6 +21,7 @@ export const SEND_RESET_LINK = 'send_reset_link'
 interface Dependencies {
   db: Database
   passwords: Passwords
+  factors: Pick<Factors, 'stepUp'>
   sessions: Pick<Sessions, 'endAll' | 'announceEnd'>
   links: Links
   events: Events
@@ -30,6 +33,7 @@ interface Dependencies {
 export function createPasswordChanges({
   db,
   passwords,
+  factors,
   sessions,
   links,
   events,
@@ -40,19 +44,21 @@ export function createPasswordChanges({
     /**
      * Changes the password and ends all other sessions.
      *
-     * @throws Problem `invalid` with the field
+     * @throws Problem `invalid` with the field; `factor_required`
      */
     async change(
       { user, session }: { user: string; session: string },
       current: string,
       next: string,
       origin: Origin,
+      stepUp: StepUp,
     ): Promise<void> {
       const event = { user, kind: 'password_change', origin } as const
       const known = await events.recordRefusal(event, () =>
         ownerBy(db, passwords, user, current, 'current_password'),
       )
       refuseWeak(next, known, 'new_password')
+      await factors.stepUp(known, stepUp)
       const password_hash = await passwords.hash(next, { who: user })
       const ended = await db.transaction(async (trx) => {
         const owner = await lockOwnerBy(trx, known, 'current_password')
@@ -106,6 +112,8 @@ export function createPasswordChanges({
     await trx('users').where({ id: user }).update(changes)
     const ended = await sessions.endAll(trx, user, except)
     await links.end(trx, user, 'reset_password')
+    // Whoever tried codes with the old password tries no more.
+    await forgetAttempts(trx, user)
     // An attacker with the old password may have started to change the address to their own.
     await links.end(trx, user, 'confirm_email', { except: email })
     const to = await addressToNotify(trx, { ...owner, ...changes }, now())

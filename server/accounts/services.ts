@@ -1,3 +1,4 @@
+import type { Role } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 import type { Log } from '../runtime/log.ts'
 import { createAccounts } from './accounts.ts'
@@ -7,7 +8,9 @@ import { createDeletion } from './deletion.ts'
 import { deviceMarks } from './device-marks.ts'
 import { createEvents } from './events.ts'
 import { createInvites } from './invites.ts'
+import { createFactors } from './factors/factors.ts'
 import { createLinks } from './links.ts'
+import { ownerProof } from './owners.ts'
 import { createPasswordChanges } from './password-changes.ts'
 import type { Passwords } from './passwords.ts'
 import { OPEN, type RegistrationRules } from './registration-policy.ts'
@@ -22,6 +25,8 @@ interface Dependencies {
   passwords: Passwords
   /** The absolute lifetime of a session. */
   sessionDays: number
+  /** The roles that require a second factor. */
+  factorRoles: readonly Role[]
   log: Pick<Log, 'info' | 'warn'>
   now: () => Date
   /** Who may register. Default: everybody. */
@@ -38,6 +43,7 @@ export function createAccountServices({
   secrets,
   passwords,
   sessionDays,
+  factorRoles,
   log,
   now,
   registration: rules = OPEN,
@@ -48,15 +54,17 @@ export function createAccountServices({
   const sessions = createSessions(db, createTokens(secrets, now), events, {
     now,
     sessionDays,
+    factorRoles,
     ended,
   })
   const links = createLinks(secrets, now)
   const invites = createInvites(db, secrets, now)
   const backoff = signInBackoff(db, { isOff: !delaysGuesses })
   const devices = deviceMarks(secrets)
+  const factors = createFactors({ db, secrets, requiredFor: factorRoles, events, now })
+  const proving = { db, passwords, factors }
   const accounts = createAccounts({
-    db,
-    passwords,
+    ...proving,
     sessions,
     links,
     events,
@@ -70,6 +78,8 @@ export function createAccountServices({
     events,
     accounts,
     sessions,
+    factors,
+    proveOwner: ownerProof({ ...proving, events }),
     administration: createAdministration({
       db,
       accounts,
@@ -80,16 +90,8 @@ export function createAccountServices({
       events,
       now,
     }),
-    addresses: createAddresses({ db, passwords, links, events, now }),
-    passwordChanges: createPasswordChanges({
-      db,
-      passwords,
-      sessions,
-      links,
-      events,
-      backoff,
-      now,
-    }),
-    deleteAccount: createDeletion({ db, passwords, sessions, links, events, now }),
+    addresses: createAddresses({ ...proving, links, events, now }),
+    passwordChanges: createPasswordChanges({ ...proving, sessions, links, events, backoff, now }),
+    deleteAccount: createDeletion({ ...proving, sessions, links, events, now }),
   }
 }

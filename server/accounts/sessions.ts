@@ -31,7 +31,10 @@ const MAX_LISTED = 200
 const IS_LIVE = {
   name: 'session_is_live',
   text: `
-    select u.role, s.last_seen_at < $4 or s.seen_generation < $5
+    select u.role, s.last_seen_at < $4 or s.seen_generation < $5,
+      u.role = any ($6::text[])
+        and not exists (select from totp_secrets t where t.user_id = s.user_id)
+        and not exists (select from passkeys p where p.user_id = s.user_id)
     from sessions s join users u on u.id = s.user_id
     where s.user_id = $1 and s.id = $2 and s.revoked_at is null and s.expires_at > $3
       and u.is_active`,
@@ -62,6 +65,13 @@ export interface Caller extends Claims {
   role: Role
 }
 
+/** What a user may do, as far as it changes without a new token. */
+interface Standing {
+  role: Role
+  /** Whether the role requires a second factor that the account does not have. */
+  lacksFactor: boolean
+}
+
 interface Listed {
   id: string
   user_agent: string
@@ -74,13 +84,15 @@ interface CacheEntry {
   /** The newest that was seen. */
   generation: number
   until: number
-  role: Promise<Role | undefined>
+  standing: Promise<Standing | undefined>
 }
 
 interface SessionOptions {
   now: () => Date
   /** The absolute lifetime of a session. */
   sessionDays: number
+  /** The roles that require a second factor. */
+  factorRoles?: readonly Role[]
   /** Told of each session that ends. */
   ended?: (session: string) => void
 }
@@ -90,7 +102,7 @@ export function createSessions(
   db: Database,
   tokens: Tokens,
   events: Events,
-  { now, sessionDays, ended = () => {} }: SessionOptions,
+  { now, sessionDays, factorRoles = [], ended = () => {} }: SessionOptions,
 ) {
   const renewals = createRenewals(db, live, { sessionDays, now })
   const cache = new Map<string, CacheEntry>()
@@ -131,18 +143,20 @@ export function createSessions(
      * The caller with this access token.
      *
      * @throws Problem `token_not_valid`: forged, expired, or its session has ended;
-     *   `account_deleted`: the user has deleted the account
+     *   `account_deleted`: the user has deleted the account; `factor_setup_required`: the role of the
+     *   user requires a second factor, and the account has none (`toSetUp` for what sets one up)
      */
-    async authenticate(token: string): Promise<Caller> {
+    async authenticate(token: string, { toSetUp = false } = {}): Promise<Caller> {
       let known = claims.get(token)
       if (!known || known.expires * 1000 <= now().getTime()) {
         known = await checked(tokens.checkAccess(token))
         if (claims.size >= MAX_CLAIMS) claims.clear()
         claims.set(token, known)
       }
-      const role = await roleIn(known)
-      if (!role) throw await hasEnded(known)
-      return { ...known, role }
+      const standing = await standingIn(known)
+      if (!standing) throw await hasEnded(known)
+      if (standing.lacksFactor && !toSetUp) throw factorSetupRequired(standing.role)
+      return { ...known, role: standing.role }
     },
 
     /**
@@ -242,8 +256,8 @@ export function createSessions(
     endAll,
     announceEnd,
 
-    /** Clears the cached role of a user on this node. Other nodes use the old one for up to a second. */
-    forgetRole(user: string): void {
+    /** Clears the cached standing of a user on this node. Other nodes use the old one for up to a second. */
+    forgetStanding(user: string): void {
       for (const [session, entry] of cache) if (entry.user === user) cache.delete(session)
     },
 
@@ -312,17 +326,17 @@ export function createSessions(
   }
 
   /**
-   * The role of the session's user; undefined if the session has ended. Cached for a second, so the
+   * The standing of the session's user; undefined if the session has ended. Cached for a second, so the
    * database gets at most one query per second and session.
    */
-  function roleIn({ user, session, generation }: Claims): Promise<Role | undefined> {
+  function standingIn({ user, session, generation }: Claims): Promise<Standing | undefined> {
     const moment = performance.now()
     const entry = cache.get(session)
     const isOfIt = entry && entry.user === user && entry.generation >= generation
-    if (isOfIt && entry.until > moment) return entry.role
+    if (isOfIt && entry.until > moment) return entry.standing
     if (cache.size >= MAX_CACHED) cache.clear()
     const answer = lookUp(user, session, generation)
-    cache.set(session, { user, generation, until: moment + CACHE_MS, role: answer })
+    cache.set(session, { user, generation, until: moment + CACHE_MS, standing: answer })
     answer.catch(() => cache.delete(session))
     return answer
   }
@@ -331,8 +345,8 @@ export function createSessions(
   async function lookUp(user: string, session: string, generation: number) {
     const moment = now()
     const lately = new Date(moment.getTime() - SEEN_MS)
-    const values = [user, session, moment, lately, generation]
-    const [row] = await run<[Role, boolean]>(db, IS_LIVE, values)
+    const values = [user, session, moment, lately, generation, factorRoles]
+    const [row] = await run<[Role, boolean, boolean]>(db, IS_LIVE, values)
     if (row?.[1])
       db('sessions')
         .where({ user_id: user, id: session })
@@ -343,7 +357,7 @@ export function createSessions(
           seen_generation: db.raw('greatest(seen_generation, ?)', [generation]),
         })
         .catch(() => cache.delete(session)) // the next lookup does it
-    return row?.[0]
+    return row && { role: row[0], lacksFactor: row[2] }
   }
 
   /** Also tells a device with an expired token that the account was deleted, or the device erased. */
@@ -394,6 +408,12 @@ export function createSessions(
 }
 
 export type Sessions = ReturnType<typeof createSessions>
+
+const factorSetupRequired = (role: Role) =>
+  new Problem(
+    'factor_setup_required',
+    `Your role (${role}) requires a second factor: set one up in the settings of your account.`,
+  )
 
 export const NO_SUCH_ACCOUNT = 'No active account has this username and password; check both.'
 

@@ -76,7 +76,8 @@ function handlerOf(
     // Personal answers, and tokens: no cache keeps them, not even on the disk of a browser that others use.
     if (operation.access !== 'open') res.setHeader('Cache-Control', 'no-store')
     if (operation.access === 'bearer') {
-      caller = permitted(await sessions.authenticate(bearerToken(req)), res)
+      const toSetUp = operation.toSetUpFactor === true
+      caller = permitted(await sessions.authenticate(bearerToken(req), { toSetUp }), res)
     }
     // Accounts are free to create, so the address counts too.
     if (countsByAddress) await limit(operation.id, req.ip)

@@ -18,6 +18,8 @@ export interface Operation {
   readonly description?: string
   /** Who may call: with an access token; without one, at a limited rate; or without one and unlimited. */
   readonly access: 'bearer' | 'limited' | 'open'
+  /** Whether it serves to set up a second factor: also for people whose role requires one that they lack. */
+  readonly toSetUpFactor?: true
   /** The required permission, with `bearer`. Without one, the operation covers the caller's own data. */
   readonly permission?: Permission
   /**

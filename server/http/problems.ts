@@ -1,6 +1,6 @@
 import type { ErrorRequestHandler, Request, RequestHandler } from 'express'
 import type * as z from 'zod'
-import { type FieldErrors, invalid, Problem } from '../../protocol/index.ts'
+import { type FieldErrors, invalid, Problem, type ProblemCode } from '../../protocol/index.ts'
 import type { Log } from '../runtime/log.ts'
 import { UnknownUser } from '../sync/store.ts'
 import { isOverloaded, isTooSlow, Overload, tooSlow } from './overload.ts'
@@ -95,14 +95,21 @@ export class ProblemWithHeaders extends Problem {
   }
 }
 
+/** RFC 6750, and RFC 9470 for what asks for more than a token. */
+const BEARER_ERRORS: Partial<Record<ProblemCode, string>> = {
+  token_not_valid: 'invalid_token',
+  account_deleted: 'invalid_token',
+  factor_required: 'insufficient_user_authentication',
+  factor_setup_required: 'insufficient_user_authentication',
+}
+
 /** The response headers of a problem. */
 export function headersOf(problem: Problem): Record<string, string> {
   const { code, status, retryAfter } = problem
-  const isTokenRefused = code === 'token_not_valid' || code === 'account_deleted'
   return {
     'Content-Type': 'application/problem+json',
     ...(status === 401 && {
-      'WWW-Authenticate': isTokenRefused ? 'Bearer error="invalid_token"' : 'Bearer',
+      'WWW-Authenticate': BEARER_ERRORS[code] ? `Bearer error="${BEARER_ERRORS[code]}"` : 'Bearer',
     }),
     ...(retryAfter && { 'Retry-After': String(retryAfter) }),
     ...(problem instanceof ProblemWithHeaders && problem.headers),

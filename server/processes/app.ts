@@ -30,6 +30,7 @@ import { accountOperations } from '../http/accounts/accounts.ts'
 import { administrationOperations } from '../http/accounts/administration.ts'
 import { accountEventOperations } from '../http/accounts/events.ts'
 import { accountExportOperations } from '../http/accounts/export.ts'
+import { factorOperations } from '../http/accounts/factors.ts'
 import { accountSessionOperations } from '../http/accounts/sessions.ts'
 import { unsubscribeOperations } from '../http/accounts/unsubscribe.ts'
 import { attemptLimit } from '../http/attempt-limit.ts'
@@ -108,19 +109,21 @@ export function createApp({
 }: AppDependencies): App {
   const publicUrl = config.PUBLIC_URL
   const { ended } = hints
+  const factorRoles = config.FACTOR_ROLES
   const delaysGuesses = config.AUTH_RATE_LIMIT !== 0
   const services = createAccountServices({
     db,
     secrets,
     passwords,
     sessionDays: config.SESSION_DAYS,
+    factorRoles,
     log,
     now,
     registration: { mode: config.REGISTRATION, domains: config.REGISTRATION_DOMAINS ?? [] },
     delaysGuesses,
     ended,
   })
-  const { accounts, sessions, administration, events } = services
+  const { accounts, sessions, administration, events, factors } = services
   const metrics = createMetrics()
   const bytes = createBytesInFlight(config.MAX_BYTES_IN_FLIGHT)
   const limits = { entriesPerDocument: config.JOURNAL_ENTRIES }
@@ -157,12 +160,14 @@ export function createApp({
     ...Object.values<Resource>(resources)
       .filter(({ singleton, readOnly }) => !singleton && !readOnly)
       .map((resource) => explainOperation(resource, { store, lists, sessions, positions })),
-    ...accountOperations(accounts, sessions),
-    ...accountLifeOperations(services),
+    ...accountOperations({ accounts, sessions, factors, publicUrl }),
+    ...accountLifeOperations({ ...services, publicUrl }),
+    ...factorOperations({ ...services, publicUrl }),
     ...accountSessionOperations(sessions),
     ...accountEventOperations({ events, answers, publicUrl }),
     ...accountExportOperations({
       accounts,
+      factors,
       events,
       exports: postgresExports(db),
       answers,

@@ -30,6 +30,7 @@ const USAGE = `Manages accounts: for the first admin, and for emergencies.
   npm run user -- deactivate <username>
   npm run user -- reactivate <username>
   npm run user -- reset-password <username> [--generate]
+  npm run user -- remove-factors <username>
   npm run user -- list [--search <beginning>] [--role <role>]
 
 Instead of a username you can give an email address. On a terminal the command prompts for the
@@ -120,6 +121,17 @@ const COMMANDS: Record<string, Command> = {
       return `Reset the password of ${account.username}, who is signed out everywhere.${said}`
     },
   },
+  'remove-factors': {
+    takes: ['username'],
+    options: [],
+    async run(administration, { words: [name] }) {
+      const account = await find(administration, name!)
+      const removed = await administration.removeFactors(account)
+      return removed === 0
+        ? `${account.username} has no second factor.`
+        : `Removed the second factors of ${account.username}, who is signed out everywhere: the password alone is enough now.`
+    },
+  },
   list: {
     takes: [],
     options: ['role', 'search'],
@@ -178,6 +190,7 @@ async function withAdministration(
         passwords: createPasswords(),
         sessionDays: config.SESSION_DAYS,
         log,
+        factorRoles: config.FACTOR_ROLES,
         now: clock.now,
         ended: hints.ended,
       })

@@ -1,5 +1,7 @@
 import { accountPurge, PURGE_ACCOUNT } from '../accounts/deletion.ts'
 import { createEvents } from '../accounts/events.ts'
+import { createSeal } from '../accounts/factors/seal.ts'
+import { renewSeals } from '../accounts/factors/totp.ts'
 import { createLinks } from '../accounts/links.ts'
 import { accountMailData } from '../accounts/mail-data.ts'
 import { resetLinkSender, SEND_RESET_LINK } from '../accounts/password-changes.ts'
@@ -85,6 +87,14 @@ export async function startJobs({
         forget_attempts: { task: () => deleteOldAttempts(db), everySeconds: 600 },
         forget_old: {
           task: () => deleteExpired(db, now(), config.EVENT_DAYS),
+          everySeconds: DAY_SECONDS,
+        },
+        renew_seals: {
+          async task() {
+            const count = await renewSeals(db, createSeal(secrets))
+            if (count > 0)
+              log.warn({ count }, 'second factors are encrypted with an unknown SECRET_KEY')
+          },
           everySeconds: DAY_SECONDS,
         },
         purge_tombstones: {

@@ -14,6 +14,15 @@ const list = z
   .transform((value) => value.split(',').map((item) => item.trim()))
   .pipe(z.array(z.string().min(1)))
 
+/** Roles, separated by commas. */
+const roles = list.pipe(
+  z.array(
+    z.enum(accounts.role.options, {
+      error: `expected roles separated by commas: ${accounts.role.options.join(', ')}`,
+    }),
+  ),
+)
+
 const origins = list.refine(
   (items) => items.every((item) => item === '*' || isOrigin(item)),
   'expected origins such as https://app.example.com or capacitor://localhost, without a trailing slash, separated by commas, or *',
@@ -170,12 +179,12 @@ export const environment = z.object({
   SECRET_KEY: secret
     .optional()
     .describe(
-      'The key for tokens and mail links, the same on every node and worker: `openssl rand -base64 32`. Required in production.',
+      'The key for tokens, mail links and the secrets of authenticator apps, the same on every node and worker: `openssl rand -base64 32`. Required in production.',
     ),
   SECRET_KEY_PREVIOUS: secret
     .optional()
     .describe(
-      'The previous key. Keep it for 30 days, until all tokens signed with it have expired.',
+      'The previous key. Keep it for 30 days, until all tokens signed with it have expired. Within a day, a worker encrypts the secrets of authenticator apps with the new one.',
     ),
   CORS_ORIGINS: origins
     .optional()
@@ -197,6 +206,11 @@ export const environment = z.object({
     .optional()
     .describe(
       'Where to report vulnerabilities: a mail address or an https address, for `/.well-known/security.txt`. Unset: 404.',
+    ),
+  FACTOR_ROLES: roles
+    .default([])
+    .describe(
+      'The roles that require a second factor, separated by commas: `admin,support`. Without one, these people can sign in only to set one up. Default: none.',
     ),
   AUTH_RATE_LIMIT: z.coerce
     .number()

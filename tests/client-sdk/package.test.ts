@@ -81,6 +81,8 @@ type Same<A, B> = [A, B] extends [B, A] ? (keyof A extends keyof B ? true : neve
 type AllSame<A, B> = { [K in keyof A | keyof B]: K extends keyof A & keyof B ? Same<A[K], B[K]> : never }
 type AllTrue<A> = { [K in keyof A]: true }
 export const account: Same<published.AccountDetails, protocol.Account> = true
+export const factors: Same<published.Factors, protocol.Factors> = true
+export const passkey: Same<published.Passkey, protocol.Passkey> = true
 export const device: Same<published.SignedInDevice, protocol.SignedInDevice> = true
 export function check(
   documents: AllTrue<derived.Documents>, newDocuments: AllTrue<derived.NewDocuments>,

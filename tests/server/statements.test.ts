@@ -3,6 +3,8 @@ import pg from 'pg'
 import { io } from 'socket.io-client'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { type Resource, resources } from '../../protocol/index.ts'
+import { createSeal } from '../../server/accounts/factors/seal.ts'
+import { renewSeals } from '../../server/accounts/factors/totp.ts'
 import { FOR_FORMER_NODES } from '../../server/database/distribute.ts'
 import type { RowsOf } from '../../server/database/walled-query.ts'
 import { addJob } from '../../server/jobs/queue.ts'
@@ -13,9 +15,10 @@ import { dueReminders, oldestDue } from '../../server/reminders/reminders.ts'
 import { beginEpoch } from '../../server/store/epoch.ts'
 import { pruneJournal } from '../../server/store/journal.ts'
 import { purgeTombstones } from '../../server/store/purge.ts'
+import { proofBy, withApp, withPasskey } from '../support/factors.ts'
 import { idle } from '../support/jobs.ts'
 import { type Mailbox, mailingTo, openMailbox } from '../support/mailbox.ts'
-import { type Person, startServer, type TestServer } from '../support/server.ts'
+import { type Person, SECRET, startServer, type TestServer } from '../support/server.ts'
 
 /**
  * What a statement must be like so that a distributed database runs it on the node of its user, or at
@@ -24,6 +27,8 @@ import { type Person, startServer, type TestServer } from '../support/server.ts'
 
 /** Statements on the rows of many people, and why there is no other way. None of them locks rows. */
 const OF_MANY: Readonly<Record<string, RegExp>> = {
+  'second factors that a former key has encrypted':
+    /^select user_id, secret, key_id from totp_secrets where not key_id =/,
   'administrators list accounts':
     /^select (count\(\*\)|.* as last_seen_at) from users(?! where id = )/,
   'who has a due reminder': /^select user_id from \( select user_id, min\(due_at\)/,
@@ -302,6 +307,42 @@ async function story(): Promise<void> {
       }),
     () => ann.call('DELETE', '/api/account/sessions/'),
   )
+
+  // Second factors: on Carol's account, with each of them, and with a key that has been changed.
+  const carol = await server.person()
+  const { app, codes } = await withApp(server, carol)
+  const required = async () => (await signIn(carol.username, carol.password)).body.factor
+  const confirmed = async (proof: object) => {
+    const { ticket } = await required()
+    return call('POST', '/api/token/factor/', { ticket, ...proof })
+  }
+  clock.advance(30_000)
+  await confirmed({ totp: app.wrongCode() })
+  const [, , last] = codes
+  const begun = await account(carol, 'passkeys/begin', { password: carol.password })
+  const factor = proofBy(begun, { recovery_code: last! })
+  const { PUBLIC_URL: origin } = mailingTo(mailbox)
+  const { passkey } = await withPasskey(carol.call, { factor, origin })
+  const { ticket, public_key } = await required()
+  const answer = passkey.get(public_key, { origin })
+  await expectOk(
+    () => confirmed({ totp: app.code() }),
+    () => confirmed({ recovery_code: codes[0] }),
+    () => call('POST', '/api/token/factor/', { ticket, passkey: answer }),
+    () => carol.call('GET', '/api/account/factors/'),
+  )
+  const [{ id: key }] = (await carol.call('GET', '/api/account/passkeys/')).body.results
+  await expectOk(() => carol.call('PATCH', `/api/account/passkeys/${key}/`, { name: 'Spare' }))
+  const stepUp = async (path: string, code: string) => {
+    const ask = (more = {}) => account(carol, path, { password: carol.password, ...more })
+    const proof = proofBy(await ask(), { recovery_code: code })
+    await expectOk(() => ask(proof))
+  }
+  await stepUp(`passkeys/${key}/remove`, codes[1]!)
+  await stepUp('recovery-codes', codes[3]!)
+  await renewSeals(db, createSeal(['another secret: 0123456789 abcdefghij', SECRET]))
+  const named = (await server.app.administration.named(carol.username))!
+  await server.app.administration.removeFactors(named)
 
   // Documents over all faces.
   const category = (await ann.call('POST', '/api/categories/', { name: 'Travel' })).body

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 import ajvFormats from 'ajv-formats'
+import { withPasskey } from './factors.ts'
 import type { Caller, Reply } from './server.ts'
 
 /**
@@ -278,6 +279,8 @@ async function firstAt(
 /** Lists of documents that only the server creates, and how to make it create one. */
 export const PROVOKED: Record<string, (call: Caller, words?: string) => Promise<void>> = {
   '/api/conflicts/': provokeConflict,
+  '/api/account/passkeys/': async (call, name) =>
+    void (await withPasskey(call, name ? { name } : {})),
 }
 
 /** Lists that are never empty: sessions. */

@@ -44,12 +44,11 @@ interface CallOptions {
   raw?: string | Uint8Array<ArrayBuffer>
 }
 
-export type Caller = (
-  method: string,
-  path: string,
-  body?: unknown,
-  options?: CallOptions,
-) => Promise<Reply>
+export interface Caller {
+  (method: string, path: string, body?: unknown, options?: CallOptions): Promise<Reply>
+  /** The URL of the server, if it calls one only. */
+  readonly url?: string
+}
 
 export interface Clock {
   now(): Date
@@ -125,7 +124,12 @@ async function register(
 }
 
 export function callerTo(url: string, headers: Record<string, string> = {}): Caller {
-  return async (method, path, body, options = {}) => {
+  const call = async (
+    method: string,
+    path: string,
+    body?: unknown,
+    options: CallOptions = {},
+  ): Promise<Reply> => {
     const response = await fetch(url + path, {
       method,
       redirect: 'manual',
@@ -146,6 +150,7 @@ export function callerTo(url: string, headers: Record<string, string> = {}): Cal
       text,
     }
   }
+  return Object.assign(call, { url })
 }
 
 /** The whole body; only the first chunk of an event stream, which has no end. */

@@ -186,6 +186,9 @@ function refusalsOf(operation: Operation): Record<string, ResponseObject> {
     ...(operation.access === 'bearer'
       ? (['unauthenticated', 'token_not_valid', 'account_deleted', 'too_slow'] as const)
       : []),
+    ...(operation.access === 'bearer' && !operation.toSetUpFactor
+      ? (['factor_setup_required'] as const)
+      : []),
     ...(operation.permission ? (['forbidden'] as const) : []),
     // Too many, or of too many bytes.
     ...(isCounted(operation) ? (['too_many_requests'] as const) : []),

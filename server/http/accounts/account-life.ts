@@ -1,17 +1,20 @@
-import { accounts as protocol } from '../../../protocol/index.ts'
+import { type FactorProof, accounts as protocol } from '../../../protocol/index.ts'
 import type { Accounts } from '../../accounts/accounts.ts'
 import type { Addresses } from '../../accounts/addresses.ts'
 import type { DeleteAccount } from '../../accounts/deletion.ts'
+import type { StepUp } from '../../accounts/factors/factors.ts'
 import type { PasswordChanges } from '../../accounts/password-changes.ts'
-import { type Operation, operation } from '../operation.ts'
+import { type Call, type Operation, operation } from '../operation.ts'
 import { originOf } from '../origin.ts'
 import { EXAMPLE_ACCOUNT } from './accounts.ts'
+import { relyingParty } from './relying-party.ts'
 
 interface Dependencies {
   accounts: Pick<Accounts, 'read'>
   addresses: Addresses
   passwordChanges: PasswordChanges
   deleteAccount: DeleteAccount
+  publicUrl: string | undefined
 }
 
 const LINK_TOKEN = 'q0Jm5xJtYb2m3nZkS8wq0c7vE1hRrT4uL9dXfGyAa6I'
@@ -24,6 +27,7 @@ export function accountLifeOperations({
   addresses,
   passwordChanges,
   deleteAccount,
+  publicUrl,
 }: Dependencies): Operation[] {
   const signedIn = { tag: 'account', access: 'bearer' } as const
   // With a stolen token, nobody can guess the password or flood a mailbox.
@@ -32,6 +36,7 @@ export function accountLifeOperations({
   return [
     operation({
       ...signedIn,
+      toSetUpFactor: true,
       id: 'read_account',
       method: 'get',
       path: '/api/account/',
@@ -134,9 +139,14 @@ export function accountLifeOperations({
         examples: { usual: { email: 'maria@example.org', password: PASSWORD } },
       },
       answers: { 202: { description: 'The mail to the new address is queued.' } },
-      problems: ['invalid', 'too_many_requests'],
-      async handle({ user, body: { email, password }, request }) {
-        await addresses.change(user, email, password, originOf({ request }))
+      problems: ['invalid', 'too_many_requests', ...STEP_UP],
+      async handle({ user, body: { email, password, factor }, request }) {
+        await addresses.change(
+          user,
+          { email, password },
+          originOf({ request }),
+          stepUp(request, factor),
+        )
         return { status: 202 }
       },
     }),
@@ -152,11 +162,17 @@ export function accountLifeOperations({
         examples: { usual: { current_password: PASSWORD, new_password: NEXT_PASSWORD } },
       },
       answers: { 204: { description: 'Changed.' } },
-      problems: ['invalid', 'too_many_requests'],
+      problems: ['invalid', 'too_many_requests', ...STEP_UP],
       async handle({ user, session, body, request }) {
-        const { current_password, new_password } = body
-        const origin = originOf({ request })
-        await passwordChanges.change({ user, session }, current_password, new_password, origin)
+        const { current_password, new_password, factor } = body
+        const caller = { user, session }
+        await passwordChanges.change(
+          caller,
+          current_password,
+          new_password,
+          originOf({ request }),
+          stepUp(request, factor),
+        )
         return { status: 204 }
       },
     }),
@@ -207,15 +223,22 @@ export function accountLifeOperations({
         'Takes effect at once: sign-in fails, and tokens are rejected with `account_deleted`, on which devices delete their local data. All data is permanently erased soon after.',
       body: {
         name: 'DeleteAccount',
-        schema: protocol.deleteAccountRequest,
+        schema: protocol.ownerRequest,
         examples: { usual: { password: PASSWORD } },
       },
       answers: { 202: { description: 'Deleted. The data is being erased.' } },
-      problems: ['invalid', 'too_many_requests'],
-      async handle({ user, body, request }) {
-        await deleteAccount(user, body.password, originOf({ request }))
+      problems: ['invalid', 'too_many_requests', ...STEP_UP],
+      async handle({ user, body: { password, factor }, request }) {
+        await deleteAccount(user, password, originOf({ request }), stepUp(request, factor))
         return { status: 202 }
       },
     }),
   ]
+
+  function stepUp(request: Call['request'], proof: FactorProof | undefined): StepUp {
+    return { proof, rp: relyingParty(publicUrl, request), origin: originOf({ request }) }
+  }
 }
+
+/** Of what asks for a second factor, if the account has one. */
+export const STEP_UP = ['factor_required', 'factor_not_valid'] as const

@@ -1,9 +1,16 @@
 import * as z from 'zod'
-import { type Account, DEVICE_HEADER, accounts as protocol } from '../../../protocol/index.ts'
-import type { Accounts } from '../../accounts/accounts.ts'
+import {
+  type Account,
+  DEVICE_HEADER,
+  factors as factorProtocol,
+  accounts as protocol,
+} from '../../../protocol/index.ts'
+import type { Accounts, SigningIn } from '../../accounts/accounts.ts'
+import type { Factors } from '../../accounts/factors/factors.ts'
 import type { Sessions } from '../../accounts/sessions.ts'
-import { type Operation, operation } from '../operation.ts'
+import { type Call, type Operation, operation } from '../operation.ts'
 import { originOf } from '../origin.ts'
+import { relyingParty } from './relying-party.ts'
 
 const TOKEN = 'eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiIwMTkwYTVjMi0uLi4ifQ.c2lnbmF0dXJl'
 
@@ -19,8 +26,20 @@ export const EXAMPLE_ACCOUNT: Account = {
   created_at: '2026-11-22T08:30:00.000Z',
 }
 
+interface Dependencies {
+  accounts: Accounts
+  sessions: Sessions
+  factors: Pick<Factors, 'passkeyChallenge'>
+  publicUrl: string | undefined
+}
+
 /** Registration and sign-in. */
-export function accountOperations(accounts: Accounts, sessions: Sessions): Operation[] {
+export function accountOperations({
+  accounts,
+  sessions,
+  factors,
+  publicUrl,
+}: Dependencies): Operation[] {
   const common = { tag: 'account', method: 'post', access: 'limited' } as const
   const byToken = { ...common, limit: 'refusals' } as const
   const pair = {
@@ -63,7 +82,7 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       path: '/api/token/',
       summary: 'Sign in',
       description:
-        'With a username or an email address. Starts a session for this device. Whoever guesses the password of an account waits longer each time (429). A device that has signed in before is not delayed by that.',
+        'With a username or an email address. Starts a session for this device. Whoever guesses the password of an account waits longer each time (429). A device that has signed in before is not delayed by that. If the account has a second factor, the answer is `factor_required` with `factor`: confirm it at `/api/token/factor/`.',
       headers: [
         {
           name: DEVICE_HEADER,
@@ -82,15 +101,64 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
           example: { ...pair.example, device: DEVICE },
         },
       },
-      problems: ['invalid', 'credentials_not_valid'],
+      problems: ['invalid', 'credentials_not_valid', 'factor_required'],
       handle: async ({ body: { username, password }, request }) => ({
         status: 200,
-        body: await accounts.signIn(
-          username,
-          password,
-          originOf({ request }),
-          request.get(DEVICE_HEADER),
-        ),
+        body: await accounts.signIn(username, password, signingIn(request)),
+      }),
+    }),
+    operation({
+      ...common,
+      id: 'confirm_factor',
+      path: '/api/token/factor/',
+      summary: 'Sign in with a second factor or a passkey',
+      description:
+        'The second step of a sign-in. Codes and passkeys can be used once. After ten wrong codes in a day, only passkeys and recovery codes are accepted, until the password changes.',
+      body: {
+        name: 'FactorProof',
+        schema: factorProtocol.factorProof,
+        examples: { usual: { ticket: TOKEN, totp: '123456' } },
+      },
+      answers: {
+        200: {
+          description: 'The tokens of the session, and the mark of the device.',
+          ...pair,
+          example: { ...pair.example, device: DEVICE },
+        },
+      },
+      problems: ['invalid', 'factor_not_valid', 'credentials_not_valid'],
+      handle: async ({ body, request }) => ({
+        status: 200,
+        body: await accounts.confirmFactor(body, signingIn(request)),
+      }),
+    }),
+    operation({
+      ...common,
+      id: 'begin_passkey_sign_in',
+      path: '/api/token/passkey/',
+      summary: 'Begin a sign-in with a passkey',
+      description:
+        'A challenge for a passkey that says itself whose it is, and verifies its owner by PIN, fingerprint or face. Send its answer to `/api/token/factor/`.',
+      answers: {
+        200: {
+          description: 'The challenge.',
+          name: 'PasskeyChallenge',
+          schema: factorProtocol.passkeyChallenge,
+          example: {
+            ticket: TOKEN,
+            methods: ['passkey'],
+            public_key: {
+              challenge: 'q0Jm5xJtYb2m3nZkS8wq0c7vE1hRrT4uL9dXfGyAa6I',
+              rpId: 'tasks.example.com',
+              userVerification: 'required',
+            },
+          },
+        },
+      },
+      problems: [],
+      handle: async ({ request }) => ({
+        status: 200,
+        body: await factors.passkeyChallenge(relyingParty(publicUrl, request)),
       }),
     }),
     operation({
@@ -156,4 +224,12 @@ export function accountOperations(accounts: Accounts, sessions: Sessions): Opera
       },
     }),
   ]
+
+  function signingIn(request: Call['request']): SigningIn {
+    return {
+      origin: originOf({ request }),
+      marks: request.get(DEVICE_HEADER),
+      rp: relyingParty(publicUrl, request),
+    }
+  }
 }

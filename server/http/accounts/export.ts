@@ -4,8 +4,8 @@ import { pipeline } from 'node:stream/promises'
 import { setImmediate as othersHadATurn } from 'node:timers/promises'
 import * as z from 'zod'
 import {
-  type Account,
   type Category,
+  factors as factorProtocol,
   type Profile,
   accounts as protocol,
   type Resource,
@@ -14,6 +14,7 @@ import {
 } from '../../../protocol/index.ts'
 import type { Accounts } from '../../accounts/accounts.ts'
 import type { Events } from '../../accounts/events.ts'
+import type { Factors } from '../../accounts/factors/factors.ts'
 import type { Log } from '../../runtime/log.ts'
 import type { ExportedDocument, Exports } from '../../store/export.ts'
 import type { Store } from '../../sync/store.ts'
@@ -29,6 +30,7 @@ import { CALENDAR_BEGIN, CALENDAR_END, toDo } from './icalendar.ts'
 interface Dependencies {
   accounts: Pick<Accounts, 'read'>
   events: Pick<Events, 'recordIfPossible'>
+  factors: Pick<Factors, 'overview' | 'passkeys'>
   exports: Exports
   answers: Pick<OpenAnswers, 'add'>
   store: Pick<Store, 'find' | 'read'>
@@ -42,7 +44,7 @@ const PIECE = 32 * 1024
 
 /** Exports of all data of a user. Streamed, so their size does not matter. */
 export function accountExportOperations(dependencies: Dependencies): Operation[] {
-  const { accounts, store } = dependencies
+  const { accounts, factors, store } = dependencies
   const common = {
     tag: 'account',
     method: 'get',
@@ -62,13 +64,29 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
         200: {
           description: 'The account and all documents.',
           name: 'AccountExport',
-          schema: z.strictObject({ account: protocol.account, ...ofKinds(schemaOf) }),
-          example: { account: EXAMPLE_ACCOUNT, ...ofKinds(exampleOf) },
+          schema: z.strictObject({
+            account: protocol.account,
+            factors: factorProtocol.factors,
+            passkeys: z.array(factorProtocol.passkey),
+            ...ofKinds(schemaOf),
+          }),
+          example: {
+            account: EXAMPLE_ACCOUNT,
+            factors: { totp_since: null, passkeys: 0, recovery_codes: 0, required: false },
+            passkeys: [],
+            ...ofKinds(exampleOf),
+          },
         },
       },
       async handle(call) {
-        const account = await accounts.read(call.user)
-        return file(call, 'tasktide.json', 'application/json', inJson(call.user, account))
+        const { user } = call
+        // What is known of them, and none of their secrets.
+        const about = {
+          account: await accounts.read(user),
+          factors: await factors.overview(user),
+          passkeys: await factors.passkeys(user),
+        }
+        return file(call, 'tasktide.json', 'application/json', inJson(user, about))
       },
     }),
     operation({
@@ -156,8 +174,8 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
     }
   }
 
-  async function* inJson(user: string, account: Account): AsyncGenerator<string> {
-    yield `{"account":${JSON.stringify(account)}`
+  async function* inJson(user: string, about: object): AsyncGenerator<string> {
+    yield JSON.stringify(about).slice(0, -1)
     for (const resource of KINDS) {
       yield `,"${resource.name}":${resource.singleton ? '' : '['}`
       let separator = ''

@@ -1,5 +1,5 @@
 import { listOf } from './list.ts'
-import type { Templates } from './template.ts'
+import type { FactorChange, Templates } from './template.ts'
 
 const NOT_YOU =
   'Falls du das nicht warst, kennt vielleicht jemand dein Passwort. Wähle ein neues; dabei werden alle anderen Geräte abgemeldet.'
@@ -59,6 +59,15 @@ export const de: Templates = {
       'Falls du ein Gerät aus einer Sicherung wiederhergestellt hast, kommt es daher, und du kannst diese Mail ignorieren. Sonst sieh in deinem Konto nach, was zuletzt geschehen ist, und wähle ein neues Passwort.',
     ],
   }),
+  factor_changed: ({ change, left, at, reset_url }, format) => ({
+    subject:
+      change === 'codes_tried'
+        ? 'Jemand wollte sich in deinem Konto anmelden'
+        : 'Deine Anmeldung in zwei Schritten: etwas wurde geändert',
+    paragraphs: [factorChanges(left)[change], format.moment(at)],
+    action: { label: 'Das war ich nicht', url: reset_url },
+    closing: ['Falls du das warst, kannst du diese Mail ignorieren.'],
+  }),
   account_deleted: () => ({
     subject: 'Dein Konto wurde gelöscht',
     paragraphs: [
@@ -111,3 +120,17 @@ export const de: Templates = {
     unsubscribe: { label: 'Tägliche Übersicht abstellen', url: unsubscribe_url },
   }),
 }
+
+const factorChanges = (left = 0): Record<FactorChange, string> => ({
+  totp_added: 'Deinem Konto wurde eine Authenticator-App hinzugefügt.',
+  totp_removed: 'Die Authenticator-App wurde aus deinem Konto entfernt.',
+  passkey_added: 'Deinem Konto wurde ein Passkey hinzugefügt.',
+  passkey_removed: 'Ein Passkey wurde aus deinem Konto entfernt.',
+  recovery_codes_renewed:
+    'Dein Konto hat neue Wiederherstellungscodes. Die bisherigen gelten nicht mehr.',
+  recovery_code_used: `Ein Wiederherstellungscode deines Kontos wurde benutzt. Du hast noch ${left}.`,
+  factors_removed:
+    'Die Verwaltung des Servers hat alle zweiten Faktoren deines Kontos entfernt. Das Passwort allein genügt jetzt.',
+  codes_tried:
+    'Jemand, der das Passwort deines Kontos kennt, hat mehrere Codes einer Authenticator-App ausprobiert. Alle waren falsch. Wähle ein neues Passwort, dann kennt es niemand sonst mehr.',
+})

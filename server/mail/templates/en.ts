@@ -1,5 +1,5 @@
 import { listOf } from './list.ts'
-import type { Templates } from './template.ts'
+import type { FactorChange, Templates } from './template.ts'
 
 const NOT_YOU =
   'If this was not you, somebody may know your password. Choose a new one; this signs out all other devices.'
@@ -57,6 +57,15 @@ export const en: Templates = {
       'If you have restored a device from a backup, that is the reason, and you can ignore this mail. Otherwise look at the recent activity in your account, and choose a new password.',
     ],
   }),
+  factor_changed: ({ change, left, at, reset_url }, format) => ({
+    subject:
+      change === 'codes_tried'
+        ? 'Somebody tried to sign in to your account'
+        : 'Your two-step sign-in: something has changed',
+    paragraphs: [factorChanges(left)[change], format.moment(at)],
+    action: { label: 'This was not me', url: reset_url },
+    closing: ['If this was you, you can ignore this mail.'],
+  }),
   account_deleted: () => ({
     subject: 'Your account has been deleted',
     paragraphs: [
@@ -109,3 +118,17 @@ export const en: Templates = {
     unsubscribe: { label: 'Stop the daily digest', url: unsubscribe_url },
   }),
 }
+
+const factorChanges = (left = 0): Record<FactorChange, string> => ({
+  totp_added: 'An authenticator app was added to your account.',
+  totp_removed: 'The authenticator app was removed from your account.',
+  passkey_added: 'A passkey was added to your account.',
+  passkey_removed: 'A passkey was removed from your account.',
+  recovery_codes_renewed:
+    'Your account has new recovery codes. The former ones are no longer valid.',
+  recovery_code_used: `A recovery code of your account was used. You have ${left} left.`,
+  factors_removed:
+    'All second factors of your account were removed by the operator of the server. Its password alone is enough now.',
+  codes_tried:
+    'Somebody who knows the password of your account has tried several codes of an authenticator app. All were wrong. Choose a new password, and nobody else knows it any more.',
+})

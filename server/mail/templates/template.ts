@@ -10,6 +10,7 @@ export interface TemplateData {
   password_changed: { at: string; reset_url: string }
   /** A device was signed out, because somebody has used a copy of its token. */
   token_reused: { at: string; reset_url: string }
+  factor_changed: { change: FactorChange; left?: number; at: string; reset_url: string }
   account_deleted: Record<never, never>
   account_deactivated: Record<never, never>
   /** Of a sign-in that follows many wrong passwords. */
@@ -33,6 +34,17 @@ export interface TemplateData {
     unsubscribe_url: string
   }
 }
+
+/** What has happened to the second factors of an account. */
+export type FactorChange =
+  | 'totp_added'
+  | 'totp_removed'
+  | 'passkey_added'
+  | 'passkey_removed'
+  | 'recovery_codes_renewed'
+  | 'recovery_code_used'
+  | 'factors_removed'
+  | 'codes_tried'
 
 export type TemplateName = keyof TemplateData
 

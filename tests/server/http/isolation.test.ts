@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { FACTOR_FACTS } from '../../support/factors.ts'
 import {
   type Api,
   bodyOf,
@@ -195,7 +196,9 @@ describe('for other users', () => {
       for (const operation of withoutParameter().filter(({ method }) => method !== 'GET')) {
         // Somebody new each time: it may be the last that they do.
         const bob = await server.person()
-        const reply = await bob.call(operation.method, operation.path, bodyOf(operation))
+        const factor = await FACTOR_FACTS[operation.id]?.(server, bob)
+        const body = factor ? { ...Object(bodyOf(operation)), ...factor } : bodyOf(operation)
+        const reply = await bob.call(operation.method, operation.path, body)
         if (reply.status >= 300) faults.push(`${operation.id}: ${reply.status} ${reply.text}`)
         faults.push(...revealed(operation, reply))
       }

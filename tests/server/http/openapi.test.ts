@@ -3,6 +3,7 @@ import { Validator } from '@seriousme/openapi-schema-validator'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { resources } from '../../../protocol/index.ts'
 import { createUnsubscribeTokens } from '../../../server/reminders/unsubscribing.ts'
+import { FACTOR_FACTS } from '../../support/factors.ts'
 import { LINKED, tokenByMail } from '../../support/links.ts'
 import {
   type Api,
@@ -477,7 +478,13 @@ async function succeed(operation: DescribedOperation, path: string, person: Pers
   const facts = await factsFor(operation, person)
   const call = operation.bearer ? person.call : server.call
   const query = takes('token')(operation) ? `?token=${unsubscribeToken(person)}` : ''
-  const reply = await call(operation.method, path + query, bodyOf(operation, facts))
+  const factor = await FACTOR_FACTS[operation.id]?.(server, person)
+  const body = bodyOf(operation, facts)
+  const reply = await call(
+    operation.method,
+    path + query,
+    factor ? { ...Object(body), ...factor } : body,
+  )
   expect(reply.status, `${operation.method} ${path}: ${reply.text}`).toBeGreaterThanOrEqual(200)
   expect(reply.status, `${operation.method} ${path}: ${reply.text}`).toBeLessThan(400)
   return reply

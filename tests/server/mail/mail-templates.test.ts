@@ -13,6 +13,12 @@ const DATA: { readonly [K in TemplateName]: TemplateData[K] } = {
   reset_password: { url: URL, minutes: 30 },
   password_changed: { at: '2026-11-22T08:30:00.000Z', reset_url: URL },
   token_reused: { at: '2026-11-22T08:30:00.000Z', reset_url: URL },
+  factor_changed: {
+    change: 'recovery_code_used',
+    left: 9,
+    at: '2026-11-22T08:30:00.000Z',
+    reset_url: URL,
+  },
   account_deleted: {},
   account_deactivated: {},
   sign_in_after_failures: {

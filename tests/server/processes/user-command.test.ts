@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { io } from 'socket.io-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startEmbeddedPostgres } from '../../../server/database/embedded/embedded-postgres.ts'
+import { withApp } from '../../support/factors.ts'
 import { SECRET, startServer, type TestServer } from '../../support/server.ts'
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
@@ -67,6 +68,18 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
     expect(await auditedActionsOn(ann.id)).toEqual([
       ['change_role', { from: 'user', to: 'support' }],
     ])
+  })
+
+  test('removes the second factors of somebody who has lost their phone', async () => {
+    const ann = await server.person()
+    const ask = () => signIn(ann.username, ann.password)
+    await withApp(server, ann)
+    expect((await ask()).status).toBe(401)
+    const removed = await user(['remove-factors', ann.username])
+    expect(removed).toMatchObject({ code: 0, output: expect.stringContaining('Removed') })
+    expect((await ask()).status).toBe(200)
+    expect((await ann.call('GET', '/api/account/')).status).toBe(401)
+    expect(await auditedActionsOn(ann.id)).toEqual([['remove_factors', { factors: 1 }]])
   })
 
   test('deactivates somebody whose device is connected, and reactivates them', async () => {

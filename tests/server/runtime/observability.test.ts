@@ -242,7 +242,7 @@ describe('metrics', () => {
     const ann = await server.person()
     const { body } = await ann.call('POST', '/api/tasks/', { title: 'Milk' })
     // Until the session is looked up again.
-    server.app.sessions.forgetRole(ann.id)
+    server.app.sessions.forgetStanding(ann.id)
     const holder = await server.testDatabase.db.transaction()
     ends.push(() => holder.rollback())
     await holder.raw('lock table sessions in access exclusive mode')
