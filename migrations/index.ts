@@ -19,10 +19,10 @@ import * as keysByUser from './0017_keys_by_user.ts'
 import * as feedPositions from './0018_feed_positions.ts'
 import * as quickReminderPlans from './0019_quick_reminder_plans.ts'
 import * as journalByDocument from './0020_journal_by_document.ts'
-import * as accountEvents from './0023_account_events.ts'
-import * as renewals from './0024_renewals.ts'
-import * as noAddress from './0027_no_address.ts'
-import * as factors from './0025_factors.ts'
+import * as accountEvents from './0021_account_events.ts'
+import * as renewals from './0022_renewals.ts'
+import * as factors from './0023_factors.ts'
+import * as noAddress from './0024_no_address.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
@@ -46,10 +46,10 @@ const migrations: Record<string, Knex.Migration> = {
   '0018_feed_positions': feedPositions,
   '0019_quick_reminder_plans': quickReminderPlans,
   '0020_journal_by_document': journalByDocument,
-  '0023_account_events': accountEvents,
-  '0024_renewals': renewals,
-  '0027_no_address': noAddress,
-  '0025_factors': factors,
+  '0021_account_events': accountEvents,
+  '0022_renewals': renewals,
+  '0023_factors': factors,
+  '0024_no_address': noAddress,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {
