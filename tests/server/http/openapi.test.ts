@@ -341,7 +341,10 @@ describe('the server answers as described', () => {
   test('to anything while too much data is in flight', async () => {
     const { bytes } = server.app
     const held = bytes.take('somebody else', bytes.limit)
-    const counted = api.operations.filter(({ responses }) => responses[429])
+    // A stream holds nothing until its reader is slow; its 429 is for too many of them.
+    const counted = api.operations.filter(
+      ({ id, responses }) => responses[429] && !id.startsWith('stream_'),
+    )
     try {
       expect(
         await complaintsOfCalls(counted, async (operation) => {
@@ -437,8 +440,10 @@ const BUSY_FOR_THEIR_OWN_REASON = new Set([
   'resend_confirmation_of_account',
 ])
 
-function isReachable({ path, parameters }: DescribedOperation, status: number): boolean {
+function isReachable({ id, path, parameters }: DescribedOperation, status: number): boolean {
   if (status >= 500) return false
+  // Too many streams: many-connections.test.ts shows it.
+  if (status === 429 && id.startsWith('stream_')) return false
   const canMiss = path.includes('{') || parameters.some(({ name }) => name === 'page')
   return status !== 404 || canMiss
 }
