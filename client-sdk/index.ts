@@ -14,13 +14,6 @@ export type {
 } from './local/tasks.ts'
 export { ClientError, type FieldErrors } from './runtime/client-error.ts'
 export type {
-  AccountDetails,
-  AccountRequests,
-  Confirmation,
-  SecurityEvent,
-  SignedInDevice,
-} from './session/account-requests.ts'
-export type {
   FactorChallenge,
   FactorProof,
   Factors,
@@ -29,7 +22,14 @@ export type {
   OwnerProof,
   Passkey,
   PublicKeyOptions,
-} from './session/factors.ts'
+} from './runtime/factors.ts'
+export type {
+  AccountDetails,
+  AccountRequests,
+  Confirmation,
+  SecurityEvent,
+  SignedInDevice,
+} from './session/account-requests.ts'
 export type { Credentials } from './session/session.ts'
 export type { User } from './session/token-store.ts'
 export type { ConflictRow, RejectedRow, Sync } from './sync/sync.ts'

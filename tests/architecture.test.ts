@@ -38,8 +38,9 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'server/mail/templates': { values: '' },
   'server/accounts': {
     values: `protocol/index.ts server/database/connect.ts server/mail/outbox.ts server/jobs/queue.ts
-      jose bcrypt bowser uuid validator @zxcvbn-ts/language-common node:`,
-    types: 'server/mail/delivery.ts server/runtime/config.ts server/runtime/log.ts',
+      jose bcrypt bowser uuid validator otplib @simplewebauthn/server @simplewebauthn/server/helpers @zxcvbn-ts/language-common node:`,
+    types:
+      'server/mail/delivery.ts server/mail/templates/template.ts server/runtime/config.ts server/runtime/log.ts',
   },
   'server/reminders': {
     values: `protocol/index.ts server/database/connect.ts server/jobs/queue.ts server/mail/delivery.ts
@@ -77,7 +78,8 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'server/http/accounts': {
     values: `protocol/index.ts server/http/ server/http/documents/ server/reminders/unsubscribing.ts
       zod node:`,
-    types: 'server/accounts/ server/sync/store.ts server/store/export.ts server/runtime/log.ts',
+    types:
+      'express server/accounts/ server/sync/store.ts server/store/export.ts server/runtime/log.ts',
   },
   'server/http/about': {
     values: `protocol/index.ts server/accounts/permissions.ts server/http/
@@ -95,7 +97,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   },
   'client-sdk/session': {
     values: 'protocol/headers.ts client-sdk/local/shapes.ts client-sdk/runtime/ rxdb rxjs',
-    types: 'client-sdk/local/storage.ts',
+    types: 'client-sdk/local/storage.ts protocol/shape.ts',
   },
   'client-sdk/sync': {
     values: `protocol/digest.ts protocol/follow.ts protocol/headers.ts protocol/media-types.ts client-sdk/local/ client-sdk/runtime/ client-sdk/session/

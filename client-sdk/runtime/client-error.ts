@@ -1,4 +1,4 @@
-import type { FactorChallenge } from '../session/factors.ts'
+import type { FactorChallenge } from './factors.ts'
 
 /** The server's messages by field. */
 export type FieldErrors = Record<string, string[]>

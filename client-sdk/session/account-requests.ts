@@ -3,7 +3,6 @@ import { shapes } from '../local/shapes.ts'
 import { isShaped } from '../runtime/answers.ts'
 import type { Api, ApiRequest } from '../runtime/api.ts'
 import { signedOut } from '../runtime/client-error.ts'
-import type { Connection } from './connection.ts'
 import type {
   FactorProof,
   Factors,
@@ -11,7 +10,8 @@ import type {
   NewTotp,
   OwnerProof,
   Passkey,
-} from './factors.ts'
+} from '../runtime/factors.ts'
+import type { Connection } from './connection.ts'
 
 /** The account of the signed-in user. */
 export interface AccountDetails {
@@ -115,11 +115,7 @@ export interface AccountRequests {
   /** Begins to add a passkey. */
   newPasskey(owner: OwnerProof): Promise<NewPasskey>
   /** @returns recovery codes, if it is the first factor; they cannot be read again */
-  confirmPasskey(confirmation: {
-    ticket: string
-    name: string
-    passkey: object
-  }): Promise<string[]>
+  confirmPasskey(confirmation: { ticket: string; name: string; passkey: object }): Promise<string[]>
   renamePasskey(id: string, name: string): Promise<void>
   removePasskey(id: string, owner: OwnerProof): Promise<void>
   /** Replaces the recovery codes. */

@@ -5,7 +5,7 @@ import { isShaped } from '../runtime/answers.ts'
 import type { Api } from '../runtime/api.ts'
 import { ClientError, signedOut } from '../runtime/client-error.ts'
 import { exclusively } from '../runtime/environment.ts'
-import type { FactorProof } from './factors.ts'
+import type { FactorProof } from '../runtime/factors.ts'
 import type { StoredSession, TokenStore, User } from './token-store.ts'
 
 /** An access token with less time left is refreshed before use. */

@@ -1,7 +1,7 @@
 import { invalid } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 import type { Events, Origin } from './events.ts'
-import type { Factors, StepUp } from './factors/factors.ts'
+import type { Factors, StepUp } from './factors.ts'
 import type { Passwords } from './passwords.ts'
 import { sessionEnded } from './tokens.ts'
 

@@ -17,10 +17,7 @@ async function challengeOf(request: Promise<unknown>): Promise<FactorChallenge> 
   return error.factor
 }
 
-test('a device sets up factors, and another one signs in with them', async ({
-  server,
-  ann,
-}) => {
+test('a device sets up factors, and another one signs in with them', async ({ server, ann }) => {
   const { username, password } = ann
   const phone = await deviceOf(server, ann)
   const { account } = phone

@@ -2,7 +2,7 @@ import { type FactorProof, accounts as protocol } from '../../../protocol/index.
 import type { Accounts } from '../../accounts/accounts.ts'
 import type { Addresses } from '../../accounts/addresses.ts'
 import type { DeleteAccount } from '../../accounts/deletion.ts'
-import type { StepUp } from '../../accounts/factors/factors.ts'
+import type { StepUp } from '../../accounts/factors.ts'
 import type { PasswordChanges } from '../../accounts/password-changes.ts'
 import { type Call, type Operation, operation } from '../operation.ts'
 import { originOf } from '../origin.ts'

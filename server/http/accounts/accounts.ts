@@ -6,7 +6,7 @@ import {
   accounts as protocol,
 } from '../../../protocol/index.ts'
 import type { Accounts, SigningIn } from '../../accounts/accounts.ts'
-import type { Factors } from '../../accounts/factors/factors.ts'
+import type { Factors } from '../../accounts/factors.ts'
 import type { Sessions } from '../../accounts/sessions.ts'
 import { type Call, type Operation, operation } from '../operation.ts'
 import { originOf } from '../origin.ts'

@@ -14,7 +14,7 @@ import {
 } from '../../../protocol/index.ts'
 import type { Accounts } from '../../accounts/accounts.ts'
 import type { Events } from '../../accounts/events.ts'
-import type { Factors } from '../../accounts/factors/factors.ts'
+import type { Factors } from '../../accounts/factors.ts'
 import type { Log } from '../../runtime/log.ts'
 import type { ExportedDocument, Exports } from '../../store/export.ts'
 import type { Store } from '../../sync/store.ts'

@@ -5,7 +5,7 @@ import {
   Problem,
   factors as protocol,
 } from '../../../protocol/index.ts'
-import type { Factors } from '../../accounts/factors/factors.ts'
+import type { Factors } from '../../accounts/factors.ts'
 import type { ProveOwner } from '../../accounts/owners.ts'
 import type { Sessions } from '../../accounts/sessions.ts'
 import { type Call, type Operation, operation } from '../operation.ts'

@@ -1,5 +1,5 @@
 import type { Request } from 'express'
-import type { RelyingParty } from '../../accounts/factors/passkeys.ts'
+import type { RelyingParty } from '../../accounts/passkeys.ts'
 
 /**
  * Whom passkeys are for: the public URL. Without one it is the host that the request names: a browser gives

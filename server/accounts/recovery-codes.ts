@@ -1,5 +1,5 @@
 import { createHash, randomInt } from 'node:crypto'
-import type { Database } from '../../database/connect.ts'
+import type { Database } from '../database/connect.ts'
 
 const CODES = 10
 /** 80 bits: nobody guesses them, so a plain hash is enough, and attempts are not counted. */

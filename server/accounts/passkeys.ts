@@ -5,8 +5,8 @@ import {
   invalid,
   type Passkey,
   Problem,
-} from '../../../protocol/index.ts'
-import type { Database } from '../../database/connect.ts'
+} from '../../protocol/index.ts'
+import type { Database } from '../database/connect.ts'
 
 /** Whom passkeys are for: the host name that they are bound to, and the origin of the web app. */
 export interface RelyingParty {

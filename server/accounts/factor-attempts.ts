@@ -1,5 +1,5 @@
-import { Problem } from '../../../protocol/index.ts'
-import type { Database } from '../../database/connect.ts'
+import { Problem } from '../../protocol/index.ts'
+import type { Database } from '../database/connect.ts'
 
 /** Codes that may be tried in a day. At three valid ones in a million, guessing takes a century. */
 export const MAX_ATTEMPTS = 10

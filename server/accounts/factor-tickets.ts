@@ -1,8 +1,8 @@
 import { createHmac, hkdfSync, randomBytes } from 'node:crypto'
 import { jwtVerify, SignJWT } from 'jose'
-import { Problem } from '../../../protocol/index.ts'
-import type { Database } from '../../database/connect.ts'
-import type { Secrets } from '../secrets.ts'
+import { Problem } from '../../protocol/index.ts'
+import type { Database } from '../database/connect.ts'
+import type { Secrets } from './secrets.ts'
 
 export const TICKET_SECONDS = 5 * 60
 

@@ -7,14 +7,13 @@ import {
   type Passkey,
   Problem,
   type Role,
-} from '../../../protocol/index.ts'
-import type { Database } from '../../database/connect.ts'
-import type { Events, Origin } from '../events.ts'
-import { lockOwner, type Owner } from '../owners.ts'
-import type { Secrets } from '../secrets.ts'
-import { sessionEnded } from '../tokens.ts'
-import { countAttempt, forgetAttempts, MAX_ATTEMPTS, type Purpose } from './attempts.ts'
-import { type FactorNotice, notifyOfFactor } from './notices.ts'
+} from '../../protocol/index.ts'
+import type { Database } from '../database/connect.ts'
+import type { Events, Origin } from './events.ts'
+import { countAttempt, forgetAttempts, MAX_ATTEMPTS, type Purpose } from './factor-attempts.ts'
+import { type FactorNotice, notifyOfFactor } from './factor-notices.ts'
+import { createTickets, startAgain, type Ticket } from './factor-tickets.ts'
+import { lockOwner, type Owner } from './owners.ts'
 import { createPasskeys, type RelyingParty, userOfHandle } from './passkeys.ts'
 import {
   countRecoveryCodes,
@@ -23,7 +22,8 @@ import {
   useRecoveryCode,
 } from './recovery-codes.ts'
 import { createSeal } from './seal.ts'
-import { createTickets, startAgain, type Ticket } from './tickets.ts'
+import type { Secrets } from './secrets.ts'
+import { sessionEnded } from './tokens.ts'
 import { createTotp } from './totp.ts'
 
 interface Dependencies {

@@ -1,6 +1,6 @@
 import { generateSecret, generateURI, verifySync } from 'otplib'
-import { Problem } from '../../../protocol/index.ts'
-import type { Database } from '../../database/connect.ts'
+import { Problem } from '../../protocol/index.ts'
+import type { Database } from '../database/connect.ts'
 import type { Seal, Sealed } from './seal.ts'
 
 /** Codes of the step before and of the one after are good too, for clocks that are wrong by as much. */

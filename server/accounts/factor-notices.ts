@@ -1,8 +1,8 @@
 import { v7 as uuidv7 } from 'uuid'
-import type { Database } from '../../database/connect.ts'
-import { post } from '../../mail/outbox.ts'
-import type { FactorChange } from '../../mail/templates/template.ts'
-import { addressToNotify } from '../mail-allowance.ts'
+import type { Database } from '../database/connect.ts'
+import { post } from '../mail/outbox.ts'
+import type { FactorChange } from '../mail/templates/template.ts'
+import { addressToNotify } from './mail-allowance.ts'
 
 /** What has happened to a factor. Not the name of a passkey: an unconfirmed address may be a stranger's. */
 export interface FactorNotice {
