@@ -32,7 +32,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   },
   'server/mail': {
     values:
-      'server/database/connect.ts server/jobs/queue.ts server/mail/templates/ nodemailer uuid',
+      'server/database/connect.ts server/jobs/queue.ts server/mail/templates/ server/runtime/encryption.ts nodemailer uuid',
     types: 'server/runtime/',
   },
   'server/mail/templates': { values: '' },
