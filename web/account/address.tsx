@@ -1,4 +1,5 @@
 import { useClient } from '../documents/client-context.ts'
+import { useFactor } from '../forms/factor-prompt.tsx'
 import { Fault } from '../forms/fault.tsx'
 import { fieldsOf, useRequest } from '../forms/request.ts'
 import { TextField } from '../forms/text-field.tsx'
@@ -10,12 +11,14 @@ export function AccountAddress({ account: { details, fault, ask } }: { account: 
   const { account } = useClient()
   const resend = useRequest()
   const change = useRequest(['email', 'password'])
+  const { factorPrompt, withFactor } = useFactor()
 
   async function submit(event: SubmitEvent) {
     const form = event.currentTarget as HTMLFormElement
     const given = fieldsOf(event)
     const wanted = { email: given('email').trim(), password: given('password') }
-    if (!(await change.run(() => account.changeEmail(wanted)))) return
+    const request = () => withFactor((factor) => account.changeEmail({ ...wanted, factor }))
+    if (!(await change.run(request))) return
     form.reset()
     void ask()
     tellAccountChanged()
@@ -78,6 +81,7 @@ export function AccountAddress({ account: { details, fault, ask } }: { account: 
           </button>
         </form>
       </details>
+      {factorPrompt}
     </Section>
   )
 }

@@ -2,6 +2,7 @@ import type { User } from '@tasktide/client'
 import { useState } from 'preact/hooks'
 import { useClient } from '../documents/client-context.ts'
 import { Dialog } from '../forms/dialog.tsx'
+import { useFactor } from '../forms/factor-prompt.tsx'
 import { Fault } from '../forms/fault.tsx'
 import { fieldsOf, useRequest } from '../forms/request.ts'
 import { TextField } from '../forms/text-field.tsx'
@@ -24,10 +25,11 @@ export function AccountDeletion({ user }: { user: User }) {
 function DeletionDialog({ user, onCancel }: { user: User; onCancel: () => void }) {
   const { account } = useClient()
   const { isBusy, errors, fault, run } = useRequest(['password'])
+  const { factorPrompt, withFactor } = useFactor()
 
   function submit(event: SubmitEvent) {
     const password = fieldsOf(event)('password')
-    void run(() => account.delete(password))
+    void run(() => withFactor((factor) => account.delete(password, factor)))
   }
 
   return (
@@ -58,6 +60,7 @@ function DeletionDialog({ user, onCancel }: { user: User; onCancel: () => void }
           </button>
         </div>
       </form>
+      {factorPrompt}
     </Dialog>
   )
 }

@@ -7,6 +7,7 @@ import { AccountDeletion } from './deletion.tsx'
 import type { KnownAccount } from './details.ts'
 import { AccountDevices } from './devices.tsx'
 import { AccountExport } from './export.tsx'
+import { AccountFactors } from './factors.tsx'
 import { AccountPassword } from './password.tsx'
 import { useEditableProfile } from './profile.ts'
 import { AccountProfile } from './profile-form.tsx'
@@ -33,6 +34,7 @@ export function AccountPage({ user, account }: AccountPageProps) {
       {profile && <AccountReminders profile={profile} />}
       <AccountAddress account={account} />
       <AccountPassword user={user} />
+      <AccountFactors />
       <AccountDevices />
       <AccountActivity />
       <AccountExport />

@@ -1,5 +1,6 @@
 import type { User } from '@tasktide/client'
 import { useClient } from '../documents/client-context.ts'
+import { useFactor } from '../forms/factor-prompt.tsx'
 import { Fault } from '../forms/fault.tsx'
 import { fieldsOf, useRequest } from '../forms/request.ts'
 import { TextField } from '../forms/text-field.tsx'
@@ -10,11 +11,15 @@ export function AccountPassword({ user }: { user: User }) {
   const { account } = useClient()
   const { isBusy, isDone, errors, fault, run } = useRequest(['current_password', 'new_password'])
 
+  const { factorPrompt, withFactor } = useFactor()
+
   async function submit(event: SubmitEvent) {
     const form = event.currentTarget as HTMLFormElement
     const given = fieldsOf(event)
     const [current_password, new_password] = [given('current_password'), given('new_password')]
-    if (await run(() => account.changePassword({ current_password, new_password }))) form.reset()
+    const change = () =>
+      withFactor((factor) => account.changePassword({ current_password, new_password, factor }))
+    if (await run(change)) form.reset()
   }
 
   return (
@@ -48,6 +53,7 @@ export function AccountPassword({ user }: { user: User }) {
           </button>
         </form>
       </details>
+      {factorPrompt}
     </Section>
   )
 }

@@ -1,7 +1,9 @@
 import { useState } from 'preact/hooks'
 import { useClient } from '../documents/client-context.ts'
 import { useObserved } from '../documents/observed.ts'
+import { useFactor } from '../forms/factor-prompt.tsx'
 import { Fault } from '../forms/fault.tsx'
+import { passkeyFor } from '../forms/passkey.ts'
 import { fieldsOf, useRequest } from '../forms/request.ts'
 import { TextField } from '../forms/text-field.tsx'
 import { ForgottenPassword } from './forgotten-password.tsx'
@@ -22,6 +24,8 @@ export function SignIn() {
     'invite',
   ])
 
+  const { factorPrompt, withFactor } = useFactor()
+
   function submit(event: SubmitEvent) {
     const given = fieldsOf(event)
     const credentials = { username: given('username').trim(), password: given('password') }
@@ -32,8 +36,17 @@ export function SignIn() {
             email: given('email').trim(),
             ...(invite && { invite }),
           })
-        : session.signIn(credentials),
+        : withFactor((factor) =>
+            factor
+              ? session.confirmFactor(factor, credentials.username)
+              : session.signIn(credentials),
+          ),
     )
+  }
+
+  async function signInWithPasskey() {
+    const { ticket, public_key } = await session.passkeyChallenge()
+    await session.confirmFactor({ ticket, passkey: await passkeyFor(public_key) })
   }
 
   if (isForgotten)
@@ -94,6 +107,7 @@ export function SignIn() {
           {isNew ? 'Create account' : 'Sign in'}
         </button>
       </form>
+      {factorPrompt}
       <button
         type="button"
         class="link"
@@ -104,6 +118,11 @@ export function SignIn() {
       >
         {isNew ? 'I already have an account' : 'Create an account'}
       </button>
+      {!isNew && (
+        <button type="button" class="link" onClick={() => void run(signInWithPasskey)}>
+          Use a passkey instead
+        </button>
+      )}
       {!isNew && (
         <button type="button" class="link" onClick={() => setIsForgotten(true)}>
           Forgot your password?
