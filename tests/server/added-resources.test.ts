@@ -8,6 +8,7 @@ import {
   settle,
   type WireDocument,
 } from '../../protocol/index.ts'
+import { raiseWall } from '../../server/database/wall.ts'
 import type { Store } from '../../server/sync/store.ts'
 import { comments } from '../added/comments.ts'
 import * as commentsTable from '../added/comments-table.ts'
@@ -38,6 +39,7 @@ beforeAll(async () => {
   tasks = (await import('../../protocol/index.ts')).resources.tasks
   server = await startServer()
   for (const table of TABLES) await table.up(server.testDatabase.db)
+  await raiseWall(server.testDatabase.db)
   inPostgres = postgresStore(server.testDatabase.db)
   inMemory = memoryStore()
 })
