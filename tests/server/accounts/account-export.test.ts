@@ -70,6 +70,8 @@ describe('the JSON export', () => {
       'account',
       'categories',
       'conflicts',
+      'factors',
+      'passkeys',
       'profile',
       'tasks',
     ])
@@ -447,7 +449,7 @@ describe('an export that its client does not read', () => {
       const another = await stalledExport(ann)
       expect([another.response.statusCode, isCut()]).toEqual([200, 0])
       const mine = bob.call('GET', JSON_EXPORT)
-      await expect.poll(isCut).toBe(1)
+      await expect.poll(isCut, { timeout: 20_000 }).toBe(1)
       expect((await mine).body.tasks).toEqual([])
       for (const { response } of [...stalled, another]) response.destroy()
     } finally {
@@ -574,7 +576,7 @@ test('a server exports tasks with less memory than they take', async ({ ann }) =
   try {
     const sizes: number[] = []
     for (const [path, mark, marks] of [
-      [JSON_EXPORT, '{', count + 3],
+      [JSON_EXPORT, '{', count + 4],
       [CSV_EXPORT, '\n', count + 1],
       [CALENDAR_EXPORT, 'Z', count * 3],
     ] as const) {

@@ -107,7 +107,8 @@ describe('the document', () => {
   })
 })
 
-describe('the server answers as described', () => {
+// Each walks all operations, with new people for each.
+describe('the server answers as described', { timeout: 120_000 }, () => {
   test('to valid requests, with and without the trailing slash', async () => {
     expect(
       await complaintsOfCalls(api.operations, async (operation) => {
