@@ -297,7 +297,7 @@ story('a device that is signed out from another one is cut, and keeps what it ha
   await phone.page.getByLabel('Password').press('Enter')
   await phone.hasStatus('Synced')
   await laptop.page.reload()
-  await devices.getByRole('button', { name: /last seen/ }).click()
+  await devices.getByRole('button', { name: /Sign out .*last seen/ }).click()
   await phone.hasStatus('Sign in again')
 })
 
