@@ -252,7 +252,7 @@ describe('signing in', () => {
     await register(account)
     const signedIn = await signIn(nameOf(account))
     expect(signedIn.status).toBe(200)
-    expect(Object.keys(signedIn.body).sort()).toEqual(['access', 'refresh'])
+    expect(Object.keys(signedIn.body).sort()).toEqual(['access', 'device', 'refresh'])
   })
 
   test('does not reveal whether an account exists', async () => {

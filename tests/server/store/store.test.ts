@@ -412,8 +412,14 @@ test('a search reads the texts of its user once, for the page and the count', as
   expect(search!.match(/t\.description[^,]*ilike/g)).toHaveLength(1)
 })
 
-/** Whether a session still lives is asked once a second, and hints go out gathered, after commits. */
-const isBeside = (text: string) => / from "?sessions\b|pg_notify|^select 'beat'/.test(text)
+/**
+ * Whether a session still lives is asked once a second, and noted when it is; hints go out gathered, after
+ * commits; the clock is asked now and then; and a new connection is set up.
+ */
+const isBeside = (text: string) =>
+  / from "?sessions\b|^update "sessions"|pg_notify|^select 'beat'|clock_timestamp|^set tcp_|as stands|^select set_config/.test(
+    text,
+  )
 
 async function lockWaits(): Promise<number> {
   const { rows } = await db.raw(
