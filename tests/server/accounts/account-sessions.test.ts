@@ -130,7 +130,8 @@ describe('the list of sessions', () => {
     const first = await seen()
     advance(MINUTE / 2)
     await ann.call('GET', '/api/tasks/')
-    expect(await seen()).toBe(first)
+    // The first use of a token is noted at once, perhaps after it was answered.
+    expect(await seen()).toBeLessThan(first + MINUTE / 2)
     advance(MINUTE)
     await expect.poll(seen, { timeout: 5_000 }).toBeGreaterThan(first + MINUTE)
   })
