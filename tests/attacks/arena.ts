@@ -104,7 +104,7 @@ async function startBystander(url: string, access: string) {
     /** @returns every answer since the start, and enough of them */
     async stop(): Promise<Answer[]> {
       const answers = told()
-      worker.postMessage({ stop: true, least: LEAST_ANSWERS })
+      worker.postMessage({ least: LEAST_ANSWERS })
       return answers
     },
   }

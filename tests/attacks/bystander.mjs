@@ -4,8 +4,10 @@ import { parentPort, workerData } from 'node:worker_threads'
 const EVERY_MS = 20
 const { url, access } = workerData
 const agent = new Agent({ keepAlive: true })
+/** @type {Promise<{ status: number, ms: number }>[]} */
 const answers = []
-let asked = 0
+/** How many answers are enough, once the attack is over. */
+let least = Number.POSITIVE_INFINITY
 
 /** @returns {Promise<{ status: number, ms: number }>} 0 as status when the connection failed */
 function list() {
@@ -25,15 +27,19 @@ await list()
 parentPort.postMessage([])
 // By the clock and not after the last answer: a slow answer must not hide the ones that would have waited behind it.
 const timer = setInterval(() => {
-  asked++
-  void list().then((answer) => answers.push(answer))
+  if (answers.length < least) answers.push(list())
+  else {
+    clearInterval(timer)
+    void tell()
+  }
 }, EVERY_MS)
 
-parentPort.on('message', async ({ least }) => {
-  while (asked < least) await new Promise((resolve) => setTimeout(resolve, EVERY_MS))
-  clearInterval(timer)
-  while (answers.length < asked) await new Promise((resolve) => setTimeout(resolve, EVERY_MS))
+async function tell() {
+  parentPort.postMessage(await Promise.all(answers))
   agent.destroy()
-  parentPort.postMessage(answers)
   parentPort.close()
+}
+
+parentPort.on('message', (message) => {
+  least = message.least
 })
