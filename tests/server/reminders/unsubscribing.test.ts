@@ -1,37 +1,24 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect } from 'vitest'
 import { createUnsubscribeTokens } from '../../../server/reminders/unsubscribing.ts'
+import { test } from '../../support/fixtures.ts'
 import { runJob } from '../../support/jobs.ts'
-import { type Mailbox, mailingTo, openMailbox } from '../../support/mailbox.ts'
-import { type Person, SECRET, startServer, type TestServer } from '../../support/server.ts'
+import { mailingTo } from '../../support/mailbox.ts'
+import { type Person, SECRET, type TestServer } from '../../support/server.ts'
 
-let mailbox: Mailbox
-let server: TestServer
-beforeAll(async () => {
-  mailbox = await openMailbox()
-  server = await startServer(mailingTo(mailbox))
-})
-afterAll(async () => {
-  await server.stop()
-  await mailbox.close()
-})
+test.override('environment', { scope: 'file' }, ({ mailbox }) => mailingTo(mailbox))
 
-/** Somebody with a confirmed address who gets a digest each morning. */
-async function reader(): Promise<Person & { address: string }> {
-  const person = await server.person()
-  const address = `${person.username}@example.com`
-  await mailbox.next(address)
-  const email_verified_at = server.clock.now()
-  await server.testDatabase.db('users').where({ id: person.id }).update({ email_verified_at })
-  await person.call('PATCH', '/api/profile/', { digest_at: '07:30' })
-  return { ...person, address }
+/** Confirms the address of somebody, who gets a digest each morning from then on. */
+async function subscribe({ testDatabase, clock }: TestServer, { id, call }: Person): Promise<void> {
+  await testDatabase.db('users').where({ id }).update({ email_verified_at: clock.now() })
+  await call('PATCH', '/api/profile/', { digest_at: '07:30' })
 }
 
 /** Does what a mail program does when its reader presses the button (RFC 8058, 3.2). */
-async function pressButton(header: string, post: string) {
+async function pressButton({ call }: TestServer, header: string, post: string) {
   expect(post).toBe('List-Unsubscribe=One-Click')
   const { pathname, search, origin } = new URL(/^<(.*)>$/.exec(header)![1]!)
   expect(origin).toBe('http://tasktide.example')
-  return server.call('POST', pathname + search, undefined, {
+  return call('POST', pathname + search, undefined, {
     raw: post,
     headers: { 'content-type': 'application/x-www-form-urlencoded' },
   })
@@ -45,30 +32,39 @@ const mailsOf = async ({ call }: Person) => {
 const headerOf = (raw: string, name: string) =>
   new RegExp(`^${name}: ((?:.*)(?:\r\n[ \t].*)*)`, 'im').exec(raw)?.[1]?.replaceAll(/\r\n\s+/g, '')
 
-test('a reminder is ended by the button of the mail program, without signing in', async () => {
-  const ann = await reader()
+test('a reminder is ended by the button of the mail program, without signing in', async ({
+  server,
+  mailbox,
+  ann,
+}) => {
+  const address = `${ann.username}@example.com`
+  await mailbox.next(address)
+  await subscribe(server, ann)
   const remind_at = new Date(server.clock.now().getTime() + 60_000).toISOString()
   await ann.call('POST', '/api/tasks/', { title: 'Ferry', remind_at })
   server.clock.advance(60_000)
   await runJob(server.testDatabase.db, 'send_reminders')
-  const { raw, mail } = await mailbox.next(ann.address)
+  const { raw, mail } = await mailbox.next(address)
   expect(mail.text).toMatch(/Stop reminders: http:\/\/tasktide\.example\/#unsubscribe=reminder\./)
   const header = headerOf(raw, 'List-Unsubscribe')!
-  const reply = await pressButton(header, headerOf(raw, 'List-Unsubscribe-Post')!)
+  const reply = await pressButton(server, header, headerOf(raw, 'List-Unsubscribe-Post')!)
   expect(reply.status, reply.text).toBe(204)
   expect(await mailsOf(ann)).toEqual({ email_notifications: false, digest_at: '07:30' })
 })
 
 describe('a token', () => {
   const tokens = createUnsubscribeTokens([SECRET])
-  const post = (token: string) =>
-    server.call('POST', `/api/unsubscribe/?token=${encodeURIComponent(token)}`)
+  const post = ({ call }: TestServer, token: string) =>
+    call('POST', `/api/unsubscribe/?token=${encodeURIComponent(token)}`)
 
-  test('of a digest ends digests and leaves reminders, and can be used again', async () => {
-    const ann = await reader()
+  test('of a digest ends digests and leaves reminders, and can be used again', async ({
+    server,
+    ann,
+  }) => {
+    await subscribe(server, ann)
     const token = tokens.tokenFor(ann.id, 'digest')
-    expect((await post(token)).status).toBe(204)
-    expect((await post(token)).status).toBe(204)
+    expect((await post(server, token)).status).toBe(204)
+    expect((await post(server, token)).status).toBe(204)
     expect(await mailsOf(ann)).toEqual({ email_notifications: true, digest_at: null })
   })
 
@@ -78,20 +74,20 @@ describe('a token', () => {
     expect(() => createUnsubscribeTokens(['another key']).read(token)).toThrow()
   })
 
-  test.each<[string, (user: string) => string]>([
+  test.for<[string, (user: string) => string]>([
     ['of another person', (user) => tokens.tokenFor(user, 'digest').replace(/.-/, '0-')],
     ['for something else', (user) => tokens.tokenFor(user, 'digest').replace('digest', 'reminder')],
     ['without a signature', (user) => `digest.${user}.`],
     ['that is empty', () => ''],
-  ])('%s ends nothing', async (_, tokenOf) => {
-    const ann = await reader()
-    const reply = await post(tokenOf(ann.id))
+  ])('%s ends nothing', async ([, tokenOf], { server, ann }) => {
+    await subscribe(server, ann)
+    const reply = await post(server, tokenOf(ann.id))
     expect(reply.body).toMatchObject({ status: 400, code: 'link_not_valid' })
     expect(await mailsOf(ann)).toEqual({ email_notifications: true, digest_at: '07:30' })
   })
 
-  test('in a GET ends nothing: it leads to a page that asks', async () => {
-    const ann = await reader()
+  test('in a GET ends nothing: it leads to a page that asks', async ({ server, ann }) => {
+    await subscribe(server, ann)
     const token = tokens.tokenFor(ann.id, 'digest')
     const reply = await server.call('GET', `/api/unsubscribe/?token=${token}`)
     expect(reply.status).toBe(303)
