@@ -171,21 +171,26 @@ export function isRecordable(value: unknown): boolean {
   return !isDeeperThan(MAX_DEPTH, value) && isStorableJson(value)
 }
 
-/** Whether objects and lists are nested deeper. Iterative, because JSON can be too deep for recursion. */
+/**
+ * Whether objects and lists are nested deeper. It goes no deeper than that itself, because JSON can be too
+ * deep for recursion, and makes no lists of what it visits, because there can be very much of it.
+ */
 export function isDeeperThan(max: number, value: unknown): boolean {
-  let level = [value].filter(hasParts)
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > max) return true
-    level = level.flatMap((one) => Object.values(one).filter(hasParts))
-  }
-  return false
+  return hasParts(value) && (max < 0 || anyPart(value, (one) => isDeeperThan(max - 1, one)))
 }
 
 function isStorableJson(value: unknown): boolean {
   if (typeof value === 'string') return isStorable(value)
   if (typeof value === 'number') return Number.isFinite(value)
   if (!hasParts(value)) return value === null || typeof value === 'boolean'
-  return Object.entries(value).every(([key, one]) => isStorable(key) && isStorableJson(one))
+  return !anyPart(value, (one, key) => !isStorableJson(one) || !isStorable(key))
+}
+
+/** @param holds called with each element or property, and the name of the property */
+function anyPart(value: object, holds: (one: unknown, key: string) => boolean): boolean {
+  if (Array.isArray(value)) return value.some((one) => holds(one, ''))
+  for (const key in value) if (holds((value as Record<string, unknown>)[key], key)) return true
+  return false
 }
 
 const hasParts = (value: unknown): value is object => typeof value === 'object' && value !== null
