@@ -5,7 +5,7 @@ import { id } from './field.ts'
 
 const moment = z.iso.datetime()
 
-export const eventKind = z.enum([
+const eventKind = z.enum([
   'registered',
   'sign_in',
   'sign_out',
@@ -27,7 +27,7 @@ export const eventKind = z.enum([
 ])
 export type EventKind = z.output<typeof eventKind>
 
-export const eventOutcome = z.enum(['done', 'refused'])
+const eventOutcome = z.enum(['done', 'refused'])
 
 export const securityEvent = z.strictObject({
   id: id(),
@@ -59,7 +59,7 @@ export type SecurityEvent = z.output<typeof securityEvent>
 export const securityEvents = z.object({ results: z.array(securityEvent) })
 
 /** As exported for administrators. */
-export const exportedEvent = securityEvent.extend({
+const exportedEvent = securityEvent.extend({
   account_id: id(),
   actor_id: id().nullable().describe('Who did it, if it was not the owner: staff.'),
 })

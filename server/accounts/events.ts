@@ -20,7 +20,7 @@ export interface Origin {
   readonly request_id?: string
 }
 
-export interface NewEvent {
+interface NewEvent {
   /** The account that it happened to. */
   user: string
   kind: EventKind

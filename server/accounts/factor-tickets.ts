@@ -4,14 +4,14 @@ import { Problem } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 import type { Secrets } from './secrets.ts'
 
-export const TICKET_SECONDS = 5 * 60
+const TICKET_SECONDS = 5 * 60
 
 const ALGORITHM = 'HS256'
 const TYPE = 'factor+jwt'
 const ISSUER = 'tasktide'
 
 /** What a ticket is for: it is good for nothing else. */
-export type TicketUse = 'sign_in' | 'passkey_sign_in' | 'step_up' | 'new_totp' | 'new_passkey'
+type TicketUse = 'sign_in' | 'passkey_sign_in' | 'step_up' | 'new_totp' | 'new_passkey'
 
 export interface Ticket {
   use: TicketUse
@@ -111,8 +111,6 @@ export function createTickets(secrets: Secrets, now: () => Date) {
     }
   }
 }
-
-export type Tickets = ReturnType<typeof createTickets>
 
 export const startAgain = () =>
   new Problem('factor_not_valid', 'This took too long, or was done before; start again.')

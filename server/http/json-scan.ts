@@ -11,8 +11,6 @@ const CASE = 0x20
 const OPENING = 0x7b
 const CLOSING = 0x7d
 
-export type JsonScan = ReturnType<typeof createJsonScan>
-
 /**
  * Looks at a JSON text while it arrives, before anything is built from it: a few kilobytes of gzip are
  * millions of objects, and a nested value overflows the stack of whoever writes it.

@@ -1,7 +1,7 @@
 import type { Checkpoint, WireDocument } from '../../protocol/index.ts'
 
 /** Changes with more text are announced without documents, and clients pull. */
-export const MAX_FRAME_BYTES = 256 * 1024
+const MAX_FRAME_BYTES = 256 * 1024
 
 type Documents = Readonly<Record<string, readonly WireDocument[]>>
 

@@ -9,7 +9,7 @@ const MAX_WAITING_BYTES = 512 * 1024
 /** So long may bytes wait without any that is taken. */
 const STALLED_MS = 60_000
 
-export interface Data {
+interface Data {
   user: string
   session: string
   expires: number
@@ -19,7 +19,7 @@ export type LiveServer = Server<ClientEvents, ServerEvents, None, Data>
 export type LiveSocket = Socket<ClientEvents, ServerEvents, None, Data>
 
 /** Sends a frame to every socket that is given with it in one turn, and encodes it once for all of them. */
-export type Broadcast = (socket: LiveSocket, frame: Frame, sent: () => void) => void
+type Broadcast = (socket: LiveSocket, frame: Frame, sent: () => void) => void
 
 export function createBroadcast(io: LiveServer): Broadcast {
   let frame: Frame | undefined

@@ -12,7 +12,7 @@ export const BATCH = 500
 /** The limit per user and hour. Mail servers have a limit for all users together. */
 export const MAX_AN_HOUR = 60
 /** The same on the first day of an account: nobody is to make accounts in order to send mail with them. */
-export const MAX_AN_HOUR_WHEN_NEW = 5
+const MAX_AN_HOUR_WHEN_NEW = 5
 const HOUR_MS = 60 * 60 * 1000
 
 interface Due {

@@ -4,7 +4,7 @@ import { readNumberedPage } from '../documents/list-parameters.ts'
 import type { Answer, AnswerDescription, Call } from '../operation.ts'
 
 /** Numbered pages of what is not a document. */
-export type ReadPage<F extends object, T> = (
+type ReadPage<F extends object, T> = (
   filter: F,
   limit: number,
   offset: number,
