@@ -7,6 +7,7 @@ import type { Events, Origin } from './events.ts'
 import { addressToNotify } from './mail-allowance.ts'
 import { lockOwner } from './owners.ts'
 import { createRenewals, type Renewed } from './renewals.ts'
+import { createStandings } from './standings.ts'
 import {
   accountDeleted,
   type Claims,
@@ -16,29 +17,12 @@ import {
   type Tokens,
 } from './tokens.ts'
 
-/** How long another node may use a session that has ended. */
-const CACHE_MS = 1_000
-const MAX_CACHED = 50_000
 const MAX_CLAIMS = 20_000
 const MAX_USER_AGENT = 300
-/** The accuracy of `last_seen_at`. */
-const SEEN_MS = 60_000
 /** How long a device that is offline can be erased: it deletes its data when it comes back. */
 const ERASED_MS = 2 * 365 * 24 * 60 * 60_000
 /** A script that signs in every minute has thousands of sessions. */
 const MAX_LISTED = 200
-
-const IS_LIVE = {
-  name: 'session_is_live',
-  text: `
-    select u.role, s.last_seen_at < $4 or s.seen_generation < $5,
-      u.role = any ($6::text[])
-        and not exists (select from totp_secrets t where t.user_id = s.user_id)
-        and not exists (select from passkeys p where p.user_id = s.user_id)
-    from sessions s join users u on u.id = s.user_id
-    where s.user_id = $1 and s.id = $2 and s.revoked_at is null and s.expires_at > $3
-      and u.is_active`,
-}
 
 const ARE_LIVE = {
   name: 'sessions_are_live',
@@ -65,26 +49,11 @@ export interface Caller extends Claims {
   role: Role
 }
 
-/** What a user may do, as far as it changes without a new token. */
-interface Standing {
-  role: Role
-  /** Whether the role requires a second factor that the account does not have. */
-  lacksFactor: boolean
-}
-
 interface Listed {
   id: string
   user_agent: string
   created_at: Date
   last_seen_at: Date
-}
-
-interface CacheEntry {
-  user: string
-  /** The newest that was seen. */
-  generation: number
-  until: number
-  standing: Promise<Standing | undefined>
 }
 
 interface SessionOptions {
@@ -105,7 +74,7 @@ export function createSessions(
   { now, sessionDays, factorRoles = [], ended = () => {} }: SessionOptions,
 ) {
   const renewals = createRenewals(db, live, { sessionDays, now })
-  const cache = new Map<string, CacheEntry>()
+  const standings = createStandings(db, { now, factorRoles })
   const claims = new Map<string, Claims>()
 
   return {
@@ -153,7 +122,7 @@ export function createSessions(
         if (claims.size >= MAX_CLAIMS) claims.clear()
         claims.set(token, known)
       }
-      const standing = await standingIn(known)
+      const standing = await standings.of(known)
       if (!standing) throw await hasEnded(known)
       if (standing.lacksFactor && !toSetUp) throw factorSetupRequired(standing.role)
       return { ...known, role: standing.role }
@@ -256,10 +225,7 @@ export function createSessions(
     endAll,
     announceEnd,
 
-    /** Clears the cached standing of a user on this node. Other nodes use the old one for up to a second. */
-    forgetStanding(user: string): void {
-      for (const [session, entry] of cache) if (entry.user === user) cache.delete(session)
-    },
+    forgetStanding: standings.forgetOf,
 
     /** Ends the session of this refresh token. Idempotent. */
     async close(refresh: string, origin: Origin): Promise<void> {
@@ -321,43 +287,8 @@ export function createSessions(
   }
 
   function forget(session: string): void {
-    cache.delete(session)
+    standings.forget(session)
     ended(session)
-  }
-
-  /**
-   * The standing of the session's user; undefined if the session has ended. Cached for a second, so the
-   * database gets at most one query per second and session.
-   */
-  function standingIn({ user, session, generation }: Claims): Promise<Standing | undefined> {
-    const moment = performance.now()
-    const entry = cache.get(session)
-    const isOfIt = entry && entry.user === user && entry.generation >= generation
-    if (isOfIt && entry.until > moment) return entry.standing
-    if (cache.size >= MAX_CACHED) cache.clear()
-    const answer = lookUp(user, session, generation)
-    cache.set(session, { user, generation, until: moment + CACHE_MS, standing: answer })
-    answer.catch(() => cache.delete(session))
-    return answer
-  }
-
-  /** Also remembers that the session is in use, and the newest token of it: see `renewals.ts`. */
-  async function lookUp(user: string, session: string, generation: number) {
-    const moment = now()
-    const lately = new Date(moment.getTime() - SEEN_MS)
-    const values = [user, session, moment, lately, generation, factorRoles]
-    const [row] = await run<[Role, boolean, boolean]>(db, IS_LIVE, values)
-    if (row?.[1])
-      db('sessions')
-        .where({ user_id: user, id: session })
-        // unless another node has just done it
-        .andWhereRaw('(last_seen_at < ? or seen_generation < ?)', [lately, generation])
-        .update({
-          last_seen_at: db.raw('greatest(last_seen_at, ?)', [moment]),
-          seen_generation: db.raw('greatest(seen_generation, ?)', [generation]),
-        })
-        .catch(() => cache.delete(session)) // the next lookup does it
-    return row && { role: row[0], lacksFactor: row[2] }
   }
 
   /** Also tells a device with an expired token that the account was deleted, or the device erased. */
