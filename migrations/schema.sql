@@ -590,8 +590,7 @@ AS $function$
         where own.name is not null and not exists (
           select from names n where n.kind = own.kind and n.name = own.name and n.user_id = new.id);
       delete from names where user_id = new.id and (
-        kind = 'username' and name <> lower(new.username)
-        or kind = 'email' and name is distinct from lower(new.email));
+        kind = 'username' and name <> lower(new.username) or kind = 'email' and name is distinct from lower(new.email));
       return null;
     end $function$;
 
