@@ -25,6 +25,8 @@ export interface DescribedOperation {
   readonly path: string
   /** Whether it requires an access token. */
   readonly bearer: boolean
+  /** Whether only some roles may use it. */
+  readonly guarded: boolean
   readonly parameters: readonly Parameter[]
   readonly body: { readonly schema: Schema; readonly examples: readonly unknown[] } | undefined
   /** By status. */
@@ -42,6 +44,7 @@ export interface ApiDocument {
 export interface OperationNode {
   readonly operationId?: string
   readonly summary?: string
+  readonly description?: string
   readonly tags?: readonly string[]
   readonly security?: readonly object[]
   readonly parameters?: readonly (Parameter | Reference)[]
@@ -142,6 +145,7 @@ export async function readApi(call: Caller): Promise<Api> {
       method: method.toUpperCase(),
       path,
       bearer: (node.security ?? document.security ?? []).length > 0,
+      guarded: /Requires the role /.test(node.description ?? ''),
       parameters: (node.parameters ?? []).map(resolve),
       body: content && { schema: content.schema, examples: examplesOf(content) },
       responses: Object.fromEntries(
@@ -228,8 +232,8 @@ export const collectionAt = (path: string) => path.replace('/api/explain/', '/ap
 /** Operations that create a document and return it: POSTs to collections. */
 export function makers({ operations }: Api): DescribedOperation[] {
   return operations.filter(
-    ({ method, path, bearer, body, responses }) =>
-      bearer && method === 'POST' && !path.includes('{') && body && responses[201],
+    ({ method, path, bearer, guarded, body, responses }) =>
+      bearer && !guarded && method === 'POST' && !path.includes('{') && body && responses[201],
   )
 }
 
@@ -283,8 +287,11 @@ export const PROVOKED: Record<string, (call: Caller, words?: string) => Promise<
     void (await withPasskey(call, name ? { name } : {})),
 }
 
-/** Lists that are never empty: sessions. */
-export const NEVER_EMPTY: ReadonlySet<string> = new Set(['/api/account/sessions/'])
+/** Lists that are never empty. */
+export const NEVER_EMPTY: ReadonlySet<string> = new Set([
+  '/api/account/sessions/',
+  '/api/account/events/',
+])
 
 /** Two devices create the same document, unaware of each other. */
 async function provokeConflict(call: Caller, words = 'Milk') {

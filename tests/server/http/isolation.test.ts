@@ -208,9 +208,9 @@ describe('for other users', () => {
 })
 
 /** Those about what is one's own. Others take a permission, which neither Ann nor Bob has. */
-const bearers = () => api.operations.filter(({ bearer, responses }) => bearer && !responses[403])
+const bearers = () => api.operations.filter(({ bearer, guarded }) => bearer && !guarded)
 
-const guarded = () => api.operations.filter(({ responses }) => responses[403])
+const guarded = () => api.operations.filter(({ guarded }) => guarded)
 
 const withoutParameter = () => bearers().filter(({ path }) => !path.includes('{'))
 
@@ -343,7 +343,7 @@ async function linksOfLists(): Promise<string[]> {
     if (method !== 'GET' || !names.includes('page_size')) continue
     const maker = makers(api).find((maker) => maker.path === path)
     if (maker) await ann.call('POST', path, bodyOf(maker))
-    else await PROVOKED[path]!(ann.call, MARK)
+    else if (!NEVER_EMPTY.has(path)) await PROVOKED[path]!(ann.call, MARK)
     for (const start of names.includes('cursor') ? ['?page_size=1', '?page_size=1&cursor='] : []) {
       const { next } = (await ann.call('GET', path + start)).body
       found.push(new URL(next).pathname + new URL(next).search)
@@ -397,9 +397,13 @@ async function leavingAnnAlone(work: () => Promise<void>): Promise<void> {
   expect(await everythingOfAnns()).toEqual(before)
 }
 
+/** Her reading adds to it: exports are security events. So only the others are compared, in their table. */
+const EVENTS = '/api/account/events/'
+
 async function everythingOfAnns(): Promise<string[]> {
   const read: string[] = []
-  for (const { method, path } of bearers().filter(({ method }) => method === 'GET'))
+  const reading = bearers().filter(({ method, path }) => method === 'GET' && path !== EVENTS)
+  for (const { method, path } of reading)
     for (const address of path.includes('{id}') ? pathsOf(path) : [path, `${path}?deleted=true`]) {
       const { status, text, headers } = await ann.call(method, address)
       read.push(`${address} ${status} ${headers.get('etag')} ${withoutPassing(text)}`)
@@ -427,7 +431,8 @@ async function rowsOfAnns(): Promise<string[]> {
   const stored: string[] = []
   for (const { name } of tables) {
     const found = await db.raw<{ rows: { row: string }[] }>(
-      `select (to_jsonb(t) - 'last_seen_at' - 'feed_positions')::text as row from ${name} t where user_id = ? order by 1`,
+      `select (to_jsonb(t) - 'last_seen_at' - 'feed_positions')::text as row from ${name} t
+       where user_id = ? ${name === 'account_events' ? "and kind <> 'export'" : ''} order by 1`,
       [ann.id],
     )
     stored.push(...found.rows.map(({ row }) => `${name} ${row}`))

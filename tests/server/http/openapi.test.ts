@@ -167,7 +167,7 @@ describe('the server answers as described', { timeout: 120_000 }, () => {
   })
 
   test('to a user without permission', async () => {
-    const guarded = api.operations.filter(({ responses }) => responses[403])
+    const guarded = api.operations.filter(({ guarded }) => guarded)
     expect(guarded).not.toEqual([])
     const bob = await server.person()
     expect(
