@@ -19,14 +19,18 @@ export function weakness(
   const folded = password.toLowerCase()
   const words = wordsOf(password)
   const own = [username, email, ...email.split('@'), ...email.split(/[@.]/), ...PRODUCT_NAMES]
-  const names = new Set(own.flatMap(wordsOf).filter((word) => word.length >= LEAST_WORD))
-  if (words.some((word) => names.has(word)))
+  const names = own.flatMap(wordsOf).filter((word) => word.length >= LEAST_WORD)
+  if (names.some((name) => isAround(spelled(folded), name)))
     return 'Do not use your username, your address or the name of this service as the password.'
   const { leaked, frequent } = commonPasswords()
   if (leaked.has(folded) || words.some((word) => frequent.has(word)))
     return 'This password is too common; choose another.'
   return undefined
 }
+
+/** Whether it is the name with a few characters around it: a name may itself end with digits. */
+const isAround = (password: string, name: string) =>
+  password.length - name.length <= MAX_AROUND && password.includes(name)
 
 /** The password itself, without punctuation around it, and without digits around it. */
 function wordsOf(text: string): string[] {

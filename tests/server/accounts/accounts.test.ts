@@ -196,6 +196,7 @@ describe('a password', () => {
     ['the first part of the address', ({ email }: Taken) => email.split('@')[0]!],
     ['the name of the provider, with a year', () => 'Example.2026'],
     ['the username, with digits around it', ({ username }: Taken) => `!${username}123`],
+    ['the username, with letters around it', ({ username }: Taken) => `my${username}`],
   ])('is refused when it is %s', async (_, passwordOf) => {
     const wanted = { username: newName(), email: `${newName()}@example.com` }
     const refused = await register({ ...wanted, password: passwordOf(wanted) })
