@@ -67,7 +67,7 @@ describe.each([
       await tab.button('Sign out').waitFor()
       await inspect(tab, 'account')
       await tab.button('Account settings').click()
-      await tab.page.getByText('This device').waitFor()
+      await tab.page.getByText('This device', { exact: true }).waitFor()
       for (const summary of ['Change the address', 'Change the password'])
         await tab.page.locator('summary', { hasText: summary }).click()
       await inspect(tab, 'account-page')
