@@ -1,5 +1,6 @@
 import { type Resource, referencesOf, resources } from '../../protocol/index.ts'
 import type { Database } from '../../server/database/connect.ts'
+import { raiseWall } from '../../server/database/wall.ts'
 import { sqlType } from '../../server/store/columns.ts'
 
 /**
@@ -10,7 +11,7 @@ export function addResource(resource: Resource): void {
   Object.assign(resources, { [resource.name]: resource })
 }
 
-/** Its table, as its migration would make it. */
+/** Its table, as its migration and the migrator would make it. */
 export async function createTable(db: Database, resource: Resource): Promise<void> {
   const { table, fieldNames, fields } = resource
   const columns = fieldNames.map((name) => {
@@ -38,4 +39,5 @@ export async function createTable(db: Database, resource: Resource): Promise<voi
   `)
   for (const { field, target, onDelete } of referencesOf(resource))
     await db.raw('select add_reference(?, ?, ?, ?)', [table, field, target.table, onDelete])
+  await raiseWall(db)
 }
