@@ -112,6 +112,7 @@ export async function openGround(): Promise<Ground> {
       DATABASE_POOL_SIZE: String(POOL_SIZE),
       SECRET_KEY,
       AUTH_RATE_LIMIT: '0',
+      WRITES_PER_MINUTE: '0',
     }
     const start = async (args: string[], env?: NodeJS.ProcessEnv) => {
       const server = await startServer(args, { ...common, ...env })

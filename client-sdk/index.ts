@@ -29,6 +29,7 @@ export type {
   Confirmation,
   SecurityEvent,
   SignedInDevice,
+  StorageUsage,
 } from './session/account-requests.ts'
 export type { Credentials } from './session/session.ts'
 export type { User } from './session/token-store.ts'

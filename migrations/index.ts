@@ -23,6 +23,7 @@ import * as accountEvents from './0021_account_events.ts'
 import * as renewals from './0022_renewals.ts'
 import * as factors from './0023_factors.ts'
 import * as noAddress from './0024_no_address.ts'
+import * as quota from './0025_quota.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
@@ -50,6 +51,7 @@ const migrations: Record<string, Knex.Migration> = {
   '0022_renewals': renewals,
   '0023_factors': factors,
   '0024_no_address': noAddress,
+  '0025_quota': quota,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {

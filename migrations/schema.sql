@@ -125,6 +125,10 @@ create table feeds (
   timeline integer not null default wal_timeline(),
   branches jsonb not null default '{}'::jsonb,
   horizons jsonb not null default '{}'::jsonb,
+  counted_seq bigint not null default 0,
+  counted_at timestamp(3) with time zone,
+  stored_documents bigint not null default 0,
+  stored_bytes bigint not null default 0,
   constraint feeds_pkey PRIMARY KEY (user_id),
   constraint feeds_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 ) with (fillfactor=50);

@@ -77,6 +77,22 @@ export const account = z.strictObject({
 })
 export type Account = z.output<typeof account>
 
+/** The account, for its owner. */
+export const ownAccount = account.extend({
+  usage: z
+    .strictObject({
+      documents: z.int().nonnegative().describe('Documents that are not deleted.'),
+      max_documents: z.int().nullable().describe('How many there may be; null for any number.'),
+      bytes: z
+        .int()
+        .nonnegative()
+        .describe('Of everything that is stored, with deleted documents and the conflict journal.'),
+      max_bytes: z.int().nullable().describe('How many there may be; null for any number.'),
+    })
+    .describe('What is stored. What exceeds it is refused with `quota_exceeded`.'),
+})
+export type OwnAccount = z.output<typeof ownAccount>
+
 /** An existing password, which is compared and need not follow the rules for new ones. */
 const knownPassword = z
   .string()

@@ -13,6 +13,7 @@ export const PROBLEMS = {
   factor_setup_required: { status: 401, title: 'Second factor to be set up first' },
   account_deleted: { status: 401, title: 'Account deleted' },
   forbidden: { status: 403, title: 'Permission denied' },
+  quota_exceeded: { status: 403, title: 'Account full' },
   https_required: { status: 403, title: 'HTTPS required' },
   not_found: { status: 404, title: 'Not found' },
   method_not_allowed: { status: 405, title: 'Method not allowed' },

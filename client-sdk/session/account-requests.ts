@@ -25,6 +25,20 @@ export interface AccountDetails {
   pending_email: string | null
   role: 'user' | 'support' | 'admin'
   created_at: string
+  /** What is stored. Servers of earlier releases omit it. */
+  usage?: StorageUsage
+}
+
+/** What an account stores, and may store. What exceeds it stays on the device. */
+export interface StorageUsage {
+  /** Documents that are not deleted. */
+  documents: number
+  /** Null for any number. */
+  max_documents: number | null
+  /** Of everything, with deleted documents and the conflict journal. */
+  bytes: number
+  /** Null for any number. */
+  max_bytes: number | null
 }
 
 /** What the link of a confirmation mail would confirm. */

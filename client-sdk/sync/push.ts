@@ -14,7 +14,14 @@ import { ClientError } from '../runtime/client-error.ts'
 import { elapsed } from '../runtime/environment.ts'
 import { BatchSize } from './batch-size.ts'
 import { headersOf, queryOf } from './pull.ts'
-import { type PushedRow, REFUSED_ON_THE_WAY, SERVER_ERROR, UNKNOWN_FIELD } from './rejections.ts'
+import {
+  isEarly,
+  type PushedRow,
+  QUOTA_EXCEEDED,
+  REFUSED_ON_THE_WAY,
+  SERVER_ERROR,
+  UNKNOWN_FIELD,
+} from './rejections.ts'
 
 const MOST_ROWS = 200
 const COMMON_FIELDS = ['id', 'created_at', 'updated_at', '_deleted']
@@ -70,7 +77,8 @@ export interface PushOptions {
  * is alone. Then:
  *
  * - the server rejects the row: it is rejected;
- * - the server is older and does not know a field of the app: the row is set aside and retried later;
+ * - the server is older and does not know a field of the app, or the account is full: the row is set aside and
+ *   retried later;
  * - a proxy or firewall blocks the row, for its text: it is set aside and retried later, if it was blocked
  *   twice and the server has answered in between;
  * - the connection breaks: the same, after three times in a row with an accepted empty push after each;
@@ -108,6 +116,9 @@ export class Push {
     )
     const pushed = await attempt.run()
     for (const { newDocumentState } of pushed.answered) this.aside.delete(newDocumentState.id)
+    // A deletion makes room.
+    if (pushed.answered.some(({ newDocumentState }) => newDocumentState._deleted))
+      for (const [id, { code }] of this.aside) if (code === QUOTA_EXCEEDED) this.aside.delete(id)
     this.setAside(rows, pushed.setAside)
     return pushed
   }
@@ -273,15 +284,17 @@ class Attempt {
     batch: readonly PushedRow[],
     { conflicts, rejected, checkpoint }: PushAnswer,
   ): void {
-    const early = rejected.filter(({ code }) => code === UNKNOWN_FIELD)
-    const waiting = new Set(early.map(({ id }) => id))
-    const answered = batch.filter(({ newDocumentState }) => !waiting.has(newDocumentState.id))
+    const early = new Map(rejected.filter(isEarly).map((one) => [one.id, one]))
+    const answered = batch.filter(({ newDocumentState }) => !early.has(newDocumentState.id))
     const ids = new Set(answered.map(({ newDocumentState }) => newDocumentState.id))
     if (checkpoint) this.pushed.checkpoint = checkpoint
     this.pushed.answered.push(...answered)
-    this.pushed.conflicts.push(...conflicts.filter(({ id }) => !waiting.has(id)))
+    this.pushed.conflicts.push(...conflicts.filter(({ id }) => !early.has(id)))
     this.pushed.rejected.push(...rejected.filter(({ id }) => ids.has(id)))
-    for (const row of batch) if (!answered.includes(row)) this.setAside(row, UNKNOWN_FIELD)
+    for (const row of batch) {
+      const { code } = early.get(row.newDocumentState.id) ?? {}
+      if (code !== undefined) this.setAside(row, code as keyof typeof SET_ASIDE)
+    }
   }
 
   private reject(row: PushedRow, { code, errors }: ClientError): void {
@@ -335,6 +348,7 @@ const SET_ASIDE = {
     'A proxy or firewall between this device and the server blocked this change.',
   [SERVER_ERROR]: 'The server failed to process this change. It will be retried later.',
   [UNKNOWN_FIELD]: 'The server is older than this app. This change is sent once it is updated.',
+  [QUOTA_EXCEEDED]: 'The account is full. This change is sent once there is room.',
 }
 
 /** Problems of the server that rows can cause. */

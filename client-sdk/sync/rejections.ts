@@ -34,8 +34,15 @@ export const REFUSED_ON_THE_WAY = 'refused_on_the_way'
 /** The code of an edit on which the server fails, while it accepts others. */
 export const SERVER_ERROR = 'server_error'
 
-/** The code of an edit with fields that the server does not know yet. It waits, and nobody has to correct it. */
+/** The code of an edit with fields that the server does not know yet. */
 export const UNKNOWN_FIELD = 'unknown_field'
+
+/** The code of an edit for which the account has no room. It waits for the user to make some. */
+export const QUOTA_EXCEEDED = 'quota_exceeded'
+
+/** Whether the server may accept the edit later as it is, so that nobody has to correct it. */
+export const isEarly = ({ code }: { code: string }) =>
+  code === UNKNOWN_FIELD || code === QUOTA_EXCEEDED
 
 /** Whether the edit was only set aside: it is still in its document, unsent, and retried later. */
 export function isSetAside({ code }: Pick<RejectedEdit, 'code'>): boolean {

@@ -27,7 +27,9 @@ import { DocumentStates } from './document-states.ts'
 import { Pull, type Page as Pulled } from './pull.ts'
 import { Push, type Pushed, type Rejection } from './push.ts'
 import {
+  isEarly,
   type PushedRow,
+  QUOTA_EXCEEDED,
   type RejectedEdit,
   type Rejections,
   SERVER_ERROR,
@@ -323,6 +325,7 @@ export class Replica {
     const changes = count === 1 ? 'a change' : `${count} changes`
     const messages: Record<string, string> = {
       [SERVER_ERROR]: `The server failed to process ${changes}.`,
+      [QUOTA_EXCEEDED]: `The account is full: ${changes} will be sent once there is room. Delete documents.`,
       [UNKNOWN_FIELD]: `The server is older than this app: ${changes} will be sent once it is updated.`,
     }
     const blocked = `A proxy or firewall between this device and the server blocked ${changes}.`
@@ -373,9 +376,9 @@ export class Replica {
     const { resource, rejections, now } = this.options
     const rowsById = new Map(sent.map(({ row }) => [idOf(row), row]))
     const rejected_at = new Date(now()).toISOString()
-    // A set-aside deletion has no input of the user to show, and what waits for the server needs no answer.
+    // A set-aside deletion has no input of the user to show, and what only has to wait needs no answer.
     const isShown = ({ id, code }: Rejection) =>
-      code !== UNKNOWN_FIELD && !rowsById.get(id)!.newDocumentState._deleted
+      !isEarly({ code }) && !rowsById.get(id)!.newDocumentState._deleted
     const shown = [...pushed.rejected, ...pushed.setAside.filter(isShown)]
     const edits = shown.map((refused): RejectedEdit => {
       const { newDocumentState, assumedMasterState } = rowsById.get(refused.id)!

@@ -1,5 +1,6 @@
 import { Problem } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
+import { type Counted, createMinuteCounts, WINDOW_MS } from './minute-counts.ts'
 import { networksOf } from './networks.ts'
 
 /**
@@ -9,15 +10,6 @@ import { networksOf } from './networks.ts'
  */
 export type AttemptLimit = (operation: string, who: string | undefined) => Promise<void>
 
-interface Counted {
-  /** The attempts of this window, this one included. */
-  count: number
-  /** Until the window ends. */
-  left_ms: number
-}
-
-const WINDOW_MS = 60_000
-const MAX_IN_MEMORY = 50_000
 /** Of what a proxy names: no address is as long. */
 const MAX_KEY = 100
 /** What a wider network may do, in limits of the narrowest: many people share it. */
@@ -42,7 +34,7 @@ const COUNT = `
  */
 export function attemptLimit(db: Database, perMinute: number): AttemptLimit {
   if (perMinute === 0) return async () => {}
-  const countHere = counterInMemory()
+  const countHere = createMinuteCounts()
   return async (operation, who) => {
     // What a narrow network is refused does not use up the room of its neighbours.
     for (const [i, network] of networksOf(who ?? '').entries()) {
@@ -53,7 +45,7 @@ export function attemptLimit(db: Database, perMinute: number): AttemptLimit {
   }
 }
 
-function tooMany(left_ms: number): Problem {
+export function tooMany(left_ms: number): Problem {
   const seconds = Math.max(1, Math.ceil(left_ms / 1000))
   return new Problem('too_many_requests', `Too many requests; try again in ${seconds} seconds.`, {
     retryAfter: seconds,
@@ -63,19 +55,6 @@ function tooMany(left_ms: number): Problem {
 async function countAttempt(db: Database, key: string): Promise<Counted> {
   const { rows } = await db.raw<{ rows: [Counted] }>(COUNT, [key])
   return rows[0]
-}
-
-function counterInMemory() {
-  const windows = new Map<string, { count: number; end: number }>()
-  return (key: string): Counted => {
-    const moment = performance.now()
-    const known = windows.get(key)
-    const window = known && known.end > moment ? known : { count: 0, end: moment + WINDOW_MS }
-    window.count++
-    if (windows.size >= MAX_IN_MEMORY) windows.clear()
-    windows.set(key, window)
-    return { count: window.count, left_ms: window.end - moment }
-  }
 }
 
 /** Windows that are over. */

@@ -24,12 +24,15 @@ import {
 } from './operation.ts'
 import { methodNotAllowed, parse, shortened, toProblem } from './problems.ts'
 import { encoded, send } from './send.ts'
+import type { WriteLimit } from './write-limit.ts'
 
 export interface MountDependencies {
   sessions: Pick<Sessions, 'authenticate'>
   limit: AttemptLimit
   metrics: Pick<Metrics, 'stream'>
   log: Pick<Log, 'warn'>
+  /** Of documents. */
+  limitWrites: WriteLimit
   maxBodyBytes: number
   bytes: Pick<BytesInFlight, 'take' | 'tryTake'>
   /** Two turns each, for large bodies: of a device before its body is read, and of a person before it is parsed. */
@@ -61,7 +64,7 @@ export function mount(
 /** Checks in this order: authentication, rate limit, query, turn, body. */
 function handlerOf(
   operation: Operation,
-  { sessions, limit, metrics, log, maxBodyBytes, bytes, turns }: MountDependencies,
+  { sessions, limit, limitWrites, metrics, log, maxBodyBytes, bytes, turns }: MountDependencies,
 ) {
   const countsByAddress =
     operation.limit === 'account' || (operation.access === 'limited' && !operation.limit)
@@ -83,6 +86,8 @@ function handlerOf(
     if (countsByAddress) await limit(operation.id, req.ip)
     if (operation.limit === 'account') await limit('account', caller.user)
     if (operation.limit === 'user') await limit(operation.id, caller.user)
+    // Before a body is read that nobody would want.
+    if (operation.writes) limitWrites(caller.user, 0, 0)
     res.locals.user = caller.user || undefined
     // Whoever has left while waiting needs no answer.
     if (res.destroyed) return
@@ -114,9 +119,16 @@ function handlerOf(
 
   async function handled(held: Held, call: Omit<Call, 'body'>): Promise<Answer> {
     const { body, maxBodyBytes: largeBytes } = operation
-    if (!body) return operation.handle(call as Call)
-    const handle = (text: string) =>
-      operation.handle({ ...call, body: parse(body.schema, parseJson(text), 'body') as never })
+    if (!body) {
+      if (operation.writes) limitWrites(call.user, 1, 0)
+      return operation.handle(call as Call)
+    }
+    const handle = (text: string) => {
+      const parsed = parse(body.schema, parseJson(text), 'body')
+      if (operation.writes)
+        limitWrites(call.user, Array.isArray(parsed) ? parsed.length : 1, text.length)
+      return operation.handle({ ...call, body: parsed as never })
+    }
     if (largeBytes !== undefined) return inTurn(held, call, largeBytes, handle)
     return handle(await readBody(call.request, { limit: maxBodyBytes, held }))
   }

@@ -29,6 +29,8 @@ export interface Operation {
    * devices share an address.
    */
   readonly limit?: 'account' | 'user' | 'refusals'
+  /** Whether it writes documents: the one of its body, or each of a list. So many a minute. */
+  readonly writes?: true
   readonly query?: readonly Parameter[]
   readonly headers?: readonly Header[]
   readonly body?: Body

@@ -47,6 +47,7 @@ import { createPullStreams, type PullStreams } from '../http/replication/pull-st
 import { refuseOutdated, replicationOperations } from '../http/replication/replication.ts'
 import { beginRequests } from '../http/requests.ts'
 import { crossOrigin, requireHttps, securityHeaders } from '../http/security.ts'
+import { createWriteLimit } from '../http/write-limit.ts'
 import { createFollowers, type Followers } from '../realtime/followers.ts'
 import type { Hints } from '../realtime/hints.ts'
 import { createUnsubscribeTokens, unsubscribing } from '../reminders/unsubscribing.ts'
@@ -61,6 +62,8 @@ import { postgresLists } from '../store/lists.ts'
 import { postgresPositions } from '../store/positions.ts'
 import { postgresStore } from '../store/postgres.ts'
 import { createTurns } from '../store/turns.ts'
+import { usageReader } from '../store/usage.ts'
+import type { Limits } from '../sync/limits.ts'
 import type { Store } from '../sync/store.ts'
 
 export interface AppDependencies {
@@ -126,7 +129,11 @@ export function createApp({
   const { accounts, sessions, administration, events, factors } = services
   const metrics = createMetrics()
   const bytes = createBytesInFlight(config.MAX_BYTES_IN_FLIGHT)
-  const limits = { entriesPerDocument: config.JOURNAL_ENTRIES }
+  const limits: Limits = {
+    entriesPerDocument: config.JOURNAL_ENTRIES,
+    documents: config.QUOTA_DOCUMENTS || Number.POSITIVE_INFINITY,
+    bytes: config.QUOTA_BYTES || Number.POSITIVE_INFINITY,
+  }
   const store = postgresStore(db, hints.changed, { limits, replica, readPage: metrics.page })
   const followers = createFollowers(store, log, metrics, tracing)
   const answers = createOpenAnswers(now)
@@ -161,7 +168,7 @@ export function createApp({
       .filter(({ singleton, readOnly }) => !singleton && !readOnly)
       .map((resource) => explainOperation(resource, { store, lists, sessions, positions })),
     ...accountOperations({ accounts, sessions, factors, publicUrl }),
-    ...accountLifeOperations({ ...services, publicUrl }),
+    ...accountLifeOperations({ ...services, usage: usageReader(db), limits, publicUrl }),
     ...factorOperations({ ...services, publicUrl }),
     ...accountSessionOperations(sessions),
     ...accountEventOperations({ events, answers, publicUrl }),
@@ -202,6 +209,7 @@ export function createApp({
   mount(app, operations, {
     sessions,
     limit: attemptLimit(db, config.AUTH_RATE_LIMIT),
+    limitWrites: createWriteLimit(config.WRITES_PER_MINUTE),
     metrics,
     log,
     maxBodyBytes: config.MAX_BODY_BYTES,

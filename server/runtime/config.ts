@@ -323,6 +323,30 @@ export const environment = z.object({
     .describe(
       'The days after which tombstones of deleted documents are purged, 1 to 36500. They cannot be restored then, and a device that was offline for longer downloads everything again.',
     ),
+  QUOTA_DOCUMENTS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(100_000)
+    .describe(
+      'The documents that a person may have, deleted ones not counted. What exceeds it is refused with `quota_exceeded`; the SDK keeps it on the device. 0 is no limit.',
+    ),
+  QUOTA_BYTES: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(256 * MEGABYTE)
+    .describe(
+      'The bytes that may be stored for a person, deleted documents and the conflict journal included. 0 is no limit.',
+    ),
+  WRITES_PER_MINUTE: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(20_000)
+    .describe(
+      'The documents that a person may write per minute on each web node; a larger one counts once for each 2 kB. Beyond it, requests get a 429. 0 is no limit.',
+    ),
   JOURNAL_ENTRIES: z.coerce
     .number()
     .int()

@@ -16,6 +16,7 @@ import type { Replica } from '../database/replica.ts'
 import { LIMITS, type Limits } from '../sync/limits.ts'
 import {
   type Changes,
+  type Edit,
   type Encoded,
   type Feed,
   type Head,
@@ -45,6 +46,7 @@ import {
   writeSql,
 } from './statements.ts'
 import { createTurns } from './turns.ts'
+import { COUNTED_COLUMNS, type Counted, countUsage, usageAtMost } from './usage.ts'
 
 /** `past`: the former epochs and horizons, if there are any. */
 type FeedRow = [epoch: string, seq: string, past: string | null]
@@ -112,8 +114,11 @@ export function postgresStore(
       return byId(await run<StoredRow>(db, readSql(resource), [user, ids]))
     },
 
-    insert(user, resource, document) {
-      const values = columnsOf(resource).map((column) => document[column])
+    insert(user, resource, document, hasRoom = false) {
+      const values = [
+        ...columnsOf(resource).map((column) => document[column]),
+        ...(hasRoom ? UNLIMITED : roomOf(limits)),
+      ]
       return takeTurn(user, () =>
         writeOne(
           () => run<EncodedRow>(db, insertSql(resource), [user, ...values]),
@@ -123,7 +128,7 @@ export function postgresStore(
     },
 
     edit(user, resource, edit) {
-      const { statement, values } = editStatement(resource, edit)
+      const { statement, values } = editStatement(resource, edit, roomForEdit(resource, edit))
       if (edit.action === 'patch' && Object.keys(edit.fields).length === 0)
         return Promise.resolve(undefined)
       // A deletion or restore may change documents that refer to this one.
@@ -149,7 +154,13 @@ export function postgresStore(
             transactionOn<Locked, Done<T>>(db, LOCK, user, async (connection, locked) => {
               const writes: Write[] = []
               const feed = feedOf(locked.epoch, locked.seq, locked.past)
-              const transaction = transactionOf(connection, { user, limitMs }, feed, limits, writes)
+              const transaction = transactionOf(
+                connection,
+                { user, limitMs, locked },
+                feed,
+                limits,
+                writes,
+              )
               return { result: await work(transaction), head: transaction.feed, writes }
             }),
           ),
@@ -209,6 +220,13 @@ export function postgresStore(
     },
   }
 
+  /** An edit adds no document, except a restore. */
+  function roomForEdit({ singleton }: Resource, { action, hasRoom }: Edit): Room {
+    if (hasRoom || singleton || action === 'delete') return UNLIMITED
+    const [documents, bytes] = roomOf(limits)
+    return action === 'restore' ? [documents, bytes] : [null, bytes]
+  }
+
   /**
    * A page of the replica, if the feed there is the one of the primary: then every write that was answered
    * before, by whichever node, is in it, and no cursor is ahead of it or beyond a horizon. Both come from one
@@ -223,7 +241,7 @@ export function postgresStore(
   }
 }
 
-interface Locked {
+interface Locked extends Counted {
   epoch: string
   seq: string
   past: string | null
@@ -245,7 +263,7 @@ const mayBeSlow = (resource: Resource, deletesOrRestores: boolean) =>
 /** @param limitMs for each statement from the first write on that may be slow */
 function transactionOf(
   connection: pg.ClientBase,
-  { user, limitMs }: { user: string; limitMs: number | undefined },
+  { user, limitMs, locked }: { user: string; limitMs: number | undefined; locked: Locked },
   begun: Feed,
   limits: Limits,
   writes: Write[],
@@ -266,6 +284,12 @@ function transactionOf(
       return feed
     },
     limits,
+
+    get atMost() {
+      return usageAtMost(locked, feed.seq)
+    },
+
+    usage: () => countUsage(connection, user, locked),
 
     async read(resource, ids) {
       return byId(await runOn<StoredRow>(connection, readSql(resource), [user, ids]))
@@ -338,7 +362,15 @@ function changeOf(resource: Resource, [seq, json, epoch]: EncodedRow, deleted: b
   return { prev: head.seq - 1, head, documents }
 }
 
-export const LOCK = `select ${FEED_COLUMNS} as past from feeds f where f.user_id = ? for update`
+export const LOCK = `select ${FEED_COLUMNS} as past, ${COUNTED_COLUMNS} from feeds f where f.user_id = ? for update`
+
+/** The room of a person, for statements; null is any number. */
+type Room = readonly [documents: number | null, bytes: number | null]
+
+const UNLIMITED: Room = [null, null]
+
+const roomOf = ({ documents, bytes }: Limits): Room => [limitOf(documents), limitOf(bytes)]
+const limitOf = (limit: number) => (limit === Number.POSITIVE_INFINITY ? null : limit)
 
 async function writeOne(
   write: () => Promise<EncodedRow[]>,

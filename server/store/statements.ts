@@ -6,6 +6,7 @@ import {
   resources,
 } from '../../protocol/index.ts'
 import type { Statement } from '../database/connect.ts'
+import { MAX_WRITE_BYTES } from '../sync/quota.ts'
 import type { Edit } from '../sync/store.ts'
 import { columnsOf, documentSql, sqlType, wireDocumentSql } from './columns.ts'
 
@@ -16,7 +17,18 @@ import { columnsOf, documentSql, sqlType, wireDocumentSql } from './columns.ts'
  * the commit. A statement that then changes no row leaves a gap in the numbers, which is harmless:
  * readers ask for all changes after a number, never for the next number.
  */
-const NEXT = 'with feed as (update feeds set seq = seq + 1 where user_id = $1 returning seq, epoch)'
+const NEXT = `
+    with feed as (update feeds set seq = seq + 1 where user_id = $1
+      returning seq, epoch, seq - counted_seq as since, counted_seq, stored_documents, stored_bytes)`
+
+/**
+ * The condition that what is stored with this write certainly fits, from the last count: see sync/quota.ts.
+ *
+ * @param documents and `bytes`: parameters, null for any number
+ */
+const roomSql = (documents: string, bytes: string) =>
+  `(${documents}::bigint is null or feed.counted_seq > 0 and feed.stored_documents + feed.since <= ${documents}::bigint)
+    and (${bytes}::bigint is null or feed.counted_seq > 0 and feed.stored_bytes + feed.since * ${MAX_WRITE_BYTES} <= ${bytes}::bigint)`
 
 /** `$1` user, `$2` id. */
 export const findSql = kept(
@@ -152,7 +164,7 @@ export const headsSql: Statement = {
   text: `select f.user_id, ${FEED_COLUMNS} from feeds f where f.user_id = any ($1::uuid[])`,
 }
 
-/** `$1` user, then the columns in order. Replaces a placeholder, but no other row. */
+/** `$1` user, then the columns in order, then the room (`roomSql`). Replaces a placeholder, but no other row. */
 export const insertSql = kept((resource) => {
   const columns = columnsOf(resource)
   const values = columns.map((column, i) => `$${i + 2}::${sqlType(resource, column)}`)
@@ -164,7 +176,7 @@ export const insertSql = kept((resource) => {
     ${NEXT}, written as (
     insert into ${resource.table} as t (user_id, ${columns.join(', ')}, deleted, seq)
     select $1, ${values.join(', ')}, false, feed.seq from feed
-    ${references.length > 0 ? `where ${references.join(' and ')}` : ''}
+    where ${[roomSql(`$${columns.length + 2}`, `$${columns.length + 3}`), ...references].join(' and ')}
     on conflict (user_id, id) do update
       set ${updates.join(', ')}, deleted = false, seq = excluded.seq where t.seq <= 0
     returning t.seq, ${documentSql(resource)}::text as json
@@ -198,12 +210,13 @@ export const writeSql = kept((resource) => {
 })
 
 /**
- * The statement of an edit and its values: `$1` user, `$2` id, `$3` now, `$4` versions or null, then one
- * for each field. It applies the rules of `settle`; a test compares the two.
+ * The statement of an edit and its values: `$1` user, `$2` id, `$3` now, `$4` versions or null, `$5` and `$6`
+ * the room (`roomSql`), then one for each field. It applies the rules of `settle`; a test compares the two.
  */
 export function editStatement(
   resource: Resource,
   edit: Edit,
+  room: readonly (number | null)[],
 ): { statement: Statement; values: unknown[] } {
   const names = Object.keys(edit.fields)
   const key = `${resource.name} ${edit.action} ${names}`
@@ -215,7 +228,13 @@ export function editStatement(
   }
   return {
     statement,
-    values: [edit.id, edit.now, edit.ifSeq ?? null, ...names.map((name) => edit.fields[name])],
+    values: [
+      edit.id,
+      edit.now,
+      edit.ifSeq ?? null,
+      ...room,
+      ...names.map((name) => edit.fields[name]),
+    ],
   }
 }
 
@@ -230,7 +249,7 @@ const CHANGED_AT = `(extract(epoch from ${UPDATED_AT} at time zone 'UTC') * 1000
 const changedSql = (name: string) => `('{"${name}":' || ${CHANGED_AT}::text || '}')::jsonb`
 
 function editSql(resource: Resource, action: Edit['action'], names: readonly string[]): string {
-  const value = (name: string) => `$${names.indexOf(name) + 5}::${sqlType(resource, name)}`
+  const value = (name: string) => `$${names.indexOf(name) + 7}::${sqlType(resource, name)}`
   const stamps = Object.entries(resource.stamps).filter(([, flag]) => names.includes(flag))
   const changes = {
     patch: names.map((name) => `${name} = ${value(name)}`),
@@ -265,6 +284,7 @@ function editSql(resource: Resource, action: Edit['action'], names: readonly str
       't.user_id = $1 and t.id = $2',
       '($4::bigint[] is null or t.seq = any ($4::bigint[]))',
       applies,
+      roomSql('$5', '$6'),
       ...referencesOf(resource)
         .filter(({ field }) => names.includes(field))
         .map((one) => isThereSql(one, value(one.field))),

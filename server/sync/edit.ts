@@ -4,6 +4,7 @@
  */
 import {
   type Document,
+  type FieldErrors,
   type Resource,
   referencesOf,
   sameFields,
@@ -11,6 +12,7 @@ import {
   settle,
   type Unsettled,
 } from '../../protocol/index.ts'
+import { withinQuota } from './quota.ts'
 import type { Edit, Encoded, Store, Stored } from './store.ts'
 
 export type Outcome =
@@ -25,6 +27,7 @@ export type Outcome =
   | { outcome: 'unknown_reference'; field: string }
   /** This field would create a cycle of references. */
   | { outcome: 'cyclic_reference'; field: string }
+  | { outcome: 'quota_exceeded'; errors: FieldErrors }
 
 /** The maximum number of retries; each is caused by a concurrent write of the same user. */
 const MAX_ROUNDS = 20
@@ -44,15 +47,18 @@ export async function create(
   now: string,
 ): Promise<Outcome> {
   const document = settle(resource, input, undefined, now)
+  let hasRoom = false
   for (let round = 0; round < MAX_ROUNDS; round++) {
-    const encoded = await store.insert(user, resource, document)
+    const encoded = await store.insert(user, resource, document, hasRoom)
     if (encoded) return { outcome: 'created', encoded }
     const stored = (await store.read(user, resource, [document.id])).get(document.id)
     if (stored)
       return { outcome: isReplay(resource, input, stored) ? 'unchanged' : 'conflict', stored }
     const wrong = await wrongReference(store, user, resource, document.id, input)
     if (wrong) return wrong
-    await store.transaction(user, async () => {}) // throws if the user was deleted
+    const full = await fullWith(store, user, resource, document.id, document) // throws if the user was deleted
+    if (full) return full
+    hasRoom = true
   }
   throw new Error(`${resource.name}: too many concurrent writes during a creation`)
 }
@@ -64,8 +70,9 @@ export async function edit(
   resource: Resource,
   edit: Edit,
 ): Promise<Outcome> {
+  let hasRoom = false
   for (let round = 0; round < MAX_ROUNDS; round++) {
-    const encoded = await store.edit(user, resource, edit)
+    const encoded = await store.edit(user, resource, { ...edit, hasRoom })
     if (encoded) return { outcome: 'edited', encoded }
     const stored = (await store.read(user, resource, [edit.id])).get(edit.id)
     const outcome = judgeEdit(resource, edit, stored)
@@ -73,6 +80,9 @@ export async function edit(
     const fields = edit.action === 'restore' ? stored!.document : edit.fields
     const wrong = await wrongReference(store, user, resource, edit.id, fields)
     if (wrong) return wrong
+    const full = await fullWith(store, user, resource, edit.id, fields)
+    if (full) return full
+    hasRoom = true
   }
   throw new Error(`${resource.name}: too many concurrent writes during an edit`)
 }
@@ -103,6 +113,25 @@ function isReplay(resource: Resource, input: Unsettled, { document, deleted }: S
     document.created_at,
   )
   return sameFields(resource, again, document)
+}
+
+/** Why a document with these fields would exceed the quota. What is written at the same time may exceed it. */
+async function fullWith(
+  store: Store,
+  user: string,
+  resource: Resource,
+  id: string,
+  next: Readonly<Record<string, unknown>>,
+): Promise<Outcome | undefined> {
+  const { refusals } = await store.transaction(user, async (transaction) =>
+    withinQuota(
+      transaction,
+      resource,
+      [{ id, next, nextDeleted: false }],
+      await transaction.read(resource, [id]),
+    ),
+  )
+  return refusals[0] && { outcome: 'quota_exceeded', errors: refusals[0].errors }
 }
 
 /** The field with an invalid reference, and the reason. */

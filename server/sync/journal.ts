@@ -12,6 +12,7 @@ import {
 } from '../../protocol/index.ts'
 import { withoutCycles } from './cycles.ts'
 import type { Loss } from './judge.ts'
+import { withinQuota } from './quota.ts'
 import { placeholdFor, withReferences } from './references.ts'
 import { readRows, withoutIncomplete } from './rows.ts'
 import type { Store, Stored, Transaction } from './store.ts'
@@ -94,6 +95,7 @@ export type Restoral =
   /** With the updated entry. */
   | { outcome: 'restored'; entry: Stored }
   | { outcome: 'not_found' }
+  | { outcome: 'quota_exceeded'; errors: FieldErrors }
   /** The values are not valid, like most rejected ones: they can only be read. */
   | { outcome: 'invalid'; errors: FieldErrors }
 
@@ -125,6 +127,13 @@ export async function restoreLoss(
     const isWhole = current !== undefined || conflict.cause === 'refused'
     if (refusal && !isWhole) return { outcome: 'not_found' }
     if (refusal) return { outcome: 'invalid', errors: refusal.errors }
+    const full = await withinQuota(
+      transaction,
+      resource,
+      reading.rows,
+      new Map(current && [[document_id, current]]),
+    )
+    if (full.refusals[0]) return { outcome: 'quota_exceeded', errors: full.refusals[0].errors }
     const whole = { ...reading.rows[0]!, next: { ...current?.document, ...reading.rows[0]!.next } }
     const { rows, missing } = await withReferences(transaction, resource, [whole], new Map())
     const row = rows[0]!

@@ -22,6 +22,7 @@ import {
 import { withoutCycles } from './cycles.ts'
 import { keepLosses, type Party } from './journal.ts'
 import { judge, type Loss, type State } from './judge.ts'
+import { withinQuota } from './quota.ts'
 import { partsOf, placeholdFor, withReferences } from './references.ts'
 import { keepRefusals } from './refusals.ts'
 import { isDocumentId, type Refusal, readRows, withoutIncomplete } from './rows.ts'
@@ -138,14 +139,16 @@ export async function push<Answer = PushResponse>(
     if (from) requireCurrent(from, transaction.feed, resource, replica)
     const purged = horizonOf(resource, transaction.feed)
     const stored = await transaction.read(resource, idsOf([...reading.rows, ...reading.refusals]))
-    const { rows, refusals } = withoutIncomplete(resource, reading, (id) => stored.has(id))
+    const complete = withoutIncomplete(resource, reading, (id) => stored.has(id))
+    const { fitting, ...full } = await withinQuota(transaction, resource, complete.rows, stored)
+    const refusals = [...complete.refusals, ...full.refusals]
     const answers = new Map<string, State>()
     const losses: Loss[] = []
-    for (const [i, part] of partsOf(resource, rows).entries()) {
+    for (const [i, part] of partsOf(resource, fitting).entries()) {
       const before = i === 0 ? stored : await transaction.read(resource, idsOf(part))
       const { missing, ...referring } = await withReferences(transaction, resource, part, before)
-      const { rows: fitting, gone } = referring
-      const judged = judge(resource, fitting, before, now, { gone, purged })
+      const { rows, gone } = referring
+      const judged = judge(resource, rows, before, now, { gone, purged })
       const { writes, conflicts, ...rest } = await withoutCycles(transaction, resource, judged, now)
       await placeholdFor(transaction, resource, writes, missing)
       await transaction.write(resource, writes)

@@ -5,6 +5,7 @@
  */
 import type { ChangeTimes, Document, Resource, WireDocument } from '../../protocol/index.ts'
 import type { Limits } from './limits.ts'
+import type { Usage } from './quota.ts'
 
 /** A document as JSON text, so that passing it on needs no parsing. */
 export interface Encoded {
@@ -76,6 +77,8 @@ export interface Edit {
   readonly id: string
   /** For a patch: the fields to change. Empty otherwise. */
   readonly fields: Readonly<Record<string, unknown>>
+  /** Whether there is room for it: see quota.ts. Otherwise it applies only if there certainly is. */
+  readonly hasRoom?: boolean
   /** Applies only if the document has one of these versions. */
   readonly ifSeq?: readonly number[] | undefined
   /** When the edit was made: UTC instant with milliseconds. */
@@ -96,14 +99,20 @@ export interface Store {
 
   /**
    * Inserts one settled document and commits, in one round trip. Returns undefined and writes nothing if
-   * the id is taken or a reference is invalid; `read` shows which.
+   * the id is taken or a reference is invalid; `read` shows which. The same if the quota might be exceeded,
+   * unless `hasRoom`.
    */
-  insert(user: string, resource: Resource, document: Document): Promise<Encoded | undefined>
+  insert(
+    user: string,
+    resource: Resource,
+    document: Document,
+    hasRoom?: boolean,
+  ): Promise<Encoded | undefined>
 
   /**
    * Applies one edit and commits, in one round trip, with the same result as `settle`. Returns undefined
    * and writes nothing if the edit does not apply or changes nothing; `judgeEdit` on the result of `read`
-   * finds the reason.
+   * finds the reason. The same if the quota might be exceeded.
    */
   edit(user: string, resource: Resource, edit: Edit): Promise<Encoded | undefined>
 
@@ -162,6 +171,10 @@ export interface Transaction {
   /** The feed, with what has been written. */
   readonly feed: Feed
   readonly limits: Limits
+  /** What is stored at most, as far as the last count tells. */
+  readonly atMost: Usage
+  /** What is stored. Of a person with many documents it may be a count of some seconds ago. */
+  usage(): Promise<Usage>
   read(resource: Resource, ids: readonly string[]): Promise<Map<string, Stored>>
   /** The live documents with this value in a field, in the order of their changes. */
   having(resource: Resource, field: string, value: string): Promise<Stored[]>

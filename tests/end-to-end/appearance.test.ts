@@ -68,6 +68,7 @@ describe.each([
       await inspect(tab, 'account')
       await tab.button('Account settings').click()
       await tab.page.getByText('This device', { exact: true }).waitFor()
+      await tab.page.getByText(/^Tasks and categories: \d+ of 100,000$/).waitFor()
       for (const summary of ['Change the address', 'Change the password'])
         await tab.page.locator('summary', { hasText: summary }).click()
       await inspect(tab, 'account-page')

@@ -26,8 +26,8 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
     accounts: [
       ['784ed8d8fa18', 'the first release'],
       [
-        'da069232a772',
-        'passwords may have 1000 characters; a sign-in gives a mark of the device; registrations may have an invitation',
+        '65ba247a45c1',
+        'passwords may have 1000 characters; a sign-in gives a mark of the device; registrations may have an invitation; the account says what it stores',
       ],
     ],
     replication: [
@@ -47,7 +47,10 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
         '0ede091cc3ac',
         'there are two more codes of problems: `too_many_connections`, `https_required`',
       ],
-      ['3a6d52773793', 'a page may say whether it `has_more`; there is one more code: `too_slow`'],
+      [
+        'b2010bc0aefe',
+        'a page may say whether it `has_more`; there are two more codes: `too_slow`, `quota_exceeded`',
+      ],
     ],
     live: [
       ['171b2308955e', 'the first release'],
@@ -56,7 +59,7 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
         '3c6a763561dd',
         'there are two more codes of problems: `too_many_connections`, `https_required`',
       ],
-      ['9d1c1093c772', 'there is one more: `too_slow`'],
+      ['56b1990d49c4', 'there are two more: `too_slow`, `quota_exceeded`'],
     ],
     problems: [
       ['f959b421baba', 'the first release'],
@@ -64,7 +67,10 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
       ['b9ff122e8f36', 'an expired checkpoint says what became of documents that are `missing`'],
       ['67bb7a126f2f', '`reasons` of `/readyz`'],
       ['9c13051d78ac', '`too_many_connections`, `https_required`'],
-      ['cfe47ea75089', '`token_not_valid` with `erase`: the device deletes its data'],
+      [
+        'a7674642f66f',
+        '`token_not_valid` with `erase`: the device deletes its data; `quota_exceeded`',
+      ],
     ],
   }
 

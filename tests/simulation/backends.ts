@@ -6,12 +6,12 @@ import { startEmbeddedPostgres } from '../../server/database/embedded/embedded-p
 import { migrate } from '../../server/database/migrate.ts'
 import { postgresStore } from '../../server/store/postgres.ts'
 import { referringFirst } from '../../server/store/purge.ts'
-import type { Limits } from '../../server/sync/limits.ts'
+import { type Limits, LIMITS as UNLIMITED } from '../../server/sync/limits.ts'
 import { memoryStore } from '../support/memory-store.ts'
 import type { Backend } from './world.ts'
 
 /** So low that runs reach them. */
-const LIMITS: Limits = { entriesPerDocument: 3 }
+const LIMITS: Limits = { ...UNLIMITED, entriesPerDocument: 3 }
 
 export function memoryBackend(): Backend {
   let store = memoryStore(LIMITS)

@@ -108,6 +108,10 @@ export function steppedStore(store: Store, doorways: Doorways, steps: Steps): St
         return read
       },
       limits: transaction.limits,
+      get atMost() {
+        return transaction.atMost
+      },
+      usage: alone(transaction.usage),
       having: alone(transaction.having),
       olderThanNewest: alone(transaction.olderThanNewest),
       above: alone(transaction.above),

@@ -18,6 +18,7 @@ import { MAX_FRAME_DOCUMENTS } from '../../server/store/statements.ts'
 import { createTurns } from '../../server/store/turns.ts'
 import { FIRST_EPOCH } from '../../server/sync/cursors.ts'
 import { LIMITS, type Limits } from '../../server/sync/limits.ts'
+import { DOCUMENT_BYTES, type Usage } from '../../server/sync/quota.ts'
 import {
   type Edit,
   type Encoded,
@@ -61,6 +62,7 @@ const MOST_LOST = 50
  */
 export function memoryStore(limits: Limits = LIMITS): MemoryStore {
   const takeTurn = createTurns()
+  const isLimited = [limits.documents, limits.bytes].some(Number.isFinite)
   const feeds = new Map<string, Feed>()
   let timeline = 1
   const feedOf = (user: string) => feeds.get(user) ?? newFeed(timeline)
@@ -130,8 +132,9 @@ export function memoryStore(limits: Limits = LIMITS): MemoryStore {
 
     read: async (user, resource, ids) => read(feedOf(user), resource, ids),
 
-    insert: (user, resource, document) =>
+    insert: (user, resource, document, hasRoom) =>
       writeOne(user, (draft) => {
+        if (isLimited && !hasRoom) return undefined
         if (read(draft, resource, [document.id]).size > 0) return undefined
         if (!refersToLive(draft, resource, document)) return undefined
         return writeFitting(draft, resource, { document, deleted: false })
@@ -139,6 +142,8 @@ export function memoryStore(limits: Limits = LIMITS): MemoryStore {
 
     edit: (user, resource, edit) =>
       writeOne(user, (draft) => {
+        if (isLimited && !edit.hasRoom && edit.action !== 'delete' && !resource.singleton)
+          return undefined
         const stored = read(draft, resource, [edit.id]).get(edit.id)
         if (!stored || !applies(resource, edit, stored)) return undefined
         if (!refersToLive(draft, resource, edit.fields)) return undefined
@@ -196,6 +201,10 @@ function transactionOn(draft: Feed, limits: Limits): Transaction {
       return { ...stateOf(draft), seq }
     },
     limits,
+    get atMost() {
+      return usageOf(draft)
+    },
+    usage: async () => usageOf(draft),
     read: async (resource, ids) => read(draft, resource, ids),
     having: async (resource, field, value) =>
       changesAfter(draft, resource, 0).filter(
@@ -321,6 +330,16 @@ function put(feed: Feed, resource: Resource, state: State): Row {
   const row = { seq: nextNumber(feed), deleted, json, taken, changed }
   rowsOf(feed, resource).set(document.id, row)
   return row
+}
+
+function usageOf(feed: Feed): Usage {
+  let [documents, bytes] = [0, 0]
+  for (const resource of Object.values<Resource>(resources))
+    for (const { deleted, json } of rowsOf(feed, resource).values()) {
+      bytes += DOCUMENT_BYTES + json.length
+      if (!deleted && !resource.singleton && !resource.readOnly) documents++
+    }
+  return { documents, bytes }
 }
 
 /** As Postgres' `branch_feed` does it. */

@@ -12,6 +12,7 @@ import { AccountPassword } from './password.tsx'
 import { useEditableProfile } from './profile.ts'
 import { AccountProfile } from './profile-form.tsx'
 import { AccountReminders } from './reminders.tsx'
+import { AccountStorage } from './storage.tsx'
 
 interface AccountPageProps {
   user: User
@@ -37,6 +38,7 @@ export function AccountPage({ user, account }: AccountPageProps) {
       <AccountFactors />
       <AccountDevices />
       <AccountActivity />
+      <AccountStorage usage={account.details?.usage} />
       <AccountExport />
       <AccountDeletion user={user} />
     </div>

@@ -4,6 +4,8 @@ import type { Addresses } from '../../accounts/addresses.ts'
 import type { DeleteAccount } from '../../accounts/deletion.ts'
 import type { StepUp } from '../../accounts/factors.ts'
 import type { PasswordChanges } from '../../accounts/password-changes.ts'
+import type { Limits } from '../../sync/limits.ts'
+import type { Usage } from '../../sync/quota.ts'
 import { type Call, type Operation, operation } from '../operation.ts'
 import { originOf } from '../origin.ts'
 import { EXAMPLE_ACCOUNT } from './accounts.ts'
@@ -14,6 +16,9 @@ interface Dependencies {
   addresses: Addresses
   passwordChanges: PasswordChanges
   deleteAccount: DeleteAccount
+  /** What is stored for a person, and may be. */
+  usage: (user: string) => Promise<Usage>
+  limits: Limits
   publicUrl: string | undefined
 }
 
@@ -27,6 +32,8 @@ export function accountLifeOperations({
   addresses,
   passwordChanges,
   deleteAccount,
+  usage,
+  limits,
   publicUrl,
 }: Dependencies): Operation[] {
   const signedIn = { tag: 'account', access: 'bearer' } as const
@@ -44,13 +51,25 @@ export function accountLifeOperations({
       answers: {
         200: {
           description: 'The account.',
-          name: 'Account',
-          schema: protocol.account,
-          example: EXAMPLE_ACCOUNT,
+          name: 'OwnAccount',
+          schema: protocol.ownAccount,
+          example: {
+            ...EXAMPLE_ACCOUNT,
+            usage: {
+              documents: 214,
+              max_documents: 100_000,
+              bytes: 96_320,
+              max_bytes: 268_435_456,
+            },
+          },
         },
       },
       problems: [],
-      handle: async ({ user }) => ({ status: 200, body: await accounts.read(user) }),
+      async handle({ user }) {
+        const [account, used] = await Promise.all([accounts.read(user), usage(user)])
+        const most = { max_documents: finite(limits.documents), max_bytes: finite(limits.bytes) }
+        return { status: 200, body: { ...account, usage: { ...used, ...most } } }
+      },
     }),
     operation({
       ...byLink,
@@ -242,3 +261,5 @@ export function accountLifeOperations({
 
 /** Of what asks for a second factor, if the account has one. */
 export const STEP_UP = ['factor_required', 'factor_not_valid'] as const
+
+const finite = (limit: number) => (Number.isFinite(limit) ? limit : null)

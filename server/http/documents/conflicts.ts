@@ -4,6 +4,7 @@ import type { Store } from '../../sync/store.ts'
 import { exampleDocument } from '../examples.ts'
 import { type Operation, operation } from '../operation.ts'
 import { writeEtag } from './etags.ts'
+import { full } from './rest.ts'
 
 const conflicts: Resource = resources.conflicts
 const ENTRY_ID = id()
@@ -17,6 +18,7 @@ export function conflictOperations({ store, now }: { store: Store; now: () => Da
       access: 'bearer',
       method: 'post',
       path: '/api/conflicts/{id}/restore/',
+      writes: true,
       summary: 'Restore a conflict',
       description:
         'Writes the lost values into their document, and restores the document if it is deleted. The replaced values are in this entry, or in a new one if they are newer. A second call changes nothing. If the values are not valid, as rejected values usually are, the response is 400 with `errors`, and the entry does not change.',
@@ -29,7 +31,7 @@ export function conflictOperations({ store, now }: { store: Store; now: () => Da
           headers: ['ETag'],
         },
       },
-      problems: ['not_found', 'invalid'],
+      problems: ['not_found', 'invalid', 'quota_exceeded'],
       async handle({ user, session, params }) {
         const parsed = ENTRY_ID.safeParse(params.id)
         const restoral = parsed.success
@@ -40,6 +42,7 @@ export function conflictOperations({ store, now }: { store: Store; now: () => Da
             'not_found',
             'You have no conflict with this id; list your conflicts for the ids.',
           )
+        if (restoral.outcome === 'quota_exceeded') throw full(restoral.errors)
         if (restoral.outcome === 'invalid') throw invalid('lost document', restoral.errors)
         const { seq, document } = restoral.entry
         return { status: 200, headers: { ETag: writeEtag(seq) }, body: document }

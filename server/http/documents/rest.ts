@@ -2,6 +2,7 @@ import { v7 as uuidv7 } from 'uuid'
 import * as z from 'zod'
 import {
   type Document,
+  type FieldErrors,
   id,
   invalid,
   Problem,
@@ -50,6 +51,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
   const a = /^[aeiou]/.test(singular) ? 'an' : 'a'
   const listing = listParameters(resource)
   const referring = referencesTo(resource)
+  const ofQuota = singleton ? [] : (['quota_exceeded'] as const)
 
   const common = { tag: name, access: 'bearer' } as const
   const document = {
@@ -91,6 +93,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
   const createOperation = operation({
     ...common,
     id: `create_${singular}`,
+    writes: true,
     method: 'post',
     path: collection,
     summary: `Create ${a} ${singular}`,
@@ -105,7 +108,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
       200: { description: 'It already exists with the same content.', ...withEtag },
       201: { description: 'Created.', ...document, headers: ['ETag', 'Location'] },
     },
-    problems: ['invalid', 'conflict'],
+    problems: ['invalid', 'conflict', 'quota_exceeded'],
     async handle(call: Call<Fields>) {
       const input = { id: uuidv7(), ...call.body } as Unsettled
       const moment = now().toISOString()
@@ -140,6 +143,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
   const putOperation = operation({
     ...common,
     id: `put_${singular}`,
+    writes: true,
     method: 'put',
     path: one,
     summary: `Replace ${singleton ? 'your' : a} ${singular}`,
@@ -151,7 +155,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
       examples: { usual: resource.example },
     },
     answers: { 200: { description: 'The updated document.', ...withEtag } },
-    problems: ['invalid', 'not_found', 'precondition_failed'],
+    problems: ['invalid', 'not_found', 'precondition_failed', ...ofQuota],
     handle(call: Call<Fields>) {
       const fields = Object.fromEntries(
         resource.writable.flatMap((field) =>
@@ -170,6 +174,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
   const patchOperation = operation({
     ...common,
     id: `patch_${singular}`,
+    writes: true,
     method: 'patch',
     path: one,
     summary: `Update ${singleton ? 'your' : a} ${singular}`,
@@ -181,13 +186,14 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
       examples: { usual: firstOf(resource.example) },
     },
     answers: { 200: { description: 'The updated document.', ...withEtag } },
-    problems: ['invalid', 'not_found', 'precondition_failed'],
+    problems: ['invalid', 'not_found', 'precondition_failed', ...ofQuota],
     handle: (call: Call<Fields>) => change(call, 'patch', call.body),
   })
 
   const deleteOperation = operation({
     ...common,
     id: `delete_${singular}`,
+    writes: true,
     method: 'delete',
     path: one,
     summary: `Delete ${a} ${singular}`,
@@ -201,13 +207,14 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
   const restoreOperation = operation({
     ...common,
     id: `restore_${singular}`,
+    writes: true,
     method: 'post',
     path: `${one}restore/`,
     summary: `Restore a deleted ${singular}`,
     description: 'Does nothing if the document is not deleted.',
     headers: [ifMatch],
     answers: { 200: { description: 'The updated document.', ...withEtag } },
-    problems: ['not_found', 'precondition_failed'],
+    problems: ['not_found', 'precondition_failed', ...ofQuota],
     handle: (call) => change(call, 'restore', {}),
   })
 
@@ -271,6 +278,8 @@ function answerOutcome(
         'The document has changed since that version. Merge your change into `current`, and retry with its ETag.',
         outcome.stored,
       )
+    case 'quota_exceeded':
+      throw full(outcome.errors)
     case 'unknown_reference':
       throw invalid('document', {
         [outcome.field]: ['No document has this id. Create or restore it first, or use null.'],
@@ -291,6 +300,11 @@ function current(
 }
 
 const etagOf = ({ seq }: Pick<Stored, 'seq'>) => ({ ETag: writeEtag(seq) })
+
+/** @param errors of `withinQuota` */
+export function full(errors: FieldErrors): Problem {
+  return new Problem('quota_exceeded', errors['']!.join(' '))
+}
 
 function nothingHere({ singular }: Resource): Problem {
   return new Problem('not_found', `You have no ${singular} with this id; check the id, a UUID.`)

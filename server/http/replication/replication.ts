@@ -160,6 +160,7 @@ export function replicationOperations(
     operation({
       ...common,
       id: `push_${name}`,
+      writes: true,
       method: 'post',
       path: `${path}/push`,
       summary: `Push changes of ${name}`,

@@ -1,0 +1,27 @@
+import { tooMany } from './attempt-limit.ts'
+import { createMinuteCounts } from './minute-counts.ts'
+
+/**
+ * Counts what a person writes.
+ *
+ * @param documents 0 asks only whether they may write at all
+ * @throws Problem `too_many_requests`
+ */
+export type WriteLimit = (user: string, documents: number, bytes: number) => void
+
+/** A larger document counts as several. */
+const BYTES_PER_WRITE = 2_048
+
+/**
+ * So many documents a minute for each person, on this node; 0 is no limit. A request is refused once the limit
+ * is reached, so a large one may exceed it.
+ */
+export function createWriteLimit(perMinute: number): WriteLimit {
+  if (perMinute === 0) return () => {}
+  const count = createMinuteCounts()
+  return (user, documents, bytes) => {
+    const more = Math.max(documents, Math.ceil(bytes / BYTES_PER_WRITE))
+    const counted = count(user, more)
+    if (counted.count - more >= perMinute) throw tooMany(counted.left_ms)
+  }
+}
