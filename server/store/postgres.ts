@@ -34,7 +34,6 @@ import {
   FEED_COLUMNS,
   findSql,
   frameSql,
-  havingSql,
   headsSql,
   insertSql,
   MAX_FRAME_DOCUMENTS,
@@ -57,7 +56,7 @@ type PageRow = [
   documents: string | null,
   count: number,
   last: string | null,
-  found: number,
+  isLast: boolean,
 ]
 type StoredRow = [
   seq: string,
@@ -206,7 +205,7 @@ export function postgresStore(
           return copy ?? read(db)
         }),
       )
-      return paged(rows, limit)
+      return paged(rows)
     },
 
     async pageOf(user, resource, buckets, seq, limit) {
@@ -216,7 +215,7 @@ export function postgresStore(
           run<PageRow>(db, { ...pageOfSql(resource), limitMs }, values),
         ),
       )
-      return paged(rows, limit)
+      return paged(rows)
     },
   }
 
@@ -295,14 +294,10 @@ function transactionOf(
       return byId(await runOn<StoredRow>(connection, readSql(resource), [user, ids]))
     },
 
-    async having(resource, field, value) {
-      const rows = await runOn<StoredRow>(connection, havingSql(resource, field), [user, value])
-      return rows.map(stored)
-    },
-
-    async olderThanNewest(resource, field, values, count) {
-      const sql = olderThanNewestSql(resource, field)
-      return (await runOn<StoredRow>(connection, sql, [user, values, count])).map(stored)
+    async olderThanNewest(resource, field, values, count, characters) {
+      const sql = olderThanNewestSql(resource, field, characters !== undefined)
+      const most = characters === undefined ? [count] : [count, characters]
+      return (await runOn<StoredRow>(connection, sql, [user, values, ...most])).map(stored)
     },
 
     async above(resource, field, ids) {
@@ -415,14 +410,14 @@ function feedOf(...[epoch, seq, past]: FeedRow): Feed {
   return { ...headOf(epoch, seq), branches, horizons }
 }
 
-function paged([row]: PageRow[], limit: number): Page | undefined {
+function paged([row]: PageRow[]): Page | undefined {
   if (!row) return undefined
-  const [epoch, at, past, documents, count, last, found] = row
+  const [epoch, at, past, documents, count, last, isLast] = row
   return {
     documents: documents ?? '[]',
     count,
     last: last === null ? undefined : Number(last),
-    isLast: count === found && count < limit,
+    isLast,
     feed: feedOf(epoch, at, past),
   }
 }

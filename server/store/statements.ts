@@ -44,22 +44,22 @@ export const readSql = kept(
     where t.user_id = $1 and t.id = any ($2::uuid[]) and t.seq > 0`,
 )
 
-/** `$1` user, `$2` the value. */
-export function havingSql(resource: Resource, field: string): Statement {
-  return named(`
-    select t.seq, t.deleted, ${documentSql(resource)}::text, t.taken, t.changed from ${resource.table} t
-    where t.user_id = $1 and not t.deleted and t.${field} = $2::${sqlType(resource, field)}
-    order by t.seq`)
-}
-
-/** `$1` user, `$2` values, `$3` how many of each value are left out, newest first. */
-export function olderThanNewestSql(resource: Resource, field: string): Statement {
+/** `$1` user, `$2` values, `$3` how many of each value are left out, newest first, and `$4` up to how many characters. */
+export function olderThanNewestSql(
+  resource: Resource,
+  field: string,
+  hasMostCharacters: boolean,
+): Statement {
+  const size = hasMostCharacters
+    ? `, sum(length(${documentSql(resource)}::text)) over newest as characters`
+    : ''
   return named(`
     select t.seq, t.deleted, ${documentSql(resource)}::text, t.taken, t.changed from (
-      select *, row_number() over (partition by ${field} order by seq desc) as nth from ${resource.table}
-      where user_id = $1 and not deleted and ${field} = any ($2::${sqlType(resource, field)}[])
+      select t.*, row_number() over newest as nth${size} from ${resource.table} t
+      where t.user_id = $1 and not t.deleted and t.${field} = any ($2::${sqlType(resource, field)}[])
+      window newest as (partition by t.${field} order by t.seq desc)
     ) t
-    where t.nth > $3 order by t.seq`)
+    where t.nth > $3${hasMostCharacters ? ' or t.characters > $4' : ''} order by t.seq`)
 }
 
 /** `$1` user, `$2` ids. */
@@ -89,9 +89,12 @@ export const FEED_COLUMNS =
 /** A page ends once its documents have this many bytes, with one document at least. */
 export const MAX_PAGE_BYTES = 1024 * 1024
 
+/** So many documents are read before it is known whether the page is full: few of them for nothing, also of long ones. */
+const PAGE_STEP = 100
+
 /**
  * `$1` user, `$2` seq, `$3` limit, `$4` up to which number tombstones are left out. One row: the feed, a
- * JSON array, how many, where it ends, and how many there would have been without MAX_PAGE_BYTES.
+ * JSON array, how many, where it ends, and whether there may be more.
  */
 export const pageSql = kept((resource) => pageText(resource, 'not (t.deleted and t.seq <= $4)'))
 
@@ -101,21 +104,38 @@ export const pageOfSql = kept((resource) =>
 )
 
 function pageText(resource: Resource, filter: string): string {
+  const fits = `filter (where c.before < ${MAX_PAGE_BYTES})`
   return `
-    select ${FEED_COLUMNS}, p.documents, p.count, p.last, p.found
-    from feeds f, (
-      select '[' || string_agg(c.json, ',' order by c.seq) filter (where c.before < ${MAX_PAGE_BYTES}) || ']' as documents,
-        count(*) filter (where c.before < ${MAX_PAGE_BYTES})::int as count,
-        max(c.seq) filter (where c.before < ${MAX_PAGE_BYTES}) as last,
-        count(*)::int as found
-      from (
-        select d.seq, d.json,
-          sum(octet_length(d.json)) over (order by d.seq rows unbounded preceding) - octet_length(d.json) as before
+    with recursive steps as (
+      select $2::bigint as last, null::text as documents, 0 as count, 0 as read, 0::bigint as bytes, true as has_more
+      union all
+      select n.last, n.documents, n.count, s.read + n.read, n.bytes,
+        n.count < n.read or n.read = least(${PAGE_STEP}, $3::int - s.read)
+      from steps s, lateral (
+        select max(c.seq) ${fits} as last,
+          string_agg(c.json, ',' order by c.seq) ${fits} as documents,
+          (count(*) ${fits})::int as count,
+          count(*)::int as read,
+          max(c.before + octet_length(c.json)) as bytes
         from (
-          select t.seq, ${wireDocumentSql(resource)}::text as json from ${resource.table} t
-          where t.user_id = $1 and t.seq > $2 and ${filter} order by t.seq limit $3
-        ) d
-      ) c
+          select d.seq, d.json,
+            s.bytes + (sum(octet_length(d.json)) over (order by d.seq rows unbounded preceding) - octet_length(d.json)) as before
+          from (
+            select t.seq, ${wireDocumentSql(resource)}::text as json from ${resource.table} t
+            where t.user_id = $1 and t.seq > s.last and ${filter}
+            order by t.seq limit least(${PAGE_STEP}, $3::int - s.read)
+          ) d
+        ) c
+      ) n
+      where s.has_more and s.read < $3::int and s.bytes < ${MAX_PAGE_BYTES}
+    )
+    select ${FEED_COLUMNS}, p.documents, p.count, p.last, p.is_last
+    from feeds f, (
+      select '[' || string_agg(s.documents, ',' order by s.last) || ']' as documents,
+        sum(s.count)::int as count,
+        max(s.last) filter (where s.count > 0) as last,
+        not bool_and(s.has_more) as is_last
+      from steps s
     ) p
     where f.user_id = $1`
 }

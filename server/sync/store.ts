@@ -176,17 +176,18 @@ export interface Transaction {
   /** What is stored. Of a person with many documents it may be a count of some seconds ago. */
   usage(): Promise<Usage>
   read(resource: Resource, ids: readonly string[]): Promise<Map<string, Stored>>
-  /** The live documents with this value in a field, in the order of their changes. */
-  having(resource: Resource, field: string, value: string): Promise<Stored[]>
   /**
    * Of the live documents with one of these values in a field, those that are not among the newest `count` with
    * that value, in the order of their changes.
+   *
+   * @param characters nor, if it is given, among the newest whose JSON has at most so many together
    */
   olderThanNewest(
     resource: Resource,
     field: string,
     values: readonly string[],
     count: number,
+    characters?: number,
   ): Promise<Stored[]>
   /**
    * These documents and all their ancestors through a field that refers to their own resource.

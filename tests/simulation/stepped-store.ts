@@ -112,7 +112,6 @@ export function steppedStore(store: Store, doorways: Doorways, steps: Steps): St
         return transaction.atMost
       },
       usage: alone(transaction.usage),
-      having: alone(transaction.having),
       olderThanNewest: alone(transaction.olderThanNewest),
       above: alone(transaction.above),
       placehold: alone(transaction.placehold),

@@ -206,14 +206,16 @@ function transactionOn(draft: Feed, limits: Limits): Transaction {
     },
     usage: async () => usageOf(draft),
     read: async (resource, ids) => read(draft, resource, ids),
-    having: async (resource, field, value) =>
-      changesAfter(draft, resource, 0).filter(
-        ({ document, deleted }) => !deleted && document[field] === value,
-      ),
-    async olderThanNewest(resource, field, values, count) {
+    async olderThanNewest(resource, field, values, count, most = Number.POSITIVE_INFINITY) {
       const live = changesAfter(draft, resource, 0).filter(({ deleted }) => !deleted)
       const groups = values.map((value) => live.filter(({ document }) => document[field] === value))
-      const older = groups.flatMap((group) => group.slice(0, Math.max(0, group.length - count)))
+      const older = groups.flatMap((group) => {
+        let characters = 0
+        return group.reverse().filter(({ document }, nth) => {
+          characters += JSON.stringify(document).length
+          return nth >= count || characters > most
+        })
+      })
       return older.sort((a, b) => a.seq - b.seq)
     },
     above: async (resource, field, ids) => above(draft, resource, field, ids),

@@ -357,21 +357,6 @@ export function storeContract(
       expect([...inside.keys()].sort()).toEqual([mine, gone].sort())
     })
 
-    test('reads live documents with a value, in the order of changes, and nothing of other users', async () => {
-      const { store, ann, bob } = await open()
-      const [first, second, gone, low] = ['high', 'high', 'high', 'low'].map((priority) =>
-        aTask({ priority }),
-      ) as [Document, Document, Document, Document]
-      await store.insert(bob, tasks, aTask({ priority: 'high' }))
-      for (const task of [first, low]) await store.insert(ann, tasks, task)
-      const found = await store.transaction(ann, async (tx) => {
-        await tx.write(tasks, [live(second), tombstone(gone), live(first)])
-        return tx.having(tasks, 'priority', 'high')
-      })
-      expect(unnumbered(found)).toEqual([live(second), live(first)])
-      expect(found[0]!.seq).toBeLessThan(found[1]!.seq)
-    })
-
     test('writes for its own user, even if another one has the id', async () => {
       const { store, ann, bob } = await open()
       const id = await inserted(store, bob)
@@ -816,6 +801,30 @@ export function storeContract(
     await store.edit(ann, tasks, patch(first!, { title: 'Bread' }))
     await store.edit(ann, tasks, removal(fifth!))
     expect(await found([one, other], 1)).toEqual([third, documents[3]!.id])
+  })
+
+  test('so is what has more characters together with all newer ones, of no other user', async () => {
+    const { store, ann, bob } = await open()
+    const length = 1_000
+    const [bobs, gone, low, ...documents] = Array.from({ length: 6 }, (_, i) =>
+      aTask({ priority: i === 2 ? 'low' : 'high', description: 'x'.repeat(length) }),
+    ) as [Document, Document, Document, ...Document[]]
+    await store.insert(bob, tasks, bobs)
+    const found = await store.transaction(ann, async (tx) => {
+      await tx.write(tasks, [live(low), ...documents.map(live), tombstone(gone)])
+      const older = (count: number, characters: number) =>
+        tx.olderThanNewest(tasks, 'priority', ['high'], count, characters)
+      return Promise.all([
+        older(0, 0),
+        older(9, 9 * length),
+        older(9, 2.5 * length),
+        older(1, 9 * length),
+      ])
+    })
+    const ids = found.map((older) => older.map(({ document }) => document.id))
+    const [first, second] = documents.map(({ id }) => id)
+    expect(unnumbered(found[0]!)).toEqual(documents.map(live))
+    expect(ids.slice(1)).toEqual([[], [first, second], [first, second]])
   })
 
   describe('a placeholder', () => {

@@ -67,7 +67,7 @@ describe('statements that forget the owner', () => {
       ]),
     'a document in a transaction': (db, user) =>
       postgresStore(db).transaction(user, (transaction) =>
-        transaction.having(tasks, 'title', 'ferry, secretly'),
+        transaction.olderThanNewest(tasks, 'title', ['ferry, secretly'], 0),
       ),
     'an edit': (db, user) =>
       postgresStore(db).edit(user, tasks, {
