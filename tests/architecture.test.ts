@@ -60,7 +60,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   },
   'server/http': {
     values: `protocol/index.ts server/accounts/permissions.ts server/sync/store.ts
-      server/runtime/call-at.ts server/runtime/bytes-in-flight.ts helmet cors node:`,
+      server/runtime/call-at.ts server/runtime/bytes-in-flight.ts server/runtime/pauses.ts helmet cors node:`,
     types:
       'express zod server/accounts/ server/database/connect.ts server/database/pool.ts server/runtime/',
   },
@@ -71,7 +71,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'server/http/replication': {
     values: `protocol/index.ts server/http/ server/http/documents/list-parameters.ts
       server/sync/cursors.ts server/sync/digest.ts server/sync/positions.ts server/sync/replicate.ts
-      server/runtime/places.ts node:events zod`,
+      server/runtime/pauses.ts server/runtime/places.ts node:events zod`,
     types: `server/sync/store.ts server/realtime/followers.ts server/runtime/bytes-in-flight.ts
       server/runtime/metrics.ts express node:http`,
   },

@@ -35,24 +35,62 @@ interface ReadOptions {
   stalled?: () => void
 }
 
+/** A JSON text, in UTF-8. */
+export interface JsonText {
+  bytes: Buffer
+  /** If it is a list: where it is divided into its elements. */
+  commas: readonly number[]
+}
+
 /**
  * The JSON text of a body, without what is nested too deeply: see `createJsonScan`.
  *
  * @throws Problem
  */
-export async function readBody(req: Request, options: ReadOptions): Promise<string> {
+export async function readBody(req: Request, options: ReadOptions): Promise<JsonText> {
   requireJson(req, options.limit)
   return readText(req, decompressorOf(req), options)
 }
 
 /** @throws Problem `malformed` */
-export function parseJson(text: string): unknown {
+export function parseJson({ bytes }: JsonText): unknown {
+  return parsed(textOf(bytes, 0))
+}
+
+/**
+ * The elements of a list of several, one after the other.
+ *
+ * @throws Problem `malformed`
+ */
+export function* parseElements({ bytes, commas }: JsonText): Generator<unknown> {
+  yield only(parsed(`${textOf(bytes, 0, commas[0])}]`))
+  for (const [i, comma] of commas.entries()) {
+    const next = commas[i + 1]
+    const text = textOf(bytes, comma + 1, next)
+    yield next === undefined ? only(parsed(`[${text}`)) : parsed(text)
+  }
+}
+
+function textOf(bytes: Buffer, from: number, to?: number): string {
+  const text = bytes.toString('utf8', from, to)
+  return from === 0 && text.startsWith(BYTE_ORDER_MARK) ? text.slice(1) : text
+}
+
+function parsed(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {
-    throw new Problem('malformed', 'The body is not valid JSON; correct its syntax.')
+    throw malformed()
   }
 }
+
+/** The element of a list of one. */
+function only(list: unknown): unknown {
+  if (Array.isArray(list) && list.length === 1) return list[0]
+  throw malformed()
+}
+
+const malformed = () => new Problem('malformed', 'The body is not valid JSON; correct its syntax.')
 
 /** Checks what the headers say about the body. */
 function requireJson(req: Request, limit: number): void {
@@ -85,7 +123,7 @@ async function readText(
   req: IncomingMessage,
   createDecompressor: (() => Transform) | undefined,
   { limit, held, stalled = () => {} }: ReadOptions,
-): Promise<string> {
+): Promise<JsonText> {
   const scan = createJsonScan(Math.floor(limit / BYTES_PER_VALUE))
   const parts: Buffer[] = []
   let [received, size, values] = [0, 0, 0]
@@ -111,8 +149,7 @@ async function readText(
   // Decoding would silently replace invalid bytes by U+FFFD.
   if (!isUtf8(bytes))
     throw new Problem('malformed', 'The body is not valid UTF-8; encode it as UTF-8.')
-  const text = bytes.toString()
-  return text.startsWith(BYTE_ORDER_MARK) ? text.slice(1) : text
+  return { bytes, commas: scan.commas() }
 }
 
 interface Readers {

@@ -11,7 +11,7 @@ import {
 import type { Log } from '../runtime/log.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import type { AttemptLimit } from './attempt-limit.ts'
-import { parseJson, readBody } from './body.ts'
+import { type JsonText, readBody } from './body.ts'
 import { tryCount } from './counted.ts'
 import { siteOf } from './networks.ts'
 import {
@@ -22,7 +22,8 @@ import {
   type Operation,
   type Parameter,
 } from './operation.ts'
-import { methodNotAllowed, parse, shortened, toProblem } from './problems.ts'
+import { parseBody } from './parse-body.ts'
+import { methodNotAllowed, shortened, toProblem } from './problems.ts'
 import { encoded, send } from './send.ts'
 import type { WriteLimit } from './write-limit.ts'
 
@@ -123,10 +124,10 @@ function handlerOf(
       if (operation.writes) limitWrites(call.user, 1, 0)
       return operation.handle(call as Call)
     }
-    const handle = (text: string) => {
-      const parsed = parse(body.schema, parseJson(text), 'body')
+    const handle = async (text: JsonText) => {
+      const parsed = await parseBody(body, text)
       if (operation.writes)
-        limitWrites(call.user, Array.isArray(parsed) ? parsed.length : 1, text.length)
+        limitWrites(call.user, Array.isArray(parsed) ? parsed.length : 1, text.bytes.length)
       return operation.handle({ ...call, body: parsed as never })
     }
     if (largeBytes !== undefined) return inTurn(held, call, largeBytes, handle)
@@ -141,7 +142,7 @@ function handlerOf(
     held: Held,
     { user, session, request }: Omit<Call, 'body'>,
     limit: number,
-    handle: (text: string) => Promise<Answer>,
+    handle: (text: JsonText) => Promise<Answer>,
   ): Promise<Answer> {
     let answer: Promise<Answer> | undefined
     await turns.device(

@@ -61,10 +61,12 @@ export interface Header {
   readonly description: string
 }
 
-interface Body {
+export interface Body {
   /** The name of the schema in the OpenAPI document. */
   readonly name: string
   readonly schema: z.ZodType
+  /** Of a large list: the schema of each element, and how many there may be. */
+  readonly elements?: { readonly schema: z.ZodType; readonly max: number }
   readonly examples: Readonly<Record<string, unknown>>
 }
 

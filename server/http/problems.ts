@@ -9,21 +9,31 @@ import { send } from './send.ts'
 /** Parses input. @throws Problem `invalid`, with messages by field */
 export function parse<S extends z.ZodType>(schema: S, input: unknown, what: string): z.output<S> {
   refuseManyUnknown(schema, input, what)
+  return parseAt([], schema, input, what)
+}
+
+/** The same of a part of it, at a path. */
+export function parseAt<S extends z.ZodType>(
+  path: readonly PropertyKey[],
+  schema: S,
+  input: unknown,
+  what: string,
+): z.output<S> {
   const result = schema.safeParse(input, { reportInput: true })
   if (result.success) return result.data
-  const errors = fieldErrors(result.error, knownKeys(schema))
-  throw invalid(what, errors)
+  const issues = result.error.issues.map((issue) => ({ ...issue, path: [...path, ...issue.path] }))
+  throw invalid(what, fieldErrors(issues, knownKeys(schema)))
 }
 
 /** Limits the size of the response to a body of unknown names. */
 const MAX_UNKNOWN = 20
 
-function fieldErrors(error: z.ZodError, known: readonly string[]): FieldErrors {
+function fieldErrors(issues: readonly z.core.$ZodIssue[], known: readonly string[]): FieldErrors {
   const errors: FieldErrors = Object.create(null)
   const add = (name: string, message: string) => {
     errors[name] = [...(errors[name] ?? []), message]
   }
-  for (const issue of error.issues) {
+  for (const issue of issues) {
     if (issue.code === 'unrecognized_keys')
       for (const key of issue.keys.slice(0, MAX_UNKNOWN))
         add(shortened(key), `Unknown name. Use one of: ${known.join(', ')}.`)

@@ -12,6 +12,7 @@ import {
 } from '../../protocol/index.ts'
 import { withoutCycles } from './cycles.ts'
 import type { Loss } from './judge.ts'
+import { NO_PAUSE, type Pause } from './pause.ts'
 import { withinQuota } from './quota.ts'
 import { placeholdFor, withReferences } from './references.ts'
 import { readRows, withoutIncomplete } from './rows.ts'
@@ -34,17 +35,19 @@ export async function keepLosses(
   losses: readonly Loss[],
   { user, session }: Party,
   now: string,
+  pause: Pause = NO_PAUSE,
 ): Promise<void> {
   const real = losses.filter(({ lost }) => Object.keys(lost).length > 0)
   if (real.length === 0) return
-  const entries = new Map(
-    real.map(({ id: document_id, cause, lost, kept, lostAt, dated }) => {
-      const what = JSON.stringify([user, resource.name, document_id, cause, lost, dated])
-      const id = uuidv5(what, NAMESPACE)
-      const fields = { resource: resource.name, document_id, cause, lost, kept, lost_at: lostAt }
-      return [id, settle(conflicts, { id, ...fields, session_id: session }, undefined, now)]
-    }),
-  )
+  const entries = new Map<string, Document>()
+  for (const { id: document_id, cause, lost, kept, lostAt, dated } of real) {
+    const what = JSON.stringify([user, resource.name, document_id, cause, lost, dated])
+    const id = uuidv5(Buffer.from(what), NAMESPACE)
+    const fields = { resource: resource.name, document_id, cause, lost, kept, lost_at: lostAt }
+    const entry = { id, ...fields, session_id: session }
+    entries.set(id, settle(conflicts, entry, undefined, now))
+    await pause()
+  }
   const known = await transaction.read(conflicts, [...entries.keys()])
   const fresh = [...entries.values()].filter(({ id }) => !known.has(id))
   await writeEntries(transaction, fresh, now)

@@ -14,6 +14,7 @@ import {
   settle,
 } from '../../protocol/index.ts'
 import { dropEntries, type Party, writeEntries } from './journal.ts'
+import type { Pause } from './pause.ts'
 import { documentIdOf, type Refusal } from './rows.ts'
 import type { Stored, Transaction } from './store.ts'
 
@@ -37,24 +38,27 @@ export async function keepRefusals(
   stored: ReadonlyMap<string, Stored>,
   party: Party,
   now: string,
+  pause: Pause,
 ): Promise<void> {
   if (resource.readOnly) return
-  const entries = new Map(
-    refusals.flatMap((refusal) => {
-      const { document } = stored.get(documentIdOf(refusal.id) ?? '') ?? {}
-      const fields = fieldsOf(resource, refusal, document, now)
-      return fields ? [[idOf(party.user, resource, refusal), fields] as const] : []
-    }),
-  )
+  const entries = new Map<string, Readonly<Record<string, unknown>>>()
+  for (const refusal of refusals) {
+    const { document } = stored.get(documentIdOf(refusal.id) ?? '') ?? {}
+    const fields = fieldsOf(resource, refusal, document, now)
+    if (fields) entries.set(idOf(party.user, resource, refusal), fields)
+    await pause()
+  }
   if (entries.size === 0) return
   const known = await transaction.read(conflicts, [...entries.keys()])
   const full = await fullOf(transaction, [...known.values()])
-  const fresh = [...entries].flatMap(([id, fields]) => {
+  const fresh: Document[] = []
+  for (const [id, fields] of entries) {
     const before = known.get(id)
-    if (before?.deleted === false || full.has(before?.document.document_id)) return []
+    if (before?.deleted === false || full.has(before?.document.document_id)) continue
     const entry = { ...fields, id, session_id: party.session, updated_at: now }
-    return settle(conflicts, entry, before?.document, now)
-  })
+    fresh.push(settle(conflicts, entry, before?.document, now))
+    await pause()
+  }
   if (fresh.length === 0) return
   await dropEntries(transaction, await overflow(transaction, fresh), now)
   await writeEntries(transaction, fresh, now)

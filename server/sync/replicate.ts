@@ -21,11 +21,12 @@ import {
 } from './cursors.ts'
 import { withoutCycles } from './cycles.ts'
 import { keepLosses, type Party } from './journal.ts'
-import { judge, type Loss, type State } from './judge.ts'
+import { judge, type Loss, type Row, type State } from './judge.ts'
+import { NO_PAUSE, type Pause } from './pause.ts'
 import { withinQuota } from './quota.ts'
 import { partsOf, placeholdFor, withReferences } from './references.ts'
 import { keepRefusals } from './refusals.ts'
-import { isDocumentId, type Refusal, readRows, withoutIncomplete } from './rows.ts'
+import { isDocumentId, type Reading, type Refusal, readRows, withoutIncomplete } from './rows.ts'
 import { type Store, type Stored, UnknownUser } from './store.ts'
 
 export interface Page {
@@ -112,7 +113,8 @@ interface PushOptions<Answer> {
   keepsRejected?: boolean
   from?: Checkpoint | undefined
   replica?: ReplicaState | undefined
-  encode?: (response: PushResponse) => Answer
+  encode?: (response: PushResponse) => Answer | Promise<Answer>
+  pause?: Pause
 }
 
 /**
@@ -123,7 +125,7 @@ interface PushOptions<Answer> {
  * @param options `keepsRejected`: the client is told of rejected rows and keeps them itself; what
  *   others typed into them is kept in the conflict journal. `from`: how far the client has read, if it
  *   says so: what it assumes to be stored is from there. `replica`: what it holds besides. `encode`: builds the
- *   answer before the commit, so that nothing is stored that cannot be answered
+ *   answer before the commit, so that nothing is stored that cannot be answered. `pause`: a thousand rows are long work
  * @throws Problem `checkpoint_expired`
  */
 export async function push<Answer = PushResponse>(
@@ -132,9 +134,15 @@ export async function push<Answer = PushResponse>(
   resource: Resource,
   pushed: readonly PushRow[],
   now: string,
-  { keepsRejected = false, from, replica, encode = asItIs }: PushOptions<Answer> = {},
+  {
+    keepsRejected = false,
+    from,
+    replica,
+    encode = asItIs,
+    pause = NO_PAUSE,
+  }: PushOptions<Answer> = {},
 ): Promise<Answer> {
-  const reading = readRows(resource, pusher.user, pushed)
+  const reading = await readInPieces(resource, pusher.user, pushed, pause)
   return store.transaction(pusher.user, async (transaction) => {
     if (from) requireCurrent(from, transaction.feed, resource, replica)
     const purged = horizonOf(resource, transaction.feed)
@@ -156,8 +164,9 @@ export async function push<Answer = PushResponse>(
       for (const state of conflicts) answers.set(state.document.id, state)
       losses.push(...rest.losses)
     }
-    await keepLosses(transaction, resource, losses, pusher, now)
-    if (!keepsRejected) await keepRefusals(transaction, resource, refusals, stored, pusher, now)
+    await keepLosses(transaction, resource, losses, pusher, now, pause)
+    if (!keepsRejected)
+      await keepRefusals(transaction, resource, refusals, stored, pusher, now, pause)
     return encode({
       conflicts: [
         ...[...answers.values()].map(onTheWire),
@@ -167,6 +176,22 @@ export async function push<Answer = PushResponse>(
       checkpoint: cursorAt(transaction.feed),
     })
   })
+}
+
+async function readInPieces(
+  resource: Resource,
+  user: string,
+  pushed: readonly PushRow[],
+  pause: Pause,
+): Promise<Reading> {
+  const reading = { rows: [] as Row[], refusals: [] as Refusal[] }
+  for (const one of pushed) {
+    const { rows, refusals } = readRows(resource, user, [one])
+    reading.rows.push(...rows)
+    reading.refusals.push(...refusals)
+    await pause()
+  }
+  return reading
 }
 
 const asItIs = <Answer>(response: PushResponse) => response as Answer

@@ -108,8 +108,8 @@ export const mutants: readonly Mutant[] = [
   {
     guard: 'rejected rows of clients that do not keep them are journaled',
     file: 'server/sync/replicate.ts',
-    find: 'if (!keepsRejected) await keepRefusals(',
-    replace: 'if (resource.readOnly) await keepRefusals(',
+    find: 'if (!keepsRejected)',
+    replace: 'if (resource.readOnly)',
   },
   {
     guard: 'an invalid row does not block others',

@@ -19,9 +19,11 @@ import {
   type ReplicaState,
   type Resource,
   replicaSchema,
+  type WireDocument,
   wireDocumentOf,
 } from '../../../protocol/index.ts'
 import type { Metrics } from '../../runtime/metrics.ts'
+import { pause } from '../../runtime/pauses.ts'
 import { partUpTo } from '../../sync/cursors.ts'
 import { compare } from '../../sync/digest.ts'
 import type { Positions } from '../../sync/positions.ts'
@@ -171,6 +173,7 @@ export function replicationOperations(
       body: {
         name: `${name}Push`,
         schema: z.array(pushRowSchema).max(MAX_PUSH_ROWS),
+        elements: { schema: pushRowSchema, max: MAX_PUSH_ROWS },
         examples: { usual: [{ newDocumentState: example }] },
       },
       answers: {
@@ -195,9 +198,11 @@ export function replicationOperations(
         const replica = replicaOf(request)
         const from = checkpointOf(query)
         const device = { user, session }
-        const encode = (pushed: PushResponse) =>
-          JSON.stringify(keepsRejected ? pushed : pushed.conflicts)
-        const options = { keepsRejected, from, replica, encode }
+        const encode = async ({ conflicts, ...rest }: PushResponse) => {
+          const states = await encodeList(conflicts)
+          return keepsRejected ? `{"conflicts":${states},${JSON.stringify(rest).slice(1)}` : states
+        }
+        const options = { keepsRejected, from, replica, encode, pause }
         const answer = await push(store, device, resource, body, at, options)
         if (from) positions.note(device, 'stored', name, partUpTo(from))
         if (!keepsRejected) return { status: 200, body: answer }
@@ -228,6 +233,15 @@ const acceptsMedia = (request: Request, type: string) =>
 /** The documents are JSON text already, from Postgres. */
 const withDocuments = (documents: string, rest: object) =>
   `{"documents":${documents},${JSON.stringify(rest).slice(1)}`
+
+async function encodeList(documents: readonly WireDocument[]): Promise<string> {
+  const texts: string[] = []
+  for (const document of documents) {
+    texts.push(JSON.stringify(document))
+    await pause()
+  }
+  return `[${texts.join()}]`
+}
 
 const START: Checkpoint = { id: '', lwt: 0 }
 

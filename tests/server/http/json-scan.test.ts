@@ -52,6 +52,17 @@ describe('the scan of a JSON text', () => {
     }).not.toThrow()
     expect(() => scan.next(chunk)).toThrow(expect.objectContaining({ code: 'too_large' }))
   })
+
+  test('refuses an element of a list that has more than 10,000, without what is too deep', () => {
+    const names = (count: number) => `{${Array.from({ length: count }, (_, i) => `"n${i}":0`)}}`
+    const deep = nested(DEPTH, '[', ']', nested(20_000, '[', ']'))
+    for (const size of [1_000, 100_000]) {
+      const passes = `[${[names(9_000), names(9_000), deep, names(9_000)]}]`
+      expect(scanned(passes, size).values).toBeGreaterThan(40_000)
+      expect(scanned(names(20_000), size).text).toBe(names(20_000))
+      expect(() => scanned(`[1,${names(10_001)},1]`, size)).toThrow(/more than 10000 values/)
+    }
+  })
 })
 
 function levelsOf(value: unknown): number {
