@@ -5,8 +5,8 @@ const EVERY_MS = 20
 const { url, access } = workerData
 const agent = new Agent({ keepAlive: true })
 /** @type {Promise<{ status: number, ms: number }>[]} */
-const answers = []
-/** How many answers are enough, once the attack is over. */
+let answers = []
+/** How many answers are enough. */
 let least = Number.POSITIVE_INFINITY
 
 /** @returns {Promise<{ status: number, ms: number }>} 0 as status when the connection failed */
@@ -26,19 +26,13 @@ function list() {
 await list()
 parentPort.postMessage([])
 // By the clock and not after the last answer: a slow answer must not hide the ones that would have waited behind it.
-const timer = setInterval(() => {
-  if (answers.length < least) answers.push(list())
-  else {
-    clearInterval(timer)
-    void tell()
-  }
+setInterval(() => {
+  answers.push(list())
+  if (answers.length < least) return
+  void Promise.all(answers).then((told) => parentPort.postMessage(told))
+  answers = []
+  least = Number.POSITIVE_INFINITY
 }, EVERY_MS)
-
-async function tell() {
-  parentPort.postMessage(await Promise.all(answers))
-  agent.destroy()
-  parentPort.close()
-}
 
 parentPort.on('message', (message) => {
   least = message.least

@@ -13,7 +13,8 @@ test('sockets and event streams that do not read take no node, however many are 
   const statuses = new Map<string, number>()
   await arena.whileOthersWork(async () => {
     for (let i = 0; i < SOCKETS; i++) await openSocket(arena.url, attacker!)
-    for (let i = 0; i < STREAMS; i++) count(statuses, await openStream(arena.url, attacker!))
+    for (let i = 0; i < STREAMS; i++)
+      count(statuses, (await openStream(arena.url, attacker!)).status)
     for (let i = 0; i < 40; i++) await push(attacker!)
   })
   expect(statuses).toEqual(
@@ -40,6 +41,24 @@ test('a flood of packets and of handshakes is cut off', async () => {
   })
 })
 
+test('event streams that are opened and closed without end keep nobody waiting', async () => {
+  const arena = await openArena()
+  const [attacker] = await arena.attackers(1)
+  const statuses = new Map<string, number>()
+  await arena.whileOthersWork(async () => {
+    for (let round = 0; round < 60; round++) {
+      const opened = await Promise.all(
+        Array.from({ length: 30 }, () => openStream(arena.url, attacker!)),
+      )
+      for (const { status, socket } of opened) {
+        count(statuses, status)
+        socket.destroy()
+      }
+    }
+  })
+  expect([...statuses.keys()].sort()).toEqual(['200', '429'])
+})
+
 function count(counts: Map<string, number>, what: string) {
   counts.set(what, (counts.get(what) ?? 0) + 1)
 }
@@ -64,12 +83,12 @@ const handshake = (url: string) =>
     'GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
   ).then(({ socket }) => socket)
 
-async function openStream(url: string, { access }: Attacker): Promise<string> {
-  const { head } = await request(
+async function openStream(url: string, { access }: Attacker) {
+  const { head, socket } = await request(
     url,
     `GET /replication/tasks/0/pullStream HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${access}\r\n\r\n`,
   )
-  return head.slice(9, 12)
+  return { status: head.slice(9, 12), socket }
 }
 
 /** Sends a request and reads no more than the head of its answer. */
