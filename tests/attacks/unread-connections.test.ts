@@ -32,7 +32,7 @@ test('a flood of packets and of handshakes is cut off', async () => {
     const pong = frame('3')
     for (let i = 0; i < 20; i++) {
       const socket = await openSocket(arena.url, attacker!)
-      const closed = once(socket, 'close')
+      const closed = once(socket.resume(), 'close')
       socket.write(Buffer.concat(Array(5_000).fill(pong)))
       await closed
     }
