@@ -24,6 +24,7 @@ import * as renewals from './0022_renewals.ts'
 import * as factors from './0023_factors.ts'
 import * as noAddress from './0024_no_address.ts'
 import * as quota from './0025_quota.ts'
+import * as unconfirmedAccounts from './0026_unconfirmed_accounts.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
@@ -52,6 +53,7 @@ const migrations: Record<string, Knex.Migration> = {
   '0023_factors': factors,
   '0024_no_address': noAddress,
   '0025_quota': quota,
+  '0026_unconfirmed_accounts': unconfirmedAccounts,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {

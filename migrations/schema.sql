@@ -298,6 +298,7 @@ create table users (
   email_verified_at timestamp(3) with time zone,
   created_at timestamp(3) with time zone not null default now(),
   deleted_at timestamp(3) with time zone,
+  must_confirm boolean not null default false,
   constraint users_pkey PRIMARY KEY (id),
   constraint users_role_check CHECK ((role = ANY (ARRAY['user'::text, 'support'::text, 'admin'::text]))),
   constraint users_deleted_is_inactive CHECK (((deleted_at IS NULL) OR (NOT is_active)))
@@ -364,6 +365,8 @@ CREATE INDEX users_email_prefix ON public.users USING btree (lower(email) COLLAT
 CREATE INDEX users_inactive ON public.users USING btree (id) WHERE (NOT is_active);
 
 CREATE INDEX users_role ON public.users USING btree (role, id);
+
+CREATE INDEX users_unconfirmed ON public.users USING btree (created_at, id) WHERE (must_confirm AND (email_verified_at IS NULL) AND (email IS NOT NULL) AND is_active);
 
 CREATE UNIQUE INDEX users_username ON public.users USING btree (lower(username));
 

@@ -74,6 +74,10 @@ export const account = z.strictObject({
   pending_email: z.string().nullable().describe('The new address, until it is confirmed.'),
   role,
   created_at: z.iso.datetime(),
+  deletes_at: z.iso
+    .datetime()
+    .nullable()
+    .describe('When the account is deleted unless its address is confirmed; null if it is not.'),
 })
 export type Account = z.output<typeof account>
 

@@ -14,7 +14,7 @@ export const managedAccount = z.strictObject({
   role,
   is_active: z.boolean().describe('Whether the user can sign in.'),
   created_at: moment,
-  deleted_at: moment.nullable().describe('When the user deleted it. Its data is being erased.'),
+  deleted_at: moment.nullable().describe('When it was deleted. Its data is being erased.'),
   last_seen_at: moment.nullable().describe('The last request of a signed-in device.'),
 })
 export type ManagedAccount = z.output<typeof managedAccount>
@@ -48,12 +48,15 @@ export const action = z.enum([
   'resend_confirmation',
   'reset_password',
   'remove_factors',
+  'delete_unconfirmed',
 ])
 export type Action = z.output<typeof action>
 
 export const auditEntry = z.strictObject({
   id: id(),
-  actor_id: id().nullable().describe('The acting account; null for the command line.'),
+  actor_id: id()
+    .nullable()
+    .describe('The acting account; null for the command line and for the server itself.'),
   actor: z.string().describe('The username of the actor at that time.'),
   action,
   account_id: id().describe('The affected account.'),

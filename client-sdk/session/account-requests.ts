@@ -25,6 +25,8 @@ export interface AccountDetails {
   pending_email: string | null
   role: 'user' | 'support' | 'admin'
   created_at: string
+  /** When the account is deleted unless its address is confirmed. Null if it is not; earlier servers omit it. */
+  deletes_at?: string | null
   /** What is stored. Servers of earlier releases omit it. */
   usage?: StorageUsage
 }

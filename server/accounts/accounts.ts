@@ -28,6 +28,7 @@ import { admit, type RegistrationRules } from './registration-policy.ts'
 import { NO_SUCH_ACCOUNT, type Sessions } from './sessions.ts'
 import type { SignInBackoff } from './sign-in-backoff.ts'
 import { sessionEnded } from './tokens.ts'
+import { type ConfirmationRules, deletionDate, deletionOf } from './unconfirmed.ts'
 import { lookAlikesOf, usernameFault } from './username-rules.ts'
 import { weakness } from './weak-passwords.ts'
 
@@ -51,6 +52,7 @@ interface Dependencies {
   events: Events
   invites: Invites
   rules: RegistrationRules
+  confirmation: ConfirmationRules | undefined
   backoff: SignInBackoff
   devices: DeviceMarks
   now: () => Date
@@ -77,6 +79,7 @@ export function createAccounts({
   events,
   invites,
   rules,
+  confirmation,
   backoff,
   devices,
   now,
@@ -101,7 +104,10 @@ export function createAccounts({
       if (taken) throw taken
       const password_hash = await passwords.hash(password, askerOf(origin))
       const id = invite?.id ?? uuidv7()
-      const created_at = now().toISOString()
+      const created = now()
+      const created_at = created.toISOString()
+      const must_confirm = confirmation !== undefined && !byOperator && invite === undefined
+      const deletesAt = must_confirm ? deletionDate({ created }, confirmation, created) : undefined
       const account: Account = {
         id,
         username,
@@ -110,6 +116,7 @@ export function createAccounts({
         pending_email: null,
         role: 'user',
         created_at,
+        deletes_at: deletesAt?.toISOString() ?? null,
       }
       const profile = settle(resources.profile, { id, ...begin }, undefined, created_at)
       try {
@@ -120,7 +127,8 @@ export function createAccounts({
             { kind: 'username', name: username },
             { kind: 'email', name: email },
           )
-          await trx('users').insert({ id, username, email, password_hash, created_at })
+          const user = { id, username, email, password_hash, created_at, must_confirm }
+          await trx('users').insert(user)
           await trx(resources.profile.table)
             .insert({ user_id: id, ...profile })
             .options(ofPerson(id))
@@ -192,6 +200,7 @@ export function createAccounts({
       const user = await db('users').where({ id }).first<Row | undefined>()
       if (!user) throw sessionEnded()
       const { username, email, role } = user
+      const deletesAt = await deletionOf(db, id, confirmation, now())
       return {
         id,
         username,
@@ -200,6 +209,7 @@ export function createAccounts({
         pending_email: await links.pendingEmail(db, id, email),
         role,
         created_at: user.created_at.toISOString(),
+        deletes_at: deletesAt?.toISOString() ?? null,
       }
     },
   }

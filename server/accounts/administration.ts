@@ -284,7 +284,7 @@ export function createAdministration({
       if (!account)
         throw new Problem('not_found', 'No account has this id; list the accounts for their ids.')
       if (account.deleted_at)
-        throw new Problem('invalid', 'The user has deleted this account; its data is being erased.')
+        throw new Problem('invalid', 'The account has been deleted; its data is being erased.')
       const done = await work(trx, account)
       if (!done) return undefined
       const { action, details } = done

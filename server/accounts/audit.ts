@@ -5,12 +5,13 @@ import type { Origin } from './events.ts'
 
 /** The actor of an audit entry. */
 export interface Actor extends Origin {
-  /** The id of the caller; undefined for the command line. */
+  /** The id of the caller; undefined for the command line and the server. */
   readonly user?: string
 }
 
-/** Cannot be a username, because it contains a space. */
+/** Cannot be usernames, because they contain a space. */
 const COMMAND_LINE = 'command line'
+export const THE_SERVER = 'the server'
 
 /** An action on an account. */
 export interface AuditedAction {
@@ -20,7 +21,7 @@ export interface AuditedAction {
 
 interface NewAuditEntry extends AuditedAction {
   actor: Actor
-  /** The username of the actor. */
+  /** The username of the actor. Default: the command line. */
   by: string | undefined
   account: { id: string; username: string }
 }

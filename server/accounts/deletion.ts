@@ -45,9 +45,8 @@ export function createDeletion({
     const ended = await db.transaction(async (trx) => {
       const owner = await lockOwnerBy(trx, known)
       await events.record(trx, event)
-      const deleted_at = now()
-      await trx('users').where({ id: user }).update({ deleted_at, is_active: false })
-      await trx('deleted_accounts').insert({ user_id: user, deleted_at })
+      await beginDeletion(trx, user, now())
+      await trx('deleted_accounts').insert({ user_id: user, deleted_at: now() })
       const ended = await sessions.endAll(trx, user)
       await links.end(trx, user, 'confirm_email')
       await links.end(trx, user, 'reset_password')
@@ -58,11 +57,19 @@ export function createDeletion({
       } as const
       const to = await addressToNotify(trx, owner, now())
       if (to !== undefined) await post(trx, [{ ...farewell, to }], now())
-      await addJob(trx, PURGE_ACCOUNT, { user }, { key: `purge ${user}` })
       return ended
     })
     sessions.announceEnd(ended)
   }
+}
+
+/**
+ * Makes an account unusable, and queues the job that erases it, in the caller's transaction. Its devices
+ * are signed out and keep what they have, unless it is in `deleted_accounts` too.
+ */
+export async function beginDeletion(trx: Database, user: string, deleted_at: Date): Promise<void> {
+  await trx('users').where({ id: user }).update({ deleted_at, is_active: false })
+  await addJob(trx, PURGE_ACCOUNT, { user }, { key: `purge ${user}` })
 }
 
 export type DeleteAccount = ReturnType<typeof createDeletion>

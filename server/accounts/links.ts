@@ -27,10 +27,20 @@ export function createLinks(secrets: Secrets, now: () => Date) {
   const keys = secrets.map(deriveKey)
 
   return {
-    /** Creates a link for a mail. @returns its id */
+    /**
+     * Creates a link for a mail.
+     *
+     * @param link.until when it expires; default: by its purpose
+     * @returns its id
+     */
     async create(
       trx: Database,
-      { user, purpose, email }: { user: string; purpose: LinkPurpose; email: string },
+      {
+        user,
+        purpose,
+        email,
+        until,
+      }: { user: string; purpose: LinkPurpose; email: string; until?: Date },
     ): Promise<string> {
       const id = uuidv7()
       const created_at = now()
@@ -43,7 +53,7 @@ export function createLinks(secrets: Secrets, now: () => Date) {
         email,
         token_hash,
         created_at,
-        expires_at: new Date(created_at.getTime() + LINK_MINUTES[purpose] * 60_000),
+        expires_at: until ?? new Date(created_at.getTime() + LINK_MINUTES[purpose] * 60_000),
       })
       return id
     },

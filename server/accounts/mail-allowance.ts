@@ -15,14 +15,28 @@ export function mayMail(trx: Database, address: string, now: Date): Promise<bool
   return takeFrom(trx, mailboxOf(address), now)
 }
 
-async function takeFrom(trx: Database, allowance: string, now: Date): Promise<boolean> {
+/**
+ * Whether an account may be warned at this address now: one an hour, so that many accounts of one mailbox leave
+ * room for the mail that its owner requests.
+ */
+export async function mayWarn(trx: Database, address: string, now: Date): Promise<boolean> {
+  const mayOne = await takeFrom(trx, `warnings ${mailboxOf(address)}`, now, 1)
+  return mayOne && mayMail(trx, address, now)
+}
+
+async function takeFrom(
+  trx: Database,
+  allowance: string,
+  now: Date,
+  limit = MAILS_AN_HOUR,
+): Promise<boolean> {
   const address_hash = createHash('sha256').update(allowance).digest()
   await trx.raw('select pg_advisory_xact_lock(?)', [address_hash.readBigInt64BE().toString()])
   const [used] = await trx('mail_allowances')
     .where({ address_hash })
     .andWhere('used_at', '>', new Date(now.getTime() - HOUR_MS))
     .count<{ count: string }[]>()
-  if (Number(used!.count) >= MAILS_AN_HOUR) return false
+  if (Number(used!.count) >= limit) return false
   await trx('mail_allowances').insert({ address_hash, used_at: now })
   return true
 }

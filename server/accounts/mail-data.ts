@@ -2,6 +2,7 @@ import type { TemplateDataReaders } from '../mail/delivery.ts'
 import type { Mail } from '../mail/outbox.ts'
 import type { FactorChange } from '../mail/templates/template.ts'
 import { LINK_MINUTES, type LinkPurpose, type Links } from './links.ts'
+import { type ConfirmationRules, deletionOf } from './unconfirmed.ts'
 
 /** The confirmation mail of an address. */
 export function confirmationOf(user: string, email: string, link: string): Mail {
@@ -23,6 +24,7 @@ type AccountTemplate =
   | 'factor_changed'
   | 'account_deleted'
   | 'account_deactivated'
+  | 'unconfirmed_account'
   | 'sign_in_after_failures'
 
 /**
@@ -33,6 +35,8 @@ type AccountTemplate =
 export function accountMailData(
   links: Links,
   url: string,
+  confirmation: ConfirmationRules | undefined,
+  now: () => Date,
 ): Pick<TemplateDataReaders, AccountTemplate> {
   return {
     async confirm_email(trx, { user_id, data }) {
@@ -64,6 +68,13 @@ export function accountMailData(
     }),
     account_deleted: async () => ({}),
     account_deactivated: async () => ({}),
+    async unconfirmed_account(trx, { user_id, data }) {
+      const until = await deletionOf(trx, user_id, confirmation, now())
+      const token = await links.tokenOf(trx, user_id, data.link!)
+      return token && until
+        ? { url: `${url}/#confirm_email=${token}`, until: until.toISOString() }
+        : undefined
+    },
     sign_in_after_failures: async (_, { created_at, data }) => ({
       failures: Number(data.failures),
       device: data.device!,

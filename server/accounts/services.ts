@@ -18,6 +18,7 @@ import type { Secrets } from './secrets.ts'
 import { createSessions } from './sessions.ts'
 import { signInBackoff } from './sign-in-backoff.ts'
 import { createTokens } from './tokens.ts'
+import type { ConfirmationRules } from './unconfirmed.ts'
 
 interface Dependencies {
   db: Database
@@ -31,6 +32,8 @@ interface Dependencies {
   now: () => Date
   /** Who may register. Default: everybody. */
   registration?: RegistrationRules
+  /** What holds for those who have not confirmed their address. Default: nothing. */
+  confirmation?: ConfirmationRules | undefined
   /** Whether whoever guesses passwords of an account has to wait. */
   delaysGuesses?: boolean
   /** Told of each session that ends. */
@@ -47,6 +50,7 @@ export function createAccountServices({
   log,
   now,
   registration: rules = OPEN,
+  confirmation,
   delaysGuesses = true,
   ended,
 }: Dependencies) {
@@ -55,6 +59,7 @@ export function createAccountServices({
     now,
     sessionDays,
     factorRoles,
+    limitsUnconfirmed: confirmation !== undefined,
     ended,
   })
   const links = createLinks(secrets, now)
@@ -70,6 +75,7 @@ export function createAccountServices({
     events,
     invites,
     rules,
+    confirmation,
     backoff,
     devices,
     now,

@@ -47,6 +47,8 @@ const IS_ERASED = {
 /** A signed-in user. */
 export interface Caller extends Claims {
   role: Role
+  /** Whether the limits of an unconfirmed account hold. */
+  isLimited: boolean
 }
 
 interface Listed {
@@ -62,6 +64,7 @@ interface SessionOptions {
   sessionDays: number
   /** The roles that require a second factor. */
   factorRoles?: readonly Role[]
+  limitsUnconfirmed?: boolean
   /** Told of each session that ends. */
   ended?: (session: string) => void
 }
@@ -71,10 +74,16 @@ export function createSessions(
   db: Database,
   tokens: Tokens,
   events: Events,
-  { now, sessionDays, factorRoles = [], ended = () => {} }: SessionOptions,
+  {
+    now,
+    sessionDays,
+    factorRoles = [],
+    limitsUnconfirmed = false,
+    ended = () => {},
+  }: SessionOptions,
 ) {
   const renewals = createRenewals(db, live, { sessionDays, now })
-  const standings = createStandings(db, { now, factorRoles })
+  const standings = createStandings(db, { now, factorRoles, limitsUnconfirmed })
   const claims = new Map<string, Claims>()
 
   return {
@@ -125,7 +134,7 @@ export function createSessions(
       const standing = await standings.of(known)
       if (!standing) throw await hasEnded(known)
       if (standing.lacksFactor && !toSetUp) throw factorSetupRequired(standing.role)
-      return { ...known, role: standing.role }
+      return { ...known, role: standing.role, isLimited: standing.isLimited }
     },
 
     /**
@@ -226,6 +235,7 @@ export function createSessions(
     announceEnd,
 
     forgetStanding: standings.forgetOf,
+    isLimited: standings.isLimited,
 
     /** Ends the session of this refresh token. Idempotent. */
     async close(refresh: string, origin: Origin): Promise<void> {

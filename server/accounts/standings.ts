@@ -1,6 +1,7 @@
 import type { Role } from '../../protocol/index.ts'
 import { type Database, run } from '../database/connect.ts'
 import type { Claims } from './tokens.ts'
+import { IS_UNCONFIRMED } from './unconfirmed.ts'
 
 /** How long another node may use a session that has ended. */
 const CACHE_MS = 1_000
@@ -14,7 +15,8 @@ const IS_LIVE = {
     select u.role, s.last_seen_at < $4 or s.seen_generation < $5,
       u.role = any ($6::text[])
         and not exists (select from totp_secrets t where t.user_id = s.user_id)
-        and not exists (select from passkeys p where p.user_id = s.user_id)
+        and not exists (select from passkeys p where p.user_id = s.user_id),
+      $7 and ${IS_UNCONFIRMED}
     from sessions s join users u on u.id = s.user_id
     where s.user_id = $1 and s.id = $2 and s.revoked_at is null and s.expires_at > $3
       and u.is_active`,
@@ -25,6 +27,8 @@ interface Standing {
   role: Role
   /** Whether the role requires a second factor that the account does not have. */
   lacksFactor: boolean
+  /** Whether the limits of an unconfirmed account hold. */
+  isLimited: boolean
 }
 
 interface CacheEntry {
@@ -39,14 +43,22 @@ interface StandingOptions {
   now: () => Date
   /** The roles that require a second factor. */
   factorRoles: readonly Role[]
+  limitsUnconfirmed: boolean
 }
 
 /** What the users of active sessions may do. */
-export function createStandings(db: Database, { now, factorRoles }: StandingOptions) {
+export function createStandings(
+  db: Database,
+  { now, factorRoles, limitsUnconfirmed }: StandingOptions,
+) {
   const cache = new Map<string, CacheEntry>()
+  const limited = new Set<string>()
 
   return {
     of,
+
+    /** Whether the limits of an unconfirmed account hold, by the last standing of this user on this node. */
+    isLimited: (user: string): boolean => limited.has(user),
 
     /** Clears the cached standing of a session that has ended. */
     forget(session: string): void {
@@ -79,8 +91,8 @@ export function createStandings(db: Database, { now, factorRoles }: StandingOpti
   async function lookUp(user: string, session: string, generation: number) {
     const moment = now()
     const lately = new Date(moment.getTime() - SEEN_MS)
-    const values = [user, session, moment, lately, generation, factorRoles]
-    const [row] = await run<[Role, boolean, boolean]>(db, IS_LIVE, values)
+    const values = [user, session, moment, lately, generation, factorRoles, limitsUnconfirmed]
+    const [row] = await run<[Role, boolean, boolean, boolean]>(db, IS_LIVE, values)
     if (row?.[1])
       db('sessions')
         .where({ user_id: user, id: session })
@@ -91,6 +103,9 @@ export function createStandings(db: Database, { now, factorRoles }: StandingOpti
           seen_generation: db.raw('greatest(seen_generation, ?)', [generation]),
         })
         .catch(() => cache.delete(session)) // the next lookup does it
-    return row && { role: row[0], lacksFactor: row[2] }
+    if (limited.size >= MAX_CACHED) limited.clear()
+    if (row?.[3]) limited.add(user)
+    else limited.delete(user)
+    return row && { role: row[0], lacksFactor: row[2], isLimited: row[3] }
   }
 }

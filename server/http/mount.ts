@@ -76,7 +76,7 @@ function handlerOf(
   async function serve(req: Request, res: Response) {
     res.locals.operation = operation.id
     res.locals.route = operation.path
-    let caller: Pick<Call, 'user' | 'session' | 'expires'> = NOBODY
+    let caller: Pick<Call, 'user' | 'session' | 'expires' | 'isLimited'> = NOBODY
     // Personal answers, and tokens: no cache keeps them, not even on the disk of a browser that others use.
     if (operation.access !== 'open') res.setHeader('Cache-Control', 'no-store')
     if (operation.access === 'bearer') {
@@ -184,7 +184,7 @@ function handlerOf(
   }
 }
 
-const NOBODY = { user: '', session: '', expires: 0 }
+const NOBODY = { user: '', session: '', expires: 0, isLimited: false }
 
 /** What a request without a body occupies. */
 const REQUEST_BYTES = 4 * 1024

@@ -91,6 +91,8 @@ export interface Call<B = never> {
   readonly session: string
   /** When the token expires, in seconds since 1970. */
   readonly expires: number
+  /** Whether the limits of an unconfirmed account hold. */
+  readonly isLimited: boolean
   readonly params: Readonly<Record<string, string>>
   readonly query: Readonly<Record<string, unknown>>
   readonly body: B

@@ -18,8 +18,7 @@ export interface Mail {
 
 /**
  * Queues mails in the caller's transaction: they are sent only if it commits. Language and timezone are
- * read from the profile now. Mails about accounts have priority over reminders and digests, of which
- * there may be many.
+ * read from the profile now. Mails that somebody waits for have priority over those of which there may be many.
  */
 export async function post(trx: Database, mails: readonly Mail[], now: Date): Promise<void> {
   const rows = mails.map(({ user, to, data = {}, ...mail }) => ({
@@ -46,5 +45,5 @@ const POST = `
     returning user_id, id, letter
   )
   select graphile_worker.add_job(?, payload := json_build_object('id', id, 'user', user_id), max_attempts := ?,
-    priority := case when letter in ('reminder', 'digest') then 0 else ? end)
+    priority := case when letter in ('reminder', 'digest', 'unconfirmed_account') then 0 else ? end)
   from posted`

@@ -8,6 +8,7 @@ import { may } from '../accounts/permissions.ts'
 import type { Secrets } from '../accounts/secrets.ts'
 import { createAccountServices } from '../accounts/services.ts'
 import type { Sessions } from '../accounts/sessions.ts'
+import { confirmationRules } from '../accounts/unconfirmed.ts'
 import type { Database } from '../database/connect.ts'
 import { poolState } from '../database/pool.ts'
 import type { Replica } from '../database/replica.ts'
@@ -55,7 +56,7 @@ import { type BytesInFlight, createBytesInFlight } from '../runtime/bytes-in-fli
 import type { Config } from '../runtime/config.ts'
 import type { Log } from '../runtime/log.ts'
 import { createMetrics, type Metrics } from '../runtime/metrics.ts'
-import { createPlaces } from '../runtime/places.ts'
+import { createPlaces, limitFor } from '../runtime/places.ts'
 import type { Tracing } from '../runtime/tracing.ts'
 import { postgresExports } from '../store/export.ts'
 import { postgresLists } from '../store/lists.ts'
@@ -123,6 +124,7 @@ export function createApp({
     log,
     now,
     registration: { mode: config.REGISTRATION, domains: config.REGISTRATION_DOMAINS ?? [] },
+    confirmation: confirmationRules(config),
     delaysGuesses,
     ended,
   })
@@ -134,7 +136,13 @@ export function createApp({
     documents: config.QUOTA_DOCUMENTS || Number.POSITIVE_INFINITY,
     bytes: config.QUOTA_BYTES || Number.POSITIVE_INFINITY,
   }
-  const store = postgresStore(db, hints.changed, { limits, replica, readPage: metrics.page })
+  // Every write follows a check of the session on the same node.
+  const limitsOf = (user: string): Limits => {
+    const person = { isLimited: sessions.isLimited(user) }
+    const { documents, bytes } = limits
+    return { ...limits, documents: limitFor(person, documents), bytes: limitFor(person, bytes) }
+  }
+  const store = postgresStore(db, hints.changed, { limitsOf, replica, readPage: metrics.page })
   const followers = createFollowers(store, log, metrics, tracing)
   const answers = createOpenAnswers(now)
   const positions = postgresPositions(db, now)
@@ -168,7 +176,7 @@ export function createApp({
       .filter(({ singleton, readOnly }) => !singleton && !readOnly)
       .map((resource) => explainOperation(resource, { store, lists, sessions, positions })),
     ...accountOperations({ accounts, sessions, factors, publicUrl }),
-    ...accountLifeOperations({ ...services, usage: usageReader(db), limits, publicUrl }),
+    ...accountLifeOperations({ ...services, usage: usageReader(db), limitsOf, publicUrl }),
     ...factorOperations({ ...services, publicUrl }),
     ...accountSessionOperations(sessions),
     ...accountEventOperations({ events, answers, publicUrl }),

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util'
+import { forgetWarnings } from '../accounts/unconfirmed.ts'
 import { beginEpoch } from '../store/epoch.ts'
 import { runOnDatabase } from './command-database.ts'
 
@@ -21,11 +22,16 @@ export async function runRestoredCommand(args: string[]): Promise<void> {
     return
   }
   await runOnDatabase(async (db) => {
-    const done = await db.transaction(async (trx) => ({
-      feeds: await beginEpoch(trx),
-      reminders: keepsMail ? 0 : await trx('reminders').where('due_at', '<', trx.fn.now()).delete(),
-      mails: keepsMail ? 0 : await trx('mails').whereNull('outcome').delete(),
-    }))
+    const done = await db.transaction(async (trx) => {
+      await forgetWarnings(trx)
+      return {
+        feeds: await beginEpoch(trx),
+        reminders: keepsMail
+          ? 0
+          : await trx('reminders').where('due_at', '<', trx.fn.now()).delete(),
+        mails: keepsMail ? 0 : await trx('mails').whereNull('outcome').delete(),
+      }
+    })
     return `${done.feeds} accounts: their devices will read everything again. Deleted ${done.reminders} reminders and ${done.mails} mails.`
   })
 }

@@ -6,6 +6,7 @@ import { resetLinkSender, SEND_RESET_LINK } from '../accounts/password-changes.t
 import { createSeal } from '../accounts/seal.ts'
 import { type Secrets, secretsOf } from '../accounts/secrets.ts'
 import { renewSeals } from '../accounts/totp.ts'
+import { CHECK_UNCONFIRMED, confirmationRules, unconfirmedCheck } from '../accounts/unconfirmed.ts'
 import { followClock } from '../database/clock.ts'
 import { type ConnectionTarget, connect } from '../database/connect.ts'
 import { requireCurrentSchema } from '../database/migrate.ts'
@@ -32,6 +33,7 @@ import { stopOnSignal } from './stop-on-signal.ts'
 
 /** How often due reminders and digests are looked for. */
 const DUE_SECONDS = 20
+const HOUR_SECONDS = 60 * 60
 const DAY_SECONDS = 24 * 60 * 60
 
 interface Dependencies {
@@ -63,8 +65,9 @@ export async function startJobs({
   const url = config.PUBLIC_URL ?? `http://localhost:${config.PORT}`
   const links = createLinks(secrets, now)
   const events = createEvents(db, log, now)
+  const confirmation = confirmationRules(config)
   const readers = {
-    ...accountMailData(links, url),
+    ...accountMailData(links, url, confirmation, now),
     ...reminderMailData(url, createUnsubscribeTokens(secrets), now),
   }
   const workers = [
@@ -84,6 +87,10 @@ export async function startJobs({
         [SEND_DIGESTS]: { task: dueDigests(db, now), everySeconds: DUE_SECONDS },
         [SEND_RESET_LINK]: { task: resetLinkSender({ db, links, events, now }) },
         [PURGE_ACCOUNT]: { task: accountPurge(db, (user) => purgeDocuments(db, user)) },
+        [CHECK_UNCONFIRMED]: {
+          task: unconfirmedCheck({ db, links, events, confirmation, now }),
+          everySeconds: HOUR_SECONDS,
+        },
         forget_attempts: { task: () => deleteOldAttempts(db), everySeconds: 600 },
         forget_old: {
           task: () => deleteExpired(db, now(), config.EVENT_DAYS),

@@ -6,7 +6,7 @@ import type { BytesInFlight } from '../runtime/bytes-in-flight.ts'
 import { callAt } from '../runtime/call-at.ts'
 import type { Log } from '../runtime/log.ts'
 import type { Metrics } from '../runtime/metrics.ts'
-import { type Places, tooManyConnections } from '../runtime/places.ts'
+import { limitFor, type Places, tooManyConnections } from '../runtime/places.ts'
 import { followingFrames, type Positions } from '../sync/positions.ts'
 import type { Followers } from './followers.ts'
 import {
@@ -68,8 +68,9 @@ export function createSockets(
 
   io.use((socket, next) => {
     sessions.authenticate(asText(socket.handshake.auth.token)).then((caller) => {
-      const leave = places.take(caller.user)
-      if (!leave) return refuse(tooManyConnections(places.limit))
+      const limit = limitFor(caller, places.limit)
+      const leave = places.take(caller.user, limit)
+      if (!leave) return refuse(tooManyConnections(limit))
       // Until the end of the connection, which need not come to be a socket or end with it.
       socket.conn.once('close', leave)
       if (socket.conn.readyState === 'closed') leave()

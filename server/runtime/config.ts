@@ -236,6 +236,15 @@ export const environment = z.object({
     .describe(
       'The mail domains of people who register without an invitation: `example.com`, or `.example.com` for its subdomains, separated by commas. Default: all. It does not prove that somebody has such an address; their confirmation does.',
     ),
+  UNCONFIRMED_DAYS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(3_650)
+    .default(14)
+    .describe(
+      'The days after which an account is deleted whose address was never confirmed, up to 3650; 0 is never. It gets a mail a week before, or at half of the time; without that mail nothing is deleted. Only with `SMTP_URL`, the same on every node and worker, and only accounts that people registered without an invitation.',
+    ),
   MAX_BODY_BYTES: z.coerce
     .number()
     .int()

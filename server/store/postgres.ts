@@ -80,7 +80,7 @@ const PAGES_AT_ONCE = 3
 export type PageSource = 'primary' | 'replica'
 
 interface Options {
-  limits?: Limits
+  limitsOf?: (user: string) => Limits
   replica?: Pick<Replica, 'ask'> | undefined
   /** Called for each page. */
   readPage?: (from: PageSource) => void
@@ -95,7 +95,7 @@ interface Options {
 export function postgresStore(
   db: Database,
   changed: (user: string, changes?: Changes) => void = () => {},
-  { limits = LIMITS, replica, readPage = () => {} }: Options = {},
+  { limitsOf = () => LIMITS, replica, readPage = () => {} }: Options = {},
 ): Store {
   const readFrame = frameSql()
   const pool = queueOf(db)
@@ -116,7 +116,7 @@ export function postgresStore(
     insert(user, resource, document, hasRoom = false) {
       const values = [
         ...columnsOf(resource).map((column) => document[column]),
-        ...(hasRoom ? UNLIMITED : roomOf(limits)),
+        ...(hasRoom ? UNLIMITED : roomOf(limitsOf(user))),
       ]
       return takeTurn(user, () =>
         writeOne(
@@ -127,7 +127,7 @@ export function postgresStore(
     },
 
     edit(user, resource, edit) {
-      const { statement, values } = editStatement(resource, edit, roomForEdit(resource, edit))
+      const { statement, values } = editStatement(resource, edit, roomForEdit(user, resource, edit))
       if (edit.action === 'patch' && Object.keys(edit.fields).length === 0)
         return Promise.resolve(undefined)
       // A deletion or restore may change documents that refer to this one.
@@ -157,7 +157,7 @@ export function postgresStore(
                 connection,
                 { user, limitMs, locked },
                 feed,
-                limits,
+                limitsOf(user),
                 writes,
               )
               return { result: await work(transaction), head: transaction.feed, writes }
@@ -220,9 +220,9 @@ export function postgresStore(
   }
 
   /** An edit adds no document, except a restore. */
-  function roomForEdit({ singleton }: Resource, { action, hasRoom }: Edit): Room {
+  function roomForEdit(user: string, { singleton }: Resource, { action, hasRoom }: Edit): Room {
     if (hasRoom || singleton || action === 'delete') return UNLIMITED
-    const [documents, bytes] = roomOf(limits)
+    const [documents, bytes] = roomOf(limitsOf(user))
     return action === 'restore' ? [documents, bytes] : [null, bytes]
   }
 

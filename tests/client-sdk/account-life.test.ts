@@ -3,6 +3,7 @@ import { firstValueFrom } from 'rxjs'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Client } from '../../client-sdk/index.ts'
 import { databaseName } from '../../client-sdk/local-copy.ts'
+import { runJob } from '../support/jobs.ts'
 import { type Mailbox, mailingTo, openMailbox } from '../support/mailbox.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { device, deviceOf, shut, tasksOf, until } from './device.ts'
@@ -217,6 +218,34 @@ describe('an export', () => {
     await reader.cancel()
     expect(await phone.account.get()).toMatchObject({ role: 'user' })
   }, 60_000)
+})
+
+test('an account that is deleted because nobody confirmed its address stays on its devices, unsent edits included', async () => {
+  const ann = await server.person()
+  const storage = getRxStorageMemory()
+  const name = `unconfirmed-${ann.id}`
+  const phone = await deviceOf(network, ann, { name, storage, now })
+  await phone.tasks.add({ title: 'Sent' })
+  await phone.sync.awaitInSync()
+  expect((await phone.account.get()).deletes_at).toMatch(/Z$/)
+  network.cut()
+  await phone.tasks.add({ title: 'Never sent' })
+  await statusIs(phone, 'offline')
+  const { db } = server.testDatabase
+  for (const days of [7, 8]) {
+    server.clock.advance(days * DAY)
+    await runJob(db, 'check_unconfirmed')
+  }
+  expect(await db('users').where({ id: ann.id })).toEqual([])
+  network.mend()
+  phone.sync.wake()
+  await statusIs(phone, 'signed_out')
+  await shut(phone)
+  const later = await device(network, { name, storage, now })
+  await statusIs(later, 'signed_out')
+  expect((await tasksOf(later)).map(({ title }) => title).sort()).toEqual(['Never sent', 'Sent'])
+  await later.tasks.add({ title: 'Afterwards' })
+  expect(await firstValueFrom(later.session.notice$)).toBeNull()
 })
 
 describe('an account that is deleted', () => {

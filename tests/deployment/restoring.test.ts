@@ -146,6 +146,17 @@ describe('a database that was restored to an older point', { timeout: 60_000 }, 
     expect(await count(db('mails').where({ outcome: 'sent' }))).toBeGreaterThan(0)
   })
 
+  test('deletes no account whose confirmation is lost before its owner is warned again', async () => {
+    const server = await started()
+    const { id } = await server.person()
+    const { db, url } = server.testDatabase
+    const mails = db('mails').where({ user_id: id })
+    const sent = { outcome: 'sent', settled_at: new Date(), letter: 'unconfirmed_account' }
+    expect(await mails.clone().update(sent)).toBe(1)
+    expect(await restored(url, ['--keep-mail'])).toMatchObject({ code: 0 })
+    expect(await mails.clone()).toEqual([])
+  })
+
   test('is told by the command what it does not understand', async () => {
     expect(await restored('postgres://nowhere/', ['--keep-male'])).toMatchObject({ code: 2 })
   })

@@ -16,7 +16,7 @@ import { beginEpoch } from '../../server/store/epoch.ts'
 import { pruneJournal } from '../../server/store/journal.ts'
 import { purgeTombstones } from '../../server/store/purge.ts'
 import { proofBy, withApp, withPasskey } from '../support/factors.ts'
-import { idle } from '../support/jobs.ts'
+import { idle, runJob } from '../support/jobs.ts'
 import { type Mailbox, mailingTo, openMailbox } from '../support/mailbox.ts'
 import { type Person, SECRET, startServer, type TestServer } from '../support/server.ts'
 
@@ -36,6 +36,8 @@ const OF_MANY: Readonly<Record<string, RegExp>> = {
   'the age of the oldest due reminder': /^with waiting as \( select user_id, min\(due_at\)/,
   'which of many sessions are active': /^select s\.id from unnest\(/,
   'where many feeds are': /^select f\.user_id, .* from feeds f where f\.user_id = any/,
+  'who has to confirm an address for long':
+    /^select u\.id, u\.created_at from users u where \(u\.must_confirm/,
   'whose tombstones are old':
     /^select user_id, array_agg\(id\) from \( select user_id, id from \w+ where deleted/,
   'whose entries of the journal are old, or of a document with too many':
@@ -438,6 +440,12 @@ async function story(): Promise<void> {
   await expectOk(() => call('POST', '/api/account/delete/', { password }, { headers }))
   await expect.poll(() => db('users').where({ id: bob.id }), { timeout: 10_000 }).toEqual([])
   await idle(db)
+  const dave = await server.person()
+  for (const days of [8, 8]) {
+    clock.advance(days * 24 * 60 * 60 * 1000)
+    await runJob(db, 'check_unconfirmed')
+  }
+  expect(await db('users').where({ id: dave.id })).toEqual([])
   await deleteExpired(db, clock.now(), 180)
   await beginEpoch(db)
 }

@@ -34,7 +34,7 @@ export function postgresBackend(db: Database): Backend {
       for (const id of users)
         await db('users').insert({ id, username: id, email: id, password_hash: '' })
     },
-    store: () => postgresStore(db, undefined, { limits: LIMITS }),
+    store: () => postgresStore(db, undefined, { limitsOf: () => LIMITS }),
     purge: (user_id, upTo) =>
       db.transaction(async (trx) => {
         await trx('feeds').where({ user_id }).forUpdate()

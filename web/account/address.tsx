@@ -3,6 +3,7 @@ import { useFactor } from '../forms/factor-prompt.tsx'
 import { Fault } from '../forms/fault.tsx'
 import { fieldsOf, useRequest } from '../forms/request.ts'
 import { TextField } from '../forms/text-field.tsx'
+import { formatMoment } from '../time/moments.ts'
 import { type KnownAccount, tellAccountChanged } from './details.ts'
 import { Section } from './page.tsx'
 
@@ -35,6 +36,11 @@ export function AccountAddress({ account: { details, fault, ask } }: { account: 
           ) : (
             <span class="tag is-open">Not confirmed</span>
           )}
+        </p>
+      )}
+      {details?.deletes_at && (
+        <p role="status">
+          Confirm it until {formatMoment(details.deletes_at)}, otherwise this account is deleted.
         </p>
       )}
       {details?.pending_email && (

@@ -18,7 +18,7 @@ interface Dependencies {
   deleteAccount: DeleteAccount
   /** What is stored for a person, and may be. */
   usage: (user: string) => Promise<Usage>
-  limits: Limits
+  limitsOf: (user: string) => Limits
   publicUrl: string | undefined
 }
 
@@ -33,7 +33,7 @@ export function accountLifeOperations({
   passwordChanges,
   deleteAccount,
   usage,
-  limits,
+  limitsOf,
   publicUrl,
 }: Dependencies): Operation[] {
   const signedIn = { tag: 'account', access: 'bearer' } as const
@@ -48,6 +48,8 @@ export function accountLifeOperations({
       method: 'get',
       path: '/api/account/',
       summary: 'Get your account',
+      description:
+        'Where the server sends mail, an account that registered without an invitation is limited until its address is confirmed (no reminders and digests, a tenth of the quota, and of the sockets and event streams, but two), and deleted at `deletes_at` if it never is. Its devices keep their data.',
       answers: {
         200: {
           description: 'The account.',
@@ -67,6 +69,7 @@ export function accountLifeOperations({
       problems: [],
       async handle({ user }) {
         const [account, used] = await Promise.all([accounts.read(user), usage(user)])
+        const limits = limitsOf(user)
         const most = { max_documents: finite(limits.documents), max_bytes: finite(limits.bytes) }
         return { status: 200, body: { ...account, usage: { ...used, ...most } } }
       },
@@ -119,7 +122,7 @@ export function accountLifeOperations({
       path: '/api/account/confirm-email/',
       summary: 'Confirm an email address',
       description:
-        'With the token from the mailed link: for a new account, or for a changed address. A token can be used once, within three days.',
+        'With the token from the mailed link: for a new account, or for a changed address. A token can be used once, within three days, or until the account would be deleted.',
       body: {
         name: 'ConfirmEmail',
         schema: protocol.confirmEmailRequest,

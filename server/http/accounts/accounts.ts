@@ -24,6 +24,7 @@ export const EXAMPLE_ACCOUNT: Account = {
   pending_email: null,
   role: 'user',
   created_at: '2026-11-22T08:30:00.000Z',
+  deletes_at: '2026-12-06T08:30:00.000Z',
 }
 
 interface Dependencies {

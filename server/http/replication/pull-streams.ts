@@ -4,7 +4,7 @@ import type { Problem, Resource } from '../../../protocol/index.ts'
 import type { Followers, Subscriber } from '../../realtime/followers.ts'
 import type { BytesInFlight, Held } from '../../runtime/bytes-in-flight.ts'
 import type { Metrics } from '../../runtime/metrics.ts'
-import { type Places, tooManyConnections } from '../../runtime/places.ts'
+import { limitFor, type Places, tooManyConnections } from '../../runtime/places.ts'
 import { followingFrames, type Positions } from '../../sync/positions.ts'
 import type { OpenAnswers } from '../open-answers.ts'
 import type { Answer, Call } from '../operation.ts'
@@ -43,13 +43,14 @@ export function createPullStreams({
   return {
     async serve(
       resource: Resource,
-      { user, session, expires, request }: Omit<Call, 'params' | 'query' | 'body'>,
+      { user, session, expires, isLimited, request }: Omit<Call, 'params' | 'query' | 'body'>,
     ): Promise<Answer> {
       if (request.method === 'HEAD') return { status: 200, headers: HEADERS }
-      const place = places.take(user)
+      const limit = limitFor({ isLimited }, places.limit)
+      const place = places.take(user, limit)
       if (!place) {
         metrics.refusedStream()
-        return refuse(request, tooManyConnections(places.limit))
+        return refuse(request, tooManyConnections(limit))
       }
       const vacate: () => void = place
       let write: Subscriber['frame'] = () => {}

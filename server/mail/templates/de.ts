@@ -82,6 +82,18 @@ export const de: Templates = {
     ],
     closing: ['Wende dich an die Verwaltung, falls das ein Irrtum ist.'],
   }),
+  unconfirmed_account: ({ url, until }, format) => ({
+    subject: 'Bestätige deine Adresse, um dein Konto zu behalten',
+    paragraphs: [
+      'Die Adresse deines Kontos bei Tasktide wurde nie bestätigt. Bestätige sie bis zu diesem Zeitpunkt, sonst wird das Konto mit allen Daten gelöscht:',
+      format.moment(until),
+    ],
+    action: { label: 'Adresse bestätigen', url },
+    closing: [
+      'Der Link kann einmal benutzt werden.',
+      'Falls du kein Konto bei Tasktide hast, hat sich jemand vertippt. Du kannst diese Mail ignorieren.',
+    ],
+  }),
   sign_in_after_failures: ({ failures, device, at, reset_url }, format) => ({
     subject: 'Anmeldung nach vielen falschen Passwörtern',
     paragraphs: [

@@ -80,6 +80,18 @@ export const en: Templates = {
     ],
     closing: ['If this is a mistake, contact your administrator.'],
   }),
+  unconfirmed_account: ({ url, until }, format) => ({
+    subject: 'Confirm your address to keep your account',
+    paragraphs: [
+      'The address of your Tasktide account was never confirmed. Confirm it by this date, otherwise the account is deleted with all its data:',
+      format.moment(until),
+    ],
+    action: { label: 'Confirm address', url },
+    closing: [
+      'The link can be used once.',
+      'If you have no Tasktide account, somebody mistyped their address. You can ignore this mail.',
+    ],
+  }),
   sign_in_after_failures: ({ failures, device, at, reset_url }, format) => ({
     subject: 'Sign-in after many wrong passwords',
     paragraphs: [

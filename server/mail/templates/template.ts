@@ -13,6 +13,8 @@ export interface TemplateData {
   factor_changed: { change: FactorChange; left?: number; at: string; reset_url: string }
   account_deleted: Record<never, never>
   account_deactivated: Record<never, never>
+  /** Before an account is deleted whose address was never confirmed. */
+  unconfirmed_account: { url: string; until: string }
   /** Of a sign-in that follows many wrong passwords. */
   sign_in_after_failures: { failures: number; device: string; at: string; reset_url: string }
   /** The subject of a new account has no words of the user: it may be made in order to send them. */

@@ -110,6 +110,8 @@ describe('an address', () => {
       pending_email: null,
       role: 'user',
       created_at: expect.stringMatching(/Z$/),
+      deletes_at: expect.stringMatching(/Z$/),
+      usage: expect.objectContaining({ documents: 0 }),
     })
     const confirmed = await post('confirm-email', { token: ann.token })
     expect({ status: confirmed.status, text: confirmed.text }).toEqual({ status: 204, text: '' })

@@ -22,6 +22,7 @@ describe('registering', () => {
       username: name,
       email: `${name}@example.com`,
       email_verified_at: null,
+      deletes_at: null,
       pending_email: null,
       role: 'user',
       created_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),

@@ -21,6 +21,7 @@ const DATA: { readonly [K in TemplateName]: TemplateData[K] } = {
   },
   account_deleted: {},
   account_deactivated: {},
+  unconfirmed_account: { url: URL, until: '2026-12-06T08:30:00.000Z' },
   sign_in_after_failures: {
     failures: 12,
     device: EVIL,
