@@ -8,6 +8,8 @@ export async function up(knex: Knex): Promise<void> {
       add column counted_at timestamptz(3),
       add column stored_documents bigint not null default 0,
       add column stored_bytes bigint not null default 0;
+    -- A new person has a profile, which is the first in the feed.
+    alter table feeds alter column counted_seq set default 1;
   `)
 }
 

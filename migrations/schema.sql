@@ -125,7 +125,7 @@ create table feeds (
   timeline integer not null default wal_timeline(),
   branches jsonb not null default '{}'::jsonb,
   horizons jsonb not null default '{}'::jsonb,
-  counted_seq bigint not null default 0,
+  counted_seq bigint not null default 1,
   counted_at timestamp(3) with time zone,
   stored_documents bigint not null default 0,
   stored_bytes bigint not null default 0,

@@ -352,7 +352,6 @@ describe('a write', () => {
   ])(
     'of one document is one statement and no transaction: %s of a %s',
     async (method, _what, pathOf, body, status) => {
-      await taskPath() // with the first one, it was counted how many there are
       const path = await pathOf()
       listen()
       const answer = await ann.call(method, path, body)
