@@ -19,6 +19,7 @@ export type { Assertion, Attestation, FactorProof, Factors, Passkey } from './fa
 export * as factors from './factors.ts'
 export { type Field, id, isDeeperThan, isRecordable, isStorable, type Reference } from './field.ts'
 export { follow } from './follow.ts'
+export { blanked, isBlank, isRestorable } from './for-good.ts'
 export { DEVICE_HEADER, REPLICA_HEADER } from './headers.ts'
 export { leastValue } from './kinds.ts'
 export * from './live.ts'

@@ -1,5 +1,6 @@
 import * as z from 'zod'
 import { type Field, id, instant } from './field.ts'
+import { leastValue } from './kinds.ts'
 
 export type Fields = Readonly<Record<string, Field>>
 
@@ -56,6 +57,10 @@ export interface Resource {
   readonly required: readonly string[]
   readonly initial: Readonly<Record<string, unknown>>
   readonly stamps: Readonly<Record<string, string>>
+  /** The fields of a document that is deleted for good: see for-good.ts. */
+  readonly blank: Readonly<Record<string, unknown>>
+  /** Those that no live document has blank. */
+  readonly neverBlank: readonly string[]
   readonly filterable: readonly string[]
   readonly sortable: readonly string[]
   readonly searchable: readonly string[]
@@ -120,6 +125,10 @@ export function defineResource<const F extends Fields, I extends keyof F>(
   const writable = fieldNames.filter((name) => !(name in stamps))
   const required = writable.filter((name) => !(name in initial) && !isDerived(fields[name]!))
   const shape = shapeOf(fields)
+  const blank = blankOf(fields, writable, initial)
+  const neverBlank = required.filter(
+    (name) => name in blank && !fields[name]!.schema.safeParse(blank[name]).success,
+  )
   const document = z.strictObject({
     id: id(),
     ...shape,
@@ -139,6 +148,8 @@ export function defineResource<const F extends Fields, I extends keyof F>(
     fieldNames,
     writable,
     required,
+    blank,
+    neverBlank,
     document,
     partial: document.partial(),
     patch,
@@ -158,6 +169,23 @@ function checkReference({ name }: { name: string }, field: string, of: Field): v
 /** A missing order key is derived from the document: see `orderKeyAt`. */
 function isDerived(field: Field): boolean {
   return field.kind === 'order_key'
+}
+
+/** Without order keys, which are derived, and without references that must not be null. */
+function blankOf(
+  fields: Fields,
+  writable: readonly string[],
+  initial: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  const names = writable.filter((name) => {
+    const { kind, nullable } = fields[name]!
+    return kind !== 'order_key' && (nullable || kind !== 'reference')
+  })
+  const blankIn = (name: string) => {
+    if (name in initial) return initial[name]
+    return fields[name]!.nullable ? null : leastValue(fields[name]!)
+  }
+  return Object.fromEntries(names.map((name) => [name, blankIn(name)]))
 }
 
 function shapeOf<F extends Fields>(fields: F): { [K in keyof F]: F[K]['schema'] } {

@@ -90,7 +90,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'client-sdk/tabs': { values: 'client-sdk/runtime/ rxjs', types: 'rxdb' },
   // Past the index of the protocol, which would bring the validators into every app.
   'client-sdk/local': {
-    values: `protocol/index.ts protocol/settle.ts protocol/fnv1a.ts client-sdk/runtime/ client-sdk/tabs/
+    values: `protocol/index.ts protocol/settle.ts protocol/for-good.ts protocol/fnv1a.ts client-sdk/runtime/ client-sdk/tabs/
       fractional-indexing rxdb rxdb/plugins/local-documents rxdb/plugins/storage-memory rxjs`,
     types: 'protocol/canonical.ts protocol/resource.ts',
   },
@@ -99,7 +99,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     types: 'client-sdk/local/storage.ts protocol/shape.ts',
   },
   'client-sdk/sync': {
-    values: `protocol/digest.ts protocol/follow.ts protocol/headers.ts protocol/media-types.ts client-sdk/local/ client-sdk/runtime/ client-sdk/session/
+    values: `protocol/digest.ts protocol/follow.ts protocol/for-good.ts protocol/headers.ts protocol/media-types.ts client-sdk/local/ client-sdk/runtime/ client-sdk/session/
       rxdb rxjs socket.io-client`,
     types: 'protocol/live.ts protocol/problem.ts protocol/replication.ts',
   },

@@ -5,10 +5,17 @@ import type { Documents, NewDocuments, ResourceName } from './documents.ts'
 export type Collection<N extends ResourceName, Methods = unknown> = RxCollection<
   Documents[N],
   object,
-  Inserting<N> & Methods
+  CommonMethods<N> & Methods
 >
 
-interface Inserting<N extends ResourceName> {
+interface CommonMethods<N extends ResourceName> {
   /** Creates a document. Missing fields get initial values. */
   insert(document: NewDocuments[N]): Promise<RxDocument<Documents[N]>>
+  /**
+   * Deletes a document for good, also one that is deleted already: its content is erased here at once, and on
+   * the server and every other device when they are in sync. It cannot be restored.
+   *
+   * @throws ClientError `not_found`; `read_only` for a resource of which nothing can be deleted
+   */
+  deleteForGood(id: string): Promise<void>
 }

@@ -6,7 +6,7 @@ import {
   type RxDatabase,
 } from 'rxdb'
 import { RxDBLocalDocumentsPlugin } from 'rxdb/plugins/local-documents'
-import type { Resource } from '../../protocol/resource.ts'
+import type { Document, Resource } from '../../protocol/resource.ts'
 import { settle, type Unsettled } from '../../protocol/settle.ts'
 import { ClientError } from '../runtime/client-error.ts'
 import { exclusively } from '../runtime/environment.ts'
@@ -14,6 +14,7 @@ import { uuidv7 } from '../runtime/uuid.ts'
 import { refuseLateWrites } from '../tabs/takeover.ts'
 import { type Collections, methods } from './collections.ts'
 import type { ResourceName } from './documents.ts'
+import { deleteForGood } from './for-good.ts'
 import { hash } from './hash.ts'
 import { migrate } from './migration.ts'
 import { type Definition, resources } from './resources.ts'
@@ -64,8 +65,16 @@ async function openCollections(
     const collection = await openCollection(database, name)
     // Not as RxDB statics, because its dev-mode rejects some of the names.
     Object.assign(collection, methods[name as keyof typeof methods])
+    const now = () => new Date(options.now()).toISOString()
     if (resource.readOnly) refuseWrites(collection, resource)
-    else settleWrites(collection, resource, () => new Date(options.now()).toISOString())
+    else settleWrites(collection, resource, now)
+    Object.assign(collection, {
+      async deleteForGood(id: string) {
+        if (resource.readOnly || resource.singleton)
+          throw new ClientError('read_only', `Nothing in ${name} can be deleted.`)
+        await deleteForGood(collection as unknown as RxCollection<Document>, resource, id, now())
+      },
+    })
   })
   // A collection that opens after another has failed would not be closed with the database.
   await Promise.allSettled(opening)

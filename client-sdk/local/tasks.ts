@@ -11,7 +11,9 @@ import { readAgain } from '../runtime/back-off.ts'
 import { ClientError } from '../runtime/client-error.ts'
 import type { Collection } from './collection.ts'
 import type { NewDocuments, Task } from './documents.ts'
+import { isDeletedForGood } from './for-good.ts'
 import { keysAt, type Placed, type Side } from './place.ts'
+import { resources } from './resources.ts'
 
 export type TaskDocument = RxDocument<Task>
 export type TaskQuery = RxQuery<Task, TaskDocument[]>
@@ -35,7 +37,7 @@ export interface TaskMethods {
    * offline devices have created equal positions), neighbours get new positions.
    */
   move(id: string, place: { after: string } | { before: string }): Promise<TaskDocument>
-  /** Deletes the task on every device; `restore` undoes it. */
+  /** Deletes the task on every device; `restore` undoes it. To erase its text too: `deleteForGood`. */
   softDelete(id: string): Promise<void>
   restore(id: string): Promise<TaskDocument>
   /** Open tasks that are due on this day, in the user's order. Default: the device's date. */
@@ -44,7 +46,7 @@ export interface TaskMethods {
   overdue(day?: string): TaskQuery
   /** Tasks of this category, or without one, in the user's order. */
   inCategory(category_id: string | null): TaskQuery
-  /** Deleted tasks, the latest first. */
+  /** Deleted tasks that can be restored, the latest first. */
   deleted(): DeletedTasks
 }
 
@@ -83,6 +85,7 @@ export const taskMethods: TaskMethods & ThisType<TaskCollection> = {
     const [deleted] = await this.storageInstance.findDocumentsById([id], true)
     if (!deleted) throw notFound(id)
     if (!deleted._deleted) return find(this, id)
+    if (isDeletedForGood(resources.tasks, deleted)) throw notFound(id)
     const { updated_at, ...fields } = plain(deleted)
     return this.insert(fields)
   },
@@ -132,7 +135,8 @@ async function findDeleted({ schema, storageInstance }: TaskCollection): Promise
     sort: [{ position: 'asc' }],
   })
   const { documents } = await storageInstance.query(prepareQuery(schema.jsonSchema, query))
-  return documents.map(plain).sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1))
+  const restorable = documents.filter((one) => !isDeletedForGood(resources.tasks, one))
+  return restorable.map(plain).sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1))
 }
 
 /** This many tasks on each side are enough for nearly all moves. */

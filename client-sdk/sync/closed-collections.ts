@@ -11,7 +11,7 @@ export async function unsentInClosed(database: RxDatabase<Collections>): Promise
     if (resources[name].readOnly) continue
     const collection = await openCollection(database, name)
     try {
-      const states = await DocumentStates.open(collection, false)
+      const states = await DocumentStates.open(collection, resources[name])
       for await (const ids of states.pagesOfIds()) count += (await states.unsent(ids)).length
       await states.close()
     } finally {

@@ -7,7 +7,10 @@ import {
   type RxDocumentData,
   writeDocToDocState,
 } from 'rxdb'
+import { isBlank } from '../../protocol/for-good.ts'
 import type { Checkpoint, Missing, ReplicaState, WireDocument } from '../../protocol/replication.ts'
+import { isDeletedForGood } from '../local/for-good.ts'
+import type { Definition } from '../local/resources.ts'
 import { KnownStates } from './known-states.ts'
 import type { PushedRow } from './rejections.ts'
 
@@ -36,18 +39,22 @@ export class DocumentStates {
   private readonly known: KnownStates
   /** While a snapshot is being taken. */
   private snapshot: Snapshot | undefined
-  /** Nothing of it is ever unsent, so one state is enough. */
-  private readonly isReadOnly: boolean
+  private readonly resource: Definition
 
-  static async open(collection: RxCollection, isReadOnly: boolean): Promise<DocumentStates> {
-    return new DocumentStates(collection, await KnownStates.open(collection), isReadOnly)
+  static async open(collection: RxCollection, resource: Definition): Promise<DocumentStates> {
+    return new DocumentStates(collection, await KnownStates.open(collection), resource)
   }
 
-  private constructor(collection: RxCollection, known: KnownStates, isReadOnly: boolean) {
+  private constructor(collection: RxCollection, known: KnownStates, resource: Definition) {
     this.collection = collection
     this.known = known
-    this.isReadOnly = isReadOnly
+    this.resource = resource
     this.cursor = known.marks.down
+  }
+
+  /** Nothing of it is ever unsent, so one state is enough. */
+  private get isReadOnly(): boolean {
+    return this.resource.readOnly
   }
 
   /** Whether a snapshot is incomplete, so that known states may not be those of the server. */
@@ -269,6 +276,24 @@ export class DocumentStates {
     for (const { document } of changed) if (!edited.has(document.id)) states.push(document)
     await this.known.write(states, { down: this.cursor, pushed: seen })
     return new Set(states.map(({ id }) => id))
+  }
+
+  /**
+   * Erases the content of the known states of documents that were deleted for good here and are not sent yet.
+   * Their dates stay: by them the server finds what this device has not seen.
+   *
+   * @returns the ids of these documents
+   */
+  async eraseKnown(ids: readonly string[]): Promise<string[]> {
+    const { resource } = this
+    const forGood = (await this.find(ids)).filter((one) => isDeletedForGood(resource, one))
+    const known = await this.known.of(forGood.map(({ id }) => id))
+    const unsent = forGood.filter((one) => !isKnown(one, known.get(one.id)))
+    const states = unsent.flatMap(({ id }) => known.get(id) ?? [])
+    const withContent = states.filter((state) => !isBlank(resource, state))
+    if (withContent.length > 0)
+      await this.known.write(withContent.map((state) => ({ ...state, ...resource.blank })))
+    return unsent.map(({ id }) => id)
   }
 
   /** Stores the cursor. */

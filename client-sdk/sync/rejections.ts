@@ -85,12 +85,12 @@ export class Rejections {
 
   /** Removes set-aside edits of these documents, which have now been sent. */
   async passed(resource: string, ids: readonly string[]): Promise<void> {
-    const keys = new Set(ids.map((id) => keyOf({ resource, id })))
-    const isPassed = (edit: RejectedEdit) => isSetAside(edit) && keys.has(keyOf(edit))
-    if (!(await this.all()).some(isPassed)) return
-    await this.change((rows) => {
-      for (const edit of Object.values(rows)) if (isPassed(edit)) delete rows[keyOf(edit)]
-    })
+    await this.remove(resource, ids, isSetAside)
+  }
+
+  /** Removes all edits of these documents. */
+  async drop(resource: string, ids: readonly string[]): Promise<void> {
+    await this.remove(resource, ids, () => true)
   }
 
   /** Removes an edit, unless it was retried and rejected again since. */
@@ -98,6 +98,19 @@ export class Rejections {
     await this.change((rows) => {
       const key = keyOf(edit)
       if (rows[key]?.rejected_at === edit.rejected_at) delete rows[key]
+    })
+  }
+
+  private async remove(
+    resource: string,
+    ids: readonly string[],
+    isMeant: (edit: RejectedEdit) => boolean,
+  ): Promise<void> {
+    const keys = new Set(ids.map((id) => keyOf({ resource, id })))
+    const isIn = (edit: RejectedEdit) => keys.has(keyOf(edit)) && isMeant(edit)
+    if (keys.size === 0 || !(await this.all()).some(isIn)) return
+    await this.change((rows) => {
+      for (const edit of Object.values(rows)) if (isIn(edit)) delete rows[keyOf(edit)]
     })
   }
 

@@ -261,11 +261,14 @@ export class Replica {
 
   private async run(): Promise<void> {
     const { collection, resource } = this.options
-    this.opened = await this.lasting(() => DocumentStates.open(collection, resource.readOnly))
+    this.opened = await this.lasting(() => DocumentStates.open(collection, resource))
     this.mayPush$.next(this.states.cursor !== undefined)
     this.opened$.next()
     const isWritable = !resource.readOnly
-    await Promise.all([this.bring(), ...(isWritable ? [this.compare(), this.push()] : [])])
+    await Promise.all([
+      this.bring(),
+      ...(isWritable ? [this.compare(), this.eraseAtOnce(), this.push()] : []),
+    ])
   }
 
   private watchEdits(): void {
@@ -288,6 +291,22 @@ export class Replica {
     })
     this.isCompared$.next(true)
     this.news$.next()
+  }
+
+  /** Erases without waiting for the network; at the start, what an earlier run of the app could not. */
+  private async eraseAtOnce(): Promise<void> {
+    for (let seen = 0; ; ) {
+      const edited = this.edits.since(seen)
+      seen = this.edits.version
+      if (edited.length === 0) await this.until(this.edits.news$)
+      else await this.turns.take(() => this.lasting(() => this.erase(edited)))
+    }
+  }
+
+  /** Erases what this device has besides of documents that were deleted for good on it. */
+  private async erase(ids: readonly string[]): Promise<void> {
+    const erased = await this.states.eraseKnown(ids)
+    await this.options.rejections.drop(this.name, erased)
   }
 
   private async push(): Promise<void> {
@@ -370,6 +389,8 @@ export class Replica {
     const recorded = await this.states.record(answered, conflicts, checkpoint)
     for (const { row, edit } of sent)
       if (recorded.has(idOf(row))) this.edits.markSent(idOf(row), edit)
+    // Documents may have been deleted for good after an edit of them was sent.
+    await this.erase(sent.map(({ row }) => idOf(row)).filter((id) => this.edits.has(id)))
   }
 
   private async keepRefused(pushed: Pushed, sent: readonly Sent[]): Promise<void> {

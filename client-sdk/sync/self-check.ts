@@ -1,5 +1,6 @@
 import { deepEqual } from 'rxdb'
 import { BUCKETS, bucketOf, Digest } from '../../protocol/digest.ts'
+import { isBlank } from '../../protocol/for-good.ts'
 import type {
   Checkpoint,
   DigestResponse,
@@ -194,9 +195,10 @@ export class SelfCheck {
     if (!isEdited)
       return this.isSame(here, theirs) && this.isSame(known, theirs) ? undefined : theirs
     // An unsent edit keeps the state that it was made on, while the cursor moves past newer ones. States
-    // are ordered by `updated_at`: two that have the same one are the same.
+    // are ordered by `updated_at`: two that have the same one are the same, unless this device has erased
+    // its own, because it has deleted the document for good.
     const isBase = !known || known.updated_at < theirs.updated_at || this.isSame(known, theirs)
-    return isBase ? undefined : theirs
+    return isBase || isBlank(this.options.resource, known) ? undefined : theirs
   }
 
   /** Whether it is on this device only, and not because of an edit. Nothing that is read-only can be sent. */

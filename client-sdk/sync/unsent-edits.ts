@@ -23,6 +23,11 @@ export class UnsentEdits {
     return new Map([...this.latest].slice(0, most))
   }
 
+  /** The documents with edits after this version. */
+  since(version: number): string[] {
+    return [...this.latest].filter(([, edit]) => edit > version).map(([id]) => id)
+  }
+
   mark(ids: readonly string[]): void {
     if (ids.length === 0) return
     for (const id of ids) this.latest.set(id, ++this.newsCount)

@@ -2,7 +2,7 @@ import type { Resource } from '../../protocol/index.ts'
 import { type Database, run } from '../database/connect.ts'
 import { slowWorkOf } from '../database/pool.ts'
 import { documentSql } from './columns.ts'
-import { named } from './statements.ts'
+import { filledSql, named } from './statements.ts'
 import { createTurns } from './turns.ts'
 
 const MAX_PAGE = 200
@@ -22,7 +22,8 @@ export interface Exports {
   takeTurn(user: string, work: () => Promise<void>): Promise<void>
 
   /**
-   * All documents of a resource, deleted ones included, each once, sorted by their immutable ids. Holds no
+   * All documents of a resource, each once, sorted by their immutable ids; deleted ones too, except those that
+   * were deleted for good. Holds no
    * connection while the client reads.
    */
   pages(user: string, resource: Resource): AsyncGenerator<ExportedDocument[]>
@@ -42,7 +43,7 @@ export function postgresExports(db: Database): Exports {
             sum(octet_length(json)) over (order by id rows unbounded preceding) - octet_length(json) as before
           from (
             select t.id, t.deleted, ${documentSql(resource)}::text as json from ${resource.table} t
-            where t.user_id = $1 and t.id > $2 and t.seq > 0 order by t.id limit $3
+            where ${['t.user_id = $1 and t.id > $2 and t.seq > 0', ...filledSql(resource)].join(' and ')} order by t.id limit $3
           ) asked
         ) counted
         where before < ${MAX_PAGE_BYTES} order by id`)

@@ -2,7 +2,7 @@ import { type Document, fieldOf, type Resource } from '../../protocol/index.ts'
 import { type Database, run } from '../database/connect.ts'
 import { queueOf, slowWorkOf } from '../database/pool.ts'
 import { documentSql, sqlType } from './columns.ts'
-import { named } from './statements.ts'
+import { filledSql, named } from './statements.ts'
 import { createTurns } from './turns.ts'
 
 /** Lists for REST: filters, sorting, pagination. */
@@ -144,7 +144,7 @@ const arraySql = (page: string) =>
 /** Column names come from the definition only; client input is always a bound value. */
 function whereSql(resource: Resource, listing: Listing, values: unknown[]): string {
   const conditions = ['t.user_id = $1', listing.deleted ? 't.deleted' : 'not t.deleted']
-  if (listing.deleted) conditions.push('t.seq > 0')
+  if (listing.deleted) conditions.push('t.seq > 0', ...filledSql(resource))
   for (const { field, operator, value } of listing.filters) {
     const column = `t.${field}`
     const type = sqlType(resource, field)

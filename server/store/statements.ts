@@ -279,7 +279,8 @@ function editSql(resource: Resource, action: Edit['action'], names: readonly str
   const applies = {
     patch: `not t.deleted and (${names.map((name) => `t.${name}`).join(', ')}) is distinct from (${names.map(value).join(', ')})`,
     delete: 'not t.deleted',
-    restore: 't.deleted and t.seq > 0',
+    // What was deleted for good lacks required fields.
+    restore: ['t.deleted', 't.seq > 0', ...filledSql(resource)].join(' and '),
   }[action]
   const changesOf =
     action === 'patch'
@@ -310,6 +311,11 @@ function editSql(resource: Resource, action: Edit['action'], names: readonly str
         .map((one) => isThereSql(one, value(one.field))),
     ].join(' and ')}
     returning t.seq, ${documentSql(resource)}::text, feed.epoch`
+}
+
+/** The conditions that a tombstone can be restored. */
+export function filledSql({ neverBlank, blank }: Resource): string[] {
+  return neverBlank.map((name) => `t.${name} <> '${blank[name]}'`)
 }
 
 function stampSql(stamp: string, flag: string, value: string): string {

@@ -5,6 +5,7 @@
 import {
   type Document,
   type FieldErrors,
+  isRestorable,
   type Resource,
   referencesOf,
   sameFields,
@@ -94,6 +95,7 @@ export function judgeEdit(
   stored: Stored | undefined,
 ): Outcome | { outcome: 'applies' } {
   if (!stored || (stored.deleted && action !== 'restore')) return { outcome: 'not_found' }
+  if (stored.deleted && !isRestorable(resource, stored.document)) return { outcome: 'not_found' }
   if (ifSeq && !ifSeq.includes(stored.seq)) return { outcome: 'precondition_failed', stored }
   if (action === 'delete') return { outcome: 'applies' }
   const changesSomething =

@@ -5,6 +5,7 @@ import {
   changeTimes,
   type Document,
   type FieldErrors,
+  isRestorable,
   type Resource,
   resources,
   sameIn,
@@ -94,6 +95,19 @@ export async function dropEntries(
   )
 }
 
+/** Deletes the entries about these documents. */
+export async function dropEntriesAbout(
+  transaction: Transaction,
+  resource: Resource,
+  ids: readonly string[],
+  now: string,
+): Promise<void> {
+  if (ids.length === 0) return
+  const entries = await transaction.olderThanNewest(conflicts, 'document_id', ids, 0)
+  const own = entries.filter(({ document }) => document.resource === resource.name)
+  await dropEntries(transaction, own, now)
+}
+
 export type Restoral =
   /** With the updated entry. */
   | { outcome: 'restored'; entry: Stored }
@@ -104,8 +118,8 @@ export type Restoral =
 
 /**
  * Restores the values of an entry, and undeletes the document if needed. A rejected new document is
- * created, and so is a purged one if the entry has all of it. Values that have replaced them since the entry was created are journaled in turn. Restoring
- * again changes nothing.
+ * created, and so is one that was purged or deleted for good, if the entry has all of it. Values that have
+ * replaced them since the entry was created are journaled in turn. Restoring again changes nothing.
  */
 export async function restoreLoss(
   store: Store,
@@ -121,10 +135,15 @@ export async function restoreLoss(
     const resource: Resource = resources[conflict.resource as keyof typeof resources]
     const { document_id, lost } = conflict
     const current = (await transaction.read(resource, [document_id])).get(document_id)
+    // Of a document that was deleted for good, there is nothing to build on.
+    const base =
+      current && (!current.deleted || isRestorable(resource, current.document))
+        ? current.document
+        : undefined
     const reading = withoutIncomplete(
       resource,
       readRows(resource, party.user, [{ newDocumentState: { ...lost, id: document_id } }]),
-      () => current !== undefined,
+      () => base !== undefined,
     )
     const [refusal] = reading.refusals
     const isWhole = current !== undefined || conflict.cause === 'refused'
@@ -137,7 +156,7 @@ export async function restoreLoss(
       new Map(current && [[document_id, current]]),
     )
     if (full.refusals[0]) return { outcome: 'quota_exceeded', errors: full.refusals[0].errors }
-    const whole = { ...reading.rows[0]!, next: { ...current?.document, ...reading.rows[0]!.next } }
+    const whole = { ...reading.rows[0]!, next: { ...base, ...reading.rows[0]!.next } }
     const { rows, missing } = await withReferences(transaction, resource, [whole], new Map())
     const row = rows[0]!
     if (row.takenBy !== undefined)
@@ -155,14 +174,8 @@ export async function restoreLoss(
     await placeholdFor(transaction, resource, writes, missing)
     await transaction.write(resource, writes)
     await keepLosses(transaction, resource, losses, party, now)
-    if (current)
-      await keepLosses(
-        transaction,
-        resource,
-        [replaced(resource, conflict, current.document)],
-        party,
-        now,
-      )
+    if (base)
+      await keepLosses(transaction, resource, [replaced(resource, conflict, base)], party, now)
     const restored = settle(
       conflicts,
       { ...entry.document, restored_at: now, updated_at: now },

@@ -7,6 +7,7 @@ import {
   changedAt,
   changeTimes,
   type Document,
+  isBlank,
   isChangedSince,
   isUnplaced,
   merge,
@@ -16,6 +17,7 @@ import {
   settle,
   takenKey,
 } from '../../protocol/index.ts'
+import { emptied, isDeletedForGood } from './for-good.ts'
 import type { Horizon } from './store.ts'
 
 /** The state of a document, as stored or as a client sends it. */
@@ -195,6 +197,17 @@ function judgeRow(
   const base = row.assumed && completed(row.assumed, current)
   const isChanged = (field: string) =>
     base ? isChangedSince(base, field, current.changed) : current.changed?.[field] !== undefined
+  const at = editedAt(row, current, base, now)
+  const dated = String(row.next.updated_at ?? '')
+  // Deleted and restored since, or vice versa: the later one wins.
+  const isOutdated =
+    isChanged('_deleted') &&
+    (mayBeForgotten(current) || at <= changedAt(current.document, '_deleted', current.changed))
+  if (row.nextDeleted && isBlank(resource, wanted)) {
+    if (isOutdated && !current.deleted) return { state: current }
+    const lost = unseen(resource, current, isChanged)
+    return { state: emptied(resource, current, at, now), lost: [lost] }
+  }
   const isOverCurrent =
     base &&
     current.deleted === row.assumedDeleted &&
@@ -204,16 +217,17 @@ function judgeRow(
     const document = settle(resource, wanted, current.document, now)
     return { state: { document, deleted: row.nextDeleted } }
   }
-  const at = editedAt(row, current, base, now)
-  const dated = String(row.next.updated_at ?? '')
-  // Deleted and restored since, or vice versa: the later one wins.
-  const isOutdated =
-    isChanged('_deleted') &&
-    (mayBeForgotten(current) || at <= changedAt(current.document, '_deleted', current.changed))
   const isRestored = current.deleted && row.assumedDeleted && !row.nextDeleted && !isOutdated
-  const lostToDeletion = (): Verdict => {
-    const lost = changes(resource, base, wanted, current.document)
+  const lostToDeletion = (fields = resource.writable): Verdict => {
+    const lost = changes(resource, base, wanted, current.document, fields)
     return { state: current, lost: [{ cause: 'deletion', ...lost, lostAt: at, dated }] }
+  }
+  // What was deleted for good stays so. Who deletes a document without a base has seen what it had.
+  if (isDeletedForGood(resource, current)) {
+    const isTyped = (field: string) => !sameIn(resource, field, wanted, current.document)
+    return row.nextDeleted && !base
+      ? { state: current }
+      : lostToDeletion(resource.writable.filter(isTyped))
   }
   if (current.deleted && !row.nextDeleted && !isRestored) return lostToDeletion()
   // Edits made before a deletion are merged like any other edit, into the trash or the journal.
@@ -253,6 +267,25 @@ function judgeRow(
 /** A tombstone may refer to a deleted document, so a merge with one may take over such a reference. */
 function refersTo(gone: Gone, document: Document): boolean {
   return [...gone].some(([field, ids]) => ids.has(document[field]))
+}
+
+/**
+ * What a deletion for good has not seen. The times of changes decide: the device may have dropped the content
+ * of the base too.
+ */
+function unseen(
+  resource: Resource,
+  { document }: State,
+  isChanged: (field: string) => boolean,
+): Omit<Loss, 'id'> {
+  const { writable, blank } = resource
+  const names = writable.filter(
+    (name) => name in blank && isChanged(name) && !sameIn(resource, name, document, blank),
+  )
+  const of = (values: Readonly<Record<string, unknown>>) =>
+    Object.fromEntries(names.map((name) => [name, values[name]]))
+  const at = document.updated_at
+  return { cause: 'deletion', lost: of(document), kept: of(blank), lostAt: at, dated: at }
 }
 
 /**
@@ -372,9 +405,10 @@ function changes(
   base: Document | undefined,
   edited: Document,
   standing: Document,
+  fields = resource.writable,
 ) {
   const from = base ?? standing
-  const names = resource.writable.filter((name) => !sameIn(resource, name, edited, from))
+  const names = fields.filter((name) => !sameIn(resource, name, edited, from))
   const of = (document: Document) => Object.fromEntries(names.map((name) => [name, document[name]]))
   return { lost: of(edited), kept: of(standing) }
 }

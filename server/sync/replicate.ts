@@ -20,7 +20,8 @@ import {
   requireCurrent,
 } from './cursors.ts'
 import { withoutCycles } from './cycles.ts'
-import { keepLosses, type Party } from './journal.ts'
+import { isDeletedForGood } from './for-good.ts'
+import { dropEntriesAbout, keepLosses, type Party } from './journal.ts'
 import { judge, type Loss, type Row, type State } from './judge.ts'
 import { NO_PAUSE, type Pause } from './pause.ts'
 import { withinQuota } from './quota.ts'
@@ -160,6 +161,7 @@ export async function push<Answer = PushResponse>(
       const { writes, conflicts, ...rest } = await withoutCycles(transaction, resource, judged, now)
       await placeholdFor(transaction, resource, writes, missing)
       await transaction.write(resource, writes)
+      await dropEntriesAbout(transaction, resource, deletedForGood(resource, writes, before), now)
       for (const { id } of part) answers.delete(id)
       for (const state of conflicts) answers.set(state.document.id, state)
       losses.push(...rest.losses)
@@ -195,6 +197,22 @@ async function readInPieces(
 }
 
 const asItIs = <Answer>(response: PushResponse) => response as Answer
+
+/** The ids of those that were not before. */
+function deletedForGood(
+  resource: Resource,
+  writes: readonly State[],
+  before: ReadonlyMap<string, State>,
+): string[] {
+  const wasDeletedForGood = (id: string) => {
+    const state = before.get(id)
+    return state !== undefined && isDeletedForGood(resource, state)
+  }
+  const ids = writes
+    .filter((state) => isDeletedForGood(resource, state))
+    .map(({ document }) => document.id)
+  return ids.filter((id) => !wasDeletedForGood(id))
+}
 
 function idsOf(rows: readonly { id: string }[]): string[] {
   return [...new Set(rows.map(({ id }) => id).filter(isDocumentId))]

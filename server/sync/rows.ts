@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import {
   type FieldErrors,
   id as idSchema,
+  isBlank,
   isDeeperThan,
   type PushRow,
   type Rejection,
@@ -81,7 +82,7 @@ function readRow(
   assumed: Fields | undefined,
 ): { row: Row } | Pick<Refusal, 'code' | 'errors'> {
   const { _deleted: nextDeleted = false, ...fields } = sent
-  const { success, data, error } = resource.partial.safeParse(fields)
+  const { success, data, error } = parse(resource, fields, nextDeleted === true)
   const errors: FieldErrors = Object.create(null)
   for (const issue of error?.issues.slice(0, MAX_ERRORS) ?? []) {
     const name = issue.path.join('.')
@@ -109,6 +110,15 @@ function readRow(
   return { row: { ...row, mark: markOf(row) } }
 }
 
+/** @param mayBeBlank whether values that no live document has are valid, if all fields are blank */
+function parse(resource: Resource, fields: Fields, mayBeBlank: boolean) {
+  const { partial, blank, neverBlank } = resource
+  if (!mayBeBlank || !isBlank(resource, fields)) return partial.safeParse(fields)
+  const isValid = ([name]: [string, unknown]) => !neverBlank.includes(name)
+  const parsed = partial.safeParse(Object.fromEntries(Object.entries(fields).filter(isValid)))
+  return parsed.success ? { ...parsed, data: { ...blank, ...parsed.data } } : parsed
+}
+
 /**
  * Distinguishes a retry from a new edit with the same content, by `updated_at`. Rows without a new
  * `updated_at` cannot be deduplicated.
@@ -128,7 +138,8 @@ const MARK_DIGITS = 12
 function readAssumed(resource: Resource, assumed: Fields): Fields | undefined {
   const { shape } = resource.document
   const known = Object.entries(assumed).filter(([name]) => Object.hasOwn(shape, name))
-  const parsed = resource.partial.safeParse(Object.fromEntries(known))
+  // A device that deletes a document for good has dropped its content from there too.
+  const parsed = parse(resource, Object.fromEntries(known), true)
   if (!parsed.success) return undefined
   const { id: _, ...fields } = parsed.data
   return fields

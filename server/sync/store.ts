@@ -14,7 +14,7 @@ export interface Encoded {
   readonly json: string
 }
 
-/** A document with its metadata. A deleted one is a tombstone, which keeps its fields. */
+/** A document with its metadata. A deleted one is a tombstone, which keeps its fields unless it was deleted for good. */
 export interface Stored {
   readonly seq: number
   readonly deleted: boolean

@@ -3,6 +3,7 @@ import {
   type ChangeTimes,
   changeTimes,
   type Document,
+  isRestorable,
   type Referring,
   type Resource,
   referencesOf,
@@ -271,6 +272,7 @@ function applies(
   { action, fields, ifSeq }: Edit,
   { seq, deleted, document }: Stored,
 ): boolean {
+  if (deleted && !isRestorable(resource, document)) return false
   if (deleted !== (action === 'restore') || ifSeq?.includes(seq) === false) return false
   return (
     action !== 'patch' ||

@@ -5,6 +5,7 @@ import { describe, expect, test, vi } from 'vitest'
 import { bucketOf, type Document, type Resource, resources, settle } from '../../protocol/index.ts'
 import type { Database } from '../../server/database/connect.ts'
 import { FIRST_EPOCH } from '../../server/sync/cursors.ts'
+import { deleteForGood } from '../../server/sync/for-good.ts'
 import {
   type Edit,
   type Encoded,
@@ -256,6 +257,14 @@ export function storeContract(
       ],
       ['a second deletion', async (s) => removal(await deleted(s.store, s.ann))],
       ['a restoral of a live one', async (s) => restoral(await inserted(s.store, s.ann))],
+      [
+        'a restoral of one that was deleted for good',
+        async ({ store, ann }) => {
+          const id = await inserted(store, ann)
+          await deleteForGood(store, ann, tasks, { id, ifSeq: undefined, now: EDITED })
+          return restoral(id)
+        },
+      ],
       ['a patch of no field', async (s) => patch(await inserted(s.store, s.ann), {})],
       ['a patch to what is', async (s) => patch(await inserted(s.store, s.ann), { title: 'Milk' })],
       [

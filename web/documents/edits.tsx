@@ -26,6 +26,7 @@ export interface Edits {
   completeTask(id: string, isCompleted: boolean): Promise<boolean>
   moveTask(id: string, place: { after: string } | { before: string }): Promise<boolean>
   deleteTask(id: string): Promise<boolean>
+  deleteTaskForGood(id: string): Promise<boolean>
   restoreTask(id: string, changed?: Partial<Task>): Promise<boolean>
   /** @returns the id of the category, or null if it was not stored */
   addCategory(given: CategoryText): Promise<string | null>
@@ -115,6 +116,7 @@ function editsOf(client: Client, tell: (fault: string) => void): Edits {
     completeTask: (id, isCompleted) => isKept(() => client.tasks.complete(id, isCompleted)),
     moveTask: (id, place) => isKept(() => client.tasks.move(id, place)),
     deleteTask: (id) => isKept(() => client.tasks.softDelete(id)),
+    deleteTaskForGood: (id) => isKept(() => client.tasks.deleteForGood(id)),
     restoreTask: (id, changed = {}) =>
       isKept(async () => {
         const document = await client.tasks.restore(id)

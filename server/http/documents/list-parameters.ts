@@ -127,7 +127,8 @@ const cursor: Parameter = {
 
 const deleted: Parameter = {
   name: 'deleted',
-  description: 'Lists deleted documents instead of the others. They can be restored.',
+  description:
+    'Lists deleted documents instead of the others. They can be restored; those deleted for good are left out.',
   schema: boolean(),
   json: { type: 'boolean' },
 }

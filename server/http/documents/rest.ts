@@ -5,6 +5,7 @@ import {
   type FieldErrors,
   id,
   invalid,
+  isRestorable,
   Problem,
   type Referring,
   type Resource,
@@ -13,13 +14,14 @@ import {
 } from '../../../protocol/index.ts'
 import type { Lists } from '../../store/lists.ts'
 import { create, edit, type Outcome } from '../../sync/edit.ts'
+import { deleteForGood } from '../../sync/for-good.ts'
 import type { Edit, Store, Stored } from '../../sync/store.ts'
 import { exampleDocument, listExample } from '../examples.ts'
 import { type Answer, type Call, type Header, type Operation, operation } from '../operation.ts'
 import { ProblemWithHeaders } from '../problems.ts'
 import { readEtags, writeEtag } from './etags.ts'
 import { answerList } from './list-answer.ts'
-import { listParameters } from './list-parameters.ts'
+import { boolean, listParameters } from './list-parameters.ts'
 
 export interface RestDependencies {
   store: Store
@@ -197,11 +199,21 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
     method: 'delete',
     path: one,
     summary: `Delete ${a} ${singular}`,
-    description: `It can be restored.${afterDeletion(referring)}`,
+    description: `It can be restored, unless it is deleted for good.${afterDeletion(referring)}`,
+    query: [
+      {
+        name: 'for_good',
+        description: `Whether to delete its content at once, on the server and on every device, and what the conflict journal has about it. Also for a ${singular} that is deleted already. It cannot be restored. What other devices have typed into it and not sent yet gets into the conflict journal.`,
+        schema: boolean(),
+        json: { type: 'boolean' },
+        // So that `?for_good` is refused, and not taken for a deletion that can be restored.
+        mayBeEmpty: true,
+      },
+    ],
     headers: [ifMatch],
     answers: { 204: { description: 'Deleted.' } },
-    problems: ['not_found', 'precondition_failed'],
-    handle: (call) => change(call, 'delete', {}),
+    problems: ['invalid', 'not_found', 'precondition_failed'],
+    handle: (call) => (call.query.for_good ? removeForGood(call) : change(call, 'delete', {})),
   })
 
   const restoreOperation = operation({
@@ -231,13 +243,26 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
     return parsed.data
   }
 
+  async function removeForGood(call: Call): Promise<Answer> {
+    const outcome = await deleteForGood(store, call.user, resource, {
+      id: target(call),
+      ifSeq: versions(call),
+      now: now().toISOString(),
+    })
+    return outcome.outcome === 'deleted' ? { status: 204 } : answerOutcome(resource, outcome)
+  }
+
+  function versions({ request }: Pick<Call, 'request'>): number[] | undefined {
+    const known = readEtags(request.headers, 'if-match')
+    return known === '*' ? undefined : known
+  }
+
   async function change(call: Call<never> | Call<Fields>, action: Edit['action'], fields: Fields) {
-    const known = readEtags(call.request.headers, 'if-match')
     const outcome = await edit(store, call.user, resource, {
       action,
       id: target(call),
       fields,
-      ifSeq: known === '*' ? undefined : known,
+      ifSeq: versions(call),
       now: now().toISOString(),
     })
     if (action === 'delete' && outcome.outcome === 'edited') return { status: 204 }
@@ -265,7 +290,9 @@ function answerOutcome(
       throw outcome.stored.deleted
         ? new Problem(
             'conflict',
-            `A deleted ${resource.singular} has this id; restore it, or use another id.`,
+            isRestorable(resource, outcome.stored.document)
+              ? `A deleted ${resource.singular} has this id; restore it, or use another id.`
+              : `The ${resource.singular} with this id was deleted for good; use another id.`,
           )
         : current(
             'conflict',

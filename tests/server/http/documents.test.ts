@@ -146,6 +146,60 @@ describe('the life of a document', () => {
     })
   })
 
+  describe.each(COLLECTIONS)('%s deleted for good', (name) => {
+    const FOR_GOOD = '?for_good=true'
+
+    test.each(['live', 'deleted'])('when %s, and again, cannot be restored', async (state) => {
+      const { person, path, body } = await make(name, others[name]())
+      if (state === 'deleted') await person.call('DELETE', path)
+      for (let i = 0; i < 2; i++)
+        expect(await person.call('DELETE', path + FOR_GOOD)).toMatchObject({
+          status: 204,
+          text: '',
+        })
+      expect((await person.call('GET', path)).status).toBe(404)
+      expect((await person.call('DELETE', path)).status).toBe(404)
+      expect(await person.call('POST', `${path}restore/`)).toMatchObject({
+        status: 404,
+        body: { code: 'not_found' },
+      })
+      const trash = await person.call('GET', `/api/${name}/?deleted=true&page_size=200`)
+      expect(trash.text).not.toContain(body.id)
+      const again = await person.call('POST', `/api/${name}/`, { ...first[name], id: body.id })
+      expect(again).toMatchObject({ status: 409 })
+      expect(again.body.detail).toContain('deleted for good')
+    })
+
+    test('only at the given version', async () => {
+      const { person, path, ...made } = await make(name)
+      const deleteAt = (tag: string) =>
+        person.call('DELETE', path + FOR_GOOD, undefined, { headers: { 'if-match': tag } })
+      const stale = await deleteAt('"1"')
+      expect(stale).toMatchObject({ status: 412, body: { current: made.body } })
+      expect((await person.call('GET', path)).text).toBe(made.text)
+      expect((await deleteAt(etag(stale))).status).toBe(204)
+    })
+
+    test('only if that is what the parameter says', async () => {
+      const { person, path } = await make(name)
+      for (const query of ['for_good', 'for_good=maybe', 'for_good=true&for_good=false'])
+        expect(await person.call('DELETE', `${path}?${query}`)).toMatchObject({
+          status: 400,
+          body: { code: 'invalid', errors: { for_good: [expect.any(String)] } },
+        })
+      expect((await person.call('DELETE', `${path}?for_good=false`)).status).toBe(204)
+      expect((await person.call('POST', `${path}restore/`)).status).toBe(200)
+    })
+
+    test('only by its owner', async () => {
+      const { path, person, text } = await make(name)
+      const bob = await server.person()
+      expect((await bob.call('DELETE', path + FOR_GOOD)).status).toBe(404)
+      expect((await person.call('GET', path)).text).toBe(text)
+      expect((await ann.call('DELETE', `/api/${name}/${NO_ONE}/${FOR_GOOD}`)).status).toBe(404)
+    })
+  })
+
   test.each(COLLECTIONS)('%s: restoring what is not deleted changes nothing', async (name) => {
     const made = await make(name)
     const restored = await made.person.call('POST', `${made.path}restore/`)
