@@ -5,7 +5,7 @@ import { profile } from './profile.ts'
 import type { Resource } from './resource.ts'
 import { tasks } from './tasks.ts'
 
-export type { Account, Role, SignedInDevice, TokenPair } from './accounts.ts'
+export type { Account, OwnAccount, Role, SignedInDevice, TokenPair } from './accounts.ts'
 export * as accounts from './accounts.ts'
 export type { Action, AuditEntry, Invitation, ManagedAccount } from './administration.ts'
 export * as administration from './administration.ts'

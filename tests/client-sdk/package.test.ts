@@ -80,7 +80,7 @@ import type * as derived from '${root}/client-sdk/local/documents.ts'
 type Same<A, B> = [A, B] extends [B, A] ? (keyof A extends keyof B ? true : never) : never
 type AllSame<A, B> = { [K in keyof A | keyof B]: K extends keyof A & keyof B ? Same<A[K], B[K]> : never }
 type AllTrue<A> = { [K in keyof A]: true }
-export const account: Same<published.AccountDetails, protocol.Account> = true
+export const account: Same<Required<published.AccountDetails>, protocol.OwnAccount> = true
 export const factors: Same<published.Factors, protocol.Factors> = true
 export const passkey: Same<published.Passkey, protocol.Passkey> = true
 export const device: Same<published.SignedInDevice, protocol.SignedInDevice> = true
