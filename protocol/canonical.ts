@@ -42,13 +42,9 @@ export function canonicalJson(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(canonicalJson)
   if (!isObject(value)) return withoutMinusZero(value)
   const entries = Object.entries(value).filter(([, one]) => one !== undefined)
-  return Object.fromEntries(
-    entries.sort(([a], [b]) => compareKeys(a, b)).map(([key, one]) => [key, canonicalJson(one)]),
-  )
-}
-
-function compareKeys(a: string, b: string): number {
-  return bytesOf(a) - bytesOf(b) || compareCodePoints(a, b)
+  const keys = entries.map(([key, one]) => ({ key, bytes: bytesOf(key), one }))
+  keys.sort((a, b) => a.bytes - b.bytes || compareCodePoints(a.key, b.key))
+  return Object.fromEntries(keys.map(({ key, one }) => [key, canonicalJson(one)]))
 }
 
 /** The length in UTF-8. Some devices lack TextEncoder. */
@@ -61,11 +57,17 @@ function bytesOf(text: string): number {
   return bytes
 }
 
+/** Code units have the order of code points, except that surrogates come after all others. */
 function compareCodePoints(a: string, b: string): number {
-  const [x, y] = [[...a], [...b]]
-  const at = x.findIndex((character, i) => character !== y[i])
-  return at === -1 ? 0 : x[at]!.codePointAt(0)! - y[at]!.codePointAt(0)!
+  for (let i = 0; i < a.length; i++) {
+    const [x, y] = [a.charCodeAt(i), b.charCodeAt(i)]
+    if (x !== y)
+      return x >= 0xd800 && y >= 0xd800 ? isSurrogate(x) - isSurrogate(y) || x - y : x - y
+  }
+  return 0
 }
+
+const isSurrogate = (unit: number) => Number(unit < 0xe000)
 
 function sorted(value: unknown): unknown {
   return Array.isArray(value) ? [...new Set(value)].sort() : value
