@@ -76,7 +76,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
       server/runtime/metrics.ts express node:http`,
   },
   'server/http/accounts': {
-    values: `protocol/index.ts server/http/ server/http/documents/ server/reminders/unsubscribing.ts
+    values: `protocol/index.ts server/http/ server/http/documents/ server/reminders/unsubscribing.ts server/runtime/pauses.ts
       zod node:`,
     types: 'express server/accounts/ server/sync/ server/store/export.ts server/runtime/log.ts',
   },

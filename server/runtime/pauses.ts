@@ -8,10 +8,14 @@ let last = Promise.resolve()
 
 /**
  * To be awaited between the pieces of long work: after ten milliseconds of it, everybody else has a turn of the
- * event loop. However much long work there is, one piece of it is done in each turn.
+ * event loop.
  */
 export function pause(): Promise<void> | undefined {
-  if (performance.now() - began < PIECE_MS) return undefined
+  return performance.now() - began < PIECE_MS ? undefined : turn()
+}
+
+/** A turn of the event loop of one's own: however much long work there is, one piece of it is done in each. */
+export function turn(): Promise<void> {
   last = last.then(() => nextTurn()).then(begin)
   return last
 }

@@ -38,8 +38,8 @@ test.each([
   const attackers = await arena.attackers(3)
   const text = `[${Array.from({ length: 10 }, createRow)}]`
   await arena.whileOthersWork(async () => {
-    for (let round = 0; round < 3; round++) {
-      const pushes = attackers.flatMap((one) => Array.from({ length: 12 }, () => push(one, text)))
+    for (let round = 0; round < 2; round++) {
+      const pushes = attackers.flatMap((one) => Array.from({ length: 8 }, () => push(one, text)))
       for (const { status } of await Promise.all(pushes)) expect([200, 429]).toContain(status)
     }
   })
@@ -53,7 +53,7 @@ test('five megabytes of refused rows, whatever they are, do not keep others wait
       const long = 'x'.repeat(4_900_000 / count)
       return `[${Array.from({ length: count }, () => row(`"mood":"${long}"`))}]`
     })
-  const prepared = [1, 1, 1_000, 1_000].map(bodies)
+  const prepared = [1, 1_000, 1_000].map(bodies)
   await arena.whileOthersWork(async () => {
     for (const each of prepared) {
       const pushes = attackers.map((one, i) => push(one, each[i]!))

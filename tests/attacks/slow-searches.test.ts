@@ -19,21 +19,20 @@ test('four people who search 90 MB each, eight times at once, slow down nobody e
       )
   const refused: { status: number; code: string; retryAfter: number }[] = []
   await arena.whileOthersWork(async () => {
-    for (let round = 0; round < 2; round++)
-      await Promise.all(
-        attackers.flatMap(({ call }) =>
-          Array.from({ length: SEARCHES }, async (_, i) => {
-            const search = encodeURIComponent(`nichts davon, ü${round}${i}`)
-            const { status, headers, body } = await call('GET', `/api/tasks/?search=${search}`)
-            if (status === 200) return
-            refused.push({
-              status,
-              code: body.code,
-              retryAfter: Number(headers.get('retry-after')),
-            })
-          }),
-        ),
-      )
+    await Promise.all(
+      attackers.flatMap(({ call }) =>
+        Array.from({ length: SEARCHES }, async (_, i) => {
+          const search = encodeURIComponent(`nichts davon, ü${i}`)
+          const { status, headers, body } = await call('GET', `/api/tasks/?search=${search}`)
+          if (status === 200) return
+          refused.push({
+            status,
+            code: body.code,
+            retryAfter: Number(headers.get('retry-after')),
+          })
+        }),
+      ),
+    )
   })
   for (const { status, code, retryAfter } of refused) {
     expect([status, code]).toEqual([503, 'too_slow'])

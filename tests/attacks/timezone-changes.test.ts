@@ -21,20 +21,19 @@ test('four people with 100,000 tasks change their timezone at once, which succee
     await call('PATCH', '/api/profile/', { remind_minutes_before: 10 })
   }
   await arena.whileOthersWork(async () => {
-    for (const timezone of ['Asia/Tokyo', 'Europe/Lisbon'])
-      await Promise.all(
-        attackers.map(async ({ call }) => {
-          // Three have their turn at once, and the fourth may have to come again.
-          for (;;) {
-            const { status, body } = await call('PATCH', '/api/profile/', { timezone })
-            if (status === 200) return
-            expect([status, body.code]).toEqual([503, 'too_slow'])
-          }
-        }),
-      )
+    await Promise.all(
+      attackers.map(async ({ call }) => {
+        // Three have their turn at once, and the fourth may have to come again.
+        for (;;) {
+          const { status, body } = await call('PATCH', '/api/profile/', { timezone: 'Asia/Tokyo' })
+          if (status === 200) return
+          expect([status, body.code]).toEqual([503, 'too_slow'])
+        }
+      }),
+    )
   })
   const { rows } = await arena.database.db.raw(
-    `select count(*)::int as count from reminders where due_at = '2036-01-01T08:20Z' and user_id = ?`,
+    `select count(*)::int as count from reminders where due_at = '2035-12-31T23:20Z' and user_id = ?`,
     [attackers[0]!.id],
   )
   expect(rows[0].count).toBeGreaterThan(0)

@@ -1,7 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { setImmediate as othersHadATurn } from 'node:timers/promises'
 import * as z from 'zod'
 import {
   type Category,
@@ -16,6 +15,7 @@ import type { Accounts } from '../../accounts/accounts.ts'
 import type { Events } from '../../accounts/events.ts'
 import type { Factors } from '../../accounts/factors.ts'
 import type { Log } from '../../runtime/log.ts'
+import { turn } from '../../runtime/pauses.ts'
 import type { ExportedDocument, Exports } from '../../store/export.ts'
 import type { Store } from '../../sync/store.ts'
 import { exampleDocument } from '../examples.ts'
@@ -228,7 +228,7 @@ async function* inPieces(text: AsyncIterable<string>): AsyncGenerator<string> {
     if (piece.length < PIECE) continue
     yield piece
     piece = ''
-    await othersHadATurn()
+    await turn()
   }
   yield piece
 }
