@@ -17,7 +17,15 @@ export type { EventKind, ExportedEvent, SecurityEvent } from './events.ts'
 export * as events from './events.ts'
 export type { Assertion, Attestation, FactorProof, Factors, Passkey } from './factors.ts'
 export * as factors from './factors.ts'
-export { type Field, id, isDeeperThan, isRecordable, isStorable, type Reference } from './field.ts'
+export {
+  type Field,
+  id,
+  isDeeperThan,
+  isPlainId,
+  isRecordable,
+  isStorable,
+  type Reference,
+} from './field.ts'
 export { follow } from './follow.ts'
 export { blanked, isBlank, isRestorable } from './for-good.ts'
 export { DEVICE_HEADER, REPLICA_HEADER } from './headers.ts'
@@ -55,6 +63,7 @@ export {
   fieldOf,
   type NewDocumentOf,
   type Resource,
+  stampFields,
 } from './resource.ts'
 export { isUnplaced, settle, type Unsettled } from './settle.ts'
 export { type Shape, shapeOf } from './shape.ts'

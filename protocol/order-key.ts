@@ -16,14 +16,17 @@ const TIME_DIGITS = 7
 const TIE_DIGITS = 5
 
 export function orderKey(description: string) {
+  const pattern = orderKeyPattern()
   const schema = z
     .string()
     .max(MAX_LENGTH, {
       error: 'This key has grown too long. Give the neighbours new keys.',
       abort: true,
     })
-    .regex(orderKeyPattern(), 'Use a key of the fractional-indexing package, such as a0V.')
-  return { kind: 'order_key', schema, nullable: false, description } satisfies Field
+    .regex(pattern, 'Use a key of the fractional-indexing package, such as a0V.')
+  const isPlain = (value: unknown) =>
+    typeof value === 'string' && value.length <= MAX_LENGTH && pattern.test(value)
+  return { kind: 'order_key', schema, isPlain, nullable: false, description } satisfies Field
 }
 
 /**

@@ -92,6 +92,16 @@ export const pushRowSchema = z.object({
 })
 export type PushRow = z.output<typeof pushRowSchema>
 
+/** Whether this is a row as `pushRowSchema` has it, many times quicker. */
+export function isPushRow(row: unknown): row is PushRow {
+  if (!isState(row)) return false
+  const { newDocumentState: next, assumedMasterState: assumed } = row
+  return isState(next) && typeof next.id === 'string' && (assumed == null || isState(assumed))
+}
+
+const isState = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
 /**
  * The response to a push: the stored state of each document that differs from the pushed one. For a rejected
  * row without a stored document, it contains the pushed state as a tombstone.

@@ -65,8 +65,15 @@ export interface Body {
   /** The name of the schema in the OpenAPI document. */
   readonly name: string
   readonly schema: z.ZodType
-  /** Of a large list: the schema of each element, and how many there may be. */
-  readonly elements?: { readonly schema: z.ZodType; readonly max: number }
+  /** Of a large list. */
+  readonly elements?: {
+    /** Of each element. */
+    readonly schema: z.ZodType
+    /** Whether the schema would accept an element and change nothing that matters: then it is not asked. */
+    readonly isPlain: (element: unknown) => boolean
+    /** How many there may be. */
+    readonly max: number
+  }
   readonly examples: Readonly<Record<string, unknown>>
 }
 

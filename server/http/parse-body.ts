@@ -16,7 +16,11 @@ export async function parseBody({ schema, elements }: Body, text: JsonText): Pro
   const values: unknown[] = []
   for (const element of parseElements(text)) {
     await pause()
-    values.push(parseAt([values.length], elements.schema, element, 'body'))
+    values.push(
+      elements.isPlain(element)
+        ? element
+        : parseAt([values.length], elements.schema, element, 'body'),
+    )
   }
   return values
 }

@@ -308,14 +308,7 @@ function transactionOf(
 
     async write(resource, documents) {
       if (documents.length === 0) return
-      const rows = documents.map(({ document, deleted, taken, changed }, i) => ({
-        ...document,
-        deleted,
-        taken,
-        changed,
-        nth: i + 1,
-      }))
-      const values = [user, JSON.stringify(rows), rows.length]
+      const values = [user, `[${documents.map(rowText)}]`, documents.length]
       const isCascading = referencesTo(resource).some(({ onDelete }) => onDelete === 'cascade')
       const deletesOrRestores = isCascading || documents.some(({ deleted }) => deleted)
       const isLimited = limitMs !== undefined && mayBeSlow(resource, deletesOrRestores)
@@ -328,6 +321,13 @@ function transactionOf(
       writes.push({ resource, written: documents, before })
     },
   }
+}
+
+/** The text of a row of `writeSql`. Its parts are put together as text, which is quicker than as objects. */
+function rowText({ document, deleted, taken, changed }: Omit<Stored, 'seq'>, i: number): string {
+  const marks = taken ? `,"taken":[${taken}]` : ''
+  const times = changed ? `,"changed":${JSON.stringify(changed)}` : ''
+  return `${JSON.stringify(document).slice(0, -1)},"deleted":${deleted},"nth":${i + 1}${marks}${times}}`
 }
 
 /** What the writes have changed, unless it is too much for a frame, or they may have changed more. */

@@ -212,7 +212,7 @@ function judgeRow(
     base &&
     current.deleted === row.assumedDeleted &&
     sameFields(resource, current.document, base) &&
-    ![...resource.writable, '_deleted'].some(isChanged)
+    !Object.keys(current.changed ?? {}).some((name) => isWritten(resource, name) && isChanged(name))
   if (isOverCurrent) {
     const document = settle(resource, wanted, current.document, now)
     return { state: { document, deleted: row.nextDeleted } }
@@ -263,6 +263,10 @@ function judgeRow(
     lost: [lostHere, { cause: 'edit', ...theirsLost, lostAt: before, dated: before }],
   }
 }
+
+/** Whether clients write what a change time is of. */
+const isWritten = ({ fields, stamps }: Resource, name: string) =>
+  name === '_deleted' || (Object.hasOwn(fields, name) && !Object.hasOwn(stamps, name))
 
 /** A tombstone may refer to a deleted document, so a merge with one may take over such a reference. */
 function refersTo(gone: Gone, document: Document): boolean {
@@ -370,7 +374,8 @@ function withPlaces(resource: Resource, wanted: Document, { document }: State): 
 
 /** Adds omitted fields from the current state: a client does not change fields that it does not know. */
 function completed(given: Readonly<Record<string, unknown>>, current: State): Document {
-  return { ...current.document, ...given, id: current.document.id }
+  // Object.assign, because spreading both into one literal is many times slower.
+  return Object.assign({}, current.document, given)
 }
 
 /**

@@ -22,12 +22,12 @@ import {
 import { withoutCycles } from './cycles.ts'
 import { isDeletedForGood } from './for-good.ts'
 import { dropEntriesAbout, keepLosses, type Party } from './journal.ts'
-import { judge, type Loss, type Row, type State } from './judge.ts'
+import { judge, type Loss, type State } from './judge.ts'
 import { NO_PAUSE, type Pause } from './pause.ts'
 import { withinQuota } from './quota.ts'
 import { partsOf, placeholdFor, withReferences } from './references.ts'
 import { keepRefusals } from './refusals.ts'
-import { isDocumentId, type Reading, type Refusal, readRows, withoutIncomplete } from './rows.ts'
+import { isDocumentId, type Refusal, readInPieces, withoutIncomplete } from './rows.ts'
 import { type Store, type Stored, UnknownUser } from './store.ts'
 
 export interface Page {
@@ -178,22 +178,6 @@ export async function push<Answer = PushResponse>(
       checkpoint: cursorAt(transaction.feed),
     })
   })
-}
-
-async function readInPieces(
-  resource: Resource,
-  user: string,
-  pushed: readonly PushRow[],
-  pause: Pause,
-): Promise<Reading> {
-  const reading = { rows: [] as Row[], refusals: [] as Refusal[] }
-  for (const one of pushed) {
-    const { rows, refusals } = readRows(resource, user, [one])
-    reading.rows.push(...rows)
-    reading.refusals.push(...refusals)
-    await pause()
-  }
-  return reading
 }
 
 const asItIs = <Answer>(response: PushResponse) => response as Answer

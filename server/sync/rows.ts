@@ -4,11 +4,14 @@ import {
   id as idSchema,
   isBlank,
   isDeeperThan,
+  isPlainId,
   type PushRow,
   type Rejection,
   type Resource,
 } from '../../protocol/index.ts'
 import type { Row } from './judge.ts'
+import type { Pause } from './pause.ts'
+import { plainFields } from './plain-rows.ts'
 
 /** An invalid row, with what the client sent. */
 export interface Refusal {
@@ -44,27 +47,72 @@ const MAX_MESSAGE = 300
 
 /** Reads a pushed batch. An error rejects only its own row. */
 export function readRows(resource: Resource, user: string, pushed: readonly PushRow[]): Reading {
-  const rows: Row[] = []
-  const refusals: Refusal[] = []
-  for (const { newDocumentState: sent, assumedMasterState: assumed } of pushed) {
-    if (isTooDeep(sent) || isTooDeep(assumed)) {
-      const errors = { '': [`Nest objects and lists at most ${MAX_DEPTH} deep.`] }
-      const { id } = sent
-      refusals.push({ id, sent: { id }, assumed: undefined, code: 'invalid', errors })
-      continue
-    }
-    if (hasManyUnknown(resource, sent) || hasManyUnknown(resource, assumed ?? {})) {
-      const errors = { '': [`More than ${MAX_UNKNOWN} unknown names.`] }
-      const { id } = sent
-      refusals.push({ id, sent: { id }, assumed: undefined, code: 'invalid', errors })
-      continue
-    }
+  const reading = emptyReading()
+  for (const row of pushed) readInto(reading, resource, user, row)
+  return reading
+}
+
+/** The same with pauses. */
+export async function readInPieces(
+  resource: Resource,
+  user: string,
+  pushed: readonly PushRow[],
+  pause: Pause,
+): Promise<Reading> {
+  const reading = emptyReading()
+  for (const row of pushed) {
+    readInto(reading, resource, user, row)
+    const pausing = pause()
+    if (pausing) await pausing
+  }
+  return reading
+}
+
+const emptyReading = () => ({ rows: [] as Row[], refusals: [] as Refusal[] })
+
+function readInto(
+  { rows, refusals }: ReturnType<typeof emptyReading>,
+  resource: Resource,
+  user: string,
+  { newDocumentState: sent, assumedMasterState: assumed }: PushRow,
+): void {
+  const refuse = (message: string) =>
+    refusals.push({
+      id: sent.id,
+      sent: { id: sent.id },
+      assumed: undefined,
+      code: 'invalid',
+      errors: { '': [message] },
+    })
+  const plain = readPlain(resource, sent, assumed ?? undefined)
+  if (plain) rows.push(plain)
+  else if (isTooDeep(sent) || isTooDeep(assumed))
+    refuse(`Nest objects and lists at most ${MAX_DEPTH} deep.`)
+  else if (hasManyUnknown(resource, sent) || hasManyUnknown(resource, assumed ?? {}))
+    refuse(`More than ${MAX_UNKNOWN} unknown names.`)
+  else {
     const read = readRow(resource, user, sent, assumed ?? undefined)
     if ('errors' in read)
       refusals.push({ id: sent.id, sent, assumed: assumed ?? undefined, ...read })
     else rows.push(read.row)
   }
-  return { rows, refusals }
+}
+
+/** What `readRow` would read; undefined if it has to. */
+function readPlain(resource: Resource, sent: Fields, assumed: Fields | undefined): Row | undefined {
+  if (resource.readOnly || resource.singleton) return undefined
+  const { _deleted: nextDeleted = false } = sent
+  if (typeof nextDeleted !== 'boolean') return undefined
+  const next = plainFields(resource, sent)
+  const before = assumed && plainFields(resource, assumed)
+  if (!next || (assumed && !before)) return undefined
+  return withMark({
+    id: sent.id as string,
+    next,
+    nextDeleted,
+    assumed: before,
+    assumedDeleted: assumed?._deleted === true,
+  })
 }
 
 function hasManyUnknown(resource: Resource, fields: Fields): boolean {
@@ -107,7 +155,7 @@ function readRow(
     assumed: assumed && readAssumed(resource, assumed),
     assumedDeleted: assumed?._deleted === true,
   }
-  return { row: { ...row, mark: markOf(row) } }
+  return { row: withMark(row) }
 }
 
 /** @param mayBeBlank whether values that no live document has are valid, if all fields are blank */
@@ -118,6 +166,8 @@ function parse(resource: Resource, fields: Fields, mayBeBlank: boolean) {
   const parsed = partial.safeParse(Object.fromEntries(Object.entries(fields).filter(isValid)))
   return parsed.success ? { ...parsed, data: { ...blank, ...parsed.data } } : parsed
 }
+
+const withMark = (row: Row): Row => Object.assign(row, { mark: markOf(row) })
 
 /**
  * Distinguishes a retry from a new edit with the same content, by `updated_at`. Rows without a new
@@ -173,7 +223,7 @@ export function withoutIncomplete(
 
 const documentId = idSchema()
 
-export const isDocumentId = (id: string) => documentId.safeParse(id).success
+export const isDocumentId = (id: string) => isPlainId(id) || documentId.safeParse(id).success
 
 /** The id in stored form; undefined if no document can have it. */
 export const documentIdOf = (id: string) => documentId.safeParse(id).data

@@ -114,6 +114,18 @@ describe.each(Object.keys(kinds) as Kind[])('values of the kind %s', (kind) => {
   const field = FIELDS[kind]
   const parse = (value: unknown) => field.schema.parse(value)
 
+  test('that are plain are what the schema gives for them', () => {
+    const plain = new Set<boolean>()
+    fc.assert(
+      fc.property(fc.oneof(VALUES[kind], fc.anything()), (value) => {
+        const isPlain = field.isPlain?.(value) ?? false
+        plain.add(isPlain)
+        if (isPlain) expect(parse(value)).toEqual(value)
+      }),
+    )
+    expect(plain.has(true)).toBe(kind !== 'record')
+  })
+
   test('have one canonical form, which the schema gives', () => {
     fc.assert(
       fc.property(VALUES[kind], (value) => {

@@ -5,6 +5,7 @@ import {
   type Checkpoint,
   conflictsSchema,
   digestResponseSchema,
+  isPushRow,
   MAX_PULL_LIMIT,
   MAX_PUSH_BYTES,
   MAX_PUSH_ROWS,
@@ -173,7 +174,7 @@ export function replicationOperations(
       body: {
         name: `${name}Push`,
         schema: z.array(pushRowSchema).max(MAX_PUSH_ROWS),
-        elements: { schema: pushRowSchema, max: MAX_PUSH_ROWS },
+        elements: { schema: pushRowSchema, isPlain: isPushRow, max: MAX_PUSH_ROWS },
         examples: { usual: [{ newDocumentState: example }] },
       },
       answers: {

@@ -15,7 +15,7 @@ function read(text: string, element: z.ZodType = z.unknown(), size = 3) {
   const body = {
     name: 'Many',
     schema: z.array(element).max(MAX),
-    elements: { schema: element, max: MAX },
+    elements: { schema: element, isPlain: () => false, max: MAX },
     examples: {},
   }
   return parseBody(body, { bytes: Buffer.concat(kept), commas: scan.commas() })
