@@ -114,9 +114,9 @@ export const mutants: readonly Mutant[] = [
   {
     guard: 'an invalid row does not block others',
     file: 'server/sync/replicate.ts',
-    find: 'const { rows, refusals } = withoutIncomplete(',
+    find: 'const complete = withoutIncomplete(',
     replace: `if (reading.refusals.length > 0) throw new Error('not valid')
-    const { rows, refusals } = withoutIncomplete(`,
+    const complete = withoutIncomplete(`,
   },
   {
     guard: 'a change is later than the previous one, whatever the clock says',
