@@ -359,6 +359,29 @@ describe('the server answers as described', { timeout: 120_000 }, () => {
     }
   })
 
+  test('to a full account', async () => {
+    const { url } = server.testDatabase
+    const full = await startServer({ DATABASE_URL: url, QUOTA_BYTES: '1' })
+    const headers = { authorization: `Bearer ${ann.access}` }
+    try {
+      const adding = api.operations.filter(({ guarded, responses }) => !guarded && responses[403])
+      expect(adding).not.toEqual([])
+      expect(
+        await complaintsOfCalls(adding, async (operation) => {
+          const { path } = await targetOf(api, operation, ann.call)
+          if (path.endsWith('/restore/')) await ann.call('DELETE', path.replace('restore/', ''))
+          const example = bodyOf(operation) as Record<string, unknown>
+          const body = operation.body && otherContent(operation, example)
+          const reply = await full.call(operation.method, path, body, { headers })
+          expect(reply, operation.id).toMatchObject({ body: { code: 'quota_exceeded' } })
+          return [reply]
+        }),
+      ).toEqual([])
+    } finally {
+      await full.stop()
+    }
+  })
+
   test('to anything while too much data is in flight', async () => {
     const { bytes } = server.app
     const held = bytes.take('somebody else', bytes.limit)
