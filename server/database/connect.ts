@@ -183,19 +183,23 @@ export const limitSql = (limitMs: number) => `set local statement_timeout = ${li
  * Runs `work` in a transaction that begins with a lock, in one round trip.
  *
  * @param lock a select for update, with `?` for the key; `work` receives the row
+ * @param ahead sends what `work` will read first, together with the lock. It is read after the lock is taken
  * @returns undefined if there is no row to lock
  */
-export function transactionOn<Row, T>(
+export function transactionOn<Row, T, A = undefined>(
   db: Database,
   lock: string,
   key: string,
-  work: (connection: pg.ClientBase, locked: Row) => Promise<T>,
+  work: (connection: pg.ClientBase, locked: Row, ahead: A | undefined) => Promise<T>,
+  ahead?: (connection: pg.ClientBase) => A,
 ): Promise<T | undefined> {
   const begin = `begin; ${lock.replace('?', pg.escapeLiteral(key))}`
   const transact = async (connection: DatabaseConnection) => {
     try {
-      const [, { rows }] = (await connection.query(begin)) as unknown as [object, { rows: Row[] }]
-      const result = rows.length === 0 ? undefined : await work(connection, rows[0]!)
+      const locking = connection.query(begin) as unknown as Promise<[object, { rows: Row[] }]>
+      const sent = ahead?.(connection)
+      const [, { rows }] = await locking
+      const result = rows.length === 0 ? undefined : await work(connection, rows[0]!, sent)
       await connection.query('commit')
       return result
     } catch (error) {

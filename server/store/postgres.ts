@@ -21,6 +21,7 @@ import {
   type Feed,
   type Head,
   type Page,
+  type ReadAhead,
   type Store,
   type Stored,
   type Transaction,
@@ -146,22 +147,32 @@ export function postgresStore(
       )
     },
 
-    async transaction<T>(user: string, work: (transaction: Transaction) => Promise<T>) {
+    async transaction<T>(
+      user: string,
+      work: (transaction: Transaction) => Promise<T>,
+      ahead: readonly ReadAhead[] = [],
+    ) {
       const done = await takeTurn(user, () =>
         retried(() =>
           slowWork.run(user, 'write', (limitMs) =>
-            transactionOn<Locked, Done<T>>(db, LOCK, user, async (connection, locked) => {
-              const writes: Write[] = []
-              const feed = feedOf(locked.epoch, locked.seq, locked.past)
-              const transaction = transactionOf(
-                connection,
-                { user, limitMs, locked },
-                feed,
-                limitsOf(user),
-                writes,
-              )
-              return { result: await work(transaction), head: transaction.feed, writes }
-            }),
+            transactionOn<Locked, Done<T>, ReadEarly[]>(
+              db,
+              LOCK,
+              user,
+              async (connection, locked, early = []) => {
+                const writes: Write[] = []
+                const feed = feedOf(locked.epoch, locked.seq, locked.past)
+                const transaction = transactionOf(
+                  connection,
+                  { user, limitMs, locked, early },
+                  feed,
+                  limitsOf(user),
+                  writes,
+                )
+                return { result: await work(transaction), head: transaction.feed, writes }
+              },
+              (connection) => readEarly(connection, user, ahead),
+            ),
           ),
         ),
       )
@@ -262,13 +273,19 @@ const mayBeSlow = (resource: Resource, deletesOrRestores: boolean) =>
 /** @param limitMs for each statement from the first write on that may be slow */
 function transactionOf(
   connection: pg.ClientBase,
-  { user, limitMs, locked }: { user: string; limitMs: number | undefined; locked: Locked },
+  {
+    user,
+    limitMs,
+    locked,
+    early,
+  }: { user: string; limitMs: number | undefined; locked: Locked; early: readonly ReadEarly[] },
   begun: Feed,
   limits: Limits,
   writes: Write[],
 ): Transaction {
   async function placehold(resource: Resource, ids: readonly string[]): Promise<void> {
     if (ids.length === 0) return
+    standing = []
     // A required reference of a placeholder points to an id that no document has.
     for (const { field, target } of referencesOf(resource)) {
       const own = resource.fields[field]!
@@ -278,6 +295,8 @@ function transactionOf(
   }
 
   let feed = begun
+  /** What was read early and not changed since. */
+  let standing = early
   return {
     get feed() {
       return feed
@@ -291,7 +310,11 @@ function transactionOf(
     usage: () => countUsage(connection, user, locked),
 
     async read(resource, ids) {
-      return byId(await runOn<StoredRow>(connection, readSql(resource), [user, ids]))
+      if (ids.length === 0) return new Map()
+      const known = standing.find(
+        (one) => one.resource === resource && ids.every((id) => one.ids.has(id)),
+      )
+      return known?.found ?? readOn(connection, user, resource, ids)
     },
 
     async olderThanNewest(resource, field, values, count, characters) {
@@ -308,6 +331,7 @@ function transactionOf(
 
     async write(resource, documents) {
       if (documents.length === 0) return
+      standing = []
       const values = [user, `[${documents.map(rowText)}]`, documents.length]
       const isCascading = referencesTo(resource).some(({ onDelete }) => onDelete === 'cascade')
       const deletesOrRestores = isCascading || documents.some(({ deleted }) => deleted)
@@ -321,6 +345,36 @@ function transactionOf(
       writes.push({ resource, written: documents, before })
     },
   }
+}
+
+/** Documents that are read together with the lock. */
+interface ReadEarly {
+  readonly resource: Resource
+  readonly ids: ReadonlySet<string>
+  readonly found: Promise<Map<string, Stored>>
+}
+
+function readEarly(
+  connection: pg.ClientBase,
+  user: string,
+  ahead: readonly ReadAhead[],
+): ReadEarly[] {
+  return ahead
+    .filter(({ ids }) => ids.length > 0)
+    .map(({ resource, ids }) => {
+      const found = readOn(connection, user, resource, ids)
+      found.catch(() => {}) // whoever takes it fails, if the lock has not failed before
+      return { resource, ids: new Set(ids), found }
+    })
+}
+
+async function readOn(
+  connection: pg.ClientBase,
+  user: string,
+  resource: Resource,
+  ids: readonly string[],
+): Promise<Map<string, Stored>> {
+  return byId(await runOn<StoredRow>(connection, readSql(resource), [user, ids]))
 }
 
 /** The text of a row of `writeSql`. Its parts are put together as text, which is quicker than as objects. */

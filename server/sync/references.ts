@@ -1,6 +1,6 @@
 import { type Referring, type Resource, referencesOf } from '../../protocol/index.ts'
 import type { Gone, Row, State } from './judge.ts'
-import type { Transaction } from './store.ts'
+import type { ReadAhead, Transaction } from './store.ts'
 
 /** The ids that rows refer to and that nothing has, by field. */
 export type Missing = ReadonlyMap<string, ReadonlySet<unknown>>
@@ -34,6 +34,16 @@ export async function withReferences(
     )
   }
   return { rows: fitting, gone, missing }
+}
+
+/** What rows refer to, to be read ahead. */
+export function targetsOf(resource: Resource, rows: readonly Row[]): ReadAhead[] {
+  return referencesOf(resource)
+    .map(({ field, target }) => ({
+      resource: target,
+      ids: idsIn(rows.map(({ next }) => next[field])),
+    }))
+    .filter(({ ids }) => ids.length > 0)
 }
 
 /** Inserts placeholders for what documents that are about to be written refer to. */

@@ -25,10 +25,10 @@ import { dropEntriesAbout, keepLosses, type Party } from './journal.ts'
 import { judge, type Loss, type State } from './judge.ts'
 import { NO_PAUSE, type Pause } from './pause.ts'
 import { withinQuota } from './quota.ts'
-import { partsOf, placeholdFor, withReferences } from './references.ts'
+import { partsOf, placeholdFor, targetsOf, withReferences } from './references.ts'
 import { keepRefusals } from './refusals.ts'
 import { isDocumentId, type Refusal, readInPieces, withoutIncomplete } from './rows.ts'
-import { type Store, type Stored, UnknownUser } from './store.ts'
+import { type Store, type Stored, type Transaction, UnknownUser } from './store.ts'
 
 export interface Page {
   /** A JSON array of documents in wire form. */
@@ -144,10 +144,12 @@ export async function push<Answer = PushResponse>(
   }: PushOptions<Answer> = {},
 ): Promise<Answer> {
   const reading = await readInPieces(resource, pusher.user, pushed, pause)
-  return store.transaction(pusher.user, async (transaction) => {
+  const ids = idsOf([...reading.rows, ...reading.refusals])
+  const ahead = [{ resource, ids }, ...targetsOf(resource, reading.rows)]
+  const work = async (transaction: Transaction) => {
     if (from) requireCurrent(from, transaction.feed, resource, replica)
     const purged = horizonOf(resource, transaction.feed)
-    const stored = await transaction.read(resource, idsOf([...reading.rows, ...reading.refusals]))
+    const stored = await transaction.read(resource, ids)
     const complete = withoutIncomplete(resource, reading, (id) => stored.has(id))
     const { fitting, ...full } = await withinQuota(transaction, resource, complete.rows, stored)
     const refusals = [...complete.refusals, ...full.refusals]
@@ -177,7 +179,8 @@ export async function push<Answer = PushResponse>(
       rejected: refusals.map(({ id, code, errors }) => ({ id, code, errors })),
       checkpoint: cursorAt(transaction.feed),
     })
-  })
+  }
+  return store.transaction(pusher.user, work, ahead)
 }
 
 const asItIs = <Answer>(response: PushResponse) => response as Answer

@@ -387,6 +387,36 @@ describe('a write', () => {
     expect(statements.filter((text) => !isBeside(text))).toHaveLength(1)
   })
 
+  test('of a push takes three round trips: the lock with what it reads, the write, the commit', async () => {
+    const category_id = await create(categories, { name: 'Travel' })
+    const events: string[] = []
+    const { query } = pg.Client.prototype as unknown as { query: (...args: unknown[]) => unknown }
+    vi.spyOn(pg.Client.prototype, 'query').mockImplementation(function (
+      this: pg.Client,
+      ...args: unknown[]
+    ) {
+      const [first] = args as [string | { text: string }]
+      const text = typeof first === 'string' ? first : first.text
+      const [verb] = isBeside(text.replace('clock_timestamp', '')) ? [] : (/\w+/.exec(text) ?? [])
+      if (!verb) return query.apply(this, args) as never
+      events.push(verb)
+      const done = () => void events.push(`${verb} done`)
+      const callback = args.at(-1)
+      if (typeof callback === 'function')
+        return query.call(this, ...args.slice(0, -1), (...answer: unknown[]) => {
+          done()
+          callback(...answer)
+        }) as never
+      const answer = query.apply(this, args) as Promise<unknown>
+      answer.then(done, done)
+      return answer as never
+    })
+    const row = { newDocumentState: { id: randomUUID(), title: 'Ferry', category_id } }
+    expect((await ann.call('POST', '/replication/tasks/0/push', [row])).status).toBe(200)
+    expect(events.slice(0, 3)).toEqual(['begin', 'select', 'select'])
+    expect(events.slice(6)).toEqual(['with', 'with done', 'commit', 'commit done'])
+  })
+
   async function taskPath(): Promise<string> {
     return `/api/tasks/${await create(tasks, { title: 'Milk' })}/`
   }
