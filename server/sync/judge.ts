@@ -390,18 +390,21 @@ function changedLater({ writable }: Resource, now: string): ChangeTimes {
  * When the edit was made. Without its own `updated_at`, or with one ahead of the clock, an edit counts as
  * made now. But if it may be a retry, it counts as made at its base and wins over nothing since.
  */
-function editedAt(
-  { next, assumed }: Row,
-  current: State,
-  base: Document | undefined,
-  now: string,
-): string {
-  const at = next.updated_at as string | undefined
-  if (at === undefined || at === assumed?.updated_at) return now
-  if (at <= now) return at
-  if (!mayBeForgotten(current)) return now
-  const earliest = base?.updated_at ?? current.document.created_at
-  return earliest < now ? earliest : now
+function editedAt(row: Row, current: State, base: Document | undefined, now: string): string {
+  const at = row.next.updated_at as string | undefined
+  if (at === undefined || at === row.assumed?.updated_at) return now
+  if (mayBeForgotten(current) && (at > now || isKnownCreation(row, current))) {
+    const earliest = base?.updated_at ?? current.document.created_at
+    return earliest < now ? earliest : now
+  }
+  return at <= now ? at : now
+}
+
+/** A creation that changed nothing, because the document had its content, may be dated later than edits since. */
+function isKnownCreation({ next, assumed }: Row, { document, taken = [] }: State): boolean {
+  const born = next.created_at
+  if (assumed || born === undefined || born !== next.updated_at) return false
+  return born === document.created_at || taken.includes(birthMark(born))
 }
 
 /** The values that an edit from `base` to `edited` changed, and the values that replaced them. */
