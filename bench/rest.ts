@@ -20,13 +20,14 @@ const { values: options } = parseArgs({
     seconds: { type: 'string', default: '3' },
     only: { type: 'string', default: [...operationNames, 'hashing'].join(',') },
     profile: { type: 'string' },
+    'without-wall': { type: 'boolean', default: false },
   },
 })
 const rounds = Number(options.rounds)
 const seconds = Number(options.seconds)
 const only = options.only.split(',')
 
-const stage = await setStage(options.profile)
+const stage = await setStage(options.profile, !options['without-wall'])
 try {
   await expectSameAnswers(stage)
   const wanted = operationNames.filter((operation) => only.includes(operation))

@@ -17,6 +17,7 @@ import { createTokens } from '../server/accounts/tokens.ts'
 import { connect, type Database } from '../server/database/connect.ts'
 import { startEmbeddedPostgres } from '../server/database/embedded/embedded-postgres.ts'
 import { migrate } from '../server/database/migrate.ts'
+import { lowerWall } from '../server/database/wall.ts'
 import { createLog } from '../server/runtime/log.ts'
 import { postgresLists } from '../server/store/lists.ts'
 import { postgresStore } from '../server/store/postgres.ts'
@@ -57,8 +58,8 @@ export interface Load {
 }
 
 /** @param profileDir where ours leaves a CPU profile when it ends, if it is to */
-export async function setStage(profileDir?: string): Promise<Stage> {
-  const ground = await openGround()
+export async function setStage(profileDir?: string, walled?: boolean): Promise<Stage> {
+  const ground = await openGround(walled)
   const { db, close } = ground
   try {
     const people = await populate(db)
@@ -90,7 +91,8 @@ export interface Ground {
   close(): Promise<void>
 }
 
-export async function openGround(): Promise<Ground> {
+/** @param walled whether row-level security is on */
+export async function openGround(walled = true): Promise<Ground> {
   execFileSync('npx', ['tsc', '-p', 'bench/tsconfig.json'], { cwd: root, stdio: 'inherit' })
   const dataDir = await mkdtemp(path.join(tmpdir(), 'tasktide-bench-'))
   const closing: (() => unknown)[] = [() => rm(dataDir, { recursive: true, force: true })]
@@ -103,6 +105,7 @@ export async function openGround(): Promise<Ground> {
     const db = connect({ url: postgres.url, poolSize: 4, tls: 'off', statementTimeoutMs: 0 })
     closing.push(() => db.destroy())
     await migrate(db)
+    if (!walled) await lowerWall(db)
 
     const common = {
       PATH: process.env.PATH,

@@ -17,13 +17,14 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '5' },
     only: { type: 'string', default: parts.join(',') },
     profile: { type: 'string' },
+    'without-wall': { type: 'boolean', default: false },
   },
 })
 // One newcomer is for the warm-up, and one for comparing what the servers do.
 const rounds = Math.min(Number(options.rounds), MAX_NEWCOMERS - 2)
 const only = options.only.split(',')
 
-const ground = await openGround()
+const ground = await openGround(!options['without-wall'])
 try {
   if (only.some((part) => part !== 'table')) {
     const stage = await setSyncStage(ground, options.profile)
