@@ -25,6 +25,7 @@ import * as factors from './0023_factors.ts'
 import * as noAddress from './0024_no_address.ts'
 import * as quota from './0025_quota.ts'
 import * as unconfirmedAccounts from './0026_unconfirmed_accounts.ts'
+import * as lookupsById from './0027_lookups_by_id.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
@@ -54,6 +55,7 @@ const migrations: Record<string, Knex.Migration> = {
   '0024_no_address': noAddress,
   '0025_quota': quota,
   '0026_unconfirmed_accounts': unconfirmedAccounts,
+  '0027_lookups_by_id': lookupsById,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {

@@ -312,11 +312,13 @@ CREATE INDEX audit_log_actor ON public.audit_log USING btree (actor_id, id);
 
 CREATE UNIQUE INDEX categories_feed ON public.categories USING btree (user_id, seq) WHERE (seq > 0);
 
+CREATE INDEX categories_placeholders ON public.categories USING btree (user_id, seq) WHERE (seq <= 0);
+
 CREATE INDEX categories_tombstones ON public.categories USING btree (deleted_at) WHERE deleted;
 
 CREATE INDEX conflicts_document ON public.conflicts USING btree (user_id, document_id) WHERE (NOT deleted);
 
-CREATE UNIQUE INDEX conflicts_feed ON public.conflicts USING btree (user_id, seq);
+CREATE UNIQUE INDEX conflicts_feed ON public.conflicts USING btree (user_id, seq) WHERE (seq IS NOT NULL);
 
 CREATE INDEX conflicts_newest ON public.conflicts USING btree (user_id, created_at DESC, id) WHERE (NOT deleted);
 
@@ -338,13 +340,13 @@ CREATE INDEX mails_user_created ON public.mails USING btree (user_id, created_at
 
 CREATE INDEX names_user ON public.names USING btree (user_id);
 
-CREATE UNIQUE INDEX profiles_feed ON public.profiles USING btree (user_id, seq);
+CREATE UNIQUE INDEX profiles_feed ON public.profiles USING btree (user_id, seq) WHERE (seq IS NOT NULL);
 
 CREATE INDEX profiles_tombstones ON public.profiles USING btree (deleted_at) WHERE deleted;
 
 CREATE INDEX reminders_due ON public.reminders USING btree (due_at);
 
-CREATE INDEX reminders_user_due ON public.reminders USING btree (user_id, due_at);
+CREATE INDEX reminders_user_due ON public.reminders USING btree (user_id, due_at) WHERE (due_at IS NOT NULL);
 
 CREATE INDEX sessions_id ON public.sessions USING btree (id);
 
@@ -352,7 +354,7 @@ CREATE INDEX tasks_category_id_refers ON public.tasks USING btree (user_id, cate
 
 CREATE INDEX tasks_due ON public.tasks USING btree (user_id, due_date, id) WHERE (NOT deleted);
 
-CREATE UNIQUE INDEX tasks_feed ON public.tasks USING btree (user_id, seq);
+CREATE UNIQUE INDEX tasks_feed ON public.tasks USING btree (user_id, seq) WHERE (seq IS NOT NULL);
 
 CREATE INDEX tasks_newest ON public.tasks USING btree (user_id, created_at DESC, id) WHERE (NOT deleted);
 
@@ -385,7 +387,11 @@ create view reminder_moments with (security_invoker=true) as
      CROSS JOIN LATERAL ( SELECT known_timezone(p.timezone) AS zone
          OFFSET 0) z
      JOIN tasks t ON t.user_id = p.user_id
-  WHERE NOT t.completed AND NOT t.deleted;
+  WHERE
+        CASE
+            WHEN t.completed OR t.deleted THEN false
+            ELSE true
+        END;
 
 CREATE OR REPLACE FUNCTION public.add_horizon(documents text)
  RETURNS void
@@ -474,15 +480,15 @@ AS $function$
       -- Many documents that refer to one ask once: its state is that of the end for all of them. To plan
       -- the question takes far longer than to answer it.
       if current_setting('tasktide.live', true) is distinct from live then
-        execute format('select true from %I where user_id = $1 and id = $2 and deleted and seq > 0', target)
+        execute format('select deleted and seq > 0 from %I where user_id = $1 and id = $2', target)
           into is_wrong using new.user_id, id;
-        if is_wrong is null then perform set_config('tasktide.live', live, true); end if;
+        if is_wrong is not true then perform set_config('tasktide.live', live, true); end if;
       end if;
       if is_wrong then
         -- Unless it has been released since.
         execute format(
-          'select true from %I where user_id = $1 and id = $2 and %I = $3 %s',
-          own, field, case on_delete when 'cascade' then 'and not deleted' end)
+          'select %I = $3 %s from %I where user_id = $1 and id = $2',
+          field, case on_delete when 'cascade' then 'and not deleted' end, own)
           into is_wrong using new.user_id, new.id, id;
       end if;
       if is_wrong then
@@ -682,6 +688,7 @@ AS $function$
 CREATE OR REPLACE FUNCTION public.release_references()
  RETURNS trigger
  LANGUAGE plpgsql
+ SET enable_nestloop TO 'off'
 AS $function$
     declare
       referring constant text := tg_argv[0];
@@ -742,10 +749,10 @@ AS $function$
          from (
            select one.id, one.nth, now.at, ((extract(epoch from now.at at time zone ''UTC'') * 1000)::bigint)::text as ms
            from unnest($2) with ordinality as one (id, nth)
-           join %I was on was.user_id = $1 and was.id = one.id
+           join %I was on was.user_id = $1 and was.id = any ($2) and was.id = one.id
            cross join lateral (select greatest((was.updated_at at time zone ''UTC'' + interval ''1 millisecond'') at time zone ''UTC'', $4) as at) now
          ) now
-         where t.user_id = $1 and t.id = now.id',
+         where t.user_id = $1 and t.id = any ($2) and t.id = now.id',
         referring, change, referring)
         using target.user_id, affected, first, target.updated_at, stamps;
 
@@ -762,10 +769,10 @@ AS $function$
                changed = t.changed || replace(%2$L, ''#'', ((extract(epoch from now.at) * 1000)::bigint)::text)::jsonb
              from (
                select was.id, was.updated_at at time zone ''UTC'' + interval ''1 millisecond'' as at
-               from %1$I was join %3$I d on d.user_id = $1 and d.id = was.%4$I and d.deleted and d.seq > 0
-               where was.user_id = $1 and was.id = any ($2) and not was.deleted
+               from %1$I was join %3$I d on d.user_id = $1 and d.id = was.%4$I and case when d.deleted and d.seq > 0 then true else false end
+               where was.user_id = $1 and was.id = any ($2) and case when was.deleted then false else true end
              ) now
-             where t.user_id = $1 and t.id = now.id',
+             where t.user_id = $1 and t.id = any ($2) and t.id = now.id',
             referring, format('{"_deleted":#,"_deleted.%s":#}', other[1]), other[2], other[1])
             using target.user_id, affected;
         end loop;

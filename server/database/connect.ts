@@ -52,6 +52,10 @@ export function connect(options: ConnectionOptions): Database {
         plan_cache_mode: {
           sql: `case when exists (select from pg_extension where extname = 'citus') then 'auto' else 'force_generic_plan' end`,
         },
+        // The table may have grown since its plan was made. (Before Postgres 18, a table that has to be read
+        // whole then looks so expensive that the plan would be compiled.)
+        enable_seqscan: 'off',
+        jit: 'off',
         ...(options.statementTimeoutMs !== undefined && { statement_timeout: statementTimeoutMs }),
         ...(servesRequests && {
           lock_timeout: LOCK_MS,

@@ -1,7 +1,7 @@
 import { type Resource, resources } from '../../protocol/index.ts'
 import { type Database, run, runOn, transactionOn } from '../database/connect.ts'
 import { LOCK } from './postgres.ts'
-import { named } from './statements.ts'
+import { hidden, named } from './statements.ts'
 
 const BATCH = 1_000
 
@@ -39,7 +39,7 @@ export async function purgeTombstones(db: Database, days: number): Promise<numbe
       isForEveryone: true,
     }
     const purge = named(
-      `delete from ${table} where user_id = $1 and id = any ($2::uuid[]) and ${isDue} returning 1`,
+      `delete from ${table} where user_id = $1 and id = any ($2::uuid[]) and ${hidden(isDue)} returning 1`,
     )
     for (;;) {
       const owners = await run<[user: string, ids: string[]]>(db, due, [])

@@ -30,18 +30,26 @@ const roomSql = (documents: string, bytes: string) =>
   `(${documents}::bigint is null or feed.counted_seq > 0 and feed.stored_documents + feed.since <= ${documents}::bigint)
     and (${bytes}::bigint is null or feed.counted_seq > 0 and feed.stored_bytes + feed.since * ${MAX_WRITE_BYTES} <= ${bytes}::bigint)`
 
+/**
+ * Hides a condition of a lookup by id from the planner, which then sees only the key. Postgres keeps plans, and
+ * may have made them when the table was empty: then every index that begins with the user looks as good as the
+ * primary key, but reads all documents of the user. So every other index is partial, and no lookup by id may
+ * imply that a row is in it (docs/decisions/0046-lookups-by-id.md).
+ */
+export const hidden = (condition: string) => `case when ${condition} then true else false end`
+
 /** `$1` user, `$2` id. */
 export const findSql = kept(
   (resource) => `
     select t.seq, ${documentSql(resource)}::text from ${resource.table} t
-    where t.user_id = $1 and t.id = $2 and not t.deleted`,
+    where t.user_id = $1 and t.id = $2 and ${hidden('not t.deleted')}`,
 )
 
 /** `$1` user, `$2` ids. Skips placeholders. */
 export const readSql = kept(
   (resource) => `
     select t.seq, t.deleted, ${documentSql(resource)}::text, t.taken, t.changed from ${resource.table} t
-    where t.user_id = $1 and t.id = any ($2::uuid[]) and t.seq > 0`,
+    where t.user_id = $1 and t.id = any ($2::uuid[]) and ${hidden('t.seq > 0')}`,
 )
 
 /** `$1` user, `$2` values, `$3` how many of each value are left out, newest first, and `$4` up to how many characters. */
@@ -72,7 +80,8 @@ export function aboveSql(resource: Resource, field: string): Statement {
       from above where id is not null
     )
     select t.seq, t.deleted, ${documentSql(resource)}::text, t.taken, t.changed
-    from above join ${resource.table} t on t.user_id = $1 and t.id = above.id and t.seq > 0`)
+    from ${resource.table} t
+    where t.user_id = $1 and t.id = any (array(select id from above)) and ${hidden('t.seq > 0')}`)
 }
 
 /** `$1` user, `$2` seq, `$3` limit. */
@@ -152,7 +161,7 @@ export const placeholdSql = kept((resource) => {
     insert into ${resource.table}
       (user_id, id, ${columns.map((column) => `${column}, `).join('')}created_at, updated_at, deleted, seq)
     select $1, p.id, ${columns.map((column) => `r.${column}, `).join('')}now(), now(), true,
-      least((select min(t.seq) from ${resource.table} t where t.user_id = $1), 1) - p.nth
+      least((select min(t.seq) from ${resource.table} t where t.user_id = $1 and t.seq <= 0), 1) - p.nth
     from unnest($2::uuid[]) with ordinality as p (id, nth),
       json_to_record('${JSON.stringify(Object.fromEntries(least)).replaceAll("'", "''")}')
         as r (_ text${typed.join('')})
@@ -277,10 +286,10 @@ function editSql(resource: Resource, action: Edit['action'], names: readonly str
     restore: ['deleted = false'],
   }[action]
   const applies = {
-    patch: `not t.deleted and (${names.map((name) => `t.${name}`).join(', ')}) is distinct from (${names.map(value).join(', ')})`,
-    delete: 'not t.deleted',
+    patch: `${hidden('not t.deleted')} and (${names.map((name) => `t.${name}`).join(', ')}) is distinct from (${names.map(value).join(', ')})`,
+    delete: hidden('not t.deleted'),
     // What was deleted for good lacks required fields.
-    restore: ['t.deleted', 't.seq > 0', ...filledSql(resource)].join(' and '),
+    restore: hidden(['t.deleted', 't.seq > 0', ...filledSql(resource)].join(' and ')),
   }[action]
   const changesOf =
     action === 'patch'
@@ -325,7 +334,7 @@ function stampSql(stamp: string, flag: string, value: string): string {
 /** The condition that the target of a reference exists. */
 const isThereSql = ({ target }: Referring, value: string) =>
   `(${value} is null or exists (select from ${target.table} c
-      where c.user_id = $1 and c.id = ${value} and not c.deleted))`
+      where c.user_id = $1 and c.id = ${value} and ${hidden('not c.deleted')}))`
 
 let keptCount = 0
 

@@ -17,7 +17,7 @@ export async function up(knex: Knex): Promise<void> {
       changed    jsonb          not null default '{}',
       primary key (user_id, id)
     );
-    create unique index comments_feed on comments (user_id, seq);
+    create unique index comments_feed on comments (user_id, seq) where seq is not null;
     create trigger comments_insert_stamp before insert on comments
       for each row when (new.seq is null) execute function stamp_change();
     create trigger comments_update_stamp before update on comments

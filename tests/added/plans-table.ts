@@ -16,7 +16,7 @@ export async function up(knex: Knex): Promise<void> {
       changed    jsonb          not null default '{}',
       primary key (user_id, id)
     );
-    create unique index plans_feed on plans (user_id, seq);
+    create unique index plans_feed on plans (user_id, seq) where seq is not null;
     create trigger plans_insert_stamp before insert on plans
       for each row when (new.seq is null) execute function stamp_change();
     create trigger plans_update_stamp before update on plans

@@ -15,7 +15,7 @@ export async function up(knex: Knex): Promise<void> {
       changed    jsonb          not null default '{}',
       primary key (user_id, id)
     );
-    create unique index subtasks_feed on subtasks (user_id, seq);
+    create unique index subtasks_feed on subtasks (user_id, seq) where seq is not null;
     create trigger subtasks_insert_stamp before insert on subtasks
       for each row when (new.seq is null) execute function stamp_change();
     create trigger subtasks_update_stamp before update on subtasks

@@ -31,7 +31,7 @@ export async function createTable(db: Database, resource: Resource): Promise<voi
       changed    jsonb          not null default '{}',
       primary key (user_id, id)
     );
-    create unique index ${table}_feed on ${table} (user_id, seq);
+    create unique index ${table}_feed on ${table} (user_id, seq) where seq is not null;
     create trigger ${table}_insert_stamp before insert on ${table}
       for each row when (new.seq is null) execute function stamp_change();
     create trigger ${table}_update_stamp before update on ${table}

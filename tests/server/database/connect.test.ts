@@ -89,6 +89,8 @@ test.each([
       ...limits,
       statement_timeout: '7s',
       plan_cache_mode: 'force_generic_plan',
+      enable_seqscan: 'off',
+      jit: 'off',
     }))
       expect([name, await setting(name)]).toEqual([name, value])
     expect(await db.transaction((trx) => setting('lock_timeout', trx))).toBe(patience)

@@ -98,11 +98,20 @@ test.each<[string, string, string[]]>([
     'alter table tasks drop column taken',
     ['taken: missing, expected bigint[] not null'],
   ],
-  ['no feed index', 'drop index tasks_feed', ['no unique index (user_id, seq)']],
+  [
+    'no feed index',
+    'drop index tasks_feed',
+    ['no unique index (user_id, seq) where seq is not null'],
+  ],
   [
     'a feed index that is not unique',
-    'drop index tasks_feed; create index tasks_feed on tasks (user_id, seq)',
-    ['no unique index (user_id, seq)'],
+    'drop index tasks_feed; create index tasks_feed on tasks (user_id, seq) where seq is not null',
+    ['no unique index (user_id, seq) where seq is not null'],
+  ],
+  [
+    'an index that could serve lookups by id',
+    'create index tasks_title on tasks (user_id, title)',
+    ['tasks_title: not partial'],
   ],
   ['no stamp on insert', 'drop trigger tasks_insert_stamp on tasks', ['no stamp before insert']],
   ['no stamp on update', 'drop trigger tasks_update_stamp on tasks', ['no stamp before update']],
@@ -311,7 +320,13 @@ async function feedDifferences(sql: Sql, { table }: Resource): Promise<string[]>
     [table],
   )
   // Placeholders, and nothing else, may be left out of it.
-  const unique = /^CREATE UNIQUE INDEX .* \(user_id, seq\)( WHERE \(seq > 0\))?$/
+  const unique = /^CREATE UNIQUE INDEX .* \(user_id, seq\) WHERE \(seq (IS NOT NULL|> 0)\)$/
+  const whole = indexes
+    .map(
+      ({ definition }: { definition: string }) =>
+        /INDEX (\w+) .* \(user_id, [^)]*\)$/.exec(definition)?.[1],
+    )
+    .filter((index: string | undefined) => index && index !== `${table}_pkey`)
   const { rows: triggers } = await sql.raw(
     `select pg_get_triggerdef(oid) as definition from pg_trigger
      where tgrelid = to_regclass(?) and tgenabled = 'O'`,
@@ -331,7 +346,8 @@ async function feedDifferences(sql: Sql, { table }: Resource): Promise<string[]>
   return [
     ...(indexes.some(({ definition }: { definition: string }) => unique.test(definition))
       ? []
-      : ['no unique index (user_id, seq)']),
+      : ['no unique index (user_id, seq) where seq is not null']),
+    ...whole.map((index: string) => `${index}: not partial`),
     ...(stamps('INSERT', '(new.seq IS NULL)') ? [] : ['no stamp before insert']),
     ...(stamps('UPDATE', '(new.seq = old.seq)') ? [] : ['no stamp before update']),
     ...(isThere(dates) ? [] : ['no date of tombstones']),

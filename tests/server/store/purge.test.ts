@@ -94,10 +94,13 @@ test('the journal loses its old entries, and the oldest of documents with too ma
     store.transaction(user, (tx) => tx.write(conflicts, entries))
   await write(ann, ...['1', '2', '3'].map((title) => anEntry(one, title)), anEntry(other, '4'))
   await write(bob, anEntry(one, '5'))
-  const age = (user_id: string, days: number) =>
-    db('conflicts')
-      .where({ user_id })
-      .update({ created_at: db.raw('now() - make_interval(days => ?)', [days]) })
+  // One by one, so that they keep their order.
+  const age = async (user_id: string, days: number) => {
+    for (const id of await db('conflicts').where({ user_id }).orderBy('seq').pluck('id'))
+      await db('conflicts')
+        .where({ user_id, id })
+        .update({ created_at: db.raw('now() - make_interval(days => ?)', [days]) })
+  }
   await age(ann, 89)
   await age(bob, 91)
   const { seq } = (await store.heads([ann])).get(ann)!
