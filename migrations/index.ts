@@ -26,6 +26,7 @@ import * as noAddress from './0024_no_address.ts'
 import * as quota from './0025_quota.ts'
 import * as unconfirmedAccounts from './0026_unconfirmed_accounts.ts'
 import * as lookupsById from './0027_lookups_by_id.ts'
+import * as lightWrites from './0028_light_writes.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
@@ -56,6 +57,7 @@ const migrations: Record<string, Knex.Migration> = {
   '0025_quota': quota,
   '0026_unconfirmed_accounts': unconfirmedAccounts,
   '0027_lookups_by_id': lookupsById,
+  '0028_light_writes': lightWrites,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {

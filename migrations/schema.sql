@@ -68,8 +68,7 @@ create table categories (
   changed jsonb not null default '{}'::jsonb,
   deleted_at timestamp(3) with time zone,
   constraint categories_pkey PRIMARY KEY (user_id, id),
-  constraint categories_check CHECK (((seq > 0) OR deleted)),
-  constraint categories_user_id_fkey FOREIGN KEY (user_id) REFERENCES feeds(user_id) ON DELETE CASCADE
+  constraint categories_check CHECK (((seq > 0) OR deleted))
 );
 
 create table conflicts (
@@ -92,8 +91,7 @@ create table conflicts (
   errors jsonb not null default '{}'::jsonb,
   changed jsonb not null default '{}'::jsonb,
   deleted_at timestamp(3) with time zone,
-  constraint conflicts_pkey PRIMARY KEY (user_id, id),
-  constraint conflicts_user_id_fkey FOREIGN KEY (user_id) REFERENCES feeds(user_id) ON DELETE CASCADE
+  constraint conflicts_pkey PRIMARY KEY (user_id, id)
 );
 
 create table deleted_accounts (
@@ -199,8 +197,7 @@ create table profiles (
   changed jsonb not null default '{}'::jsonb,
   deleted_at timestamp(3) with time zone,
   constraint profiles_pkey PRIMARY KEY (user_id, id),
-  constraint profiles_check CHECK ((id = user_id)),
-  constraint profiles_user_id_fkey FOREIGN KEY (user_id) REFERENCES feeds(user_id) ON DELETE CASCADE
+  constraint profiles_check CHECK ((id = user_id))
 );
 
 create table rate_limits (
@@ -266,8 +263,7 @@ create table tasks (
   changed jsonb not null default '{}'::jsonb,
   deleted_at timestamp(3) with time zone,
   constraint tasks_pkey PRIMARY KEY (user_id, id),
-  constraint tasks_category_id FOREIGN KEY (user_id, category_id) REFERENCES categories(user_id, id) DEFERRABLE INITIALLY DEFERRED,
-  constraint tasks_user_id_fkey FOREIGN KEY (user_id) REFERENCES feeds(user_id) ON DELETE CASCADE
+  constraint tasks_category_id FOREIGN KEY (user_id, category_id) REFERENCES categories(user_id, id) DEFERRABLE INITIALLY DEFERRED
 );
 
 create table totp_secrets (
@@ -377,12 +373,7 @@ CREATE INDEX users_username_prefix ON public.users USING btree (lower(username) 
 create view reminder_moments with (security_invoker=true) as
  SELECT t.user_id,
     t.id AS task_id,
-        CASE
-            WHEN t.remind_at IS NOT NULL THEN t.remind_at
-            WHEN t.due_time IS NOT NULL AND p.remind_minutes_before IS NOT NULL THEN (((((t.due_date + t.due_time) AT TIME ZONE z.zone) AT TIME ZONE 'UTC'::text) - make_interval(mins => p.remind_minutes_before)) AT TIME ZONE 'UTC'::text)
-            WHEN t.due_time IS NULL AND p.remind_all_day_at IS NOT NULL THEN ((t.due_date + p.remind_all_day_at) AT TIME ZONE z.zone)
-            ELSE NULL::timestamp with time zone
-        END AS due_at
+    reminder_moment(t.remind_at, t.due_date, t.due_time, p.remind_minutes_before, p.remind_all_day_at, z.zone) AS due_at
    FROM profiles p
      CROSS JOIN LATERAL ( SELECT known_timezone(p.timezone) AS zone
          OFFSET 0) z
@@ -528,6 +519,26 @@ AS $function$
       return new;
     end $function$;
 
+CREATE OR REPLACE FUNCTION public.delete_documents()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+    declare
+      documents text;
+    begin
+      -- Those that refer to others are newer. The table of a shard has the number of the shard in its name.
+      for documents in
+        select c.relname from pg_class c
+        where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and c.relname !~ '_\d{6,}$'
+          and (select count(*) from pg_attribute a
+            where a.attrelid = c.oid and a.attname in ('user_id', 'deleted', 'seq') and not a.attisdropped) = 3
+        order by c.oid desc
+      loop
+        execute format('delete from %I where user_id = $1', documents) using old.user_id;
+      end loop;
+      return null;
+    end $function$;
+
 CREATE OR REPLACE FUNCTION public.keep_audit_log()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -649,7 +660,18 @@ AS $function$
     declare
       wanted timestamptz(3);
     begin
-      select due_at into wanted from reminder_moments where user_id = new.user_id and task_id = new.id;
+      if not new.completed and not new.deleted then
+        select
+          reminder_moment(
+            new.remind_at, new.due_date, new.due_time, p.remind_minutes_before, p.remind_all_day_at, p.zone)
+          into wanted
+          from (
+            select remind_minutes_before, remind_all_day_at, case
+              when new.remind_at is null and (remind_minutes_before is not null or remind_all_day_at is not null)
+              then known_timezone(timezone) end as zone
+            from profiles where user_id = new.user_id offset 0
+          ) p;
+      end if;
       if tg_op = 'UPDATE' then
         delete from reminders
           where user_id = new.user_id and task_id = new.id and due_at is distinct from wanted;
@@ -780,6 +802,22 @@ AS $function$
       return null;
     end $function$;
 
+CREATE OR REPLACE FUNCTION public.reminder_moment(remind_at timestamp with time zone, due_date date, due_time time without time zone, minutes_before integer, all_day_at time without time zone, zone text)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+      select case
+        when remind_at is not null then remind_at
+        when due_time is not null and minutes_before is not null then
+          -- In UTC, because arithmetic with timestamptz is not immutable.
+          ((due_date + due_time) at time zone zone at time zone 'UTC'
+            - make_interval(mins => minutes_before)) at time zone 'UTC'
+        when due_time is null and all_day_at is not null then
+          (due_date + all_day_at) at time zone zone
+      end
+    $function$;
+
 CREATE OR REPLACE FUNCTION public.stamp_change()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -832,6 +870,8 @@ create policy tasktide_app on conflicts to tasktide_app using ((user_id = ( SELE
 create policy tasktide_everyone on conflicts to tasktide_everyone using (true);
 
 CREATE TRIGGER feeds_branch BEFORE UPDATE ON feeds FOR EACH ROW WHEN (old.timeline <> wal_timeline()) EXECUTE FUNCTION branch_feed();
+
+CREATE TRIGGER feeds_documents AFTER DELETE ON feeds FOR EACH ROW EXECUTE FUNCTION delete_documents();
 
 CREATE TRIGGER profiles_horizon AFTER DELETE ON profiles REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION move_horizon();
 

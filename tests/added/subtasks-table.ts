@@ -3,7 +3,7 @@ import type { Knex } from 'knex'
 export async function up(knex: Knex): Promise<void> {
   await knex.raw(`
     create table subtasks (
-      user_id    uuid           not null references feeds (user_id) on delete cascade,
+      user_id    uuid           not null,
       id         uuid           not null,
       title      text           not null,
       parent_id  uuid,

@@ -20,7 +20,7 @@ export async function createTable(db: Database, resource: Resource): Promise<voi
   })
   await db.raw(`
     create table ${table} (
-      user_id    uuid           not null references feeds (user_id) on delete cascade,
+      user_id    uuid           not null,
       id         uuid           not null,
       ${columns.join('\n')}
       created_at timestamptz(3) not null,

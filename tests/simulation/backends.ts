@@ -30,7 +30,8 @@ export function memoryBackend(): Backend {
 export function postgresBackend(db: Database): Backend {
   return {
     async open(users) {
-      await db.raw('truncate users cascade')
+      const tables = referringFirst().map(({ table }) => table)
+      await db.raw(`truncate users, ${tables} cascade`)
       for (const id of users)
         await db('users').insert({ id, username: id, email: id, password_hash: '' })
     },

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type Document, type Resource, resources } from '../../../protocol/index.ts'
-import type { Database } from '../../../server/database/connect.ts'
+import { connect, type Database } from '../../../server/database/connect.ts'
 import { postgresStore } from '../../../server/store/postgres.ts'
 import type { Store } from '../../../server/sync/store.ts'
 import { connectTo } from '../../support/cluster.ts'
@@ -10,6 +10,7 @@ import {
   aCategory,
   addUser,
   aTask,
+  deferred,
   live,
   patch,
   removal,
@@ -102,15 +103,40 @@ describe('ownership', () => {
     await furnish(bob)
     const bobs = await rowsOf(bob)
     await db('users').where({ id: ann }).delete()
-    expect(await rowsOf(ann)).toEqual({
-      feeds: 0,
-      profiles: 0,
-      categories: 0,
-      tasks: 0,
-      sessions: 0,
-    })
+    expect(await rowsOf(ann)).toEqual(NOTHING)
     expect(await rowsOf(bob)).toEqual(bobs)
     expect(Object.values(bobs)).not.toContain(0)
+  })
+
+  test('whoever writes while their user is deleted leaves nothing, also behind the wall', async () => {
+    const walled = connect({ url: database.url, tls: 'off', poolSize: 1, isWalled: true })
+    const [written, end] = [deferred(), deferred()]
+    try {
+      await furnish(ann)
+      const writing = store.transaction(ann, async (tx) => {
+        await tx.write(tasks, [live(aTask())])
+        written.resolve()
+        await end.promise
+      })
+      await written.promise
+      const deleting = walled('users')
+        .where({ id: ann })
+        .delete()
+        .then(() => {})
+      const waiting = () =>
+        db('pg_stat_activity')
+          .where({ wait_event_type: 'Lock', datname: db.raw('current_database()') })
+          .pluck('query')
+      await expect.poll(waiting).toHaveLength(1)
+      const late = otherNode.insert(ann, tasks, aTask())
+      await expect.poll(waiting).toHaveLength(2)
+      end.resolve()
+      await Promise.all([writing, deleting, late])
+      expect(await rowsOf(ann)).toEqual(NOTHING)
+    } finally {
+      end.resolve()
+      await walled.destroy()
+    }
   })
 
   test('a deleted user can write nothing', async () => {
@@ -632,6 +658,8 @@ async function numbers(user: string): Promise<Map<string, number>> {
 async function counter(user: string): Promise<number> {
   return Number((await db('feeds').where({ user_id: user }).first('seq')).seq)
 }
+
+const NOTHING = { feeds: 0, profiles: 0, categories: 0, tasks: 0, sessions: 0 }
 
 async function rowsOf(user: string): Promise<Record<string, number>> {
   const counts: Record<string, number> = {}

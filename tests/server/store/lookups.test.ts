@@ -129,7 +129,7 @@ async function openWatched(url: string) {
 }
 
 /** Of what triggers and foreign keys do. */
-const TRIGGERED = ['from reminder_moments', 'delete from reminders', 'FOR KEY SHARE', 'now.nth']
+const TRIGGERED = ['reminder_moment(', 'delete from reminders', 'FOR KEY SHARE', 'now.nth']
 
 interface Explained {
   'Query Text': string
@@ -203,6 +203,7 @@ async function walk(db: Database, store: Store, user: string): Promise<void> {
   // Releases its tasks.
   await store.edit(user, categories, removal(errands.id))
   await store.edit(user, categories, restoral(errands.id))
+  await db('reminder_moments').where({ user_id: user, task_id: one.id }).options(ofPerson(user))
   await db('tasks')
     .where({ user_id: user, id: four.id })
     .update({ updated_at: EDITED })
