@@ -50,7 +50,11 @@ async function answer(req: IncomingMessage, res: ServerResponse, user: string) {
   } else {
     const { title } = await read<Fields>(req)
     const now = new Date().toISOString()
-    const [[seq, json]] = await run<[string, string]>('patch', [user, id, now, null, title])
+    const [[seq, json]] = await run<[string, string]>('patch', [
+      ...[user, id, now, null],
+      ...ANY_ROOM,
+      title,
+    ])
     send(res, 200, json, seq)
   }
 }
@@ -97,6 +101,9 @@ async function push(user: string, rows: readonly PushRow[]): Promise<string> {
   return '[]'
 }
 
+/** For our statements: without a quota. */
+const ANY_ROOM = [null, null]
+
 function created(user: string, body: Fields): unknown[] {
   const id = uuidv7()
   const now = new Date().toISOString()
@@ -115,6 +122,7 @@ function created(user: string, body: Fields): unknown[] {
     body.position ?? orderKeyAt(now, id),
     now,
     now,
+    ...ANY_ROOM,
   ]
 }
 
