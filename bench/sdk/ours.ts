@@ -12,7 +12,7 @@ offer(async (name, { url, access, storage }) => {
     async fetch(input, init) {
       const { pathname, searchParams } = new URL(String(input))
       // The peer knows no sign-in, and a password takes its time.
-      if (pathname === '/api/token/') return Response.json({ access, refresh: '' })
+      if (pathname === '/api/token/') return Response.json({ access, refresh: access })
       pullBatch = Number(searchParams.get('limit') ?? pullBatch)
       return fetch(input, init)
     },
