@@ -6,7 +6,8 @@ import { isShaped } from '../runtime/answers.ts'
 import type { Api } from '../runtime/api.ts'
 import { BatchSize } from './batch-size.ts'
 
-const MOST_DOCUMENTS = 500
+/** The most that the server gives. It ends a page after about a megabyte, and compresses it. */
+const MOST_DOCUMENTS = 2_000
 
 /** A page of changes. */
 export interface Page extends PullResponse {

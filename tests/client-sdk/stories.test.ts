@@ -176,10 +176,13 @@ test('an edit on a later page, fetched while a push of the same task is answered
   await (await before.tasks.findOne(id).exec(true)).patch({ title: 'Night ferry' })
   await shut(before)
   network.mend()
-  const others = Array.from({ length: 600 }, (_, i) => ({
-    newDocumentState: { id: randomUUID(), title: `Task ${i}` },
-  }))
-  await ann.call('POST', '/replication/tasks/0/push', others)
+  // More than a page has.
+  for (let i = 0; i < 2_100; i += 700) {
+    const others = Array.from({ length: 700 }, (_, n) => ({
+      newDocumentState: { id: randomUUID(), title: `Task ${i + n}` },
+    }))
+    await ann.call('POST', '/replication/tasks/0/push', others)
+  }
 
   // Between two pages the push is sent. Before its answer is there, the laptop edits that task too.
   network.websockets = false
@@ -449,7 +452,7 @@ describe('the status', () => {
 
   test('has progress for the first sync', async ({ server, network, ann }) => {
     const laptop = await deviceOf(server, ann)
-    const rows = Array.from({ length: 1_200 }, (_, i) => ({ title: `Task ${i}` }))
+    const rows = Array.from({ length: 2_100 }, (_, i) => ({ title: `Task ${i}` }))
     await laptop.tasks.bulkInsert(rows as never)
     await laptop.sync.awaitInSync()
     const phone = await device(network)
@@ -458,9 +461,9 @@ describe('the status', () => {
     await phone.session.signIn(ann)
     await until(phone.sync.status$, (status) => status === 'synced')
     expect(bar.at(0)).toBe('')
-    expect(bar).toEqual(expect.arrayContaining([expect.stringMatching(/^500\/12\d\d$/)]))
+    expect(bar).toEqual(expect.arrayContaining([expect.stringMatching(/^2000\/21\d\d$/)]))
     expect(bar.at(-1)).toBe('')
-    expect(await phone.tasks.count().exec()).toBe(1_200)
+    expect(await phone.tasks.count().exec()).toBe(2_100)
   })
 })
 
