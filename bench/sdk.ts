@@ -5,6 +5,7 @@
 import { parseArgs } from 'node:util'
 import { rxSchema } from '../client-sdk/local/rx-schema.ts'
 import { resources, type Task } from '../protocol/index.ts'
+import { createSlowLine } from '../tests/client-sdk/slow-line.ts'
 import { bundleClients, type ClientName, clientNames } from './sdk/bundle.ts'
 import type { Setting } from './sdk/device.ts'
 import { openPlaces, type Place } from './sdk/places.ts'
@@ -17,8 +18,11 @@ const LISTED = 100
 const EDITS_PER_SECOND = 20
 const SECONDS = 10
 /** What our client asks for, which nobody can set. */
-const PULL_BATCH = 500
+const PULL_BATCH = 2_000
 const PUSH_BATCH = 200
+
+/** A line of a city: 20 Mbit/s each way, and 40 ms there and back. */
+const LINE = { bytesPerSecond: 2_500_000, delayMs: 20 }
 
 /** Milliseconds, one figure a round. */
 interface Measured extends Record<ClientName, number[]> {
@@ -28,7 +32,7 @@ interface Measured extends Record<ClientName, number[]> {
 const { values: options } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
-    only: { type: 'string', default: 'sync,latency' },
+    only: { type: 'string', default: 'sync,line,latency' },
     in: { type: 'string', default: 'node,chromium' },
     profile: { type: 'string' },
   },
@@ -46,6 +50,10 @@ try {
     const person = await stage.person('few', TASKS)
     for (const place of places) measured.push(await measureFirstSync(place, person))
   }
+  if (only.includes('line')) {
+    const person = await stage.person('few', TASKS)
+    for (const place of places) measured.push(await measureOverLine(place, person))
+  }
   if (only.includes('latency')) {
     const person = await stage.person('listener', LISTED)
     for (const place of places) measured.push(...(await measureLatency(place, person)))
@@ -57,8 +65,8 @@ try {
 }
 
 /** From nothing on the device until a query counts all tasks. */
-async function measureFirstSync(place: Place, person: Endpoints): Promise<Measured> {
-  const ms: Measured = { name: `first sync, ${place.name}`, ours: [], peer: [] }
+async function measureFirstSync(place: Place, person: Endpoints, way = ''): Promise<Measured> {
+  const ms: Measured = { name: `first sync${way}, ${place.name}`, ours: [], peer: [] }
   for (let round = -1; round < rounds; round++) {
     const fingerprints = new Set<string>()
     for (const client of inTurn(round)) {
@@ -76,6 +84,24 @@ async function measureFirstSync(place: Place, person: Endpoints): Promise<Measur
     process.stderr.write(`${ms.name} ${round + 1}/${rounds}\r`)
   }
   return ms
+}
+
+/** The same, through a line to each server. */
+async function measureOverLine(place: Place, person: Endpoints): Promise<Measured> {
+  const lines = await Promise.all(
+    clientNames.map(async (client) => {
+      const { origin } = new URL(person[client].url)
+      return createSlowLine(origin, LINE.bytesPerSecond, LINE.delayMs)
+    }),
+  )
+  const through = { ...person }
+  for (const [i, client] of clientNames.entries()) {
+    const { pathname } = new URL(person[client].url)
+    through[client] = { ...person[client], url: lines[i]!.url + pathname }
+  }
+  const measured = await measureFirstSync(place, through, ' over a line')
+  for (const line of lines) await line.close()
+  return measured
 }
 
 /** From just before an edit on one device until a query of another one shows it. */

@@ -3,6 +3,7 @@
  * speaks to every server in the same way, with what Node has.
  */
 import { Agent, type IncomingMessage, request } from 'node:http'
+import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import { io } from 'socket.io-client'
 import type { Checkpoint, Frame, PullResponse, WireDocument } from '../../protocol/index.ts'
 import { summary } from '../latencies.ts'
@@ -162,8 +163,12 @@ async function openStream(endpoint: Endpoint, hear: Hear): Promise<() => void> {
 
 async function ask(endpoint: Endpoint, path: string, body?: string): Promise<string> {
   const chunks: Buffer[] = []
-  for await (const chunk of await opened(endpoint, path, body)) chunks.push(chunk)
-  return Buffer.concat(chunks).toString()
+  const response = await opened(endpoint, path, body)
+  for await (const chunk of response) chunks.push(chunk)
+  const bytes = Buffer.concat(chunks)
+  const encoding = response.headers['content-encoding']
+  if (encoding === 'br') return brotliDecompressSync(bytes).toString()
+  return (encoding === 'gzip' ? gunzipSync(bytes) : bytes).toString()
 }
 
 /** The answer once it begins; any other than 200 ends the job. */
@@ -171,6 +176,7 @@ function opened({ url, access }: Endpoint, path: string, body?: string): Promise
   return new Promise((resolve, reject) => {
     const headers = {
       Accept: 'application/json',
+      'Accept-Encoding': 'gzip, br',
       Authorization: `Bearer ${access}`,
       ...(body !== undefined && {
         'Content-Type': 'application/json',

@@ -5,14 +5,27 @@ const PACKET_BYTES = 1_000
 
 export interface SlowLine {
   url: string
+  /** How many bytes have come from the server. */
+  received(): number
   close(): Promise<void>
 }
 
-/** A line to the server that carries so many bytes in a second, each way, for all connections together. */
-export async function createSlowLine(target: string, bytesPerSecond: number): Promise<SlowLine> {
+/**
+ * A line to the server that carries so many bytes in a second, each way, for all connections together.
+ *
+ * @param delayMs how long each byte takes besides, one way
+ */
+export async function createSlowLine(
+  target: string,
+  bytesPerSecond: number,
+  delayMs = 0,
+): Promise<SlowLine> {
   const { hostname, port } = new URL(target)
   const sockets = new Set<Socket>()
-  const directions = { up: new Direction(bytesPerSecond), down: new Direction(bytesPerSecond) }
+  const directions = {
+    up: new Direction(bytesPerSecond, delayMs),
+    down: new Direction(bytesPerSecond, delayMs),
+  }
   const server = createServer((near) => {
     const far = connect(Number(port), hostname)
     directions.up.carry(near, far)
@@ -30,6 +43,7 @@ export async function createSlowLine(target: string, bytesPerSecond: number): Pr
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    received: () => directions.down.carried,
     async close() {
       for (const direction of Object.values(directions)) direction.stop()
       for (const socket of sockets) socket.destroy()
@@ -40,10 +54,13 @@ export async function createSlowLine(target: string, bytesPerSecond: number): Pr
 
 /** One way of the line, which its connections share equally. A closed connection takes none of it. */
 class Direction {
+  carried = 0
   private readonly waiting = new Map<Socket, Buffer>()
   private readonly timer: ReturnType<typeof setInterval>
+  private readonly delayMs: number
 
-  constructor(bytesPerSecond: number) {
+  constructor(bytesPerSecond: number, delayMs: number) {
+    this.delayMs = delayMs
     let before = performance.now()
     this.timer = setInterval(() => {
       const now = performance.now()
@@ -69,7 +86,10 @@ class Direction {
       const [first] = this.waiting
       if (!first) return
       const [to, bytes] = first
-      to.write(bytes.subarray(0, PACKET_BYTES))
+      const packet = bytes.subarray(0, PACKET_BYTES)
+      this.carried += packet.length
+      if (this.delayMs > 0) setTimeout(() => to.write(packet), this.delayMs)
+      else to.write(packet)
       this.waiting.delete(to)
       if (bytes.length > PACKET_BYTES) this.waiting.set(to, bytes.subarray(PACKET_BYTES))
     }
