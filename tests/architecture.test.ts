@@ -71,7 +71,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'server/http/replication': {
     values: `protocol/index.ts server/http/ server/http/documents/list-parameters.ts
       server/sync/cursors.ts server/sync/digest.ts server/sync/positions.ts server/sync/replicate.ts
-      server/runtime/pauses.ts server/runtime/places.ts node:events zod`,
+      server/runtime/pauses.ts server/runtime/places.ts zod`,
     types: `server/sync/store.ts server/realtime/followers.ts server/runtime/bytes-in-flight.ts
       server/runtime/metrics.ts express node:http`,
   },

@@ -12,6 +12,7 @@ import type { Log } from '../runtime/log.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import type { AttemptLimit } from './attempt-limit.ts'
 import { type JsonText, readBody } from './body.ts'
+import type { Compress } from './compression.ts'
 import { tryCount } from './counted.ts'
 import { siteOf } from './networks.ts'
 import {
@@ -36,6 +37,7 @@ export interface MountDependencies {
   limitWrites: WriteLimit
   maxBodyBytes: number
   bytes: Pick<BytesInFlight, 'take' | 'tryTake'>
+  compress: Compress
   /** Two turns each, for large bodies: of a device before its body is read, and of a person before it is parsed. */
   turns: Readonly<Record<'device' | 'person', TakeTurn>>
 }
@@ -65,7 +67,17 @@ export function mount(
 /** Checks in this order: authentication, rate limit, query, turn, body. */
 function handlerOf(
   operation: Operation,
-  { sessions, limit, limitWrites, metrics, log, maxBodyBytes, bytes, turns }: MountDependencies,
+  {
+    sessions,
+    limit,
+    limitWrites,
+    metrics,
+    log,
+    maxBodyBytes,
+    bytes,
+    compress,
+    turns,
+  }: MountDependencies,
 ) {
   const countsByAddress =
     operation.limit === 'account' || (operation.access === 'limited' && !operation.limit)
@@ -78,7 +90,9 @@ function handlerOf(
     res.locals.route = operation.path
     let caller: Pick<Call, 'user' | 'session' | 'expires' | 'isLimited'> = NOBODY
     // Personal answers, and tokens: no cache keeps them, not even on the disk of a browser that others use.
-    if (operation.access !== 'open') res.setHeader('Cache-Control', 'no-store')
+    // And no proxy compresses those that may have a secret: their length would tell of it.
+    if (operation.access !== 'open')
+      res.setHeader('Cache-Control', operation.compressed ? 'no-store' : 'no-store, no-transform')
     if (operation.access === 'bearer') {
       const toSetUp = operation.toSetUpFactor === true
       caller = permitted(await sessions.authenticate(bearerToken(req), { toSetUp }), res)
@@ -97,7 +111,9 @@ function handlerOf(
     let answer: Answer
     try {
       const params = req.params as Record<string, string>
-      answer = await handled(held, { ...caller, params, query: readQuery(req.query), request: req })
+      const call = { ...caller, params, query: readQuery(req.query), request: req }
+      answer = await handled(held, call)
+      if (operation.compressed) answer = await compress(answer, call, held)
     } finally {
       held.release()
     }

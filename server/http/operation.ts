@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http'
+import type { Transform } from 'node:stream'
 import type { Request } from 'express'
 import type * as z from 'zod'
 import type { DEVICE_HEADER, ProblemCode, REPLICA_HEADER } from '../../protocol/index.ts'
@@ -31,6 +32,11 @@ export interface Operation {
   readonly limit?: 'account' | 'user' | 'refusals'
   /** Whether it writes documents: the one of its body, or each of a list. So many a minute. */
   readonly writes?: true
+  /**
+   * Whether its answers may be compressed, with `bearer`: only the caller's own documents and data, never a
+   * token or another secret. Their length tells what they have in common with what others chose.
+   */
+  readonly compressed?: true
   readonly query?: readonly Parameter[]
   readonly headers?: readonly Header[]
   readonly body?: Body
@@ -111,8 +117,12 @@ export interface Answer {
   readonly headers?: Readonly<Record<string, string>>
   /** JSON text, or a value to serialize. */
   readonly body?: string | object
-  /** Streams the body after the headers are sent. Not called for HEAD. */
-  readonly stream?: (response: ServerResponse) => void
+  /**
+   * Streams the body after the headers are sent. Not called for HEAD.
+   *
+   * @param compressor if the body has to go through one
+   */
+  readonly stream?: (response: ServerResponse, compressor?: Transform) => void
 }
 
 /** Derives the type of the body in `handle` from its schema. */

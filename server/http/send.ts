@@ -1,4 +1,6 @@
 import type { ServerResponse } from 'node:http'
+import type { Readable, Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import type { Answer } from './operation.ts'
 
 /** Writes an answer in one go. Headers that were set on `res` before are kept. */
@@ -23,6 +25,15 @@ export function send(res: ServerResponse, { status, headers, body, stream }: Ans
   if (!res.hasHeader('Content-Type')) res.setHeader('Content-Type', 'application/json')
   res.setHeader('Content-Length', bytes.length)
   res.end(bytes)
+}
+
+/** Streams a body as fast as its client reads. A generator is asked for a piece when the one before is taken. */
+export function pour(
+  pieces: Readable | AsyncGenerator<string | Buffer>,
+  response: ServerResponse,
+  compressor?: Transform,
+): Promise<void> {
+  return compressor ? pipeline(pieces, compressor, response) : pipeline(pieces, response)
 }
 
 export function encoded(body: NonNullable<Answer['body']>): Buffer {

@@ -35,6 +35,7 @@ import { factorOperations } from '../http/accounts/factors.ts'
 import { accountSessionOperations } from '../http/accounts/sessions.ts'
 import { unsubscribeOperations } from '../http/accounts/unsubscribe.ts'
 import { attemptLimit } from '../http/attempt-limit.ts'
+import { createCompression } from '../http/compression.ts'
 import { conflictOperations } from '../http/documents/conflicts.ts'
 import { explainOperation } from '../http/documents/explain.ts'
 import { restOperations } from '../http/documents/rest.ts'
@@ -222,6 +223,7 @@ export function createApp({
     log,
     maxBodyBytes: config.MAX_BODY_BYTES,
     bytes,
+    compress: createCompression(bytes),
     turns: { device: createTurns({ lanes: 2 }), person: createTurns({ lanes: 2 }) },
   })
   app.use('/replication', refuseOutdated(Object.values<Resource>(resources)))

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import { type Person, startServer, type TestServer } from '../support/server.ts'
 import { deviceOf, until } from './device.ts'
@@ -9,7 +9,8 @@ import { createSlowLine, type SlowLine } from './slow-line.ts'
 const PATIENCE_MS = 1_000
 const BYTES_PER_SECOND = 125_000
 const COUNT = 200
-const TASK = { description: 'x'.repeat(1_000) }
+/** Text that compression does not make much shorter. */
+const longTask = () => ({ description: randomBytes(1_050).toString('base64') })
 
 let server: TestServer
 let network: Network
@@ -33,7 +34,7 @@ test('a push that would time out is sent in parts', async () => {
   await phone.sync.awaitInSync()
   await phone.sync.pause()
   await phone.tasks.bulkInsert(
-    Array.from({ length: COUNT }, (_, i) => ({ title: `Task ${i}`, ...TASK })) as never,
+    Array.from({ length: COUNT }, (_, i) => ({ title: `Task ${i}`, ...longTask() })) as never,
   )
   await phone.sync.resume()
   await phone.sync.awaitInSync({ timeout: 60_000 })
@@ -71,7 +72,7 @@ const pulls = () => network.seen.filter((request) => request.startsWith('GET /re
 
 async function fill({ call }: Person): Promise<void> {
   const rows = Array.from({ length: COUNT }, (_, i) => ({
-    newDocumentState: { id: randomUUID(), title: `Task ${i}`, ...TASK },
+    newDocumentState: { id: randomUUID(), title: `Task ${i}`, ...longTask() },
   }))
   await call('POST', '/replication/tasks/0/push', rows)
 }

@@ -41,6 +41,11 @@ error_log stderr notice;
 events { worker_connections 1024; }
 http {
   access_log off;
+  # The site has to say otherwise.
+  gzip on;
+  gzip_types *;
+  gzip_proxied any;
+  gzip_min_length 0;
 ${kinds.map((kind) => `  ${kind}_temp_path ${folder}/${kind};`).join('\n')}
 ${site}
 }

@@ -143,7 +143,6 @@ export function administrationOperations({
         const url = publicUrl && `${publicUrl}/#invite=${invitation.invite}`
         return {
           status: 201,
-          headers: { 'Cache-Control': 'no-store' },
           body: { ...invitation, ...(url && { url }) },
         }
       },

@@ -1,6 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
+import { Readable, type Transform } from 'node:stream'
 import * as z from 'zod'
 import {
   type Category,
@@ -22,6 +21,7 @@ import { exampleDocument } from '../examples.ts'
 import type { OpenAnswers } from '../open-answers.ts'
 import { type Answer, type Call, type Operation, operation } from '../operation.ts'
 import { originOf } from '../origin.ts'
+import { pour } from '../send.ts'
 import { EXAMPLE_ACCOUNT } from './accounts.ts'
 import { BYTE_ORDER_MARK, csvRecord } from './csv.ts'
 import { createExportPlaces } from './export-places.ts'
@@ -49,6 +49,7 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
     tag: 'account',
     method: 'get',
     access: 'bearer',
+    compressed: true,
     problems: ['too_many_requests'],
   } as const
   const places = createExportPlaces()
@@ -150,19 +151,24 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
         'Content-Type': type,
         'Content-Disposition': `attachment; filename="${name}"`,
       },
-      stream(response) {
-        if (!response.destroyed) void write(call, response, text)
+      stream(response, compressor) {
+        if (!response.destroyed) void write(call, response, text, compressor)
       },
     }
   }
 
   /** Writes as fast as the client reads, until the session or the token ends. */
-  async function write(call: Call, response: ServerResponse, text: AsyncIterable<string>) {
+  async function write(
+    call: Call,
+    response: ServerResponse,
+    text: AsyncIterable<string>,
+    compressor?: Transform,
+  ) {
     const { user } = call
     const settle = dependencies.answers.add(call, () => response.destroy())
     try {
       await dependencies.exports.takeTurn(user, async () => {
-        if (!response.destroyed) await pipeline(Readable.from(inPieces(text)), response)
+        if (!response.destroyed) await pour(Readable.from(inPieces(text)), response, compressor)
       })
     } catch (error) {
       // The status is already sent: the client sees the missing end of the body.

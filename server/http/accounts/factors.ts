@@ -103,7 +103,7 @@ export function factorOperations({
       problems: ['invalid', 'too_many_requests', ...STEP_UP],
       async handle(call) {
         const owner = await ownerOf(call)
-        return { status: 200, headers: NOT_KEPT, body: await factors.newTotp(owner, rp(call)) }
+        return { status: 200, body: await factors.newTotp(owner, rp(call)) }
       },
     }),
     operation({
@@ -187,7 +187,7 @@ export function factorOperations({
       problems: ['invalid', 'too_many_requests', ...STEP_UP],
       async handle(call) {
         const owner = await ownerOf(call)
-        return { status: 200, headers: NOT_KEPT, body: await factors.newPasskey(owner, rp(call)) }
+        return { status: 200, body: await factors.newPasskey(owner, rp(call)) }
       },
     }),
     operation({
@@ -277,7 +277,7 @@ export function factorOperations({
       problems: ['invalid', 'too_many_requests', ...STEP_UP],
       async handle(call) {
         const recovery_codes = await factors.newRecoveryCodes(await ownerOf(call), originOf(call))
-        return { status: 200, headers: NOT_KEPT, body: { recovery_codes } }
+        return { status: 200, body: { recovery_codes } }
       },
     }),
   ]
@@ -299,11 +299,9 @@ export function factorOperations({
   async function added(user: string, adding: Promise<string[]>) {
     const recovery_codes = await adding
     sessions.forgetStanding(user)
-    return { status: 200, headers: NOT_KEPT, body: { recovery_codes } }
+    return { status: 200, body: { recovery_codes } }
   }
 }
-
-const NOT_KEPT = { 'Cache-Control': 'no-store' }
 
 function passkeyId(params: Call['params']): string {
   const parsed = PASSKEY_ID.safeParse(params.id)

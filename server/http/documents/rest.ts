@@ -67,6 +67,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
     ...common,
     id: `list_${name}`,
     method: 'get',
+    compressed: true,
     path: collection,
     summary: `List ${name}`,
     description: 'A document must match all filters. Unknown parameters are an error.',

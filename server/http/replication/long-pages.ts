@@ -1,10 +1,10 @@
-import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import type { BytesInFlight } from '../../runtime/bytes-in-flight.ts'
 import type { Page } from '../../sync/replicate.ts'
 import { tryCount } from '../counted.ts'
 import type { OpenAnswers } from '../open-answers.ts'
 import type { Answer, Call } from '../operation.ts'
+import { pour } from '../send.ts'
 
 interface LongPageOptions {
   call: Pick<Call, 'user' | 'session' | 'expires'>
@@ -26,41 +26,41 @@ export function createLongPages(bytes: Pick<BytesInFlight, 'tryTake'>, answers: 
     return {
       status: 200,
       headers: { 'Content-Type': 'application/json' },
-      stream(response) {
+      stream(response, compressor) {
         const settle = answers.add(call, () => response.destroy())
         response.once('close', settle)
         // The headers are sent: only a broken connection tells that this is not the whole page.
-        write(response).catch(() => response.destroy())
+        pour(parts(response), response, compressor).catch(() => response.destroy())
       },
     }
 
-    async function write(response: ServerResponse): Promise<void> {
-      const closed = new AbortController()
-      response.once('close', () => closed.abort())
-      const take = async (text: string) => {
-        const part = Buffer.from(text)
-        const held = tryCount(bytes, call.user, response, part.length)
-        if (!held) throw new Error('the part does not fit')
-        try {
-          if (!response.write(part)) await once(response, 'drain', closed)
-        } finally {
-          held.release()
-        }
-      }
+    async function* parts(response: ServerResponse): AsyncGenerator<Buffer> {
       let page = first
       let left = limit - page.count
       let changedSince = page.changed_since
-      await take(`{"documents":[${inside(page)}`)
+      yield* counted(`{"documents":[${inside(page)}`, response)
       while (page.has_more && left > 0) {
         page = await next(page.checkpoint, left)
         left -= page.count
         if (page.changed_since !== undefined)
           changedSince = (changedSince ?? 0) + page.changed_since
-        if (page.count > 0) await take(`,${inside(page)}`)
+        if (page.count > 0) yield* counted(`,${inside(page)}`, response)
       }
       const { checkpoint, missing } = page
       const rest = JSON.stringify({ checkpoint, changed_since: changedSince, missing })
-      response.end(`],${rest.slice(1)}`)
+      yield Buffer.from(`],${rest.slice(1)}`)
+    }
+
+    /** A part, counted until the connection has taken it. */
+    async function* counted(text: string, response: ServerResponse): AsyncGenerator<Buffer> {
+      const part = Buffer.from(text)
+      const held = tryCount(bytes, call.user, response, part.length)
+      if (!held) throw new Error('the part does not fit')
+      try {
+        yield part
+      } finally {
+        held.release()
+      }
     }
   }
 }

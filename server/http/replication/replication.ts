@@ -62,6 +62,7 @@ export function replicationOperations(
       ...common,
       id: `pull_${name}`,
       method: 'get',
+      compressed: true,
       path: `${path}/pull`,
       summary: `Pull changes of ${name}`,
       description: `Returns the changes after a checkpoint, tombstones included. A page shorter than \`limit\` is the last one. With \`Accept: ${PULL_RESULT}\` a page ends after about a megabyte, and \`has_more\` says whether more follow.`,

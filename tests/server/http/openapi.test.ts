@@ -570,12 +570,15 @@ async function complaintsOfCalls(
   return complaints
 }
 
-/** No cache keeps what needed a token, or a password. */
+/** No cache keeps what needed a token, or a password, and no proxy compresses it unless we may. */
 function cacheComplaints({ id, path }: DescribedOperation, { headers }: Reply): string[] {
-  const isOpen = server.app.operations.some((one) => one.id === id && one.access === 'open')
-  if (isOpen) return []
-  const kept = headers.get('cache-control')
-  return /\bno-store\b/.test(kept ?? '') ? [] : [`Cache-Control of ${path} is ${kept}`]
+  const { access, compressed } = server.app.operations.find((one) => one.id === id)!
+  const [kept, encoding] = [headers.get('cache-control'), headers.get('content-encoding')]
+  const expected = compressed ? 'no-store' : 'no-store, no-transform'
+  return [
+    ...(access === 'open' || kept === expected ? [] : [`Cache-Control of ${path} is ${kept}`]),
+    ...(encoding === null || compressed ? [] : [`${path} is compressed`]),
+  ]
 }
 
 function complaintsOfAll(complaintsOf: (operation: DescribedOperation) => string[]): string[] {
