@@ -19,7 +19,9 @@ const SWEEP_MS = 50
 /** A connection on which nothing has come by then is not used. */
 const UNUSED_MS = 500
 /** Where connections keep coming, an end has to be found nevertheless. */
-const MAX_TURNS = 100
+const MAX_TURNS = 1_000
+/** What comes during a turn is seen in the next one, so the last one has to be short. */
+const SHORT_TURN_MS = 0.3
 
 type Offering = IncomingMessage & { offersUpgrade: unknown }
 
@@ -131,9 +133,10 @@ export function createListener(app: Express): Listener {
   async function caughtUp(): Promise<void> {
     // The first turn may end without a look at the sockets, the second does not.
     for (let turn = 0, quiet = 0; quiet < 2 && turn < MAX_TURNS; turn++) {
-      const before = accepted
+      const [before, began] = [accepted, performance.now()]
       await setImmediate()
-      quiet = accepted === before ? quiet + 1 : 0
+      const isQuiet = accepted === before && performance.now() - began < SHORT_TURN_MS
+      quiet = isQuiet ? quiet + 1 : 0
     }
   }
 }
