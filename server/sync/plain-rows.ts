@@ -11,17 +11,19 @@ export function plainFields(resource: Resource, state: Fields): Fields | undefin
   if (!isPlainId(state.id)) return undefined
   const { names, checks } = checksOf(resource)
   const plain: Record<string, unknown> = {}
-  let known = 1
+  // With the id.
+  let read = 1
   for (let i = 0; i < names.length; i++) {
     const name = names[i]!
     const value = state[name]
     if (value === undefined) continue
     if (!checks[i]!(value)) return undefined
     plain[name] = value
-    known++
+    read++
   }
-  for (const name in state) if (name !== '_deleted') known--
-  return known === 0 ? plain : undefined
+  let sent = 0
+  for (const name in state) if (name !== '_deleted') sent++
+  return read === sent ? plain : undefined
 }
 
 interface Checks {
@@ -29,17 +31,17 @@ interface Checks {
   readonly checks: readonly ((value: unknown) => boolean)[]
 }
 
-const known = new WeakMap<Resource, Checks>()
+const checksByResource = new WeakMap<Resource, Checks>()
 
 function checksOf(resource: Resource): Checks {
-  let found = known.get(resource)
+  let found = checksByResource.get(resource)
   if (!found) {
     const fields = Object.entries<Field>({ ...resource.fields, ...stampFields })
     found = {
       names: fields.map(([name]) => name),
       checks: fields.map(([, { schema, isPlain }]) => isPlain ?? leavesAsItIs(schema)),
     }
-    known.set(resource, found)
+    checksByResource.set(resource, found)
   }
   return found
 }
