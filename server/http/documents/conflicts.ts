@@ -4,7 +4,7 @@ import type { Store } from '../../sync/store.ts'
 import { exampleDocument } from '../examples.ts'
 import { type Operation, operation } from '../operation.ts'
 import { writeEtag } from './etags.ts'
-import { full } from './rest.ts'
+import { quotaExceeded } from './rest.ts'
 
 const conflicts: Resource = resources.conflicts
 const ENTRY_ID = id()
@@ -42,7 +42,7 @@ export function conflictOperations({ store, now }: { store: Store; now: () => Da
             'not_found',
             'You have no conflict with this id; list your conflicts for the ids.',
           )
-        if (restoral.outcome === 'quota_exceeded') throw full(restoral.errors)
+        if (restoral.outcome === 'quota_exceeded') throw quotaExceeded(restoral.errors)
         if (restoral.outcome === 'invalid') throw invalid('lost document', restoral.errors)
         const { seq, document } = restoral.entry
         return { status: 200, headers: { ETag: writeEtag(seq) }, body: document }

@@ -53,7 +53,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
   const a = /^[aeiou]/.test(singular) ? 'an' : 'a'
   const listing = listParameters(resource)
   const referring = referencesTo(resource)
-  const ofQuota = singleton ? [] : (['quota_exceeded'] as const)
+  const quotaProblems = singleton ? [] : (['quota_exceeded'] as const)
 
   const common = { tag: name, access: 'bearer' } as const
   const document = {
@@ -158,7 +158,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
       examples: { usual: resource.example },
     },
     answers: { 200: { description: 'The updated document.', ...withEtag } },
-    problems: ['invalid', 'not_found', 'precondition_failed', ...ofQuota],
+    problems: ['invalid', 'not_found', 'precondition_failed', ...quotaProblems],
     handle(call: Call<Fields>) {
       const fields = Object.fromEntries(
         resource.writable.flatMap((field) =>
@@ -189,7 +189,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
       examples: { usual: firstOf(resource.example) },
     },
     answers: { 200: { description: 'The updated document.', ...withEtag } },
-    problems: ['invalid', 'not_found', 'precondition_failed', ...ofQuota],
+    problems: ['invalid', 'not_found', 'precondition_failed', ...quotaProblems],
     handle: (call: Call<Fields>) => change(call, 'patch', call.body),
   })
 
@@ -227,7 +227,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
     description: 'Does nothing if the document is not deleted.',
     headers: [ifMatch],
     answers: { 200: { description: 'The updated document.', ...withEtag } },
-    problems: ['not_found', 'precondition_failed', ...ofQuota],
+    problems: ['not_found', 'precondition_failed', ...quotaProblems],
     handle: (call) => change(call, 'restore', {}),
   })
 
@@ -307,7 +307,7 @@ function answerOutcome(
         outcome.stored,
       )
     case 'quota_exceeded':
-      throw full(outcome.errors)
+      throw quotaExceeded(outcome.errors)
     case 'unknown_reference':
       throw invalid('document', {
         [outcome.field]: ['No document has this id. Create or restore it first, or use null.'],
@@ -330,7 +330,7 @@ function current(
 const etagOf = ({ seq }: Pick<Stored, 'seq'>) => ({ ETag: writeEtag(seq) })
 
 /** @param errors of `withinQuota` */
-export function full(errors: FieldErrors): Problem {
+export function quotaExceeded(errors: FieldErrors): Problem {
   return new Problem('quota_exceeded', errors['']!.join(' '))
 }
 
