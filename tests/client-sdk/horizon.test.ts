@@ -93,7 +93,11 @@ describe('a device that missed deletions whose tombstones are purged', () => {
 
 test('a device that has seen the deletions goes on without a snapshot', async ({ network }) => {
   const { phone, deleteAndPurge } = await scene({}, network)
-  await deleteAndPurge(() => until(phone.tasks.find().$, (tasks) => tasks.length === 1))
+  await deleteAndPurge(async () => {
+    await until(phone.tasks.find().$, (tasks) => tasks.length === 1)
+    await until(phone.categories.find().$, (categories) => categories.length === 0)
+    await phone.sync.awaitInSync()
+  })
   await phone.sync.pause()
   network.seen.length = 0
   await phone.sync.resume()
