@@ -69,6 +69,7 @@ async function openCollections(
     if (resource.readOnly) refuseWrites(collection, resource)
     else settleWrites(collection, resource, now)
     Object.assign(collection, {
+      add: (document: object) => collection.insert(document),
       async deleteForGood(id: string) {
         if (resource.readOnly || resource.singleton)
           throw new ClientError('read_only', `Nothing in ${name} can be deleted.`)

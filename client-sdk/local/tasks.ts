@@ -29,7 +29,6 @@ export interface DeletedTasks {
 export type NewTask = Omit<NewDocuments['tasks'], 'created_at' | 'updated_at'>
 
 export interface TaskMethods {
-  add(task: NewTask): Promise<TaskDocument>
   /** Completes the task, or reopens it with `false`. */
   complete(id: string, completed?: boolean): Promise<TaskDocument>
   /**
@@ -54,10 +53,6 @@ const LOOK_AGAIN_MS = 50
 
 /** The methods of `client.tasks`. */
 export const taskMethods: TaskMethods & ThisType<TaskCollection> = {
-  add(task) {
-    return this.insert(task)
-  },
-
   async complete(id, completed = true) {
     return (await find(this, id)).incrementalPatch({ completed })
   },

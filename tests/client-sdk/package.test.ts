@@ -1,18 +1,24 @@
 import { execFile } from 'node:child_process'
-import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { gzipSync } from 'node:zlib'
+import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/core'
 import { build } from 'esbuild'
+import { publint } from 'publint'
 import { build as viteBuild } from 'vite'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { startServer, type TestServer } from '../support/server.ts'
 
+const ENTRIES = ['', '/dexie', '/key-value', '/sqlite', '/react', '/react-native'].map(
+  (entry) => `@tasktide/client${entry}`,
+)
 const root = path.join(import.meta.dirname, '../..')
 const tsc = path.join(root, 'node_modules/typescript/bin/tsc')
 
 let server: TestServer
 let project: string
+let tarball: string
 beforeAll(async () => {
   server = await startServer()
   project = await mkdtemp(path.join(tmpdir(), 'tasktide-empty-'))
@@ -22,7 +28,7 @@ beforeAll(async () => {
   const stdout = await run('npm', ['pack', '--silent', '--pack-destination', project], {
     cwd: path.join(root, 'client-sdk'),
   })
-  const tarball = stdout.trim().split('\n').at(-1)!
+  tarball = path.join(project, stdout.trim().split('\n').at(-1)!)
   const quick = ['--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts']
   const react = [
     'react@19',
@@ -30,7 +36,7 @@ beforeAll(async () => {
     'react-test-renderer@19',
     '@types/react-test-renderer@19',
   ]
-  await run('npm', ['install', ...quick, `./${tarball}`, ...react], { cwd: project })
+  await run('npm', ['install', ...quick, tarball, ...react], { cwd: project })
 }, 180_000)
 afterAll(async () => {
   await server.stop()
@@ -68,6 +74,39 @@ test('an app in an empty project type-checks, runs and renders', async () => {
     '-:  (signed_out)',
     '',
   ])
+})
+
+/** RxDB's types need the newest library, and are wrong for node16 themselves. */
+test.each([
+  ['bundler', 'esnext', ''],
+  ['nodenext', 'nodenext', ''],
+  ['node16', 'node16', 'node_modules/rxdb/'],
+])('no declaration has an error with moduleResolution %s', async (resolution, module, others) => {
+  const file = path.join(project, `${resolution}.ts`)
+  await writeFile(
+    file,
+    ENTRIES.map((entry, nth) => `export * as entry${nth} from '${entry}'\n`).join(''),
+  )
+  const flags = ['--noEmit', '--strict', '--skipLibCheck', 'false', '--target', 'es2023']
+  const settings = ['--lib', 'esnext,dom', '--types', '', '--ignoreConfig', '--pretty', 'false']
+  const modules = ['--module', module, '--moduleResolution', resolution]
+  const checked = run(process.execPath, [tsc, ...flags, ...settings, ...modules, file], {
+    cwd: project,
+  })
+  const errors = await checked.catch(({ stdout }: { stdout: string }) => stdout)
+  const lines = errors.split('\n').filter((line) => /: error TS/.test(line))
+  expect(lines.filter((line) => others === '' || !line.startsWith(others))).toEqual([])
+})
+
+test('bundlers and compilers resolve every entry point, for ES modules', async () => {
+  const bytes = new Uint8Array(await readFile(tarball))
+  const { problems } = (await checkPackage(createPackageFromTarballData(bytes))) as {
+    problems: { kind: string; resolutionKind?: string; entrypoint?: string }[]
+  }
+  const isForModules = ({ resolutionKind = '' }) =>
+    !['node10', 'node16-cjs'].includes(resolutionKind)
+  expect(problems.filter(isForModules)).toEqual([])
+  expect((await publint({ pack: { tarball: bytes.buffer }, strict: true })).messages).toEqual([])
 })
 
 test('the types of documents and accounts are those of the protocol', async () => {
@@ -137,7 +176,8 @@ test('Vite builds it without configuration, and removes unused code', async () =
 function run(command: string, args: string[], options: { cwd?: string } = {}) {
   return new Promise<string>((resolve, reject) => {
     execFile(command, args, options, (error, stdout, stderr) => {
-      if (error) reject(new Error(`${error.message}\n${stdout}\n${stderr}`))
+      if (error)
+        reject(Object.assign(new Error(`${error.message}\n${stdout}\n${stderr}`), { stdout }))
       else resolve(stdout)
     })
   })
