@@ -10,7 +10,14 @@ import {
   resources,
   type WireDocument,
 } from '../../protocol/index.ts'
-import { type Database, limitSql, run, runOn, transactionOn } from '../database/connect.ts'
+import {
+  type Begun,
+  type Database,
+  limitSql,
+  run,
+  runOn,
+  transactionOn,
+} from '../database/connect.ts'
 import { queueOf, slowWorkOf } from '../database/pool.ts'
 import type { Replica } from '../database/replica.ts'
 import { LIMITS, type Limits } from '../sync/limits.ts'
@@ -159,16 +166,9 @@ export function postgresStore(
               db,
               LOCK,
               user,
-              async (connection, locked, early = []) => {
+              async (begun) => {
                 const writes: Write[] = []
-                const feed = feedOf(locked.epoch, locked.seq, locked.past)
-                const transaction = transactionOf(
-                  connection,
-                  { user, limitMs, locked, early },
-                  feed,
-                  limitsOf(user),
-                  writes,
-                )
+                const transaction = transactionOf(user, begun, limitsOf(user), writes, limitMs)
                 return { result: await work(transaction), head: transaction.feed, writes }
               },
               (connection) => readEarly(connection, user, ahead),
@@ -272,17 +272,14 @@ const mayBeSlow = (resource: Resource, deletesOrRestores: boolean) =>
 
 /** @param limitMs for each statement from the first write on that may be slow */
 function transactionOf(
-  connection: pg.ClientBase,
-  {
-    user,
-    limitMs,
-    locked,
-    early,
-  }: { user: string; limitMs: number | undefined; locked: Locked; early: readonly ReadEarly[] },
-  begun: Feed,
+  user: string,
+  { connection, locked, ahead = [], commit }: Begun<Locked, readonly ReadEarly[]>,
   limits: Limits,
   writes: Write[],
+  limitMs: number | undefined,
 ): Transaction {
+  const begun = feedOf(locked.epoch, locked.seq, locked.past)
+
   async function placehold(resource: Resource, ids: readonly string[]): Promise<void> {
     if (ids.length === 0) return
     standing = []
@@ -296,7 +293,7 @@ function transactionOf(
 
   let feed = begun
   /** What was read early and not changed since. */
-  let standing = early
+  let standing = ahead
   return {
     get feed() {
       return feed
@@ -329,7 +326,7 @@ function transactionOf(
 
     placehold,
 
-    async write(resource, documents) {
+    async write(resource, documents, isLast = false) {
       if (documents.length === 0) return
       standing = []
       const values = [user, `[${documents.map(rowText)}]`, documents.length]
@@ -339,7 +336,7 @@ function transactionOf(
       // It is sent together with the write, and applies up to the commit, which checks references.
       const limited = isLimited ? connection.query(limitSql(limitMs)) : undefined
       const writing = runOn<[string, string]>(connection, writeSql(resource), values)
-      const [[row]] = await Promise.all([writing, limited])
+      const [[row]] = await Promise.all([writing, limited, isLast && commit()])
       const [before, epoch] = [Number(row![0]), row![1]]
       feed = { ...begun, epoch, seq: before + documents.length }
       writes.push({ resource, written: documents, before })

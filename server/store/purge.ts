@@ -45,7 +45,7 @@ export async function purgeTombstones(db: Database, days: number): Promise<numbe
       const owners = await run<[user: string, ids: string[]]>(db, due, [])
       if (owners.length === 0) break
       for (const [user, ids] of owners) {
-        const purged = await transactionOn(db, LOCK, user, (connection) =>
+        const purged = await transactionOn(db, LOCK, user, ({ connection }) =>
           runOn(connection, purge, [user, ids]),
         )
         count += purged?.length ?? 0

@@ -30,6 +30,9 @@ export interface Party {
   session: string
 }
 
+/** Whether a loss has values: a merge also tells of losing nothing. */
+export const isReal = ({ lost }: Loss) => Object.keys(lost).length > 0
+
 export async function keepLosses(
   transaction: Transaction,
   resource: Resource,
@@ -38,7 +41,7 @@ export async function keepLosses(
   now: string,
   pause: Pause = NO_PAUSE,
 ): Promise<void> {
-  const real = losses.filter(({ lost }) => Object.keys(lost).length > 0)
+  const real = losses.filter(isReal)
   if (real.length === 0) return
   const entries = new Map<string, Document>()
   for (const { id: document_id, cause, lost, kept, lostAt, dated } of real) {

@@ -21,7 +21,7 @@ import {
 } from './cursors.ts'
 import { withoutCycles } from './cycles.ts'
 import { isDeletedForGood } from './for-good.ts'
-import { dropEntriesAbout, keepLosses, type Party } from './journal.ts'
+import { dropEntriesAbout, isReal, keepLosses, type Party } from './journal.ts'
 import { judge, type Loss, type State } from './judge.ts'
 import { NO_PAUSE, type Pause } from './pause.ts'
 import { withinQuota } from './quota.ts'
@@ -155,18 +155,24 @@ export async function push<Answer = PushResponse>(
     const refusals = [...complete.refusals, ...full.refusals]
     const answers = new Map<string, State>()
     const losses: Loss[] = []
-    for (const [i, part] of partsOf(resource, fitting).entries()) {
+    const parts = partsOf(resource, fitting)
+    for (const [i, part] of parts.entries()) {
       const before = i === 0 ? stored : await transaction.read(resource, idsOf(part))
       const { missing, ...referring } = await withReferences(transaction, resource, part, before)
       const { rows, gone } = referring
       const judged = judge(resource, rows, before, now, { gone, purged })
       const { writes, conflicts, ...rest } = await withoutCycles(transaction, resource, judged, now)
-      await placeholdFor(transaction, resource, writes, missing)
-      await transaction.write(resource, writes)
-      await dropEntriesAbout(transaction, resource, deletedForGood(resource, writes, before), now)
       for (const { id } of part) answers.delete(id)
       for (const state of conflicts) answers.set(state.document.id, state)
-      losses.push(...rest.losses)
+      losses.push(...rest.losses.filter(isReal))
+      const erased = deletedForGood(resource, writes, before)
+      // An answer without documents can always be given, so it need not be ready before the commit.
+      const isAll =
+        i === parts.length - 1 &&
+        answers.size + refusals.length + losses.length + erased.length === 0
+      await placeholdFor(transaction, resource, writes, missing)
+      await transaction.write(resource, writes, isAll)
+      await dropEntriesAbout(transaction, resource, erased, now)
     }
     await keepLosses(transaction, resource, losses, pusher, now, pause)
     if (!keepsRejected)

@@ -213,6 +213,12 @@ export interface Transaction {
   /**
    * Inserts or replaces whole settled documents, numbered in the given order, with the given marks and
    * change times. Afterwards, deletions and restores are applied to the documents that refer to them.
+   *
+   * @param isLast whether nothing is read or written after it: then it is committed too, in the same round trip
    */
-  write(resource: Resource, documents: readonly Omit<Stored, 'seq'>[]): Promise<void>
+  write(
+    resource: Resource,
+    documents: readonly Omit<Stored, 'seq'>[],
+    isLast?: boolean,
+  ): Promise<void>
 }
