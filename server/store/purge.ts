@@ -1,7 +1,7 @@
 import { type Resource, resources } from '../../protocol/index.ts'
 import { type Database, run, runOn, transactionOn } from '../database/connect.ts'
-import { LOCK } from './postgres.ts'
 import { hidden, named } from './statements.ts'
+import { LOCK } from './transaction.ts'
 
 const BATCH = 1_000
 
