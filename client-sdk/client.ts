@@ -3,7 +3,6 @@ import { BehaviorSubject, distinctUntilChanged, map, type Observable } from 'rxj
 import { createSync } from './client-sync.ts'
 import type { Collections } from './local/collections.ts'
 import type { ResourceName } from './local/documents.ts'
-import { resources } from './local/resources.ts'
 import { shapes } from './local/shapes.ts'
 import type { Storage } from './local/storage.ts'
 import { databaseName, LocalCopy } from './local-copy.ts'
@@ -13,7 +12,6 @@ import { ClientError, signedOut } from './runtime/client-error.ts'
 import { Clock } from './runtime/clock.ts'
 import { exclusively, mayHaveTabs, timezoneAndLocale } from './runtime/environment.ts'
 import type { FactorProof, NewPasskey } from './runtime/factors.ts'
-import { randomBytes } from './runtime/uuid.ts'
 import { type AccountRequests, createAccountRequests } from './session/account-requests.ts'
 import { type Credentials, claimsOf, Session } from './session/session.ts'
 import { SignOuts } from './session/sign-outs.ts'
@@ -98,14 +96,12 @@ interface ClientParts {
 
 const POLL_MS = 15_000
 
-/** Opens the local data. Needs no network: a signed-in user stays signed in. */
-export async function createClient<N extends ResourceName = ResourceName>(
-  options: ClientOptions<N>,
+/** Opens the local data. Needs no network. */
+export async function openClient<N extends ResourceName>(
+  options: ClientOptions<N> & Required<Pick<ClientOptions<N>, 'name' | 'resources'>>,
 ): Promise<Client<N>> {
-  randomBytes(1) // fail now rather than at the first edit
-  const { storage, name = 'tasktide', multiInstance = mayHaveTabs(), now = Date.now } = options
-  const url = readUrl(options.url)
-  const names = readNames(options.resources)
+  const { url, storage, name, resources: names } = options
+  const { multiInstance = mayHaveTabs(), now = Date.now } = options
   const clock = new Clock(now)
   const fetch = options.fetch ?? ((...args) => globalThis.fetch(...args))
   const { pollInterval = POLL_MS, patience = PATIENCE_MS } = options
@@ -328,21 +324,4 @@ export async function createClient<N extends ResourceName = ResourceName>(
     queue = result.catch(() => {})
     return result
   }
-}
-
-function readNames(names = Object.keys(resources) as readonly ResourceName[]) {
-  const unknown = names.find((name) => !(name in resources))
-  if (names.length > 0 && unknown === undefined) return [...new Set(names)]
-  const remedy = `Use one or more of ${Object.keys(resources).join(', ')}.`
-  throw new ClientError('invalid', `resources: ${JSON.stringify(names)} is not valid. ${remedy}`)
-}
-
-/** The server is at the root of its host, so the URL has no path. */
-function readUrl(url: string): string {
-  const root = url.replace(/\/+$/, '')
-  if (/^https?:\/\/[^/?#\s]+$/.test(root)) return root
-  throw new ClientError(
-    'invalid',
-    `url: ${JSON.stringify(url)} is not valid. Use a URL without a path, such as https://tasks.example.com.`,
-  )
 }

@@ -1,4 +1,5 @@
-export { type Client, type ClientOptions, type ClientSession, createClient } from './client.ts'
+export type { Client, ClientOptions, ClientSession } from './client.ts'
+export { createClient } from './create-client.ts'
 export type { Collection } from './local/collection.ts'
 export type { Collections } from './local/collections.ts'
 export type * from './local/documents.ts'

@@ -8,5 +8,5 @@ export type { KeyValueStore } from './local/key-value-log.ts'
  * A persistent RxDB storage on a key-value store. Documents are in memory while the app runs.
  */
 export function keyValueStorage(store: KeyValueStore): Storage {
-  return loggedStorage('key-value', (place) => new KeyValueLog(store, place))
+  return loggedStorage('key-value', store, (place) => new KeyValueLog(store, place))
 }

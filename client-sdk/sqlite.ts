@@ -9,5 +9,5 @@ export type { SqliteDatabase } from './local/sqlite-log.ts'
  * file: a transaction that the app leaves open on the same connection would include the documents.
  */
 export function sqliteStorage(database: SqliteDatabase): Storage {
-  return loggedStorage('sqlite', (place) => new SqliteLog(database, place))
+  return loggedStorage('sqlite', database, (place) => new SqliteLog(database, place))
 }

@@ -106,8 +106,7 @@ const appBundle = (quick) => ({
   loader: { '.svg': 'file' },
   jsx: 'automatic',
   jsxImportSource: 'preact',
-  // Preact's hooks are enough for the hooks of the SDK.
-  alias: { react: 'preact/hooks' },
+  alias: { react: inWeb('react.ts') },
   plugins: [resourcesAsData],
 })
 

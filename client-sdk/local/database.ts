@@ -32,6 +32,8 @@ export interface DatabaseOptions {
 
 /** RxDB's error code for more open collections than its free version allows per process. */
 const LIMIT_REACHED = 'COL23'
+/** RxDB's error code for a second database of one name, on storages of one name. */
+const IN_USE = 'DB8'
 
 /** Opens the documents of one user on this device. On failure everything is closed again. */
 export async function openDatabase(options: DatabaseOptions): Promise<RxDatabase<Collections>> {
@@ -43,6 +45,11 @@ export async function openDatabase(options: DatabaseOptions): Promise<RxDatabase
     multiInstance,
     localDocuments: true,
     hashFunction: (input) => hash(input as string), // other types are for attachments
+  }).catch((cause) => {
+    if (cause.code !== IN_USE) throw cause
+    const message =
+      'Another client of this name has the documents of this user open, on another store. Close it, or pass another `name` to createClient.'
+    throw new ClientError('opened_elsewhere', message, { cause })
   })
   try {
     const plain = database as unknown as RxDatabase

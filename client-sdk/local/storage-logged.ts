@@ -49,11 +49,18 @@ export interface Place {
  * An RxDB storage that reads from memory and writes to a log first. If the log rejects a write, memory is
  * unchanged and the write can be retried. One instance of the app at a time can write to a log: the one
  * that opened it last.
+ *
+ * @param medium where the logs are: storages on the same one have the same data
  */
-export function loggedStorage(name: string, logOf: (place: Place) => DocumentLog): Storage {
+export function loggedStorage(
+  name: string,
+  medium: object,
+  logOf: (place: Place) => DocumentLog,
+): Storage & { medium: object } {
   const { rxdbVersion } = getRxStorageMemory()
   return {
     name,
+    medium,
     rxdbVersion,
     // biome-ignore lint/suspicious/noExplicitAny: RxDB asks for a storage of anything
     async createStorageInstance(params: RxStorageInstanceCreationParams<any, any>) {

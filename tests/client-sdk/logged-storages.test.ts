@@ -342,7 +342,7 @@ test('purged documents do not come back if a key could not be removed at once', 
 test('a failed open leaves nothing in memory', async () => {
   const before = OPEN_MEMORY_INSTANCES.size
   const load = async () => expect.fail('broken')
-  const broken = loggedStorage('broken', () => ({ load }) as never)
+  const broken = loggedStorage('broken', {}, () => ({ load }) as never)
   await expect(open(broken)).rejects.toThrow('broken')
   expect(OPEN_MEMORY_INSTANCES.size).toBe(before)
 })

@@ -69,9 +69,9 @@ test('an app in an empty project type-checks, runs and renders', async () => {
   await run(process.execPath, [tsc, '-p', project])
   const stdout = await run(process.execPath, ['out/story.js', server.url], { cwd: project })
   expect(stdout.split('\n')).toEqual([
-    '-:  (connecting)',
+    '-: … (signed_out)',
     'maria: Ferry (synced)',
-    '-:  (signed_out)',
+    '-: … (signed_out)',
     '',
   ])
 })
@@ -140,9 +140,9 @@ const WITH_KEY_VALUE = `${CORE}\nimport { keyValueStorage } from '@tasktide/clie
 
 /** Minified and compressed, RxDB, RxJS and Socket.IO included. */
 test.each([
-  ['the core', CORE, 84],
+  ['the core', CORE, 85],
   ['with Dexie', WITH_DEXIE, 125],
-  ['with a key-value store', WITH_KEY_VALUE, 91],
+  ['with a key-value store', WITH_KEY_VALUE, 92],
 ])('%s stays within its size budget', async (_what, contents, budget) => {
   const { outputFiles, metafile } = await build({
     stdin: { contents, resolveDir: project },

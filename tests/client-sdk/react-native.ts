@@ -26,7 +26,7 @@ export async function install(folder: string): Promise<void> {
   await buildPackage(path.join(installed, 'dist'))
   const react = path.join(folder, 'node_modules/react')
   await mkdir(react)
-  await writeFile(path.join(react, 'index.js'), 'exports.useEffect = exports.useState = () => {}')
+  await writeFile(path.join(react, 'index.js'), 'exports.createContext = () => ({})')
 }
 
 /** Bundles the code of an app, which may import `@tasktide/client`. */

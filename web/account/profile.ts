@@ -11,6 +11,6 @@ export interface EditableProfile {
 /** Null until the first sync. */
 export function useEditableProfile({ id }: User): EditableProfile | null {
   const edits = useEdits()
-  const profile = useProfile(id)
+  const profile = useProfile()
   return profile && { profile, change: (changed) => edits.changeProfile(id, changed) }
 }

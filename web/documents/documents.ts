@@ -7,10 +7,10 @@ import type {
   SyncState,
   Task,
 } from '@tasktide/client'
-import { useSyncStatus, useTasks } from '@tasktide/client/react'
+import * as sdk from '@tasktide/client/react'
 import { useContext } from 'preact/hooks'
+import { of } from 'rxjs'
 import { ClientContext } from './client-context.ts'
-import { useObserved } from './observed.ts'
 
 /** A rejected edit. To retry or discard it, see `edits.tsx`. */
 export type RejectedEdit = Omit<RejectedRow, 'retry' | 'discard'>
@@ -21,55 +21,35 @@ export interface SyncError {
   message: string
 }
 
-/** All tasks that are not deleted, in the user's order. */
-export const useAllTasks = (): readonly Readonly<Task>[] => useTasks(useWholeClient())
+/** All tasks that are not deleted, in the user's order; undefined while they are read. */
+export const useAllTasks = (): readonly Readonly<Task>[] | undefined =>
+  sdk.useTasks(useWholeClient())
 
-export const useDeletedTasks = (isWanted: boolean): readonly Readonly<Task>[] => {
-  const client = useWholeClient()
-  return useObserved<readonly Task[]>(
-    () => (isWanted ? client.tasks.deleted().$ : NOTHING),
-    [],
-    [client, isWanted],
-  )
-}
+/** Undefined while they are read. */
+export const useDeletedTasks = (isWanted: boolean): readonly Readonly<Task>[] | undefined =>
+  sdk.useTasks<Task>(useWholeClient(), (tasks) => (isWanted ? tasks.deleted() : NOTHING))
 
-export const useCategories = (): readonly Readonly<Category>[] => {
-  const client = useWholeClient()
-  return useObserved<readonly Category[]>(
-    () => client.categories.find({ sort: [{ position: 'asc' }] }).$,
-    [],
-    [client],
-  )
-}
+export const useCategories = (): readonly Readonly<Category>[] =>
+  sdk.useCategories(useWholeClient()) ?? NONE
 
 /** Null until the first sync. */
-export const useProfile = (id: string): Readonly<Profile> | null => {
-  const client = useWholeClient()
-  return useObserved<Profile | null>(() => client.profile.findOne(id).$, null, [client, id])
-}
+export const useProfile = (): Readonly<Profile> | null => sdk.useProfile(useWholeClient()) ?? null
 
 /** Rejected edits, until they are retried or discarded. */
-export const useRejectedEdits = (): readonly RejectedEdit[] => {
-  const { sync } = useWholeClient()
-  return useObserved<readonly RejectedRow[]>(() => sync.rejected$, [], [sync])
-}
+export const useRejectedEdits = (): readonly RejectedEdit[] =>
+  sdk.useRejected(useWholeClient()) ?? NONE
 
-export const useConflicts = (): readonly ConflictRow[] => {
-  const { sync } = useWholeClient()
-  return useObserved<readonly ConflictRow[]>(() => sync.conflicts$, [], [sync])
-}
+export const useConflicts = (): readonly ConflictRow[] => sdk.useConflicts(useWholeClient()) ?? NONE
 
 export const useSyncState = (): SyncState & { error?: SyncError | null } =>
-  useSyncStatus(useWholeClient())
+  sdk.useSyncStatus(useWholeClient())
 
 /** Whether the user has paused sync on this device. */
-export const useIsPaused = (): boolean => {
-  const { sync } = useWholeClient()
-  return useObserved(() => sync.isPaused$, false, [sync])
-}
+export const useIsPaused = (): boolean =>
+  sdk.useObservable(useWholeClient().sync.isPaused$) ?? false
 
 const useWholeClient = (): Client => useContext(ClientContext)!
 
-const NOTHING = {
-  subscribe: () => ({ unsubscribe() {} }),
-}
+/** The same on each render. */
+export const NONE: never[] = []
+const NOTHING = { $: of(NONE) }

@@ -4,7 +4,7 @@ import { ConfirmationBanner } from '../account/confirmation-banner.tsx'
 import { useAccountDetails } from '../account/details.ts'
 import { AccountMenu } from '../account/menu.tsx'
 import { AccountPage } from '../account/page.tsx'
-import { type RejectedEdit, useAllTasks, useCategories } from '../documents/documents.ts'
+import { NONE, type RejectedEdit, useAllTasks, useCategories } from '../documents/documents.ts'
 import { draftKeyOf, type Editing, Editor, editingOf } from '../documents/editor.tsx'
 import { EditsProvider, useWriteFault } from '../documents/edits.tsx'
 import { shortened } from '../documents/field-names.ts'
@@ -37,7 +37,8 @@ export function Workspace({ user }: { user: User }) {
 }
 
 function Rooms({ user }: { user: User }) {
-  const tasks = useAllTasks()
+  const read = useAllTasks()
+  const tasks = read ?? NONE
   const categories = useCategories()
   const today = useToday()
   const [viewId, go] = useViewId()
@@ -89,6 +90,7 @@ function Rooms({ user }: { user: User }) {
               key={view.id}
               view={view}
               tasks={tasks}
+              isRead={read !== undefined}
               categories={categories}
               today={today}
               onDone={setDone}

@@ -1,6 +1,6 @@
+import { useObservable } from '@tasktide/client/react'
 import { useState } from 'preact/hooks'
 import { useClient } from '../documents/client-context.ts'
-import { useObserved } from '../documents/observed.ts'
 import { useFactor } from '../forms/factor-prompt.tsx'
 import { Fault } from '../forms/fault.tsx'
 import { passkeyFor } from '../forms/passkey.ts'
@@ -13,7 +13,7 @@ import { Welcome } from './welcome.tsx'
 /** Sign-in and registration. */
 export function SignIn() {
   const { session } = useClient()
-  const notice = useObserved(() => session.notice$, null, [session])
+  const notice = useObservable(session.notice$)
   const [invite] = useState(takeInvite)
   const [isNew, setIsNew] = useState(invite !== undefined)
   const [isForgotten, setIsForgotten] = useState(false)

@@ -1,6 +1,6 @@
 import type { Category, Task } from '@tasktide/client'
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
-import { useDeletedTasks, useSyncState } from '../documents/documents.ts'
+import { NONE, useDeletedTasks, useSyncState } from '../documents/documents.ts'
 import type { Editing } from '../documents/editor.tsx'
 import { useEdits } from '../documents/edits.tsx'
 import { Icon } from '../frame/icon.tsx'
@@ -14,6 +14,8 @@ import { type Filter, filtered, tasksIn, type View } from './views.ts'
 interface TaskPaneProps {
   view: View
   tasks: readonly Readonly<Task>[]
+  /** False until the tasks of this device are read. */
+  isRead: boolean
   categories: readonly Category[]
   today: string
   onDone: (done: Undoable) => void
@@ -25,7 +27,8 @@ const NO_FILTER: Filter = { search: '', priority: '' }
 const LINGERS_MS = 600
 
 /** A view: quick add, search and the list. Remounted for each view. */
-export function TaskPane({ view, tasks, categories, today, onDone, onEdit }: TaskPaneProps) {
+export function TaskPane(props: TaskPaneProps) {
+  const { view, tasks, isRead, categories, today, onDone, onEdit } = props
   const edits = useEdits()
   const [filter, setFilter] = useState(NO_FILTER)
   const [added, setAdded] = useState<string | null>(null)
@@ -42,10 +45,10 @@ export function TaskPane({ view, tasks, categories, today, onDone, onEdit }: Tas
     [view, tasks, filter, lingering],
   )
   const deleted = useDeletedTasks(view.id === 'trash')
-  const thrownAway = filtered(deleted, filter)
+  const thrownAway = filtered(deleted ?? NONE, filter)
   const count = view.id === 'trash' ? thrownAway.length : shown.length
   // Before the first sync, tasks may still be missing.
-  const isFetched = useSyncState().last_synced_at !== null
+  const isFetched = useSyncState().last_synced_at !== null && isRead && deleted !== undefined
   const isFiltered = filter.search.trim() !== '' || filter.priority !== ''
   const categoriesById = useMemo(
     // The view of a category does not repeat its name.
