@@ -58,13 +58,13 @@ function bytesOf(text: string): number {
 }
 
 /** Code units have the order of code points, except that surrogates come after all others. */
-function compareCodePoints(a: string, b: string): number {
-  for (let i = 0; i < a.length; i++) {
+export function compareCodePoints(a: string, b: string): number {
+  for (let i = 0; i < Math.min(a.length, b.length); i++) {
     const [x, y] = [a.charCodeAt(i), b.charCodeAt(i)]
     if (x !== y)
       return x >= 0xd800 && y >= 0xd800 ? isSurrogate(x) - isSurrogate(y) || x - y : x - y
   }
-  return 0
+  return a.length - b.length
 }
 
 const isSurrogate = (unit: number) => Number(unit < 0xe000)

@@ -23,9 +23,13 @@ export const categories = defineResource({
 export type Category = DocumentOf<typeof categories>
 
 function color(description: string) {
+  const form = {
+    pattern: '^#[0-9a-fA-F]{6}$',
+    remedy: 'Use # and six hexadecimal digits, such as #0ea5e9.',
+  }
   const schema = z
     .string()
-    .regex(/^#[0-9a-fA-F]{6}$/, 'Use # and six hexadecimal digits, such as #0ea5e9.')
+    .regex(new RegExp(form.pattern), form.remedy)
     .overwrite((value) => value.toLowerCase())
-  return { kind: 'text', schema, nullable: false, description } satisfies Field
+  return { kind: 'text', schema, nullable: false, description, form } satisfies Field
 }

@@ -1,6 +1,7 @@
 import * as z from 'zod'
 import { canonical, type Kind } from './canonical.ts'
 import type { NullableKind } from './kinds.ts'
+import { isPlainObject, isRecordable, isStorable, MAX_DEPTH } from './storable.ts'
 import { isVisible } from './visible-text.ts'
 
 /**
@@ -18,9 +19,16 @@ export interface Field<S extends z.ZodType = z.ZodType> {
   readonly nullable: boolean
   readonly description: string
   /**
-   * The maximum size, for forms: characters of a text, or of a record as JSON; elements of a set.
+   * The maximum size, for forms: characters of a text, or of a record as JSON; elements of a set; the greatest
+   * number.
    */
   readonly max?: number
+  /** The least number; 1 for a text that must not be blank. */
+  readonly min?: number
+  /** For a set: the maximum length of its elements. */
+  readonly maxLength?: number
+  /** For a text of a certain form. */
+  readonly form?: { readonly pattern: string; readonly remedy: string }
   /** For a choice: its values in meaning order, lowest first. */
   readonly values?: readonly string[]
   /** For a reference: its target. */
@@ -53,7 +61,7 @@ export function text(description: string, { min = 0, max }: { min?: 0 | 1; max: 
     value.length <= max &&
     isStorable(value) &&
     (min === 0 || isVisible(value))
-  return { kind: 'text', schema, isPlain, nullable: false, description, max } satisfies Field
+  return { kind: 'text', schema, isPlain, nullable: false, description, min, max } satisfies Field
 }
 
 /** The JSON Schema pattern is weaker than the check: few validators support Unicode properties. */
@@ -134,7 +142,15 @@ export function wholeNumber(description: string, { min, max }: { min: number; ma
     .overwrite((value) => canonical({ kind: 'whole_number' }, value) as number)
   const isPlain = (value: unknown) =>
     Number.isInteger(value) && min <= Number(value) && Number(value) <= max && !isMinusZero(value)
-  return { kind: 'whole_number', schema, isPlain, nullable: false, description } satisfies Field
+  return {
+    kind: 'whole_number',
+    schema,
+    isPlain,
+    nullable: false,
+    description,
+    min,
+    max,
+  } satisfies Field
 }
 
 /** A finite 64-bit number. */
@@ -176,11 +192,16 @@ export function set(description: string, { max, maxLength }: { max: number; maxL
     .overwrite((elements) => canonical({ kind: 'set' }, elements) as string[])
     .max(max, `Use at most ${max} values.`)
   const isPlain = (value: unknown) => Array.isArray(value) && value.length === 0
-  return { kind: 'set', schema, isPlain, nullable: false, description, max } satisfies Field
+  return {
+    kind: 'set',
+    schema,
+    isPlain,
+    nullable: false,
+    description,
+    max,
+    maxLength,
+  } satisfies Field
 }
-
-/** The maximum depth of nested objects and lists. */
-const MAX_DEPTH = 16
 
 /** A JSON object, compared and merged as one value. */
 export function record(description: string, { max }: { max: number }) {
@@ -201,39 +222,6 @@ export function record(description: string, { max }: { max: number }) {
     Record<string, unknown>
   >
   return { kind: 'record', schema, nullable: false, description, max } satisfies Field
-}
-
-/** Whether it is JSON that Postgres can store, within the depth limit. */
-export function isRecordable(value: unknown): boolean {
-  return !isDeeperThan(MAX_DEPTH, value) && isStorableJson(value)
-}
-
-/**
- * Whether objects and lists are nested deeper. It goes no deeper than that itself, because JSON can be too
- * deep for recursion, and makes no lists of what it visits, because there can be very much of it.
- */
-export function isDeeperThan(max: number, value: unknown): boolean {
-  return hasParts(value) && (max < 0 || anyPart(value, (one) => isDeeperThan(max - 1, one)))
-}
-
-function isStorableJson(value: unknown): boolean {
-  if (typeof value === 'string') return isStorable(value)
-  if (typeof value === 'number') return Number.isFinite(value)
-  if (!hasParts(value)) return value === null || typeof value === 'boolean'
-  return !anyPart(value, (one, key) => !isStorableJson(one) || !isStorable(key))
-}
-
-/** @param holds called with each element or property, and the name of the property */
-function anyPart(value: object, holds: (one: unknown, key: string) => boolean): boolean {
-  if (Array.isArray(value)) return value.some((one) => holds(one, ''))
-  for (const key in value) if (holds((value as Record<string, unknown>)[key], key)) return true
-  return false
-}
-
-const hasParts = (value: unknown): value is object => typeof value === 'object' && value !== null
-
-function isPlainObject(value: unknown): boolean {
-  return hasParts(value) && !Array.isArray(value)
 }
 
 const PLAIN_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
@@ -264,11 +252,6 @@ export function nullable<F extends Field & { readonly kind: NullableKind }>(fiel
     ...(isPlain && { isPlain }),
     nullable: true as const,
   }
-}
-
-/** Whether Postgres and UTF-8 can store it. */
-export function isStorable(value: string): boolean {
-  return !value.includes('\0') && !/[\ud800-\udfff]/u.test(value)
 }
 
 function isInCalendar(value: string): boolean {

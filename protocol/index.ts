@@ -17,15 +17,8 @@ export type { EventKind, ExportedEvent, SecurityEvent } from './events.ts'
 export * as events from './events.ts'
 export type { Assertion, Attestation, FactorProof, Factors, Passkey } from './factors.ts'
 export * as factors from './factors.ts'
-export {
-  type Field,
-  id,
-  isDeeperThan,
-  isPlainId,
-  isRecordable,
-  isStorable,
-  type Reference,
-} from './field.ts'
+export { faultIn, type Rule } from './faults.ts'
+export { type Field, id, isPlainId, type Reference } from './field.ts'
 export { follow } from './follow.ts'
 export { blanked, isBlank, isRestorable } from './for-good.ts'
 export { DEVICE_HEADER, REPLICA_HEADER } from './headers.ts'
@@ -67,6 +60,7 @@ export {
 } from './resource.ts'
 export { isUnplaced, settle, type Unsettled } from './settle.ts'
 export { type Shape, shapeOf } from './shape.ts'
+export { isDeeperThan, isRecordable, isStorable } from './storable.ts'
 export type { Task } from './tasks.ts'
 export { isVisible } from './visible-text.ts'
 

@@ -8,7 +8,7 @@ import type { Field } from './field.ts'
  * integer part (`a` one, `b` two, … and `Z` one, `Y` two, … below zero).
  */
 const DIGITS = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
-const MAX_LENGTH = 200
+export const ORDER_KEY_MAX = 200
 
 /** Eight characters of integer part hold milliseconds until the year 2081, and sort by time. */
 const TIME_HEAD = 'g'
@@ -19,13 +19,13 @@ export function orderKey(description: string) {
   const pattern = orderKeyPattern()
   const schema = z
     .string()
-    .max(MAX_LENGTH, {
+    .max(ORDER_KEY_MAX, {
       error: 'This key has grown too long. Give the neighbours new keys.',
       abort: true,
     })
     .regex(pattern, 'Use a key of the fractional-indexing package, such as a0V.')
   const isPlain = (value: unknown) =>
-    typeof value === 'string' && value.length <= MAX_LENGTH && pattern.test(value)
+    typeof value === 'string' && value.length <= ORDER_KEY_MAX && pattern.test(value)
   return { kind: 'order_key', schema, isPlain, nullable: false, description } satisfies Field
 }
 
@@ -51,7 +51,8 @@ function base62(value: number, length: number): string {
   return digits
 }
 
-function orderKeyPattern(): RegExp {
+/** The keys that the server accepts. */
+export function orderKeyPattern(): RegExp {
   const heads = Array.from({ length: 26 }, (_, i) => {
     const [above, below] = [String.fromCharCode(97 + i), String.fromCharCode(90 - i)]
     return `[${above}${below}][0-9A-Za-z]{${i + 1}}`

@@ -59,23 +59,25 @@ export const profile = defineResource({
 export type Profile = DocumentOf<typeof profile>
 
 function timezone(description: string) {
+  const max = 64
   const remedy = 'Use an IANA timezone such as Europe/Lisbon or UTC.'
   const schema = z
     .string()
-    .max(64, { error: remedy, abort: true })
+    .max(max, { error: remedy, abort: true })
     // Some engines accept offsets such as +02:00, which are not timezones: they have no summer time.
     .regex(/^[A-Za-z]/, remedy)
     .refine((value) => isKnown(() => new Intl.DateTimeFormat('en', { timeZone: value })), remedy)
-  return { kind: 'text', schema, nullable: false, description } satisfies Field
+  return { kind: 'text', schema, nullable: false, description, max } satisfies Field
 }
 
 function locale(description: string) {
+  const max = 35
   const remedy = 'Use a BCP 47 language tag such as en or pt-BR.'
   const schema = z
     .string()
-    .max(35, { error: remedy, abort: true })
+    .max(max, { error: remedy, abort: true })
     .refine((value) => isKnown(() => new Intl.Locale(value)), remedy)
-  return { kind: 'text', schema, nullable: false, description } satisfies Field
+  return { kind: 'text', schema, nullable: false, description, max } satisfies Field
 }
 
 function isKnown(construct: () => unknown): boolean {

@@ -90,9 +90,9 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'client-sdk/tabs': { values: 'client-sdk/runtime/ rxjs', types: 'rxdb' },
   // Past the index of the protocol, which would bring the validators into every app.
   'client-sdk/local': {
-    values: `protocol/index.ts protocol/settle.ts protocol/for-good.ts protocol/fnv1a.ts client-sdk/runtime/ client-sdk/tabs/
+    values: `protocol/index.ts protocol/canonical.ts protocol/faults.ts protocol/settle.ts protocol/for-good.ts protocol/fnv1a.ts client-sdk/runtime/ client-sdk/tabs/
       fractional-indexing rxdb rxdb/plugins/local-documents rxdb/plugins/storage-memory rxjs`,
-    types: 'protocol/canonical.ts protocol/resource.ts',
+    types: 'protocol/resource.ts',
   },
   'client-sdk/session': {
     values: 'protocol/headers.ts client-sdk/local/shapes.ts client-sdk/runtime/ rxdb rxjs',

@@ -33,10 +33,10 @@ export const importTypeScript = async (name) => (await load(name)).exports
 async function loadResources() {
   const { exports, watchFiles } = await load('resources')
   const resources = mapValues(exports.resources, (resource) => ({
-    ...pick(resource, ['name', 'version', 'revision', 'initial', 'blank']),
+    ...pick(resource, ['name', 'version', 'revision', 'required', 'initial', 'blank']),
     ...pick(resource, ['stamps', 'readOnly', 'singleton']),
     fields: mapValues(pick(resource.fields, resource.fieldNames), (field) =>
-      pick(field, ['kind', 'nullable', 'values', 'max']),
+      pick(field, ['kind', 'nullable', 'values', 'min', 'max', 'maxLength', 'form']),
     ),
   }))
   return { resources, watchFiles }

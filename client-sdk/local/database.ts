@@ -14,9 +14,11 @@ import { uuidv7 } from '../runtime/uuid.ts'
 import { refuseLateWrites } from '../tabs/takeover.ts'
 import { type Collections, methods } from './collections.ts'
 import type { ResourceName } from './documents.ts'
+import { refuseFaults } from './faults.ts'
 import { deleteForGood } from './for-good.ts'
 import { hash } from './hash.ts'
 import { migrate } from './migration.ts'
+import { sortLikeServer } from './order.ts'
 import { type Definition, resources } from './resources.ts'
 import { rxSchema } from './rx-schema.ts'
 import type { Storage } from './storage.ts'
@@ -73,6 +75,7 @@ async function openCollections(
     // Not as RxDB statics, because its dev-mode rejects some of the names.
     Object.assign(collection, methods[name as keyof typeof methods])
     const now = () => new Date(options.now()).toISOString()
+    sortLikeServer(collection, resource)
     if (resource.readOnly) refuseWrites(collection, resource)
     else settleWrites(collection, resource, now)
     Object.assign(collection, {
@@ -127,18 +130,20 @@ export function creator(resource: Definition) {
 
 const same = (document: object) => document
 
-/** Normalizes documents that the app writes, like the server. */
+/** Checks and normalizes documents that the app writes, like the server. */
 function settleWrites(collection: RxCollection, resource: Definition, now: () => string): void {
   const settled = (next: Unsettled, previous?: never) =>
     settle(resource as Resource, next, previous, now())
   collection.preInsert((data) => {
     data.id ??= uuidv7()
+    refuseFaults(resource, data)
     Object.assign(data, settled(data))
   }, false)
   collection.preSave((data, previous) => {
     // An edit that does not change `updated_at` is made now.
     const isDated = data.updated_at !== (previous as unknown as Unsettled).updated_at
     const next = isDated ? data : { ...data, updated_at: undefined }
+    refuseFaults(resource, data, previous)
     Object.assign(data, settled(next, previous as never))
   }, false)
   collection.preRemove((data) => {

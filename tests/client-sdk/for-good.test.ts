@@ -7,7 +7,10 @@ import { deferred } from '../support/store-contract.ts'
 import { device, deviceOf, shut, tasksOf, until } from './device.ts'
 import { faultyStorage } from './faulty-storage.ts'
 import { test } from './fixtures.ts'
+import { acceptAnyText } from './lax-rules.ts'
 import { problem } from './network.ts'
+
+acceptAnyText()
 
 const TITLE = 'A letter to Carla'
 const NOTES = 'She left in May'

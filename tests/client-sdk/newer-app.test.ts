@@ -112,7 +112,14 @@ test('an edit with a field that the app does not know either is rejected', async
   const phone = await deviceOf(server, ann)
   const task = await phone.tasks.add({ title: 'Ferry' })
   await phone.sync.awaitInSync()
-  await task.incrementalPatch({ moood: 'Glad' } as never)
+  const typo = { moood: 'Glad' } as never
+  await expect(task.incrementalPatch(typo)).rejects.toMatchObject({ code: 'invalid' })
+  // As an earlier release of the app has stored it.
+  const { storageInstance } = phone.tasks
+  const [previous] = await storageInstance.findDocumentsById([task.id], false)
+  const updated_at = new Date().toISOString()
+  const document = Object.assign({ ...previous!, updated_at }, typo)
+  await storageInstance.bulkWrite([{ previous: previous!, document }], 'rx-document-patch')
   const [rejected] = await until(phone.sync.rejected$, (rows) => rows.length > 0)
   expect(rejected).toMatchObject({
     id: task.id,

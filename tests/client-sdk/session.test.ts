@@ -5,7 +5,10 @@ import { afterEach, describe, expect, vi } from 'vitest'
 import type { Person, TestServer } from '../support/server.ts'
 import { device, deviceOf, shut, tasksOf, until } from './device.ts'
 import { test } from './fixtures.ts'
+import { acceptAnyText } from './lax-rules.ts'
 import type { Network } from './network.ts'
+
+acceptAnyText()
 
 const MINUTE = 60_000
 

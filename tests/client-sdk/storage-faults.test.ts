@@ -11,8 +11,11 @@ import { test } from '../support/fixtures.ts'
 import type { Person } from '../support/server.ts'
 import { device, deviceOf, shut, tasksOf, until } from './device.ts'
 import { type FailingStorage, failingStorage, type Moment, type Write } from './failing-storage.ts'
+import { acceptAnyText } from './lax-rules.ts'
 import { keyValueMedium, sqliteMedium } from './media.ts'
 import { createNetwork } from './network.ts'
+
+acceptAnyText()
 
 const STORAGES: [string, () => Storage][] = [
   ['memory', () => getRxStorageMemory()],

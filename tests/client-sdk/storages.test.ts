@@ -17,8 +17,11 @@ import { sqliteStorage } from '../../client-sdk/sqlite.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { device, deviceOf, shut, tasksOf, until } from './device.ts'
 import { fileStore } from './file-store.ts'
+import { acceptAnyText } from './lax-rules.ts'
 import { keyValueStore, MEDIA, type Medium, sqliteFile } from './media.ts'
 import { createNetwork } from './network.ts'
+
+acceptAnyText()
 
 let server: TestServer
 let folder: string

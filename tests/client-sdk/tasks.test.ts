@@ -1,5 +1,5 @@
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import type { Client } from '../../client-sdk/index.ts'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import type { Client, NewTask } from '../../client-sdk/index.ts'
 import { startServer, type TestServer } from '../support/server.ts'
 import { deviceOf, until } from './device.ts'
 
@@ -39,6 +39,50 @@ test('a new task has all fields that the server would set', async () => {
     position: expect.stringMatching(/^g/),
     created_at: AT,
     updated_at: AT,
+  })
+})
+
+describe('values that the server would reject', () => {
+  const blank = 'Enter some text; this is blank.'
+  test.each<[string, object, Record<string, string>]>([
+    ['no title', {}, { title: 'Enter a value; this field is required.' }],
+    ['a blank title', { title: ' ' }, { title: blank }],
+    ['a long title', { title: 'x'.repeat(501) }, { title: 'Use at most 500 characters.' }],
+    [
+      'another priority and a Date',
+      { title: 'Ferry', priority: 'urgent', due_date: new Date() },
+      { priority: 'Use one of low, medium, high.', due_date: 'Use a date as YYYY-MM-DD.' },
+    ],
+    ['no UUID', { title: 'Ferry', id: '1' }, { id: expect.stringMatching(/^Use a UUID/) }],
+    ['another field', { title: 'Ferry', due: null }, { due: expect.stringMatching(/^Remove it/) }],
+  ])('%s: nothing is stored, and the error says what to do', async (_what, task, faults) => {
+    const { phone } = await offlineAt()
+    const { id } = await phone.tasks.add({ title: 'Train' })
+    const errors = Object.fromEntries(Object.entries(faults).map(([name, one]) => [name, [one]]))
+    const refused = { name: 'ClientError', code: 'invalid', errors }
+    await expect(phone.tasks.add(task as NewTask)).rejects.toMatchObject(refused)
+    await expect(phone.tasks.bulkInsert([{ title: 'Bus' }, task] as never)).rejects.toMatchObject(
+      refused,
+    )
+    expect(await phone.tasks.count().exec()).toBe(1)
+    const [[field, value] = []] = Object.entries(task).filter(([name]) => name in errors)
+    if (!field || field === 'id') return
+    const train = await phone.tasks.findOne(id).exec()
+    await expect(train!.incrementalPatch({ [field]: value })).rejects.toThrow(`${field}: `)
+    expect(train!.getLatest().toJSON()).toEqual(train!.toJSON())
+  })
+
+  test('do not block edits of other fields, nor the deletion, where they are stored already', async () => {
+    const { phone, clock } = await offlineAt()
+    const { storageInstance } = phone.tasks
+    const task = await phone.tasks.add({ title: 'Train' })
+    const [previous] = await storageInstance.findDocumentsById([task.id], false)
+    const document = { ...previous!, title: ' ' }
+    await storageInstance.bulkWrite([{ previous: previous!, document }], 'replication-newer-server')
+    clock.now += 1_000
+    await task.getLatest().incrementalPatch({ priority: 'high' })
+    await phone.tasks.softDelete(task.id)
+    expect(await phone.tasks.count().exec()).toBe(0)
   })
 })
 
