@@ -119,6 +119,7 @@ export const tokenPair = z.strictObject({
     .describe(
       'Of a sign-in: the mark of this device. Send it in `Tasktide-Device` at the next one, so that others who guess the password do not delay it.',
     ),
+  username: z.string().optional().describe('Of a sign-in: whose tokens these are.'),
 })
 export type TokenPair = z.output<typeof tokenPair>
 

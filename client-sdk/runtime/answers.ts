@@ -58,10 +58,13 @@ function isOfType(response: Response, type: string): boolean {
 
 /** A proxy, a firewall or a captive portal responded instead of the server. */
 export function foreignAnswer(
-  { status }: Response,
+  response: Response,
   details: { retryAfter?: number } = {},
 ): ClientError {
-  const message = `A proxy or firewall between this device and the server answered instead of it (HTTP ${status}).`
+  const { status } = response
+  const message = isOfType(response, 'text/html')
+    ? `A web page came instead of the answer of the server (HTTP ${status}): the URL of the client may be that of another server, or this network asks for a sign-in.`
+    : `A proxy or firewall between this device and the server answered instead of it (HTTP ${status}).`
   return new ClientError('foreign_answer', message, {
     status,
     isSlow: TOO_SLOW.includes(status),

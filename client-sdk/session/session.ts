@@ -16,6 +16,7 @@ interface TokenPair {
   refresh: string
   /** At a sign-in: what tells the next one that this device is no stranger. */
   device?: string
+  username?: string
 }
 
 export interface Credentials {
@@ -54,7 +55,8 @@ export class Session {
       marks.length > 0 ? { [DEVICE_HEADER]: marks.join(',') } : {}
     const request = { method: 'POST', body, headers, isAnswer: isTokenPair }
     const pair = await this.api<TokenPair>('/api/token/', request)
-    return this.keep({ id: claimsOf(pair.access).sub, username }, pair)
+    // As entered, it may be an address.
+    return this.keep({ id: claimsOf(pair.access).sub, username: pair.username ?? username }, pair)
   }
 
   /** @param username as for `signIn`; without it, it is asked for */
@@ -63,8 +65,9 @@ export class Session {
     const pair = await this.api<TokenPair>('/api/token/factor/', request)
     const { access: token } = pair
     const isAnswer = isShaped(shapes.account)
-    const account = username
-      ? { username }
+    const named = pair.username ?? username
+    const account = named
+      ? { username: named }
       : await this.api<User>('/api/account/', { token, isAnswer })
     return this.keep({ id: claimsOf(token).sub, username: account.username }, pair)
   }
@@ -129,11 +132,11 @@ export class Session {
     return !ended && access !== refused && expires_at - this.now() > RENEW_AHEAD_MS
   }
 
-  private async keep(user: User, { device, ...pair }: TokenPair): Promise<StoredSession> {
+  private async keep(user: User, { access, refresh, device }: TokenPair): Promise<StoredSession> {
     // By lifetime, because the clocks of device and server may differ.
-    const { exp, iat } = claimsOf(pair.access)
+    const { exp, iat } = claimsOf(access)
     const expires_at = this.now() + (exp - iat) * 1000
-    const session = { user, ...pair, expires_at, ended: false }
+    const session = { user, access, refresh, expires_at, ended: false }
     await this.store.write(session, device)
     this.kept$.next(session)
     return session

@@ -4,7 +4,6 @@ import type { ClockOffset } from '../runtime/clock.ts'
 
 export interface User {
   id: string
-  /** As entered at sign-in: a username or an email address. */
   username: string
 }
 

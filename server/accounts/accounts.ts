@@ -181,7 +181,7 @@ export function createAccounts({
       await factors.demandToSignIn(user, rp)
       const pair = await sessions.open(user.id, origin, user.password_hash)
       await events.recordIfPossible(signInOf(user, origin))
-      return { ...pair, device: devices.issue(user.id) }
+      return { ...pair, device: devices.issue(user.id), username: user.username }
     },
 
     /**
@@ -193,7 +193,8 @@ export function createAccounts({
       const { user, method, passwordHash } = await factors.signIn(proof, rp, origin)
       const pair = await sessions.open(user, origin, passwordHash)
       await events.recordIfPossible({ user, kind: 'sign_in', origin, details: { method } })
-      return { ...pair, device: devices.issue(user) }
+      const { username } = (await db('users').where({ id: user }).first('username')) ?? {}
+      return { ...pair, device: devices.issue(user), username }
     },
 
     async read(id: string): Promise<Account> {

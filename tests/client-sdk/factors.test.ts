@@ -35,7 +35,8 @@ test('a device sets up factors, and another one signs in with them', async ({ se
   await expect(wrong).rejects.toMatchObject({ code: 'factor_not_valid' })
   server.clock.advance(30_000)
   const totp = app.code()
-  expect(await session.confirmFactor({ ticket: challenge.ticket, totp }, username)).toEqual({
+  const proof = { ticket: challenge.ticket, totp }
+  expect(await session.confirmFactor(proof, `${username}@example.com`)).toEqual({
     id: ann.id,
     username,
   })

@@ -368,19 +368,22 @@ describe('a captive portal', () => {
       )
   })
 
-  test.for<[string, Intrusion]>([
-    ['a page', html(200)],
-    ['nothing', { status: 204 }],
-    ['tokens that are none', json(200, { access: 'yes', refresh: 'yes' })],
+  test.for<[string, Intrusion, string]>([
+    ['a page', html(200), 'A web page came instead of the answer of the server (HTTP 200)'],
+    ['nothing', { status: 204 }, 'A web page came'],
+    ['tokens that are none', json(200, { access: 'yes', refresh: 'yes' }), 'A proxy or firewall'],
   ])(
     'that answers with success and %s signs nobody in or out',
-    async ([_what, answer], { ann }) => {
+    async ([_what, answer, said], { ann }) => {
       const name = `portal-${ann.id}`
       const phone = await deviceOf(network, ann, { name })
       await phone.sync.awaitInSync()
       network.onRequest = () => answer
       await phone.session.signOut()
-      await expect(phone.session.signIn(ann)).rejects.toMatchObject({ code: 'foreign_answer' })
+      await expect(phone.session.signIn(ann)).rejects.toMatchObject({
+        code: 'foreign_answer',
+        message: expect.stringContaining(said),
+      })
       expect(await firstValueFrom(phone.session.user$)).toBeNull()
       await shut(phone)
 

@@ -63,6 +63,16 @@ describe('a person', () => {
     expect(profile!.id).toBe(user.id)
   })
 
+  test.for([
+    ['the address', ({ username }: Person) => `${username}@example.com`],
+    ['other letters', ({ username }: Person) => username.toUpperCase()],
+  ] as const)('is known by the username after signing in with %s', async ([, name], { ann }) => {
+    const phone = await device(network)
+    const { username, password } = ann
+    const user = await phone.session.signIn({ username: name(ann), password })
+    expect(user).toEqual({ id: ann.id, username })
+  })
+
   test('is told why a sign-in is refused', async () => {
     const phone = await device(network)
     const refused = phone.session.signIn({ username: 'nobody', password: 'a ferry to Lisbon' })

@@ -26,8 +26,8 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
     accounts: [
       ['784ed8d8fa18', 'the first release'],
       [
-        'f90cef1a31eb',
-        'passwords may have 1000 characters; a sign-in gives a mark of the device; registrations may have an invitation; the account says what it stores, and when it is deleted unless its address is confirmed',
+        '7ef9356a72a7',
+        'passwords may have 1000 characters; a sign-in gives a mark of the device and the username; registrations may have an invitation; the account says what it stores, and when it is deleted unless its address is confirmed',
       ],
     ],
     replication: [

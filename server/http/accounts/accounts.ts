@@ -97,9 +97,9 @@ export function accountOperations({
       },
       answers: {
         200: {
-          description: 'The tokens of the session, and the mark of the device.',
+          description: 'The tokens of the session, the mark of the device, and the username.',
           ...pair,
-          example: { ...pair.example, device: DEVICE },
+          example: { ...pair.example, device: DEVICE, username: 'maria' },
         },
       },
       problems: ['invalid', 'credentials_not_valid', 'factor_required'],
@@ -122,9 +122,9 @@ export function accountOperations({
       },
       answers: {
         200: {
-          description: 'The tokens of the session, and the mark of the device.',
+          description: 'The tokens of the session, the mark of the device, and the username.',
           ...pair,
-          example: { ...pair.example, device: DEVICE },
+          example: { ...pair.example, device: DEVICE, username: 'maria' },
         },
       },
       problems: ['invalid', 'factor_not_valid', 'credentials_not_valid'],

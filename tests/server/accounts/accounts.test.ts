@@ -254,7 +254,7 @@ describe('signing in', () => {
     await register(account)
     const signedIn = await signIn(nameOf(account))
     expect(signedIn.status).toBe(200)
-    expect(Object.keys(signedIn.body).sort()).toEqual(['access', 'device', 'refresh'])
+    expect(Object.keys(signedIn.body).sort()).toEqual(['access', 'device', 'refresh', 'username'])
   })
 
   test('does not reveal whether an account exists', async () => {
