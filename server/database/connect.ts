@@ -229,6 +229,16 @@ export function transactionOn<Row, T, A = undefined>(
   )
 }
 
+/** Runs `work` on one connection without a transaction: what it sends at once takes one round trip. */
+export function together<T>(
+  db: Database,
+  work: (connection: pg.ClientBase) => Promise<T>,
+): Promise<T> {
+  return retriedForLocks(db, () =>
+    onConnection(db, (connection) => connection.within(PATIENCE_MS, () => work(connection))),
+  )
+}
+
 async function onConnection<T>(
   db: Database,
   work: (connection: DatabaseConnection) => Promise<T>,

@@ -15,6 +15,7 @@ import {
   UnknownUser,
 } from '../sync/store.ts'
 import { columnsOf } from './columns.ts'
+import { attempt } from './optimistic.ts'
 import {
   byId,
   type EncodedRow,
@@ -79,6 +80,8 @@ export function postgresStore(
   const readFrame = frameSql()
   const pool = queueOf(db)
   const takeTurn = createTurns({ pool })
+  /** A look and a turn are a quarter of the smallest pool that is recommended. */
+  const takeLook = createTurns({ pool })
   const takePage = createTurns({ lanes: PAGES_AT_ONCE, pool })
   const slowWork = slowWorkOf(db)
 
@@ -123,6 +126,16 @@ export function postgresStore(
             changed(user, isAlone ? changeOf(resource, row, edit.action === 'delete') : undefined),
         ),
       )
+    },
+
+    attempt<T>(
+      user: string,
+      work: (transaction: Transaction) => Promise<T>,
+      ahead: readonly ReadAhead[],
+    ) {
+      const written = (changes?: Changes) => changed(user, changes)
+      const means = { db, limits: limitsOf(user), takeLook, takeTurn, written }
+      return retried(() => attempt(means, user, work, ahead))
     },
 
     async transaction<T>(

@@ -219,13 +219,49 @@ export const insertSql = kept((resource) => {
  * itself (sync/cycles.ts): the trigger need not look again, for each document all the way up.
  */
 export const writeSql = kept((resource) => {
-  const hasTrees = referencesOf(resource).some(({ target }) => target === resource)
+  const checked = isTree(resource) ? `, set_config('tasktide.trees', 'checked', true)` : ''
+  return writeText(resource, '', checked)
+})
+
+/**
+ * The same if what was read before still holds, and no row otherwise: `$4` the epoch, `$5` the horizons, `$6` up to
+ * which number of the feed the quota has room, or null, then ids and numbers of the documents that were read, 0 for none:
+ * of the resource, and of each resource that it refers to.
+ *
+ * The statement sees what was committed when it began. So nobody may have written since: that may
+ * happen while it waits for the feed's row.
+ */
+export const writeIfSql = kept((resource) => {
+  const read = [resource, ...targetsOf(resource)].map(
+    ({ table }, i) => `not exists (
+        select from unnest($${7 + 2 * i}::uuid[], $${8 + 2 * i}::bigint[]) as read (id, seq)
+        where read.seq <> coalesce((select greatest(t.seq, 0) from ${table} t where t.user_id = $1 and t.id = read.id), 0))`,
+  )
+  const holds = [
+    'f.seq = (select s.seq from feeds s where s.user_id = $1)',
+    'f.epoch = $4 and f.horizons = $5::jsonb',
+    '($6::bigint is null or f.seq <= $6::bigint)',
+    ...read,
+  ]
+  return writeText(resource, holds.map((one) => `\n      and ${one}`).join(''))
+})
+
+/** The resources that a resource refers to. */
+export const targetsOf = (resource: Resource): Resource[] => [
+  ...new Set(referencesOf(resource).map(({ target }) => target)),
+]
+
+/** Whether documents may refer to others of their own resource. */
+export const isTree = (resource: Resource) => targetsOf(resource).includes(resource)
+
+function writeText(resource: Resource, condition: string, also = ''): string {
   const columns = columnsOf(resource)
   const record = columns.map((column) => `${column} ${sqlType(resource, column)}`)
   const updates = columns.slice(1).map((column) => `${column} = excluded.${column}`)
   return `
     with feed as (
-      update feeds set seq = seq + $3::bigint where user_id = $1 returning seq - $3::bigint as before, epoch
+      update feeds f set seq = f.seq + $3::bigint where f.user_id = $1${condition}
+      returning f.seq - $3::bigint as before, f.epoch
     ), written as (
     insert into ${resource.table} (user_id, ${columns.join(', ')}, deleted, seq, taken, changed)
     select $1, ${columns.map((column) => `r.${column}`).join(', ')}, r.deleted,
@@ -235,8 +271,8 @@ export const writeSql = kept((resource) => {
     on conflict (user_id, id) do update
       set ${updates.join(', ')}, deleted = excluded.deleted, seq = excluded.seq, taken = excluded.taken, changed = excluded.changed
     )
-    select before, epoch${hasTrees ? `, set_config('tasktide.trees', 'checked', true)` : ''} from feed`
-})
+    select before, epoch${also} from feed`
+}
 
 /**
  * The statement of an edit and its values: `$1` user, `$2` id, `$3` now, `$4` versions or null, `$5` and `$6`

@@ -103,7 +103,7 @@ export function transactionOf(
     async write(resource, documents, isLast = false) {
       if (documents.length === 0) return
       standing = []
-      const values = [user, `[${documents.map(rowText)}]`, documents.length]
+      const values = [user, rowTexts(documents), documents.length]
       const isCascading = referencesTo(resource).some(({ onDelete }) => onDelete === 'cascade')
       const deletesOrRestores = isCascading || documents.some(({ deleted }) => deleted)
       const isLimited = limitMs !== undefined && mayBeSlow(resource, deletesOrRestores)
@@ -148,7 +148,10 @@ async function readOn(
   return byId(await runOn<StoredRow>(connection, readSql(resource), [user, ids]))
 }
 
-/** The text of a row of `writeSql`. Its parts are put together as text, which is quicker than as objects. */
+/** The rows of `writeSql` as a JSON array. */
+export const rowTexts = (documents: readonly Omit<Stored, 'seq'>[]) => `[${documents.map(rowText)}]`
+
+/** Its parts are put together as text, which is quicker than as objects. */
 function rowText({ document, deleted, taken, changed }: Omit<Stored, 'seq'>, i: number): string {
   const marks = taken ? `,"taken":[${taken}]` : ''
   const times = changed ? `,"changed":${JSON.stringify(changed)}` : ''

@@ -2,6 +2,7 @@ import type pg from 'pg'
 import { type Resource, resources } from '../../protocol/index.ts'
 import { type Database, run, runOn, type Statement } from '../database/connect.ts'
 import { slowWorkOf } from '../database/pool.ts'
+import type { Limits } from '../sync/limits.ts'
 import { DOCUMENT_BYTES, MAX_WRITE_BYTES, type Usage } from '../sync/quota.ts'
 import { columnsOf, sqlType } from './columns.ts'
 
@@ -67,6 +68,19 @@ export function usageAtMost({ counted_seq, ...counted }: Counted, seq: number): 
     documents: Number(counted.stored_documents) + since,
     bytes: Number(counted.stored_bytes) + since * MAX_WRITE_BYTES,
   }
+}
+
+/** Up to which number of the feed so many writes more certainly fit; undefined for any. */
+export function lastWithRoom(
+  { counted_seq, stored_documents, stored_bytes }: Omit<Counted, 'counted_ms'>,
+  { documents, bytes }: Limits,
+  writes: number,
+): number | undefined {
+  const room = Math.min(
+    documents - Number(stored_documents),
+    Math.floor((bytes - Number(stored_bytes)) / MAX_WRITE_BYTES),
+  )
+  return room === Number.POSITIVE_INFINITY ? undefined : Number(counted_seq) + room - writes
 }
 
 /** Counts what is stored, unless that was done a moment ago. Nobody else may write meanwhile. */

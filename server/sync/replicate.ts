@@ -186,7 +186,8 @@ export async function push<Answer = PushResponse>(
       checkpoint: cursorAt(transaction.feed),
     })
   }
-  return store.transaction(pusher.user, work, ahead)
+  const attempted = await store.attempt(pusher.user, work, ahead)
+  return attempted ? attempted.result : store.transaction(pusher.user, work, ahead)
 }
 
 const asItIs = <Answer>(response: PushResponse) => response as Answer

@@ -117,6 +117,19 @@ export interface Store {
   edit(user: string, resource: Resource, edit: Edit): Promise<Encoded | undefined>
 
   /**
+   * Runs `work` without keeping others from writing meanwhile: what it has read has to hold still when it writes. It
+   * can read only what is read ahead, and write once, as its last step. A caller of which that is not enough
+   * calls `transaction` next, with the same work.
+   *
+   * @returns undefined if it was not enough, or does not hold: then nothing is written
+   */
+  attempt<T>(
+    user: string,
+    work: (transaction: Transaction) => Promise<T>,
+    ahead: readonly ReadAhead[],
+  ): Promise<{ result: T } | undefined>
+
+  /**
    * Runs `work` with the only write access to this user's documents. Its writes are committed together,
    * or not at all if it throws. Transactions of different users do not block each other.
    *

@@ -27,9 +27,16 @@ export const mutants: readonly Mutant[] = [
   },
   {
     guard: 'one writer of a user at a time (Postgres)',
-    file: 'server/store/postgres.ts',
+    file: 'server/store/transaction.ts',
     find: 'from feeds f where f.user_id = ? for update',
     replace: 'from feeds f where f.user_id = ?',
+    store: 'postgres',
+  },
+  {
+    guard: 'what a push without a lock has read still holds when it writes (Postgres)',
+    file: 'server/store/statements.ts',
+    find: 'where read.seq <> coalesce(',
+    replace: 'where read.seq < 0 and 0 <> coalesce(',
     store: 'postgres',
   },
   {

@@ -82,6 +82,38 @@ export function steppedStore(store: Store, doorways: Doorways, steps: Steps): St
     pageOf: alone(store.pageOf),
     insert: (user, ...rest) => statement(user, () => store.insert(user, ...rest)),
     edit: (user, ...rest) => statement(user, () => store.edit(user, ...rest)),
+    async attempt(user, work, ahead) {
+      await traffic.take()
+      let isLooking = true
+      let hasWritten = false
+      const looked = () => {
+        if (isLooking) traffic.release()
+        isLooking = false
+      }
+      try {
+        const attempted = await store.attempt(
+          user,
+          async (transaction) => {
+            looked()
+            await steps.pause()
+            return work({
+              ...steppedTransaction(transaction),
+              async write(resource, documents, isLast) {
+                if (documents.length === 0) return
+                hasWritten = true
+                await statement(user, () => transaction.write(resource, documents, isLast))
+              },
+            })
+          },
+          ahead,
+        )
+        // What changes nothing is looked at too.
+        if (attempted && !hasWritten) await statement(user, async () => {})
+        return attempted
+      } finally {
+        looked()
+      }
+    },
     transaction: (user, work) =>
       write(user, 1, (entered, finishing) =>
         store.transaction(user, async (transaction) => {
@@ -115,7 +147,8 @@ export function steppedStore(store: Store, doorways: Doorways, steps: Steps): St
       olderThanNewest: alone(transaction.olderThanNewest),
       above: alone(transaction.above),
       placehold: alone(transaction.placehold),
-      write: alone(transaction.write),
+      // Pauses before the commit, so it cannot be sent together with the write.
+      write: alone((resource, documents) => transaction.write(resource, documents)),
     }
   }
 

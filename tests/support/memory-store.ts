@@ -155,6 +155,7 @@ export function memoryStore(limits: Limits = LIMITS): MemoryStore {
         return writeFitting(draft, resource, { ...stored, ...state, changed })
       }),
 
+    attempt: async () => undefined,
     transaction: (user, work) => onDraft(user, (draft) => work(transactionOn(draft, limits))),
 
     changes: async (user, resource, seq, limit) =>

@@ -198,6 +198,17 @@ async function walk(db: Database, store: Store, user: string): Promise<void> {
     await tx.read(tasks, [two.id, three.id])
     await tx.write(tasks, [live({ ...three, ...dated, due_date: '2031-01-01' }), tombstone(four)])
   })
+  const pushed = aTask({ ...dated, category_id: errands.id })
+  const ahead = [
+    { resource: tasks, ids: [two.id, pushed.id] },
+    { resource: categories, ids: [errands.id] },
+  ]
+  const attempted = await store.attempt(
+    user,
+    (tx) => tx.write(tasks, [live({ ...two, title: 'Rye' }), live(pushed)], true),
+    ahead,
+  )
+  expect(attempted).toBeDefined()
   await store.insert(user, categories, { ...aCategory(), id: unknown })
   await run(db, aboveSql(tasks, 'category_id'), [user, [one.id]])
   // Releases its tasks.

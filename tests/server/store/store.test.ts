@@ -18,6 +18,7 @@ import {
   deferred,
   EDITED,
   increment,
+  justAfter,
   live,
   patch,
   removal,
@@ -387,9 +388,59 @@ describe('a write', () => {
     expect(statements.filter((text) => !isBeside(text))).toHaveLength(1)
   })
 
-  test('of a push takes two round trips: the lock with what it reads, the write with the commit', async () => {
-    const category_id = await create(categories, { name: 'Travel' })
-    const events: string[] = []
+  /**
+   * What is sent before anything is answered, by round trip: the first words of the statements. Each round trip is felt
+   * where the database is not on the same machine.
+   */
+  test.each<[string, () => Promise<Call>, string[]]>([
+    ['GET of a task', async () => ['GET', await taskPath()], ['select']],
+    ['GET of a list', async () => ['GET', '/api/tasks/?completed=false'], ['begin select commit']],
+    ['POST', async () => ['POST', '/api/tasks/', { title: 'Bread' }], ['with']],
+    ['PATCH', async () => ['PATCH', await taskPath(), { title: 'Oat milk' }], ['with']],
+    ['pull', async () => ['GET', '/replication/tasks/0/pull?limit=100'], ['begin with commit']],
+    [
+      'push of new tasks in a category',
+      async () => pushOf(aTask({ category_id: await create(categories, { name: 'Travel' }) })),
+      ['select select select', 'with'],
+    ],
+    [
+      'push of an edit',
+      async () => {
+        const { body: task } = await ann.call('POST', '/api/tasks/', { title: 'Milk' })
+        return pushOf({ ...task, title: 'Oat milk', updated_at: justAfter(task.updated_at) }, task)
+      },
+      ['select select', 'with'],
+    ],
+    [
+      'push that is repeated',
+      async () => {
+        const push = pushOf(aTask())
+        await ann.call(...push)
+        return push
+      },
+      ['select select'],
+    ],
+    [
+      'push into a category that comes later',
+      async () => pushOf(aTask({ category_id: randomUUID() })),
+      ['select select select', 'begin select select', 'insert', 'with commit'],
+    ],
+  ])('round trips of a %s', async (_what, callOf, trips) => {
+    const call = await callOf()
+    const taken = listenForTrips()
+    expect((await ann.call(...call)).status).toBeLessThan(300)
+    expect(taken).toEqual(trips)
+  })
+
+  type Call = [method: string, path: string, body?: unknown]
+
+  function pushOf(newDocumentState: object, assumedMasterState?: object): Call {
+    return ['POST', '/replication/tasks/0/push', [{ newDocumentState, assumedMasterState }]]
+  }
+
+  function listenForTrips(): string[] {
+    const trips: string[] = []
+    let isAnswered = true
     const { query } = pg.Client.prototype as unknown as { query: (...args: unknown[]) => unknown }
     vi.spyOn(pg.Client.prototype, 'query').mockImplementation(function (
       this: pg.Client,
@@ -399,8 +450,11 @@ describe('a write', () => {
       const text = typeof first === 'string' ? first : first.text
       const [verb] = isBeside(text.replace('clock_timestamp', '')) ? [] : (/\w+/.exec(text) ?? [])
       if (!verb) return query.apply(this, args) as never
-      events.push(verb)
-      const done = () => void events.push(`${verb} done`)
+      trips.push(isAnswered ? verb : `${trips.pop()} ${verb}`)
+      isAnswered = false
+      const done = () => {
+        isAnswered = true
+      }
       const callback = args.at(-1)
       if (typeof callback === 'function')
         return query.call(this, ...args.slice(0, -1), (...answer: unknown[]) => {
@@ -411,11 +465,8 @@ describe('a write', () => {
       answer.then(done, done)
       return answer as never
     })
-    const row = { newDocumentState: { id: randomUUID(), title: 'Ferry', category_id } }
-    expect((await ann.call('POST', '/replication/tasks/0/push', [row])).status).toBe(200)
-    expect(events.slice(0, 3)).toEqual(['begin', 'select', 'select'])
-    expect(events.slice(6)).toEqual(['with', 'commit', 'with done', 'commit done'])
-  })
+    return trips
+  }
 
   async function taskPath(): Promise<string> {
     return `/api/tasks/${await create(tasks, { title: 'Milk' })}/`
