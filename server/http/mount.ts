@@ -217,16 +217,17 @@ function bearerToken(req: Request): string {
 
 /** Parses only the given parameters: a list has about fifty, most requests use three. */
 function queryReader(parameters: readonly Parameter[]) {
-  const schemas = new Map(parameters.map(({ name, schema }) => [name, schema]))
-  const unknown = `Unknown parameter. Use one of: ${[...schemas.keys()].join(', ') || 'none'}.`
+  const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]))
+  const unknown = `Unknown parameter. Use one of: ${[...byName.keys()].join(', ') || 'none'}.`
   return (given: Request['query']): Record<string, unknown> => {
     const query: Record<string, unknown> = {}
     const errors: FieldErrors = Object.create(null)
     for (const [name, value] of Object.entries(given)) {
-      const schema = schemas.get(name)
+      const { schema, isList } = byName.get(name) ?? {}
+      const text = isList && Array.isArray(value) ? value.join() : value
       // A repeated parameter is ambiguous.
-      if (schema && typeof value !== 'string') errors[name] = ['Use it only once.']
-      const result = schema?.safeParse(value)
+      if (schema && typeof text !== 'string') errors[name] = ['Use it only once.']
+      const result = schema?.safeParse(text)
       if (result?.success) query[name] = result.data
       else
         errors[shortened(name)] ??= result?.error.issues.map(({ message }) => message) ?? [unknown]

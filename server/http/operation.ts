@@ -58,6 +58,8 @@ export interface Parameter {
   readonly schema: z.ZodType
   /** Its JSON Schema, if the one of `schema` is less precise. */
   readonly json?: object
+  /** Whether it has several values, separated by commas: each may also have a parameter of its own. */
+  readonly isList?: boolean
   /** Whether an empty value differs from a missing one. */
   readonly mayBeEmpty?: boolean
 }

@@ -191,7 +191,7 @@ function filtersOf(resource: Resource, name: string): FilterParameter[] {
   }))
 }
 
-function valuesOf(field: Field, operator: Operator): Pick<Parameter, 'schema' | 'json'> {
+function valuesOf(field: Field, operator: Operator): Pick<Parameter, 'schema' | 'json' | 'isList'> {
   if (operator === 'isnull' || field.kind === 'flag')
     return { schema: boolean(), json: { type: 'boolean' } }
   const value = operandOf(field)
@@ -207,6 +207,7 @@ function valuesOf(field: Field, operator: Operator): Pick<Parameter, 'schema' | 
       .transform((text) => text.split(','))
       .pipe(z.array(one).max(MAX_IN, `Use at most ${MAX_IN} values.`)),
     json: { type: 'array', items: json, maxItems: MAX_IN },
+    isList: true,
   }
 }
 
