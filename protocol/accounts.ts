@@ -13,6 +13,9 @@ const MAX_UNREAD = 1_000
 const USERNAME =
   /^(?!\p{Default_Ignorable_Code_Point})[\p{L}\p{N}](?:(?!\p{Default_Ignorable_Code_Point})[\p{L}\p{M}\p{N}._+-])*$/u
 
+/** Weaker, for descriptions: generated clients of other languages cannot compile the other one. */
+const PORTABLE_USERNAME = '^[^\\s@]+$'
+
 /** No @ in a username, so that a sign-in name is either an email address or a username. */
 export const username = z
   .string()
@@ -21,6 +24,7 @@ export const username = z
   .min(1, 'Choose a username.')
   .max(150, 'Use at most 150 characters.')
   .regex(USERNAME, 'Use only letters, digits and . _ + -, and begin with a letter or a digit.')
+  .meta({ pattern: PORTABLE_USERNAME })
 
 /**
  * The addresses that mail reaches without SMTPUTF8 (RFC 5321, without quotes and literals), under a domain

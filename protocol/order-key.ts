@@ -24,6 +24,8 @@ export function orderKey(description: string) {
       abort: true,
     })
     .regex(pattern, 'Use a key of the fractional-indexing package, such as a0V.')
+    // For descriptions: Go and Rust have no lookahead.
+    .meta({ pattern: pattern.source.replace(/\(\?!.*?\)/, '') })
   const isPlain = (value: unknown) =>
     typeof value === 'string' && value.length <= ORDER_KEY_MAX && pattern.test(value)
   return { kind: 'order_key', schema, isPlain, nullable: false, description } satisfies Field

@@ -21,9 +21,32 @@ export const wireDocumentSchema = z.looseObject({
 })
 export type WireDocument = Document & { _deleted: boolean }
 
-/** A document of this resource in wire form, with all fields. */
+/**
+ * A document of this resource in wire form, with all fields. The same schema at each call, so that
+ * descriptions can name it.
+ */
 export function wireDocumentOf(resource: Resource) {
-  return resource.document.extend({ _deleted: z.boolean() })
+  const schema =
+    wireDocuments.get(resource) ??
+    resource.document.extend({ ...orBlank(resource), _deleted: z.boolean() })
+  wireDocuments.set(resource, schema)
+  return schema
+}
+
+const wireDocuments = new WeakMap<Resource, z.ZodObject>()
+
+/** The fields that are blank in tombstones without content only. */
+function orBlank({ neverBlank, fields, blank }: Resource): Record<string, z.ZodType> {
+  return Object.fromEntries(
+    neverBlank.map((name) => {
+      const { schema, description, max } = fields[name]!
+      const isText = blank[name] === '' && max !== undefined
+      const orBlank = isText
+        ? z.string().max(max)
+        : z.union([schema, z.literal(blank[name] as string)])
+      return [name, orBlank.describe(description)]
+    }),
+  )
 }
 
 /** A client's position in the feed. Opaque to the client, which returns it unchanged. */

@@ -25,6 +25,7 @@ import { aboutOperations } from '../http/about/about.ts'
 import { metricsOperation } from '../http/about/metrics.ts'
 import { securityTxtOperation } from '../http/about/security-txt.ts'
 import { swaggerUi } from '../http/about/swagger-ui.ts'
+import { usualPlaces } from '../http/about/usual-places.ts'
 import { webApp } from '../http/about/web-app.ts'
 import { accountLifeOperations } from '../http/accounts/account-life.ts'
 import { accountOperations } from '../http/accounts/accounts.ts'
@@ -227,6 +228,7 @@ export function createApp({
     turns: { device: createTurns({ lanes: 2 }), person: createTurns({ lanes: 2 }) },
   })
   app.use('/replication', refuseOutdated(Object.values<Resource>(resources)))
+  app.use(usualPlaces())
   app.use(swaggerUi({ keepsToken: !config.isProduction }))
   app.use(webApp(publicUrl))
   app.use(notFound)

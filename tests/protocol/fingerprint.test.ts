@@ -14,9 +14,9 @@ import * as replication from '../../protocol/replication.ts'
 
 /** What is on the wire, by resource and version. */
 const WIRE = {
-  'categories@0': 'ed0e3bcc795e',
+  'categories@0': 'd1afea78031e',
   'profile@0': '234967ef7b9f',
-  'tasks@0': 'b34bd012a56b',
+  'tasks@0': '0a1ce9c10a1d',
   'conflicts@0': 'a3f57ca2c179',
 }
 
@@ -26,8 +26,8 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
     accounts: [
       ['784ed8d8fa18', 'the first release'],
       [
-        '7ef9356a72a7',
-        'passwords may have 1000 characters; a sign-in gives a mark of the device and the username; registrations may have an invitation; the account says what it stores, and when it is deleted unless its address is confirmed',
+        '425ed4611a66',
+        'passwords may have 1000 characters; a sign-in gives a mark of the device and the username; registrations may have an invitation; the account says what it stores, and when it is deleted unless its address is confirmed; the pattern of usernames is a portable one',
       ],
     ],
     replication: [

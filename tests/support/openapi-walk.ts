@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 import ajvFormats from 'ajv-formats'
+import { closed } from './closed-schemas.ts'
 import { withPasskey } from './factors.ts'
 import type { Caller, Reply } from './server.ts'
 
@@ -79,6 +80,8 @@ export interface Reference {
 export interface Schema {
   readonly $ref?: string
   readonly type?: string | readonly string[]
+  readonly additionalProperties?: unknown
+  readonly readOnly?: boolean
   readonly enum?: readonly unknown[]
   readonly const?: unknown
   readonly format?: string
@@ -113,7 +116,7 @@ export async function readApi(call: Caller): Promise<Api> {
   ajvFormats.default(ajv)
   // In strict mode Ajv rejects unknown keywords at the root, which here are those of OpenAPI.
   ajv.addVocabulary(Object.keys(document))
-  ajv.addSchema(document, BASE)
+  ajv.addSchema(closed(document), BASE)
   const validators = new Map<Schema, ValidateFunction>()
 
   const api: Api = {
@@ -124,7 +127,7 @@ export async function readApi(call: Caller): Promise<Api> {
     faultsOf(schema, value) {
       let validate = validators.get(schema)
       if (!validate) {
-        validate = ajv.compile(absolute(schema))
+        validate = ajv.compile(absolute(closed(schema)))
         validators.set(schema, validate)
       }
       return validate(value) ? undefined : ajv.errorsText(validate.errors)

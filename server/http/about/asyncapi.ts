@@ -14,6 +14,7 @@ import {
   wireDocumentOf,
 } from '../../../protocol/index.ts'
 import { exampleDocument } from '../examples.ts'
+import { type Direction, namedSchemas, namesOfParts, referredTo, referTo } from './named-schemas.ts'
 
 interface About {
   version: string
@@ -37,6 +38,7 @@ function describe({ version, publicUrl }: About): object {
       version,
       license: { name: 'Apache-2.0', url: 'https://www.apache.org/licenses/LICENSE-2.0' },
       description: INTRODUCTION,
+      tags: [{ name: 'sync', description: 'Live changes of a copy on a device.' }],
     },
     defaultContentType: 'application/json',
     servers: { live: serverAt(publicUrl) },
@@ -55,17 +57,21 @@ function describe({ version, publicUrl }: About): object {
       connect: {
         action: 'receive',
         summary: 'Connect and receive changes',
+        description:
+          'Opens a WebSocket with an access token. The response is the first event, or the reason why there is none.',
         ...onChannel('connect'),
         reply: onChannel('ready', 'connect_error'),
       },
       send_changes: {
         action: 'send',
         summary: 'Send changes',
+        description: 'The server sends every change of the user, whichever client made it.',
         ...onChannel('changes'),
       },
       renew: {
         action: 'receive',
         summary: 'Renew the access token',
+        description: 'Keeps the socket open beyond the 15 minutes of an access token.',
         ...onChannel('renew'),
         reply: onChannel('renewed'),
       },
@@ -85,14 +91,12 @@ function describe({ version, publicUrl }: About): object {
           {
             name,
             ...message,
-            payload: { $ref: `#/components/schemas/${name}` },
+            payload: referTo(name),
             examples: Object.entries(examples).map(([name, payload]) => ({ name, payload })),
           },
         ]),
       ),
-      schemas: Object.fromEntries(
-        Object.entries(messages).map(([name, { schema }]) => [name, jsonSchema(schema)]),
-      ),
+      schemas: { ...schemasOf(sent, 'output'), ...schemasOf(received, 'input') },
     },
   }
 }
@@ -132,7 +136,7 @@ const changes = frameSchema.extend({
     .describe(frameSchema.shape.documents.description!),
 })
 
-const events = {
+const sent: Record<keyof ServerEvents | 'connect_error' | 'renewed', Message> = {
   ready: {
     title: 'Ready',
     summary: 'The first event. Every later change follows.',
@@ -157,24 +161,6 @@ const events = {
       pull: { prev: 13, seq: 513, checkpoint: { id: '1', lwt: 513 } },
     },
   },
-  renew: {
-    title: 'Renew',
-    summary: 'A new access token of the same session, sent before the current one expires.',
-    description: 'Emit it with an acknowledgement. The socket keeps its position in the feed.',
-    schema: handshakeSchema.shape.token,
-    examples: { usual: 'eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.…' },
-  },
-} satisfies Record<keyof (ServerEvents & ClientEvents), Message>
-
-const messages: Readonly<Record<string, Message>> = {
-  connect: {
-    title: 'Connect',
-    summary: 'The handshake: Socket.IO’s `auth`.',
-    description:
-      'The server responds with `ready` or `connect_error`. It closes a connection without a handshake after 10 seconds.',
-    schema: handshakeSchema,
-    examples: { usual: { token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.…' } },
-  },
   connect_error: {
     title: 'Connect error',
     summary: 'The handshake failed.',
@@ -186,7 +172,6 @@ const messages: Readonly<Record<string, Message>> = {
     }),
     examples: { usual: { message: 'token_not_valid', data: refusalExample() } },
   },
-  ...events,
   renewed: {
     title: 'Renewed',
     summary: 'The acknowledgement of `renew`.',
@@ -198,6 +183,26 @@ const messages: Readonly<Record<string, Message>> = {
     },
   },
 }
+
+const received: Record<keyof ClientEvents | 'connect', Message> = {
+  connect: {
+    title: 'Connect',
+    summary: 'The handshake: Socket.IO’s `auth`.',
+    description:
+      'The server responds with `ready` or `connect_error`. It closes a connection without a handshake after 10 seconds.',
+    schema: handshakeSchema,
+    examples: { usual: { token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.…' } },
+  },
+  renew: {
+    title: 'Renew',
+    summary: 'A new access token of the same session, sent before the current one expires.',
+    description: 'Emit it with an acknowledgement. The socket keeps its position in the feed.',
+    schema: z.string().describe('The new `access` token.'),
+    examples: { usual: 'eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.…' },
+  },
+}
+
+const messages: Readonly<Record<string, Message>> = { ...received, ...sent }
 
 /** The query of a client that does not use a Socket.IO library. */
 const HANDSHAKE_QUERY = {
@@ -239,13 +244,12 @@ function refusalExample(): object {
   ).body()
 }
 
-/** AsyncAPI uses draft 07. A format replaces zod's long pattern. */
-function jsonSchema(schema: z.ZodType): object {
-  const { $schema: _, ...json } = z.toJSONSchema(schema, {
-    target: 'draft-7',
-    override({ jsonSchema }) {
-      if (jsonSchema.format) delete jsonSchema.pattern
-    },
-  })
-  return json
+/** The payloads of messages, and their named parts. AsyncAPI uses draft 07. */
+function schemasOf(
+  messages: Readonly<Record<string, Message>>,
+  direction: Direction,
+): ReturnType<typeof namedSchemas> {
+  const names = namesOfParts()
+  for (const [name, { schema }] of Object.entries(messages)) names.set(schema, name)
+  return referredTo(namedSchemas(names, direction, 'draft-7'), Object.keys(messages).map(referTo))
 }

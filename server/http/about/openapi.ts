@@ -2,13 +2,30 @@ import {
   OpenApiBuilder,
   type OperationObject,
   type ParameterObject,
+  type PathsObject,
   type ResponseObject,
   type SchemaObject,
 } from 'openapi3-ts/oas31'
-import * as z from 'zod'
-import { PROBLEMS, Problem, type ProblemCode, problemSchema } from '../../../protocol/index.ts'
+import type * as z from 'zod'
+import {
+  PROBLEMS,
+  Problem,
+  type ProblemCode,
+  type Resource,
+  resources,
+} from '../../../protocol/index.ts'
 import { rolesWith } from '../../accounts/permissions.ts'
 import { type AnswerDescription, isCounted, type Operation } from '../operation.ts'
+import {
+  type JsonSchemas,
+  jsonSchema,
+  type Names,
+  namedSchemas,
+  namesOfParts,
+  referredTo,
+  referTo,
+} from './named-schemas.ts'
+import { describeTag } from './tags.ts'
 
 interface About {
   version: string
@@ -38,20 +55,22 @@ function describe(operations: readonly Operation[], { version, publicUrl }: Abou
       description:
         'The `access` token of POST /api/token/, without quotes and without `Bearer`. It expires after 15 minutes.',
     })
-    .addSchema('Problem', jsonSchema(problemSchema, 'output'))
   // Readers start at the top, and need an account first.
   const tags = new Set(['account', ...operations.map(({ tag }) => tag)])
-  for (const name of tags) builder.addTag({ name })
+  for (const name of tags) builder.addTag({ name, description: describeTag(name) })
+  const names = namesIn(operations)
   const paths = new Set(operations.map(({ path }) => path))
   for (const path of paths) {
     const atPath = operations.filter((operation) => operation.path === path)
     builder.addPath(
       path,
       Object.fromEntries(
-        atPath.map((operation) => [operation.method, describeOne(builder, operation)]),
+        atPath.map((operation) => [operation.method, describeOne(names, operation)]),
       ),
     )
   }
+  const schemas = componentsOf(names, builder.getSpec().paths!)
+  for (const [name, schema] of Object.entries(schemas)) builder.addSchema(name, schema)
   return builder
 }
 
@@ -63,7 +82,7 @@ const INTRODUCTION = `Tasks, categories and a profile per user, with accounts an
 
 Every error is an RFC 9457 problem with a \`code\` for programs and a \`detail\` for people. Paths work with and without a trailing slash.`
 
-function describeOne(builder: OpenApiBuilder, operation: Operation): OperationObject {
+function describeOne({ input, output }: BothNames, operation: Operation): OperationObject {
   const { body } = operation
   return {
     operationId: operation.id,
@@ -77,7 +96,7 @@ function describeOne(builder: OpenApiBuilder, operation: Operation): OperationOb
         required: true,
         content: {
           'application/json': {
-            schema: component(builder, body.name, body.schema, 'input'),
+            schema: referTo(input.get(body.schema)!),
             examples: Object.fromEntries(
               Object.entries(body.examples).map(([name, value]) => [name, { value }]),
             ),
@@ -89,7 +108,7 @@ function describeOne(builder: OpenApiBuilder, operation: Operation): OperationOb
       ...Object.fromEntries(
         Object.entries(operation.answers).map(([status, answer]) => [
           status,
-          answerOf(builder, answer),
+          answerOf(output, answer),
         ]),
       ),
       ...refusalsOf(operation),
@@ -114,12 +133,12 @@ function parametersOf({ path, query = [], headers = [] }: Operation): ParameterO
       }),
     ),
     ...query.map(
-      ({ name, description, schema, json, mayBeEmpty }): ParameterObject => ({
+      ({ name, description, schema, json, isList, mayBeEmpty }): ParameterObject => ({
         name,
         in: 'query',
         description,
-        schema: tidy((json as SchemaObject) ?? jsonSchema(schema, 'input')),
-        ...((json as SchemaObject)?.type === 'array' && { style: 'form', explode: false }),
+        schema: (json as SchemaObject) ?? jsonSchema(schema, 'input'),
+        ...(isList && { style: 'form', explode: false }),
         ...(mayBeEmpty && { allowEmptyValue: true }),
       }),
     ),
@@ -134,10 +153,9 @@ function parametersOf({ path, query = [], headers = [] }: Operation): ParameterO
   ]
 }
 
-function answerOf(builder: OpenApiBuilder, answer: AnswerDescription): ResponseObject {
+function answerOf(names: Names, answer: AnswerDescription): ResponseObject {
   const {
     description,
-    name,
     schema,
     example,
     headers,
@@ -145,7 +163,7 @@ function answerOf(builder: OpenApiBuilder, answer: AnswerDescription): ResponseO
     onRequest = {},
   } = answer
   const content = schema && {
-    schema: component(builder, name!, schema, 'output'),
+    schema: referTo(names.get(schema)!),
     ...(example !== undefined && { example }),
   }
   return {
@@ -160,7 +178,7 @@ function answerOf(builder: OpenApiBuilder, answer: AnswerDescription): ResponseO
           Object.entries(onRequest).map(([mediaType, other]) => [
             mediaType,
             {
-              schema: component(builder, other.name!, other.schema!, 'output'),
+              schema: referTo(names.get(other.schema!)!),
               example: other.example,
             },
           ]),
@@ -215,7 +233,7 @@ function refusalsOf(operation: Operation): Record<string, ResponseObject> {
         }),
         content: {
           'application/problem+json': {
-            schema: { $ref: '#/components/schemas/Problem' },
+            schema: referTo('Problem'),
             examples: Object.fromEntries(
               codesOfStatus.map((code) => [code, { value: exampleProblem(code, operation) }]),
             ),
@@ -242,26 +260,58 @@ function groupByStatus(groups: Record<number, ProblemCode[]>, code: ProblemCode)
   return groups
 }
 
-/** Adds a named schema to the components. @returns a reference to it */
-function component(
-  builder: OpenApiBuilder,
-  name: string,
-  schema: z.ZodType,
-  io: 'input' | 'output',
-) {
-  builder.addSchema(name, jsonSchema(schema, io))
-  return { $ref: `#/components/schemas/${name}` }
+interface BothNames {
+  readonly input: Names
+  readonly output: Names
 }
 
-function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): SchemaObject {
-  const { $schema: _, ...json } = z.toJSONSchema(schema, { io, target: 'draft-2020-12' })
-  return tidy(json as SchemaObject)
+/** The names of all schemas: of bodies with their parts, and of answers with theirs. */
+function namesIn(operations: readonly Operation[]): BothNames {
+  const input = namesOfParts()
+  const output = namesOfParts()
+  for (const { body, answers } of operations) {
+    if (body) addName(input, body)
+    for (const answer of Object.values(answers))
+      for (const one of [answer, ...Object.values(answer.onRequest ?? {})]) addName(output, one)
+  }
+  return { input, output }
 }
 
-/** A format replaces zod's long pattern. */
-function tidy<T>(json: T): T {
-  return JSON.parse(JSON.stringify(json), (_key, value) => {
-    if (value?.format && value.pattern) delete value.pattern
-    return value
-  })
+/** @throws if another schema has this name */
+function addName(
+  names: Map<z.ZodType, string>,
+  { name, schema }: Pick<AnswerDescription, 'name' | 'schema'>,
+): void {
+  if (!schema || names.has(schema)) return
+  if ([...names.values()].includes(name!)) throw new Error(`Two schemas have the name ${name}.`)
+  names.set(schema, name!)
+}
+
+/** The schemas that the paths refer to. @throws if a name means one thing in bodies and another in answers */
+function componentsOf({ input, output }: BothNames, paths: PathsObject): JsonSchemas {
+  const operations = Object.values(paths).flatMap((path: object) => Object.values(path))
+  const [bodies, answers] = [namedSchemas(input, 'input'), namedSchemas(output, 'output')]
+  for (const resource of Object.values<Resource>(resources)) {
+    markReadOnly(answers[output.get(resource.document)!], resource)
+    markReadOnly(bodies[input.get(resource.put) ?? ''], resource)
+  }
+  const sent = referredTo(
+    bodies,
+    operations.map(({ requestBody = {} }) => requestBody),
+  )
+  const given = referredTo(
+    answers,
+    operations.map(({ responses }) => responses),
+  )
+  for (const [name, schema] of Object.entries(sent))
+    if (given[name] && JSON.stringify(given[name]) !== JSON.stringify(schema))
+      throw new Error(`${name} is one thing in bodies and another in answers.`)
+  return { ...given, ...sent }
+}
+
+/** What the server alone writes. A PUT may have it, and it is ignored. */
+function markReadOnly(schema: JsonSchemas[string] | undefined, { stamps }: Resource): void {
+  const properties = (schema?.properties ?? {}) as Record<string, object>
+  for (const name of ['id', 'created_at', 'updated_at', ...Object.keys(stamps)])
+    if (properties[name]) properties[name] = { ...properties[name], readOnly: true }
 }

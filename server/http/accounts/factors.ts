@@ -65,6 +65,7 @@ export function factorOperations({
       method: 'get',
       path: '/api/account/factors/',
       summary: 'Get your second factors',
+      description: 'Which factors are set up, and whether your role requires one.',
       answers: {
         200: {
           description: 'What is set up.',
@@ -168,6 +169,8 @@ export function factorOperations({
       id: 'begin_passkey',
       path: '/api/account/passkeys/begin/',
       summary: 'Begin to add a passkey',
+      description:
+        'The response has the challenge for the browser, and a ticket for `POST /api/account/passkeys/`.',
       answers: {
         200: {
           description: 'The options for the browser.',
@@ -229,6 +232,7 @@ export function factorOperations({
       method: 'patch',
       path: '/api/account/passkeys/{id}/',
       summary: 'Rename a passkey',
+      description: 'The name is for its owner only; sign-ins do not use it.',
       body: {
         name: 'RenamePasskey',
         schema: protocol.renamePasskey,

@@ -80,6 +80,7 @@ export function accountSessionOperations(sessions: Sessions): Operation[] {
       method: 'delete',
       path: '/api/account/sessions/',
       summary: 'Revoke all other sessions',
+      description: 'Signs out every device except the one that asks.',
       query: [
         {
           name: 'current',

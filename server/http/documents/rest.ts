@@ -127,6 +127,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
     method: 'get',
     path: one,
     summary: `Get ${singleton ? 'your' : a} ${singular}`,
+    description: `A poller that sends the ETag in If-None-Match gets a 304 until the ${singular} changes.`,
     headers: [ifNoneMatch],
     answers: {
       200: { description: 'The document.', ...withEtag },

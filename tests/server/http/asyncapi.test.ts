@@ -7,6 +7,7 @@ import { io, type Socket } from 'socket.io-client'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { type ClientEvents, resources, type ServerEvents } from '../../../protocol/index.ts'
+import { closed } from '../../support/closed-schemas.ts'
 import { startServer, type TestServer } from '../../support/server.ts'
 
 interface Reference {
@@ -39,14 +40,21 @@ interface MessageNode {
 const SERVER_EVENTS: Record<keyof ServerEvents, true> = { ready: true, changes: true }
 const CLIENT_EVENTS: Record<keyof ClientEvents, true> = { renew: true }
 
+const BASE = 'https://api.example/asyncapi.json'
+
 let server: TestServer
 let described: Described
+/** The same without properties that are not described. */
+let exact: Described
 let validator: Ajv
 beforeAll(async () => {
   server = await startServer()
   described = (await server.call('GET', '/api/asyncapi/')).body
+  exact = closed(described)
   validator = new Ajv({ allErrors: true, strict: true, strictTypes: false })
   ajvFormats.default(validator)
+  validator.addVocabulary(Object.keys(exact))
+  validator.addSchema(exact, BASE)
 })
 afterAll(() => server.stop())
 
@@ -241,6 +249,6 @@ function resolved(reference: string): unknown {
 /** What is wrong with a payload by the served description; undefined when nothing is. */
 function faultsOf(message: string, payload: unknown): string | undefined {
   const { $ref } = described.components.messages[message]!.payload
-  const isValid = validator.validate(resolved($ref) as object, payload)
+  const isValid = validator.validate({ $ref: BASE + $ref }, payload)
   return isValid ? undefined : `${message}: ${validator.errorsText()}`
 }

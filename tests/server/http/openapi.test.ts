@@ -98,6 +98,49 @@ describe('the document', () => {
     ).toEqual([])
   })
 
+  test('names every document and choice once, and refers to it elsewhere', () => {
+    const { schemas } = api.document.components
+    expect(schemas.TaskList!.properties!.results!.items).toEqual({ $ref: componentAt('Task') })
+    expect(schemas.tasksPage!.properties!.documents!.items).toEqual({
+      $ref: componentAt('ReplicatedTask'),
+    })
+    expect(schemas.Task!.properties!.priority).toMatchObject({ $ref: componentAt('TaskPriority') })
+    const inline = Object.values(schemas).flatMap(({ properties = {} }) =>
+      Object.values(properties).filter((one) => `${one.enum}` === `${schemas.TaskPriority!.enum}`),
+    )
+    expect(inline).toEqual([])
+  })
+
+  test('marks what only the server writes, except where clients replicate it', () => {
+    const readOnly = (name: string) =>
+      Object.entries(api.document.components.schemas[name]!.properties!)
+        .filter(([, property]) => property.readOnly)
+        .map(([property]) => property)
+        .sort()
+    const stamps = ['completed_at', 'created_at', 'id', 'updated_at']
+    expect([readOnly('Task'), readOnly('TaskPut')]).toEqual([stamps, stamps])
+    expect([readOnly('ReplicatedTask'), readOnly('TaskCreate')]).toEqual([[], []])
+  })
+
+  test('has answers that a later release may extend', () => {
+    const { schemas } = api.document.components
+    const bodies = new Set(api.operations.map(({ body }) => body?.schema.$ref))
+    const answers = Object.entries(schemas).filter(([name]) => !bodies.has(componentAt(name)))
+    expect(answers.length).toBeGreaterThan(50)
+    for (const [name, schema] of answers.filter(([name]) => !PARTS_OF_BODIES.has(name)))
+      expect(JSON.stringify(schema), name).not.toContain('"additionalProperties":false')
+  })
+
+  test('is where programs look for it', async () => {
+    for (const [from, to] of Object.entries({
+      '/openapi.json': '/api/schema/',
+      '/asyncapi.json': '/api/asyncapi/',
+    })) {
+      const { status, headers } = await server.call('GET', from)
+      expect([status, headers.get('location')]).toEqual([308, to])
+    }
+  })
+
   test('has schemas that reject unknown properties', () => {
     const withBody = api.operations.filter(({ body }) => body)
     const lenient = withBody.filter(
@@ -131,6 +174,20 @@ describe('the server answers as described', { timeout: 120_000 }, () => {
         const { path } = await targetOf(api, operation, ann.call)
         const etag = (await ann.call(operation.method, path)).headers.get('etag')!
         return [await expecting(304, operation, ann.call, path, { 'if-none-match': etag })]
+      }),
+    ).toEqual([])
+  })
+
+  test('with tombstones that have no content', async () => {
+    const bob = await server.person()
+    const { body } = await bob.call('POST', '/api/tasks/', { title: 'Book the ferry' })
+    await bob.call('DELETE', `/api/tasks/${body.id}/?for_good=true`)
+    const pulls = api.operations.filter(({ id }) => id === 'pull_tasks')
+    expect(
+      await complaintsOfCalls(pulls, async (operation) => {
+        const reply = await expecting(200, operation, bob.call, operation.path)
+        expect(reply.body.documents).toMatchObject([{ title: '', _deleted: true }])
+        return [reply]
       }),
     ).toEqual([])
   })
@@ -467,6 +524,10 @@ async function someAdmin(): Promise<Person> {
   await server.person()
   return admin
 }
+
+const componentAt = (name: string) => `#/components/schemas/${name}`
+
+const PARTS_OF_BODIES: ReadonlySet<string> = new Set(['FactorProof', 'PushRow'])
 
 const isStream = (id: string) => id.startsWith('stream_')
 
