@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { ensureInstalled, root } from './install.mjs'
 
 ensureInstalled()
-ensureInstalled(join(root, 'tests/peers'))
+for (const folder of ['tests/peers', 'tests/descriptions']) ensureInstalled(join(root, folder))
 const vitest = join(root, 'node_modules/vitest/vitest.mjs')
 const { status } = spawnSync(process.execPath, [vitest, 'run', ...process.argv.slice(2)], {
   cwd: root,

@@ -263,7 +263,9 @@ function isDrawer(file: string): boolean {
 
 function sourcesIn(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: 'utf8' })
-    .filter((file) => /(?<!\.d)\.tsx?$/.test(file) && !/node_modules|^dist\b/.test(file))
+    .filter(
+      (file) => /(?<!\.d)\.tsx?$/.test(file) && !/node_modules|^dist\b|\bgenerated\b/.test(file),
+    )
     .map((file) => `${folder}/${file.replaceAll(path.sep, '/')}`)
 }
 

@@ -1,0 +1,39 @@
+import { client } from '../generated/hey-api/client.gen.ts'
+import {
+  createTask,
+  deleteTask,
+  getTask,
+  listTasks,
+  patchTask,
+  pullTasks,
+  register,
+  signIn,
+} from '../generated/hey-api/index.ts'
+import type { Journey } from '../journey.ts'
+
+export const journey: Journey = async (baseUrl, person) => {
+  client.setConfig({ baseUrl })
+  await register({ body: person })
+  const { data: tokens } = await signIn({
+    body: { username: person.username, password: person.password },
+  })
+  client.setConfig({ auth: () => tokens!.access })
+  const { data: task } = await createTask({
+    body: { title: 'Book the ferry', priority: 'high', due_date: '2026-12-01' },
+  })
+  const path = { id: task!.id }
+  const { data: done } = await patchTask({ path, body: { completed: true } })
+  const { data: page } = await listTasks({
+    query: { completed: true, priority__in: ['high', 'low'], ordering: '-due_date' },
+  })
+  const { data: pulled } = await pullTasks({ query: { limit: 10 } })
+  const { response } = await deleteTask({ path })
+  const { error } = await getTask({ path })
+  return {
+    done: done!.completed && done!.completed_at !== null,
+    listed: page!.results.map(({ title, priority }) => [title, priority]),
+    pulled: pulled!.documents.map(({ title, _deleted }) => [title, _deleted]),
+    deleted: response!.status,
+    problem: error!.code,
+  }
+}
