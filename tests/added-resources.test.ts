@@ -108,7 +108,7 @@ const labels: string[] = plan.labels
 const settings: Record<string, unknown> = plan.settings
 await client.comments.insert({ task_id: plan.id, body: 'Two cabins' })
 const comment: Comment = (await client.comments.findOne().exec(true)).toMutableJSON()
-const found: Documents['comments'][] = useDocuments(client, 'comments', (all) => all.find({ selector: { task_id: plan.id } }))
+const found: Documents['comments'][] | undefined = useDocuments(client, 'comments', (all) => all.find({ selector: { task_id: plan.id } }))
 const draft: NewDocuments['comments'] = { task_id: comment.task_id }
 // @ts-expect-error: it says what it is about
 await client.comments.insert({ body: 'Two cabins' })

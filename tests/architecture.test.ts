@@ -107,7 +107,8 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     values: 'protocol/canonical.ts client-sdk/** rxdb rxdb/plugins/storage-dexie rxjs react',
   },
   web: {
-    values: '@tasktide/client @tasktide/client/dexie @tasktide/client/react preact preact/hooks',
+    values:
+      '@tasktide/client @tasktide/client/dexie @tasktide/client/react preact preact/hooks rxjs',
   },
 }
 
