@@ -3,7 +3,10 @@
  * sender may receive its own. tests/support/bus-contract.ts tests the promises.
  */
 export interface Bus {
-  /** Sends to all nodes, in this order. A failed send loses the messages and does not reject. */
+  /**
+   * Sends to all nodes, in this order. A failed send loses the messages and does not reject. While no other node
+   * has been heard of for some seconds, nothing is sent: a node that has just started may miss something.
+   */
   send(messages: readonly string[]): Promise<void>
   /** Whether messages arrive now, as far as it is known. */
   isConnected(): boolean

@@ -4,8 +4,11 @@ import { withinTime } from '../runtime/time-limit.ts'
 import type { Bus, OpenBus } from './bus.ts'
 
 const CHANNEL = 'tasktide'
-/** How often a connection tells itself something. */
+/** Here each connection says that it is there, by its id: so it also hears whether it hears anything. */
+const BEATS = 'tasktide_beats'
 const BEAT_MS = 3_000
+/** After so long without another connection's beat, there is none, and nothing is sent. */
+const ALONE_MS = 4 * BEAT_MS
 /** A connection has to listen within this time. */
 const ATTEMPT_MS = 5_000
 const RETRY_MS = 50
@@ -36,6 +39,7 @@ export function reconnectingBus(
   return async (receiver): Promise<Bus> => {
     let isClosed = false
     let connection: BusConnection | undefined
+    let isAlone = () => false
     let retry: NodeJS.Timeout | undefined
     /** One publication at a time: pg deprecates concurrent queries on a client. */
     let sending = Promise.resolve()
@@ -57,6 +61,7 @@ export function reconnectingBus(
 
     async function publish(messages: readonly string[]): Promise<void> {
       if (!connection) return receiver.lost(messages.length)
+      if (isAlone()) return
       try {
         await connection.publish(CHANNEL, messages)
       } catch (error) {
@@ -93,13 +98,16 @@ export function reconnectingBus(
      * behind a pooler, for example, answers as before.
      */
     async function establish(): Promise<void> {
-      const own = `${CHANNEL}_${randomUUID()}`
+      const own = randomUUID()
       let isHeard = true
+      let othersAt = performance.now()
       let hasEnded = false
       const next = createConnection({
         message(channel, text) {
-          if (channel === own) isHeard = true
-          else if (!isClosed) receiver.message(text)
+          if (channel !== BEATS) {
+            if (!isClosed) receiver.message(text)
+          } else if (text === own) isHeard = true
+          else othersAt = performance.now()
         },
         ended(error) {
           hasEnded = true
@@ -120,6 +128,7 @@ export function reconnectingBus(
         await withinTime(ATTEMPT_MS, open())
         if (hasEnded) throw new Error('the connection ended at once')
         connection = next
+        isAlone = () => isHeard && performance.now() - othersAt > ALONE_MS
       } catch (error) {
         clearInterval(beat)
         next.drop()
@@ -128,8 +137,9 @@ export function reconnectingBus(
 
       async function open() {
         await next.open()
-        await next.listen(own)
+        await next.listen(BEATS)
         await next.listen(CHANNEL)
+        await next.publish(BEATS, [own])
       }
 
       function tellItself() {
@@ -137,7 +147,7 @@ export function reconnectingBus(
         if (!isHeard) return next.drop(new Error('notifications do not arrive'))
         isHeard = false
         sending = sending.then(async () => {
-          await next.publish(own, ['']).catch(() => {}) // it ends then
+          await next.publish(BEATS, [own]).catch(() => {}) // it ends then
         })
       }
     }

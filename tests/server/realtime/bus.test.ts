@@ -5,7 +5,8 @@ import net from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import { afterEach, describe, expect, test } from 'vitest'
+import pg from 'pg'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import type { OpenBus } from '../../../server/realtime/bus.ts'
 import { postgresBus } from '../../../server/realtime/postgres-bus.ts'
 import { redisBus } from '../../../server/realtime/redis-bus.ts'
@@ -65,6 +66,40 @@ test('a connection that answers, and to which no notification comes, is replaced
   await gap
   expect(logged()).toContain('notifications do not arrive')
 })
+
+test('a node that is alone sends nothing, until another one comes', async () => {
+  const database = await createDatabase()
+  ends.push(database.drop)
+  const open = (heard: string[] = []) =>
+    postgresBus(
+      { url: database.url, tls: 'off' },
+      silent,
+    )({ message: (text) => heard.push(text), lost() {}, gap() {} })
+  const observer = new pg.Client(database.url)
+  await observer.connect()
+  ends.push(() => observer.end())
+  await observer.query('listen tasktide')
+  const observed: (string | undefined)[] = []
+  observer.on('notification', ({ payload }) => observed.push(payload))
+
+  const here = await open()
+  ends.push(here.close)
+  let count = 0
+  const isSent = async () => {
+    const text = `message ${count++}`
+    await here.send([text])
+    await observer.query('select 1') // which brings what was sent before
+    return observed.includes(text)
+  }
+  expect(await isSent()).toBe(true)
+  await vi.waitUntil(async () => !(await isSent()), { timeout: 30_000, interval: 200 })
+  const heard: string[] = []
+  const there = await open(heard)
+  ends.push(there.close)
+  await vi.waitUntil(isSent)
+  await here.send(['welcome'])
+  await vi.waitUntil(() => heard.includes('welcome'))
+}, 60_000)
 
 describe('the password of REDIS_URL is not logged', () => {
   const PASSWORD = 'a-harbour-at-night'
