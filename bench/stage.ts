@@ -116,6 +116,7 @@ export async function openGround(walled = true): Promise<Ground> {
       SECRET_KEY,
       AUTH_RATE_LIMIT: '0',
       WRITES_PER_MINUTE: '0',
+      MAX_SOCKETS_PER_USER: '1000',
     }
     const start = async (args: string[], env?: NodeJS.ProcessEnv) => {
       const server = await startServer(args, { ...common, ...env })
