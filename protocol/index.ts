@@ -58,6 +58,7 @@ export {
   type Resource,
   stampFields,
 } from './resource.ts'
+export { type RxSchema, rxSchemaOf } from './rx-schema.ts'
 export { isUnplaced, settle, type Unsettled } from './settle.ts'
 export { type Shape, shapeOf } from './shape.ts'
 export { isDeeperThan, isRecordable, isStorable } from './storable.ts'

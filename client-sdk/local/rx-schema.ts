@@ -1,63 +1,7 @@
 import type { RxJsonSchema } from 'rxdb'
+import { rxSchemaOf } from '../../protocol/rx-schema.ts'
 import type { Definition } from './resources.ts'
 
-type Property = Record<string, unknown>
-type Kind = Definition['fields'][string]['kind']
-
-const UUID = { type: 'string', maxLength: 36 }
-const TEXT = { type: 'string' }
-const INSTANT = { type: 'string', maxLength: 24 }
-
-const PROPERTIES: Readonly<Record<Kind, Property>> = {
-  text: TEXT,
-  choice: TEXT,
-  day: { type: 'string', maxLength: 10 },
-  time: { type: 'string', maxLength: 5 },
-  instant: INSTANT,
-  flag: { type: 'boolean' },
-  whole_number: { type: 'integer' },
-  number: { type: 'number' },
-  reference: UUID,
-  uuid: UUID,
-  set: { type: 'array', items: TEXT },
-  record: { type: 'object', additionalProperties: true },
-  order_key: { type: 'string', maxLength: 200 },
-}
-
-/**
- * The RxDB schema of a resource. Only sort fields have an index: each index slows down writes, and nullable
- * fields cannot have one.
- */
-export function rxSchema<Doc>(resource: Definition): RxJsonSchema<Doc> {
-  const keys = resource.fieldNames.filter((name) => resource.fields[name]!.kind === 'order_key')
-  return {
-    title: resource.name,
-    version: localVersion(resource),
-    primaryKey: 'id',
-    type: 'object',
-    properties: {
-      id: UUID,
-      ...Object.fromEntries(resource.fieldNames.map((name) => [name, property(resource, name)])),
-      created_at: INSTANT,
-      updated_at: INSTANT,
-    },
-    required: ['id', ...resource.fieldNames, 'created_at', 'updated_at'],
-    indexes: keys,
-  } as unknown as RxJsonSchema<Doc>
-}
-
-/** RxDB detects a changed schema only by its version. */
-function localVersion({ version, revision }: Definition): number {
-  return version * 1000 + revision
-}
-
-function property(resource: Definition, name: string): Property {
-  const { kind, nullable, values } = resource.fields[name]!
-  const described: Property = { ...PROPERTIES[kind], ...(values && { enum: values }) }
-  if (!nullable) return described
-  return {
-    ...described,
-    type: [described.type, 'null'],
-    ...(values && { enum: [...values, null] }),
-  }
-}
+/** The RxDB schema of a resource, with the type of its documents. */
+export const rxSchema = <Doc>(resource: Definition) =>
+  rxSchemaOf(resource) as unknown as RxJsonSchema<Doc>

@@ -23,6 +23,7 @@ import {
 import type { Readiness } from '../health/readiness.ts'
 import { aboutOperations } from '../http/about/about.ts'
 import { metricsOperation } from '../http/about/metrics.ts'
+import { resourceSchemaOperations } from '../http/about/resource-schemas.ts'
 import { securityTxtOperation } from '../http/about/security-txt.ts'
 import { swaggerUi } from '../http/about/swagger-ui.ts'
 import { usualPlaces } from '../http/about/usual-places.ts'
@@ -47,7 +48,8 @@ import { refuseOverload } from '../http/overload.ts'
 import { answerProblems, notFound } from '../http/problems.ts'
 import { createLongPages } from '../http/replication/long-pages.ts'
 import { createPullStreams, type PullStreams } from '../http/replication/pull-streams.ts'
-import { refuseOutdated, replicationOperations } from '../http/replication/replication.ts'
+import { replicationOperations } from '../http/replication/replication.ts'
+import { refuseOtherVersions, replicationIndexOperation } from '../http/replication/versions.ts'
 import { beginRequests } from '../http/requests.ts'
 import { crossOrigin, requireHttps, securityHeaders } from '../http/security.ts'
 import { createWriteLimit } from '../http/write-limit.ts'
@@ -196,6 +198,8 @@ export function createApp({
       publicUrl,
     }),
     ...administrationOperations({ administration, audit: createAudit(db), publicUrl }),
+    replicationIndexOperation(Object.values<Resource>(resources)),
+    ...resourceSchemaOperations(Object.values<Resource>(resources)),
     securityTxtOperation({ contact: config.SECURITY_CONTACT, publicUrl, now }),
     metricsOperation({
       metrics,
@@ -227,7 +231,7 @@ export function createApp({
     compress: createCompression(bytes),
     turns: { device: createTurns({ lanes: 2 }), person: createTurns({ lanes: 2 }) },
   })
-  app.use('/replication', refuseOutdated(Object.values<Resource>(resources)))
+  app.use('/replication', refuseOtherVersions(Object.values<Resource>(resources)))
   app.use(usualPlaces())
   app.use(swaggerUi({ keepsToken: !config.isProduction }))
   app.use(webApp(publicUrl))

@@ -1,4 +1,4 @@
-import type { Request, RequestHandler } from 'express'
+import type { Request } from 'express'
 import * as z from 'zod'
 import {
   BUCKETS,
@@ -212,21 +212,6 @@ export function replicationOperations(
       },
     }),
   ]
-}
-
-/** Rejects every request for an outdated version of a resource, authenticated or not. */
-export function refuseOutdated(resources: readonly Resource[]): RequestHandler {
-  const versions = new Map(resources.map(({ name, version }) => [name, version]))
-  return (req, _res, next) => {
-    const [, name = '', version = ''] = req.path.split('/')
-    const current = versions.get(name)
-    if (current !== undefined && /^\d{1,9}$/.test(version) && Number(version) < current)
-      throw new Problem(
-        'outdated_client',
-        `This version of ${name} is no longer supported; the current one is ${current}. Update the app.`,
-      )
-    next()
-  }
 }
 
 const acceptsMedia = (request: Request, type: string) =>

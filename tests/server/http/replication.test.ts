@@ -16,7 +16,7 @@ import {
   type WireDocument,
 } from '../../../protocol/index.ts'
 import { answerProblems } from '../../../server/http/problems.ts'
-import { refuseOutdated } from '../../../server/http/replication/replication.ts'
+import { refuseOtherVersions } from '../../../server/http/replication/versions.ts'
 import { createLog } from '../../../server/runtime/log.ts'
 import { purgeTombstones } from '../../../server/store/purge.ts'
 import { test } from '../../support/fixtures.ts'
@@ -916,7 +916,7 @@ describe('a refusal tells the client what to do', () => {
     async (method) => {
       const log = createLog('silent', { readable: false, to: { write() {} } })
       const app = express()
-        .use('/replication', refuseOutdated([{ ...tasks, version: 2 }]))
+        .use('/replication', refuseOtherVersions([{ ...tasks, version: 2 }]))
         .use(answerProblems(log))
       const later = app.listen(0, '127.0.0.1')
       await once(later, 'listening')
@@ -934,6 +934,17 @@ describe('a refusal tells the client what to do', () => {
       }
     },
   )
+
+  test.each([
+    ['tasks/7/pull', 'This server has version 0 of tasks, not 7'],
+    ['tasks/x/pull', 'This server has version 0 of tasks, not x'],
+    ['tasks', 'This server has version 0 of tasks, not none'],
+    ['nonsense/0/pull', 'There is no resource nonsense. GET /replication/ lists'],
+    ['tasks/0/pulls', 'There is no /replication/tasks/0/pulls: use pull, push'],
+  ])('%s says what is wrong with the path', async (path, detail) => {
+    const { status, body } = await server.call('GET', `/replication/${path}`)
+    expect([status, body.detail]).toEqual([404, expect.stringContaining(detail)])
+  })
 
   async function renewed({ refresh }: Person) {
     const { body } = await server.call('POST', '/api/token/refresh/', { refresh })
