@@ -22,6 +22,7 @@ import {
 } from '../health/gauges.ts'
 import type { Readiness } from '../health/readiness.ts'
 import { aboutOperations } from '../http/about/about.ts'
+import { refuseCouch } from '../http/about/couch.ts'
 import { metricsOperation } from '../http/about/metrics.ts'
 import { resourceSchemaOperations } from '../http/about/resource-schemas.ts'
 import { securityTxtOperation } from '../http/about/security-txt.ts'
@@ -232,6 +233,7 @@ export function createApp({
     turns: { device: createTurns({ lanes: 2 }), person: createTurns({ lanes: 2 }) },
   })
   app.use('/replication', refuseOtherVersions(Object.values<Resource>(resources)))
+  app.use('/couch', refuseCouch)
   app.use(usualPlaces())
   app.use(swaggerUi({ keepsToken: !config.isProduction }))
   app.use(webApp(publicUrl))

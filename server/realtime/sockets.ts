@@ -18,6 +18,7 @@ import {
 } from './frame-writer.ts'
 import { createHandshakes, type HandshakeRules } from './handshakes.ts'
 import { limitPackets } from './packet-rate.ts'
+import { refusePolling } from './polling.ts'
 
 interface Dependencies {
   sessions: Sessions
@@ -55,6 +56,7 @@ export function createSockets(
       answer(refusal, refusal === undefined)
     },
   })
+  io.engine.use(refusePolling)
   io.engine.on('connection', (conn) =>
     limitPackets(conn, () => log.info('a socket was cut: its client sends too much')),
   )

@@ -2,6 +2,7 @@ import * as z from 'zod'
 import { type Readiness, UNREADY } from '../../health/readiness.ts'
 import { type AnswerDescription, type Operation, operation } from '../operation.ts'
 import { asyncApiTexts } from './asyncapi.ts'
+import { indexOperation } from './index-of-operations.ts'
 import { openApiTexts } from './openapi.ts'
 
 export interface AboutDependencies {
@@ -94,7 +95,8 @@ export function aboutOperations(
     },
     () => asyncApiForms,
   )
-  const own = [health, ready, openApi, asyncApi]
+  const index = indexOperation(version, () => [...others, ...own])
+  const own: Operation[] = [index, health, ready, openApi, asyncApi]
   const openApiForms = openApiTexts([...others, ...own], { version, publicUrl })
   return own
 }

@@ -490,8 +490,6 @@ describe('a path', () => {
   })
 
   test.each([
-    '/api',
-    '/api/',
     '/api/task/',
     '/api/tasks/0190a5c2-7a4e-7cc3-98c4-dc0c0c07398f/restore/again/',
     '/api/tasks/0190a5c2-7a4e-7cc3-98c4-dc0c0c07398f/archive/',
@@ -510,6 +508,16 @@ describe('a path', () => {
       const reply = await expectRefused(() => ann.call(method, path), { code: 'not_found' })
       expect(reply.text.length).toBeLessThan(1_000)
     }
+  })
+
+  test.each([
+    ['GET', '/couch'],
+    ['GET', '/couch/tasks/_local/x'],
+    ['POST', '/couch/tasks/_revs_diff'],
+  ])('that is one of CouchDB is refused as CouchDB does: %s %s', async (method, path) => {
+    const { status, body } = await server.call(method, path)
+    expect(status).toBe(404)
+    expect(body).toEqual({ error: 'not_found', reason: expect.stringContaining('/replication/') })
   })
 
   test.each([

@@ -141,6 +141,17 @@ describe('the document', () => {
     }
   })
 
+  test('has the operations that GET /api/ lists', async () => {
+    const { body } = await server.call('GET', '/api/')
+    const listed = body.operations.map((one: Record<string, unknown>) => [
+      one.method,
+      one.path,
+      one.access_token,
+    ])
+    const described = api.operations.map(({ method, path, bearer }) => [method, path, bearer])
+    expect(listed.sort()).toEqual(described.sort())
+  })
+
   test('has schemas that reject unknown properties', () => {
     const withBody = api.operations.filter(({ body }) => body)
     const lenient = withBody.filter(

@@ -166,9 +166,20 @@ describe('a socket', () => {
 })
 
 test('other transports than websockets are refused: they would need sticky sessions', async () => {
-  const reply = await server.call('GET', '/socket.io/?EIO=4&transport=polling')
+  const path = '/socket.io/?EIO=4&transport=polling'
+  const headers = { origin: 'https://app.example' }
+  const reply = await server.call('GET', path, undefined, { headers })
   expect(reply.status).toBe(400)
-  expect(reply.body).toMatchObject({ message: 'Transport unknown' })
+  expect(reply.body).toMatchObject({
+    code: 'malformed',
+    detail: expect.stringContaining("transports: ['websocket']"),
+  })
+  expect(reply.headers.get('access-control-allow-origin')).toBe('*')
+  const preflight = await server.call('OPTIONS', path, undefined, { headers })
+  expect([preflight.status, preflight.headers.get('access-control-allow-origin')]).toEqual([
+    204,
+    '*',
+  ])
 })
 
 test('a client reconnects by itself when its server stops', async () => {
