@@ -15,7 +15,8 @@ export async function parseBody({ schema, elements }: Body, text: JsonText): Pro
     throw invalid('body', { '': [`Send at most ${elements.max} at once.`] })
   const values: unknown[] = []
   for (const element of parseElements(text)) {
-    await pause()
+    const pausing = pause()
+    if (pausing) await pausing
     values.push(
       elements.isPlain(element)
         ? element

@@ -160,20 +160,27 @@ function rowText({ document, deleted, taken, changed }: Omit<Stored, 'seq'>, i: 
 
 /** What the writes have changed, unless it is too much for a frame, or they may have changed more. */
 export function changesOf({ epoch, seq }: Head, writes: readonly Write[]): Changes | undefined {
+  const count = writes.reduce((sum, { written }) => sum + written.length, 0)
+  // A deletion may have changed documents that refer to this one.
+  if (
+    count > MAX_FRAME_DOCUMENTS ||
+    writes.some(({ resource }) => referencesTo(resource).length > 0)
+  )
+    return undefined
   const ids = new Set<string>()
+  for (const { resource, written } of writes)
+    for (const { document } of written) ids.add(`${resource.name} ${document.id}`)
+  if (ids.size < count) return undefined
+  // The lock keeps others from taking numbers before the commit.
+  return { prev: writes[0]!.before, head: { epoch, seq }, documents: () => onTheWire(writes) }
+}
+
+function onTheWire(writes: readonly Write[]): Record<string, WireDocument[]> {
   const documents: Record<string, WireDocument[]> = {}
   for (const { resource, written } of writes) {
-    // A deletion may have changed documents that refer to this one.
-    if (referencesTo(resource).length > 0) return undefined
-    for (const { document, deleted } of written) {
-      ids.add(`${resource.name} ${document.id}`)
-      documents[resource.name] ??= []
+    documents[resource.name] ??= []
+    for (const { document, deleted } of written)
       documents[resource.name]!.push({ ...document, _deleted: deleted })
-    }
   }
-  // The lock keeps others from taking numbers before the commit.
-  const prev = writes[0]!.before
-  const count = writes.reduce((sum, { written }) => sum + written.length, 0)
-  const fits = count === ids.size && count <= MAX_FRAME_DOCUMENTS
-  return fits ? { prev, head: { epoch, seq }, documents: () => documents } : undefined
+  return documents
 }

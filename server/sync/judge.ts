@@ -111,7 +111,7 @@ export function judge(
     }
     if (isAsSent(resource, state, row)) conflicts.delete(row.id)
     else conflicts.set(row.id, state)
-    losses.push(...lost.map((loss) => ({ id: row.id, ...loss })))
+    for (const loss of lost) losses.push({ id: row.id, ...loss })
   }
   return { writes: [...writes.values()], conflicts: [...conflicts.values()], losses }
 }
@@ -137,6 +137,7 @@ function withMark(state: State, current: State | undefined, row: Row): State {
  * clock, creations of an id in use, and earlier lives of the document.
  */
 function birthsOf({ document }: State, current: State | undefined, { next, assumed }: Row) {
+  if (!current && next.created_at === document.created_at) return []
   const born = [current?.document.created_at, assumed ? undefined : next.created_at]
   const others = born.filter((one) => one !== undefined && one !== document.created_at)
   const births = [...(current?.taken ?? []).filter(isBirth), ...others.map(birthMark)]
@@ -179,7 +180,7 @@ function judgeRow(
   if (current && isTaken(row, current)) return { state: current }
   if (row.takenBy !== undefined) return judgeTaken(resource, row, row.takenBy, current, now)
   if (!current || isRecreation(row, current)) {
-    const created = settle(resource, { ...row.next, id: row.id }, undefined, now)
+    const created = settle(resource, Object.assign({ id: row.id }, row.next), undefined, now)
     // Later than the tombstone, also than a purged one that devices still have.
     const before = current?.document.updated_at ?? (purged && new Date(purged.at).toISOString())
     const document = before
@@ -374,8 +375,8 @@ function withPlaces(resource: Resource, wanted: Document, { document }: State): 
 
 /** Adds omitted fields from the current state: a client does not change fields that it does not know. */
 function completed(given: Readonly<Record<string, unknown>>, current: State): Document {
-  // Object.assign, because spreading both into one literal is many times slower.
-  return Object.assign({}, current.document, given)
+  // Spreading both into one literal is many times slower.
+  return Object.assign({ ...current.document }, given)
 }
 
 /**
