@@ -10,7 +10,10 @@ export function refusePolling(
   response: ServerResponse,
   next: () => void,
 ): void {
-  if (request.headers.upgrade !== undefined) return next()
+  if (request.headers.upgrade !== undefined) {
+    next()
+    return
+  }
   const isPreflight = request.method === 'OPTIONS'
   response.writeHead(isPreflight ? 204 : 400, {
     'Access-Control-Allow-Origin': '*',
