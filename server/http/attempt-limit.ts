@@ -1,14 +1,21 @@
-import { Problem } from '../../protocol/index.ts'
 import type { Database } from '../database/connect.ts'
 import { type Counted, createMinuteCounts, WINDOW_MS } from './minute-counts.ts'
 import { networksOf } from './networks.ts'
+import { type Policy, type Room, tooMany } from './rate-limit-fields.ts'
 
 /**
  * Counts an attempt at an operation from an address, or by an account.
  *
+ * @returns what is left; undefined without a limit
  * @throws Problem `too_many_requests`
  */
-export type AttemptLimit = (operation: string, who: string | undefined) => Promise<void>
+export type AttemptLimit = (operation: string, who: string | undefined) => Promise<Room | undefined>
+
+export const attemptPolicy = (perMinute: number): Policy => ({
+  name: 'attempts',
+  perMinute,
+  setting: 'AUTH_RATE_LIMIT',
+})
 
 /** Of what a proxy names: no address is as long. */
 const MAX_KEY = 100
@@ -33,23 +40,21 @@ const COUNT = `
  * node counts for itself.
  */
 export function attemptLimit(db: Database, perMinute: number): AttemptLimit {
-  if (perMinute === 0) return async () => {}
+  if (perMinute === 0) return async () => undefined
+  const policy = attemptPolicy(perMinute)
   const countHere = createMinuteCounts()
   return async (operation, who) => {
+    let room: Room = { remaining: perMinute, left_ms: WINDOW_MS }
     // What a narrow network is refused does not use up the room of its neighbours.
     for (const [i, network] of networksOf(who ?? '').entries()) {
       const key = `auth:${operation}:${network.slice(0, MAX_KEY)}`
       const { count, left_ms } = await countAttempt(db, key).catch(() => countHere(key))
-      if (count > perMinute * SHARES[i]!) throw tooMany(left_ms)
+      const remaining = perMinute * SHARES[i]! - count
+      if (remaining < 0) throw tooMany(policy, left_ms)
+      if (remaining < room.remaining) room = { remaining, left_ms }
     }
+    return room
   }
-}
-
-export function tooMany(left_ms: number): Problem {
-  const seconds = Math.max(1, Math.ceil(left_ms / 1000))
-  return new Problem('too_many_requests', `Too many requests; try again in ${seconds} seconds.`, {
-    retryAfter: seconds,
-  })
 }
 
 async function countAttempt(db: Database, key: string): Promise<Counted> {

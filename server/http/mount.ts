@@ -25,12 +25,15 @@ import {
 } from './operation.ts'
 import { parseBody } from './parse-body.ts'
 import { methodNotAllowed, shortened, toProblem } from './problems.ts'
+import { type Policy, rateLimitFields } from './rate-limit-fields.ts'
 import { encoded, send } from './send.ts'
 import type { WriteLimit } from './write-limit.ts'
 
 export interface MountDependencies {
   sessions: Pick<Sessions, 'authenticate'>
   limit: AttemptLimit
+  /** Of the attempts. */
+  policy: Policy
   metrics: Pick<Metrics, 'stream'>
   log: Pick<Log, 'warn'>
   /** Of documents. */
@@ -70,6 +73,7 @@ function handlerOf(
   {
     sessions,
     limit,
+    policy,
     limitWrites,
     metrics,
     log,
@@ -98,9 +102,9 @@ function handlerOf(
       caller = permitted(await sessions.authenticate(bearerToken(req), { toSetUp }), res)
     }
     // Accounts are free to create, so the address counts too.
-    if (countsByAddress) await limit(operation.id, req.ip)
-    if (operation.limit === 'account') await limit('account', caller.user)
-    if (operation.limit === 'user') await limit(operation.id, caller.user)
+    if (countsByAddress) await attempt(res, operation.id, req.ip)
+    if (operation.limit === 'account') await attempt(res, 'account', caller.user)
+    if (operation.limit === 'user') await attempt(res, operation.id, caller.user)
     // Before a body is read that nobody would want.
     if (operation.writes) limitWrites(caller.user, 0, 0)
     res.locals.user = caller.user || undefined
@@ -178,9 +182,17 @@ function handlerOf(
     try {
       await serve(req, res)
     } catch (error) {
-      if (toProblem(error).status < 500) await limit(operation.id, req.ip)
+      if (toProblem(error).status < 500) await attempt(res, operation.id, req.ip)
       throw error
     }
+  }
+
+  /** Where two limits hold, the fields are those of the second, which is the narrower one. */
+  async function attempt(res: Response, name: string, who: string | undefined) {
+    const room = await limit(name, who)
+    if (!room) return
+    for (const [field, value] of Object.entries(rateLimitFields(policy, room)))
+      res.setHeader(field, value)
   }
 
   /**

@@ -80,6 +80,8 @@ export function crossOrigin(origins: readonly string[]): RequestHandler {
       'Date',
       'ETag',
       'Location',
+      'RateLimit',
+      'RateLimit-Policy',
       'Retry-After',
       'X-Request-Id',
     ],

@@ -1,5 +1,5 @@
-import { tooMany } from './attempt-limit.ts'
 import { createMinuteCounts } from './minute-counts.ts'
+import { tooMany } from './rate-limit-fields.ts'
 
 /**
  * Counts what a person writes.
@@ -18,10 +18,11 @@ const BYTES_PER_WRITE = 2_048
  */
 export function createWriteLimit(perMinute: number): WriteLimit {
   if (perMinute === 0) return () => {}
+  const policy = { name: 'writes', perMinute, setting: 'WRITES_PER_MINUTE' }
   const count = createMinuteCounts()
   return (user, documents, bytes) => {
     const more = Math.max(documents, Math.ceil(bytes / BYTES_PER_WRITE))
     const counted = count(user, more)
-    if (counted.count - more >= perMinute) throw tooMany(counted.left_ms)
+    if (counted.count - more >= perMinute) throw tooMany(policy, counted.left_ms)
   }
 }

@@ -37,7 +37,7 @@ import { accountExportOperations } from '../http/accounts/export.ts'
 import { factorOperations } from '../http/accounts/factors.ts'
 import { accountSessionOperations } from '../http/accounts/sessions.ts'
 import { unsubscribeOperations } from '../http/accounts/unsubscribe.ts'
-import { attemptLimit } from '../http/attempt-limit.ts'
+import { attemptLimit, attemptPolicy } from '../http/attempt-limit.ts'
 import { createCompression } from '../http/compression.ts'
 import { conflictOperations } from '../http/documents/conflicts.ts'
 import { explainOperation } from '../http/documents/explain.ts'
@@ -224,6 +224,7 @@ export function createApp({
   mount(app, operations, {
     sessions,
     limit: attemptLimit(db, config.AUTH_RATE_LIMIT),
+    policy: attemptPolicy(config.AUTH_RATE_LIMIT),
     limitWrites: createWriteLimit(config.WRITES_PER_MINUTE),
     metrics,
     log,

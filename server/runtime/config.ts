@@ -216,9 +216,9 @@ export const environment = z.object({
     .number()
     .int()
     .min(0)
-    .default(20)
+    .optional()
     .describe(
-      'Requests per minute and IP address (IPv6: /64; four times as many at /56 and sixteen times at /48) to each endpoint that checks a password or sends mail, and per user to all account endpoints together, and to each comparison of documents. Endpoints that refresh, verify or revoke a token count failed requests only. 0 is no limit.',
+      'Requests per minute and IP address (IPv6: /64; four times as many at /56 and sixteen times at /48) to each endpoint that checks a password or sends mail, and per user to all account endpoints together, and to each comparison of documents. Endpoints that refresh, verify or revoke a token count failed requests only. 0 is no limit. Default: 20 in production, otherwise 1000.',
     ),
   REGISTRATION: z
     .enum(['open', 'invite', 'closed'])
@@ -444,6 +444,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env) {
     // Tokens are in a header, never in a cookie, so another origin cannot act for a user. Production
     // still requires an explicit list.
     CORS_ORIGINS: data.CORS_ORIGINS ?? (isProduction ? [] : ['*']),
+    AUTH_RATE_LIMIT: data.AUTH_RATE_LIMIT ?? (isProduction ? 20 : 1_000),
     DRAIN_SECONDS: data.DRAIN_SECONDS ?? (isProduction ? 4 : 0),
     /** The process migrates its own embedded database; the release step migrates a shared one. */
     migrateOnStart: data.MIGRATE_ON_START ?? (!isProduction || data.DATABASE_URL === undefined),

@@ -383,13 +383,19 @@ describe('attempts at accounts', () => {
 
   test.each(ATTEMPTS)('are counted: %s', async (_, path, body, refusal) => {
     const options = { headers: { 'x-forwarded-for': someAddress() } }
-    for (let i = 0; i < 3; i++)
-      expect((await limited.call('POST', path, body, options)).status).toBe(refusal)
+    for (let i = 0; i < 3; i++) {
+      const { status, headers } = await limited.call('POST', path, body, options)
+      expect(status).toBe(refusal)
+      expect(headers.get('ratelimit-policy')).toBe('"attempts";q=3;w=60')
+      expect(headers.get('ratelimit')).toMatch(new RegExp(`^"attempts";r=${2 - i};t=[1-6]?\\d$`))
+    }
     const tooMany = await limited.call('POST', path, body, options)
     expect(tooMany).toMatchObject({ status: 429, body: { code: 'too_many_requests' } })
     const seconds = Number(tooMany.headers.get('retry-after'))
     expect(seconds).toBeGreaterThan(0)
     expect(seconds).toBeLessThanOrEqual(60)
+    expect(tooMany.headers.get('ratelimit')).toBe(`"attempts";r=0;t=${seconds}`)
+    expect(tooMany.body.detail).toContain('AUTH_RATE_LIMIT (3 a minute)')
   })
 
   test('with a token that is good count for nothing, even where others have used up the limit', async () => {
