@@ -99,21 +99,32 @@ export function postgresLists(db: Database): Lists {
     },
 
     async slice(user, resource, listing, limit, bookmark) {
-      const values: unknown[] = [user]
-      const backward = bookmark?.backward ?? false
-      const where = whereSql(resource, listing, values)
-      const beyond = bookmark ? ` and ${beyondSql(resource, listing.order, bookmark, values)}` : ''
-      values.push(limit + 1)
-      const text = `
-        select ${documentSql(resource)}::text from ${resource.table} t
-        where ${where}${beyond} order by ${orderSql(resource, listing.order, backward)}
-        limit $${values.length}::bigint`
+      const { text, values } = sliceStatement(user, resource, listing, limit, bookmark)
       const rows = await read<[string]>(user, text, values)
       const documents = rows.slice(0, limit).map(([json]) => JSON.parse(json) as Document)
-      if (backward) documents.reverse()
+      if (bookmark?.backward) documents.reverse()
       return { documents, more: rows.length > limit }
     },
   }
+}
+
+/** The documents next to a bookmark, and one more. */
+export function sliceStatement(
+  user: string,
+  resource: Resource,
+  listing: Listing,
+  limit: number,
+  bookmark: Bookmark | undefined,
+): { text: string; values: unknown[] } {
+  const values: unknown[] = [user]
+  const where = whereSql(resource, listing, values)
+  const beyond = bookmark ? ` and ${beyondSql(resource, listing.order, bookmark, values)}` : ''
+  values.push(limit + 1)
+  const text = `
+    select ${documentSql(resource)}::text from ${resource.table} t
+    where ${where}${beyond} order by ${orderSql(resource, listing.order, bookmark?.backward ?? false)}
+    limit $${values.length}::bigint`
+  return { text, values }
 }
 
 /** Two queries in one snapshot, because the count can use an index-only scan. */
@@ -203,7 +214,8 @@ function orderSql(resource: Resource, order: readonly OrderKey[], backward: bool
 
 /**
  * Rows after a bookmark: the first differing key is after the bookmark's. (A row comparison cannot express
- * this, because the directions of keys differ and nulls come last.)
+ * this, because the directions of keys differ and nulls come last.) The bound of the first key follows from the
+ * rest; without it, an index is read from its beginning, so that a page costs more the further it is.
  */
 function beyondSql(
   resource: Resource,
@@ -216,18 +228,26 @@ function beyondSql(
     const column = `t.${field}`
     const nullable = field !== 'id' && isNullable(resource, field)
     if (value === null)
-      return { same: `${column} is null`, beyond: backward ? `${column} is not null` : 'false' }
+      return {
+        same: `${column} is null`,
+        beyond: backward ? `${column} is not null` : 'false',
+        bound: backward ? 'true' : `${column} is null`,
+      }
     const bound = `${bind(values, value)}::${sqlType(resource, field)}`
-    const compared = `${column} ${descending !== backward ? '<' : '>'} ${bound}`
+    const compared = (equal = '') =>
+      `${column} ${descending !== backward ? '<' : '>'}${equal} ${bound}`
+    const orNull = (condition: string) =>
+      nullable && !backward ? `(${condition} or ${column} is null)` : condition
     return {
       same: `${column} = ${bound}`,
-      beyond: nullable && !backward ? `(${compared} or ${column} is null)` : compared,
+      beyond: orNull(compared()),
+      bound: orNull(compared('=')),
     }
   })
   const cases = keys.map(({ beyond }, i) =>
     [...keys.slice(0, i).map(({ same }) => same), beyond].join(' and '),
   )
-  return `(${cases.join(' or ')})`
+  return `${keys[0]!.bound} and (${cases.join(' or ')})`
 }
 
 const withTie = (order: readonly OrderKey[]) => [...order, { field: 'id', descending: false }]
