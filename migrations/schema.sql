@@ -238,6 +238,9 @@ create table sessions (
   renewed_at timestamp(3) with time zone,
   seen_generation integer not null default 0,
   erased_at timestamp(3) with time zone,
+  token_name text,
+  token_hash bytea,
+  scopes text[],
   constraint sessions_pkey PRIMARY KEY (user_id, id),
   constraint sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 );

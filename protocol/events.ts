@@ -11,6 +11,7 @@ const eventKind = z.enum([
   'sign_out',
   'session_ended',
   'token_reused',
+  'token_created',
   'password_change',
   'password_reset_request',
   'password_reset',

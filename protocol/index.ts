@@ -38,6 +38,13 @@ export {
   takenKey,
 } from './merge.ts'
 export { orderKeyAt } from './order-key.ts'
+export type {
+  CreatedPersonalToken,
+  NewPersonalToken,
+  PersonalToken,
+  Scope,
+} from './personal-tokens.ts'
+export * as personalTokens from './personal-tokens.ts'
 export {
   type FactorChallenge,
   type FieldErrors,

@@ -1,4 +1,4 @@
-import type { Role } from '../../protocol/index.ts'
+import { Problem, type Role, type Scope } from '../../protocol/index.ts'
 
 /**
  * The permissions of each role beyond the user's own account. Everything else is denied. No permission
@@ -32,4 +32,23 @@ export function may(role: Role, permission: Permission): boolean {
 /** The roles with this permission. */
 export function rolesWith(permission: Permission): Role[] {
   return (Object.keys(PERMISSIONS) as Role[]).filter((role) => may(role, permission))
+}
+
+/**
+ * @param given the scopes of a personal token
+ * @param needed undefined for what no personal token may do
+ * @throws Problem `forbidden`
+ */
+export function requireScopes(given: readonly Scope[], needed: readonly Scope[] | undefined): void {
+  if (!needed)
+    throw new Problem(
+      'forbidden',
+      'No personal token may do this; sign in, and use an access token.',
+    )
+  const missing = needed.filter((scope) => !given.includes(scope))
+  if (missing.length > 0)
+    throw new Problem(
+      'forbidden',
+      `This personal token lacks ${missing.join(' and ')}; create one with it.`,
+    )
 }

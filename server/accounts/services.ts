@@ -13,6 +13,7 @@ import { createLinks } from './links.ts'
 import { ownerProof } from './owners.ts'
 import { createPasswordChanges } from './password-changes.ts'
 import type { Passwords } from './passwords.ts'
+import { createPersonalTokens } from './personal-tokens.ts'
 import { OPEN, type RegistrationRules } from './registration-policy.ts'
 import type { Secrets } from './secrets.ts'
 import { createSessions } from './sessions.ts'
@@ -84,6 +85,7 @@ export function createAccountServices({
     events,
     accounts,
     sessions,
+    personalTokens: createPersonalTokens(db, { sessions, events, now }),
     factors,
     proveOwner: ownerProof({ ...proving, events }),
     administration: createAdministration({

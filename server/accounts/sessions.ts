@@ -1,11 +1,24 @@
 import { v7 as uuidv7 } from 'uuid'
-import { Problem, type Role, type SignedInDevice, type TokenPair } from '../../protocol/index.ts'
+import {
+  Problem,
+  type Role,
+  type Scope,
+  type SignedInDevice,
+  type TokenPair,
+} from '../../protocol/index.ts'
 import { type Database, run } from '../database/connect.ts'
 import { post } from '../mail/outbox.ts'
 import { deviceOf } from './devices.ts'
 import type { Events, Origin } from './events.ts'
 import { addressToNotify } from './mail-allowance.ts'
 import { lockOwner } from './owners.ts'
+import { requireScopes } from './permissions.ts'
+import {
+  hasSecret,
+  type PersonalClaims,
+  personalTokenNotValid,
+  readPersonalToken,
+} from './personal-tokens.ts'
 import { createRenewals, type Renewed } from './renewals.ts'
 import { createStandings } from './standings.ts'
 import {
@@ -122,9 +135,18 @@ export function createSessions(
      *
      * @throws Problem `token_not_valid`: forged, expired, or its session has ended;
      *   `account_deleted`: the user has deleted the account; `factor_setup_required`: the role of the
-     *   user requires a second factor, and the account has none (`toSetUp` for what sets one up)
+     *   user requires a second factor, and the account has none (`toSetUp` for what sets one up);
+     *   `forbidden`: a personal token that lacks one of the scopes. Without scopes, no such token is good
      */
-    async authenticate(token: string, { toSetUp = false } = {}): Promise<Caller> {
+    async authenticate(
+      token: string,
+      {
+        toSetUp = false,
+        scopes,
+      }: { toSetUp?: boolean; scopes?: readonly Scope[] | undefined } = {},
+    ): Promise<Caller> {
+      const personal = readPersonalToken(token)
+      if (personal) return byPersonalToken(personal, scopes)
       let known = claims.get(token)
       if (!known || known.expires * 1000 <= now().getTime()) {
         known = await checked(tokens.checkAccess(token))
@@ -132,7 +154,8 @@ export function createSessions(
         claims.set(token, known)
       }
       const standing = await standings.of(known)
-      if (!standing) throw await hasEnded(known)
+      // No access token is issued for the session of a personal one.
+      if (!standing || standing.tokenHash) throw await hasEnded(known)
       if (standing.lacksFactor && !toSetUp) throw factorSetupRequired(standing.role)
       return { ...known, role: standing.role, isLimited: standing.isLimited }
     },
@@ -165,7 +188,7 @@ export function createSessions(
     /** The active sessions of a user, the most recently used first. */
     async list(user: string, current: string): Promise<SignedInDevice[]> {
       const rows = await db('sessions')
-        .where({ user_id: user, revoked_at: null })
+        .where({ user_id: user, revoked_at: null, token_hash: null })
         .andWhere('expires_at', '>', now())
         .orderBy([
           { column: 'last_seen_at', order: 'desc' },
@@ -205,7 +228,12 @@ export function createSessions(
     },
 
     /** Ends one of a user's sessions. @returns whether there was one with this id */
-    async endOne(user: string, id: string, origin: Origin): Promise<boolean> {
+    async endOne(
+      user: string,
+      id: string,
+      origin: Origin,
+      details: Readonly<Record<string, string>> = {},
+    ): Promise<boolean> {
       const rows = await db('sessions')
         .where({ id, user_id: user, revoked_at: null })
         .andWhere('expires_at', '>', now())
@@ -213,7 +241,7 @@ export function createSessions(
         .returning('id')
       if (rows.length === 0) return false
       forget(id)
-      await events.recordIfPossible({ user, kind: 'session_ended', origin })
+      await events.recordIfPossible({ user, kind: 'session_ended', origin, details })
       return true
     },
 
@@ -245,6 +273,23 @@ export function createSessions(
       if (await end(user, session))
         await events.recordIfPossible({ user, kind: 'sign_out', origin })
     },
+  }
+
+  async function byPersonalToken(
+    known: PersonalClaims,
+    scopes: readonly Scope[] | undefined,
+  ): Promise<Caller> {
+    const standing = await standings.of(known)
+    if (!standing || !hasSecret(standing.tokenHash, known)) {
+      // Otherwise forged ones would push out those in use.
+      if (!standing) standings.forget(known.session)
+      throw personalTokenNotValid()
+    }
+    const { role, lacksFactor, isLimited, expiresAt } = standing
+    if (lacksFactor) throw factorSetupRequired(role)
+    requireScopes(standing.scopes ?? [], scopes)
+    const { secretHash, ...claims } = known
+    return { ...claims, expires: expiresAt.getTime() / 1000, role, isLimited }
   }
 
   async function pair(user: string, session: string, { generation, expires_at }: Renewed) {

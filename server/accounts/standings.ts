@@ -1,4 +1,4 @@
-import type { Role } from '../../protocol/index.ts'
+import type { Role, Scope } from '../../protocol/index.ts'
 import { type Database, run } from '../database/connect.ts'
 import type { Claims } from './tokens.ts'
 import { IS_UNCONFIRMED } from './unconfirmed.ts'
@@ -16,7 +16,7 @@ const IS_LIVE = {
       u.role = any ($6::text[])
         and not exists (select from totp_secrets t where t.user_id = s.user_id)
         and not exists (select from passkeys p where p.user_id = s.user_id),
-      $7 and ${IS_UNCONFIRMED}
+      $7 and ${IS_UNCONFIRMED}, s.token_hash, s.scopes, s.expires_at
     from sessions s join users u on u.id = s.user_id
     where s.user_id = $1 and s.id = $2 and s.revoked_at is null and s.expires_at > $3
       and u.is_active`,
@@ -29,7 +29,22 @@ interface Standing {
   lacksFactor: boolean
   /** Whether the limits of an unconfirmed account hold. */
   isLimited: boolean
+  /** Of a personal token; null for a device. */
+  tokenHash: Buffer | null
+  scopes: readonly Scope[] | null
+  /** When the session ends. */
+  expiresAt: Date
 }
+
+type Answer = [
+  role: Role,
+  isNews: boolean,
+  lacksFactor: boolean,
+  isLimited: boolean,
+  tokenHash: Buffer | null,
+  scopes: Scope[] | null,
+  expiresAt: Date,
+]
 
 interface CacheEntry {
   user: string
@@ -75,7 +90,11 @@ export function createStandings(
    * The standing of the session's user; undefined if the session has ended. Cached for a second, so the
    * database gets at most one query per second and session.
    */
-  function of({ user, session, generation }: Claims): Promise<Standing | undefined> {
+  function of({
+    user,
+    session,
+    generation,
+  }: Pick<Claims, 'user' | 'session' | 'generation'>): Promise<Standing | undefined> {
     const moment = performance.now()
     const entry = cache.get(session)
     const isOfIt = entry && entry.user === user && entry.generation >= generation
@@ -92,7 +111,7 @@ export function createStandings(
     const moment = now()
     const lately = new Date(moment.getTime() - SEEN_MS)
     const values = [user, session, moment, lately, generation, factorRoles, limitsUnconfirmed]
-    const [row] = await run<[Role, boolean, boolean, boolean]>(db, IS_LIVE, values)
+    const [row] = await run<Answer>(db, IS_LIVE, values)
     if (row?.[1])
       db('sessions')
         .where({ user_id: user, id: session })
@@ -106,6 +125,8 @@ export function createStandings(
     if (limited.size >= MAX_CACHED) limited.clear()
     if (row?.[3]) limited.add(user)
     else limited.delete(user)
-    return row && { role: row[0], lacksFactor: row[2], isLimited: row[3] }
+    if (!row) return undefined
+    const [role, , lacksFactor, isLimited, tokenHash, scopes, expiresAt] = row
+    return { role, lacksFactor, isLimited, tokenHash, scopes, expiresAt }
   }
 }

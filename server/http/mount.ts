@@ -99,7 +99,8 @@ function handlerOf(
       res.setHeader('Cache-Control', operation.compressed ? 'no-store' : 'no-store, no-transform')
     if (operation.access === 'bearer') {
       const toSetUp = operation.toSetUpFactor === true
-      caller = permitted(await sessions.authenticate(bearerToken(req), { toSetUp }), res)
+      const { scopes } = operation
+      caller = permitted(await sessions.authenticate(bearerToken(req), { toSetUp, scopes }), res)
     }
     // Accounts are free to create, so the address counts too.
     if (countsByAddress) await attempt(res, operation.id, req.ip)

@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { Transform } from 'node:stream'
 import type { Request } from 'express'
 import type * as z from 'zod'
-import type { DEVICE_HEADER, ProblemCode, REPLICA_HEADER } from '../../protocol/index.ts'
+import type { DEVICE_HEADER, ProblemCode, REPLICA_HEADER, Scope } from '../../protocol/index.ts'
 import type { Permission } from '../accounts/permissions.ts'
 
 /**
@@ -21,6 +21,8 @@ export interface Operation {
   readonly access: 'bearer' | 'limited' | 'open'
   /** Whether it serves to set up a second factor: also for people whose role requires one that they lack. */
   readonly toSetUpFactor?: true
+  /** The scopes that a personal token needs, with `bearer`. Without them, no such token may do it. */
+  readonly scopes?: readonly Scope[]
   /** The required permission, with `bearer`. Without one, the operation covers the caller's own data. */
   readonly permission?: Permission
   /**

@@ -35,6 +35,7 @@ import { administrationOperations } from '../http/accounts/administration.ts'
 import { accountEventOperations } from '../http/accounts/events.ts'
 import { accountExportOperations } from '../http/accounts/export.ts'
 import { factorOperations } from '../http/accounts/factors.ts'
+import { personalTokenOperations } from '../http/accounts/personal-tokens.ts'
 import { accountSessionOperations } from '../http/accounts/sessions.ts'
 import { unsubscribeOperations } from '../http/accounts/unsubscribe.ts'
 import { attemptLimit, attemptPolicy } from '../http/attempt-limit.ts'
@@ -184,6 +185,7 @@ export function createApp({
     ...accountLifeOperations({ ...services, usage: usageReader(db), limitsOf, publicUrl }),
     ...factorOperations({ ...services, publicUrl }),
     ...accountSessionOperations(sessions),
+    ...personalTokenOperations({ ...services, publicUrl }),
     ...accountEventOperations({ events, answers, publicUrl }),
     ...accountExportOperations({
       accounts,

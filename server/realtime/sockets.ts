@@ -1,6 +1,6 @@
 import type { Server as HttpServer } from 'node:http'
 import { Server } from 'socket.io'
-import { Problem, type RenewalResult } from '../../protocol/index.ts'
+import { Problem, type RenewalResult, type Scope } from '../../protocol/index.ts'
 import type { Sessions } from '../accounts/sessions.ts'
 import type { BytesInFlight } from '../runtime/bytes-in-flight.ts'
 import { callAt } from '../runtime/call-at.ts'
@@ -19,6 +19,9 @@ import {
 import { createHandshakes, type HandshakeRules } from './handshakes.ts'
 import { limitPackets } from './packet-rate.ts'
 import { refusePolling } from './polling.ts'
+
+/** Frames have documents of all resources. */
+const SCOPES: readonly Scope[] = ['tasks:read', 'profile']
 
 interface Dependencies {
   sessions: Sessions
@@ -69,7 +72,8 @@ export function createSockets(
   })
 
   io.use((socket, next) => {
-    sessions.authenticate(asText(socket.handshake.auth.token)).then((caller) => {
+    const { token } = socket.handshake.auth
+    sessions.authenticate(asText(token), { scopes: SCOPES }).then((caller) => {
       const limit = limitFor(caller, places.limit)
       const leave = places.take(caller.user, limit)
       if (!leave) return refuse(tooManyConnections(limit))
@@ -147,7 +151,7 @@ export function createSockets(
   }
 
   async function renew(socket: LiveSocket, token: unknown): Promise<RenewalResult> {
-    const caller = await sessions.authenticate(asText(token))
+    const caller = await sessions.authenticate(asText(token), { scopes: SCOPES })
     if (caller.user !== socket.data.user || caller.session !== socket.data.session)
       throw new Problem(
         'token_not_valid',

@@ -54,6 +54,7 @@ const NAMES: Readonly<Record<string, string>> = {
   sign_out: 'Sign-out',
   session_ended: 'Device signed out',
   token_reused: 'Copy of a sign-in used, so the device was signed out',
+  token_created: 'Personal token created',
   password_change: 'Password change',
   password_reset_request: 'Link for a new password requested',
   password_reset: 'Password reset',

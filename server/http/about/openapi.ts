@@ -5,6 +5,7 @@ import {
   type PathsObject,
   type ResponseObject,
   type SchemaObject,
+  type SecurityRequirementObject,
 } from 'openapi3-ts/oas31'
 import type * as z from 'zod'
 import {
@@ -55,6 +56,12 @@ function describe(operations: readonly Operation[], { version, publicUrl }: Abou
       description:
         'The `access` token of POST /api/token/, without quotes and without `Bearer`. It expires after 15 minutes.',
     })
+    .addSecurityScheme('personal_token', {
+      type: 'http',
+      scheme: 'bearer',
+      description:
+        'A token of POST /api/account/tokens/, with the scopes that the operation names. Operations that name none need an access token.',
+    })
   // Readers start at the top, and need an account first.
   const tags = new Set(['account', ...operations.map(({ tag }) => tag)])
   for (const name of tags) builder.addTag({ name, description: describeTag(name) })
@@ -89,7 +96,7 @@ function describeOne({ input, output }: BothNames, operation: Operation): Operat
     tags: [operation.tag],
     summary: operation.summary,
     ...descriptionOf(operation),
-    security: operation.access === 'bearer' ? [{ access_token: [] }] : [],
+    security: securityOf(operation),
     parameters: parametersOf(operation),
     ...(body && {
       requestBody: {
@@ -114,6 +121,11 @@ function describeOne({ input, output }: BothNames, operation: Operation): Operat
       ...refusalsOf(operation),
     },
   }
+}
+
+function securityOf({ access, scopes }: Operation): SecurityRequirementObject[] {
+  if (access !== 'bearer') return []
+  return [{ access_token: [] }, ...(scopes ? [{ personal_token: [...scopes] }] : [])]
 }
 
 function descriptionOf({ description, permission }: Operation): { description?: string } {
@@ -207,7 +219,8 @@ function refusalsOf(operation: Operation): Record<string, ResponseObject> {
     ...(operation.access === 'bearer' && !operation.toSetUpFactor
       ? (['factor_setup_required'] as const)
       : []),
-    ...(operation.permission ? (['forbidden'] as const) : []),
+    // A role without the permission, or a personal token without the scope.
+    ...(operation.access === 'bearer' ? (['forbidden'] as const) : []),
     // Too many, or of too many bytes.
     ...(isCounted(operation) ? (['too_many_requests'] as const) : []),
     ...(operation.body

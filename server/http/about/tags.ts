@@ -2,7 +2,7 @@ import { type Resource, resources } from '../../../protocol/index.ts'
 
 const DESCRIPTIONS: Readonly<Record<string, string>> = {
   account:
-    'Registering, signing in and renewing tokens, the password and the address, second factors, sessions, and exports of all data.',
+    'Registering, signing in and renewing tokens, the password and the address, second factors, sessions, personal tokens, and exports of all data.',
   administration:
     'Accounts of others and the audit log, for people with the role support or admin.',
   about: 'Health checks, metrics, and descriptions of the API.',

@@ -44,6 +44,7 @@ export function accountLifeOperations({
     operation({
       ...signedIn,
       toSetUpFactor: true,
+      scopes: ['account'],
       id: 'read_account',
       method: 'get',
       path: '/api/account/',

@@ -46,6 +46,7 @@ export function accountEventOperations({ events, answers, publicUrl }: Dependenc
     operation({
       tag: 'account',
       access: 'bearer',
+      scopes: ['account'],
       id: 'list_events',
       method: 'get',
       path: '/api/account/events/',

@@ -56,6 +56,7 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
   return [
     operation({
       ...common,
+      scopes: ['tasks:read', 'profile', 'account'],
       id: 'export_account',
       path: '/api/account/export/',
       summary: 'Export all data (JSON)',
@@ -92,6 +93,7 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
     }),
     operation({
       ...common,
+      scopes: ['tasks:read'],
       id: 'export_tasks_csv',
       path: '/api/account/export/tasks.csv',
       summary: 'Export tasks (CSV)',
@@ -110,6 +112,7 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
     }),
     operation({
       ...common,
+      scopes: ['tasks:read'],
       id: 'export_tasks_icalendar',
       path: '/api/account/export/tasks.ics',
       summary: 'Export tasks (iCalendar)',

@@ -12,6 +12,7 @@ export function accountSessionOperations(sessions: Sessions): Operation[] {
   return [
     operation({
       ...common,
+      scopes: ['account'],
       id: 'list_sessions',
       method: 'get',
       path: '/api/account/sessions/',

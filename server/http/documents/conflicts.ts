@@ -3,6 +3,7 @@ import { restoreLoss } from '../../sync/journal.ts'
 import type { Store } from '../../sync/store.ts'
 import { exampleDocument } from '../examples.ts'
 import { type Operation, operation } from '../operation.ts'
+import { scopesOf } from '../scopes.ts'
 import { writeEtag } from './etags.ts'
 import { quotaExceeded } from './rest.ts'
 
@@ -16,6 +17,7 @@ export function conflictOperations({ store, now }: { store: Store; now: () => Da
       id: 'restore_conflict',
       tag: conflicts.name,
       access: 'bearer',
+      scopes: scopesOf(conflicts, 'write'),
       method: 'post',
       path: '/api/conflicts/{id}/restore/',
       writes: true,

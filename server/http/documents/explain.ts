@@ -80,6 +80,8 @@ export function explainOperation(
     id: `explain_${singular}`,
     tag: name,
     access: 'bearer',
+    // It names devices, and values of other resources that the journal has.
+    scopes: ['tasks:read', 'profile', 'account'],
     method: 'get',
     path: `/api/explain/${name}/{id}/`,
     summary: `Explain where a ${singular} is`,

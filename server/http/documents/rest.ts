@@ -19,6 +19,7 @@ import type { Edit, Store, Stored } from '../../sync/store.ts'
 import { exampleDocument, listExample } from '../examples.ts'
 import { type Answer, type Call, type Header, type Operation, operation } from '../operation.ts'
 import { ProblemWithHeaders } from '../problems.ts'
+import { scopesOf } from '../scopes.ts'
 import { readEtags, writeEtag } from './etags.ts'
 import { answerList } from './list-answer.ts'
 import { boolean, listParameters } from './list-parameters.ts'
@@ -55,7 +56,8 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
   const referring = referencesTo(resource)
   const quotaProblems = singleton ? [] : (['quota_exceeded'] as const)
 
-  const common = { tag: name, access: 'bearer' } as const
+  const common = { tag: name, access: 'bearer', scopes: scopesOf(resource, 'write') } as const
+  const reading = { ...common, scopes: scopesOf(resource, 'read') } as const
   const document = {
     name: titled(singular),
     schema: resource.document as z.ZodType,
@@ -64,7 +66,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
   const withEtag = { ...document, headers: ['ETag'] as const }
 
   const listOperation = operation({
-    ...common,
+    ...reading,
     id: `list_${name}`,
     method: 'get',
     compressed: true,
@@ -122,7 +124,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
   })
 
   const getOperation = operation({
-    ...common,
+    ...reading,
     id: `get_${singular}`,
     method: 'get',
     path: one,

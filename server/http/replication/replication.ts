@@ -33,6 +33,7 @@ import type { Store } from '../../sync/store.ts'
 import { wholeNumber } from '../documents/list-parameters.ts'
 import { exampleDocument } from '../examples.ts'
 import { type Call, type Header, type Operation, operation, type Parameter } from '../operation.ts'
+import { scopesOf } from '../scopes.ts'
 import type { LongPages } from './long-pages.ts'
 import type { PullStreams } from './pull-streams.ts'
 
@@ -55,7 +56,11 @@ export function replicationOperations(
 ): Operation[] {
   const { name, version } = resource
   const path = `/replication/${name}/${version}`
-  const common = { tag: `replication of ${name}`, access: 'bearer' } as const
+  const common = {
+    tag: `replication of ${name}`,
+    access: 'bearer',
+    scopes: scopesOf(resource, 'read'),
+  } as const
   const example = { ...exampleDocument(resource), _deleted: false }
   return [
     operation({
@@ -163,6 +168,7 @@ export function replicationOperations(
     }),
     operation({
       ...common,
+      scopes: scopesOf(resource, 'write'),
       id: `push_${name}`,
       writes: true,
       method: 'post',

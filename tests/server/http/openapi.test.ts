@@ -18,6 +18,7 @@ import {
 } from '../../support/openapi-walk.ts'
 import {
   type Caller,
+  callerTo,
   type Person,
   type Reply,
   SECRET,
@@ -427,12 +428,30 @@ describe('the server answers as described', { timeout: 120_000 }, () => {
     }
   })
 
+  test('to a personal token without the scope', async () => {
+    const { call: own, password } = await server.person()
+    const wanted = { name: 'Report', scopes: ['tasks:read'], password }
+    const { body } = await own('POST', '/api/account/tokens/', wanted)
+    await server.testDatabase.db('sessions').where({ id: body.id }).update({ scopes: [] })
+    const call = callerTo(server.url, { authorization: `Bearer ${body.token}` })
+    const bearers = api.operations.filter(({ bearer }) => bearer)
+    expect(
+      await complaintsOfCalls(bearers, async (operation) => {
+        const path = operation.path.replace(/\{\w+\}/, randomUUID())
+        return [await expecting(403, operation, call, path)]
+      }),
+    ).toEqual([])
+  })
+
   test('to a full account', async () => {
     const { url } = server.testDatabase
     const full = await startServer({ DATABASE_URL: url, QUOTA_BYTES: '1' })
     const headers = { authorization: `Bearer ${ann.access}` }
     try {
-      const adding = api.operations.filter(({ guarded, responses }) => !guarded && responses[403])
+      const adding = api.operations.filter(({ responses }) => {
+        const { examples = {} } = responses[403]?.content?.['application/problem+json'] ?? {}
+        return 'quota_exceeded' in examples
+      })
       expect(adding).not.toEqual([])
       expect(
         await complaintsOfCalls(adding, async (operation) => {
