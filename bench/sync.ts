@@ -20,8 +20,8 @@ const { values: options } = parseArgs({
     'without-wall': { type: 'boolean', default: false },
   },
 })
-// One newcomer is for the warm-up, and one for comparing what the servers do.
-const rounds = Math.min(Number(options.rounds), MAX_NEWCOMERS - 2)
+// One newcomer is for the warm-up, one for comparing what the servers do, and one for the floor of live.
+const rounds = Math.min(Number(options.rounds), MAX_NEWCOMERS - 3)
 const only = options.only.split(',')
 
 const ground = await openGround(!options['without-wall'])

@@ -35,10 +35,10 @@ export interface PushJob extends Endpoint {
   bodies: readonly string[]
 }
 
-/** Edits at a steady rate, and how long each takes until the last of the listeners has it. */
+/** Edits at a steady rate, and how long each takes until the last of the listeners has it, or only until the answer. */
 export interface LiveJob extends Endpoint {
   kind: 'live'
-  by: 'socket' | 'stream'
+  by: 'socket' | 'stream' | 'answer'
   listeners: number
   perSecond: number
   seconds: number
@@ -110,7 +110,10 @@ async function live({ by, listeners, perSecond, seconds, ...endpoint }: LiveJob)
     }
   }
   const open = by === 'socket' ? openSocket : openStream
-  const closing = await Promise.all(Array.from({ length: listeners }, () => open(endpoint, hear)))
+  const opening = Array.from({ length: by === 'answer' ? 0 : listeners }, () =>
+    open(endpoint, hear),
+  )
+  const closing = await Promise.all(opening)
   const latencies: number[] = []
   await atRate(perSecond, seconds, async (n, began) => {
     const assumedMasterState = stored[n % stored.length]!
@@ -124,10 +127,11 @@ async function live({ by, listeners, perSecond, seconds, ...endpoint }: LiveJob)
       awaited.set(newDocumentState.title, { heard: 0, everywhere })
     })
     const body = JSON.stringify([{ newDocumentState, assumedMasterState }])
-    await Promise.all([
-      pushBatch(endpoint, body),
-      heard.then(() => latencies.push(performance.now() - began)),
-    ])
+    const answered = pushBatch(endpoint, body)
+    const arrived = (by === 'answer' ? answered : heard).then(() =>
+      latencies.push(performance.now() - began),
+    )
+    await Promise.all([answered, arrived])
   })
   for (const close of closing) close()
   return summary(latencies)
