@@ -17,6 +17,8 @@ let isRestarting = false
 let isEnding = false
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, end)
 
+const { ensureTarball } = await import('../client-sdk/build/tarball.mjs')
+await ensureTarball()
 const { watchWebApp } = await import('../web/build.mjs')
 // The server reads the files of the web app when it starts.
 const watches = [

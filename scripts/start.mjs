@@ -10,5 +10,7 @@ await runFromEnvironment()
 
 async function buildWhatIsStale() {
   const { ensureWebApp } = await import('../web/build.mjs')
+  const { ensureTarball } = await import('../client-sdk/build/tarball.mjs')
   await ensureWebApp()
+  await ensureTarball()
 }

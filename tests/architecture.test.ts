@@ -104,7 +104,8 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     types: 'protocol/live.ts protocol/problem.ts protocol/replication.ts',
   },
   'client-sdk': {
-    values: 'protocol/canonical.ts client-sdk/** rxdb rxdb/plugins/storage-dexie rxjs react',
+    values:
+      'protocol/canonical.ts client-sdk/** rxdb rxdb/plugins/storage-dexie rxdb/plugins/storage-memory rxjs react',
   },
   web: {
     values:

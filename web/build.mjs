@@ -5,6 +5,7 @@ import path from 'node:path'
 import { promisify } from 'node:util'
 import { brotliCompress, constants, gzip } from 'node:zlib'
 import { build, context } from 'esbuild'
+import { newest } from '../client-sdk/build/newest.mjs'
 import { resourcesAsData } from '../client-sdk/build/resources-as-data.mjs'
 
 const root = path.dirname(import.meta.dirname)
@@ -167,16 +168,6 @@ async function writeWhole(file, bytes) {
   const draft = `${file}.${randomUUID()}.draft`
   await writeFile(draft, bytes)
   await rename(draft, file)
-}
-
-function newest(folder) {
-  const entries = readdirSync(folder, { withFileTypes: true })
-  const times = entries.map((entry) => {
-    const file = path.join(folder, entry.name)
-    if (!entry.isDirectory()) return statSync(file).mtimeMs
-    return ['dist', 'node_modules'].includes(entry.name) ? 0 : newest(file)
-  })
-  return Math.max(statSync(folder).mtimeMs, ...times)
 }
 
 if (process.argv[1] === import.meta.filename) await buildWebApp()

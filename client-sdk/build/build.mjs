@@ -29,7 +29,7 @@ const sources = path.dirname(import.meta.dirname)
 const root = path.dirname(sources)
 
 /** The entry points, as in package.json. */
-const ENTRIES = ['index', 'dexie', 'key-value', 'sqlite', 'react']
+const ENTRIES = ['index', 'dexie', 'key-value', 'sqlite', 'react', 'testing']
 /** The entry point with RxDB, RxJS and Socket.IO built in. */
 const REACT_NATIVE = 'react-native'
 

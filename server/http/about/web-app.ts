@@ -15,17 +15,22 @@ interface File {
 }
 
 const PAGE = '/'
+const CLIENT = '/client.tgz'
 const HASHED = /-[0-9A-Z]{8}\.\w+$/
 const ENDINGS = { br: '.br', gzip: '.gz' }
 const ALLOW = 'GET, HEAD'
 
 /**
- * Serves the web app of `npm run build`. Files are read once, at start: a request path never becomes a
+ * Serves the web app and the client (`/client.tgz`) of `npm run build`. Files are read once, at start: a request path never becomes a
  * file system path, and a running build changes nothing here.
  */
-export function webApp(publicUrl?: string, folder = builtFolder()): Router {
+export function webApp(
+  publicUrl?: string,
+  folder = builtFolder('web'),
+  client = builtFolder('client'),
+): Router {
   const router = express.Router()
-  const files = folder ? readFiles(folder) : new Map<string, File>()
+  const files = new Map([...readFiles(folder), ...readFiles(client)])
   const guard = helmet.contentSecurityPolicy({ useDefaults: false, directives: csp(publicUrl) })
   router.use((req, res, next) => {
     const file = files.get(req.path)
@@ -45,23 +50,23 @@ export function webApp(publicUrl?: string, folder = builtFolder()): Router {
         .send(file.forms.get(encoding ?? 'identity'))
     })
   })
-  if (files.size === 0)
-    router.get(PAGE, () => {
+  for (const missing of [PAGE, CLIENT].filter((one) => !files.has(one)))
+    router.get(missing, () => {
+      const what = missing === PAGE ? 'The web app' : 'The client'
       const remedy = 'Run `npm run build` and restart the server.'
-      throw new Problem('not_found', `The web app is not built. ${remedy} The API is available.`)
+      throw new Problem('not_found', `${what} is not built. ${remedy} The API is available.`)
     })
   return router
 }
 
-/** Next to the built server, or the output folder of the build when run from source. */
-function builtFolder(): string | undefined {
-  const folder = import.meta.url.endsWith('.ts') ? '../../../dist/web' : '../../../web'
-  const absolute = fileURLToPath(new URL(folder, import.meta.url))
-  return existsSync(path.join(absolute, 'index.html')) ? absolute : undefined
+/** Next to the built server, or in the output folder of the build when run from source. */
+function builtFolder(name: 'web' | 'client'): string {
+  const folder = import.meta.url.endsWith('.ts') ? '../../../dist' : '../../..'
+  return fileURLToPath(new URL(`${folder}/${name}`, import.meta.url))
 }
 
 function readFiles(folder: string): Map<string, File> {
-  const names = readdirSync(folder)
+  const names = existsSync(folder) ? readdirSync(folder) : []
   const files = new Map<string, File>()
   for (const name of names.filter((one) => !/\.(br|gz|draft)$/.test(one))) {
     const bytes = readFileSync(path.join(folder, name))

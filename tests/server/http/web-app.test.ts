@@ -12,6 +12,7 @@ import { answerProblems, notFound } from '../../../server/http/problems.ts'
 import { createLog } from '../../../server/runtime/log.ts'
 import { callerTo, startServer, type TestServer } from '../../support/server.ts'
 
+const TARBALL = new URL('../../../client-sdk/build/tarball.mjs', import.meta.url).href
 const BUILD = new URL('../../../web/build.mjs', import.meta.url).href
 
 interface Build {
@@ -26,6 +27,8 @@ let files: Map<string, string>
 beforeAll(async () => {
   build = await import(BUILD)
   await build.ensureWebApp()
+  const tarball: { ensureTarball(): Promise<void> } = await import(TARBALL)
+  await tarball.ensureTarball()
   server = await startServer()
   const { text } = await server.call('GET', '/')
   files = new Map([...text.matchAll(/(?:src|href)="(\/[^"]+)"/g)].map(([, url]) => named(url!)))
@@ -208,16 +211,24 @@ describe('a file', () => {
   })
 })
 
+test('the client is there as a package, which only a new build changes', async () => {
+  const { status, headers } = await server.call('GET', '/client.tgz')
+  expect([status, headers.get('content-encoding')]).toEqual([200, null])
+  expect(headers.get('cache-control')).toBe('no-cache')
+  expect(headers.get('etag')).toMatch(/^"[\w-]{16}"$/)
+})
+
 test('a server without a build says how to create one, and serves the API', async () => {
   const empty = await temporary()
   const log = createLog('silent', { readable: false, to: { write() {} } })
-  const app = express().use(webApp(undefined, empty), notFound, answerProblems(log))
+  const app = express().use(webApp(undefined, empty, empty), notFound, answerProblems(log))
   const own = createServer(app).listen(0)
   const call = callerTo(`http://localhost:${(own.address() as AddressInfo).port}`)
   const { status, body } = await call('GET', '/')
   expect(status).toBe(404)
   expect(body.code).toBe('not_found')
   expect(body.detail).toContain('npm run build')
+  expect((await call('GET', '/client.tgz')).body.detail).toContain('The client is not built')
   expect((await call('GET', '/sw.js')).status).toBe(404)
   own.close()
   await rm(empty, { recursive: true })

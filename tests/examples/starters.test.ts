@@ -1,0 +1,140 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+// @ts-expect-error: a script without types
+import { ensureTarball } from '../../client-sdk/build/tarball.mjs'
+import { openDevice, story } from '../end-to-end/stage.ts'
+import { eventually } from '../end-to-end/tab.ts'
+import { startServer, type TestServer } from '../support/server.ts'
+import { installStarter, type Starter } from './starter.ts'
+
+/** For a process that has only to start. */
+const PATIENCE_MS = 60_000
+
+let server: TestServer
+beforeAll(async () => {
+  await ensureTarball()
+  server = await startServer()
+})
+afterAll(() => server.stop())
+
+const starters: Starter[] = []
+const processes: ChildProcess[] = []
+afterEach(async () => {
+  for (const started of processes.splice(0)) started.kill('SIGKILL')
+  for (const starter of starters.splice(0)) await starter.remove()
+})
+
+async function install(name: string): Promise<Starter> {
+  const starter = await installStarter(name, server.url)
+  starters.push(starter)
+  return starter
+}
+
+story.each([
+  ['react', ['build', 'test']],
+  ['vue', ['build']],
+])(
+  'the starter for %s is built, and signs in and adds a task from another origin',
+  async (name, scripts) => {
+    const starter = await install(name)
+    for (const script of scripts) await starter.run(script)
+    const vite = start(starter, ['node_modules/vite/bin/vite.js', 'preview', '--port', '0'])
+    await isUsable(await says(vite, URL_OF))
+  },
+)
+
+story('the starter for Next.js is built and rendered, and signs in and adds a task', async () => {
+  const starter = await install('nextjs')
+  await starter.run('build')
+  const next = start(starter, ['node_modules/next/dist/bin/next', 'start', '-p', '0'])
+  const url = await says(next, URL_OF)
+  // The server renders what is there before the client.
+  expect(await (await fetch(url)).text()).toContain('Loading…')
+  await isUsable(url)
+})
+
+test('the starter for React Native is type-checked, and bundled by Metro', async () => {
+  const starter = await install('react-native')
+  await starter.run('build')
+  const metadata = await readFile(path.join(starter.folder, 'dist/metadata.json'), 'utf8')
+  expect(JSON.parse(metadata).fileMetadata.android.bundle).toMatch(/\.hbc$/)
+})
+
+test('the bot adds a daily task again when it is completed', async () => {
+  const ann = await server.person()
+  const starter = await install('node-bot')
+  const bot = start(starter, ['bot.js'], {
+    TASKTIDE_USERNAME: ann.username,
+    TASKTIDE_PASSWORD: ann.password,
+  })
+  await says(bot, /Watching/)
+  const task = { title: 'Water the plants', description: '#daily', due_date: '2026-11-30' }
+  const { body } = await ann.call('POST', '/api/tasks/', task)
+  await ann.call('PATCH', `/api/tasks/${body.id}/`, { completed: true })
+  await says(bot, /Water the plants: 2026-12-01/)
+  const tasks = async () => {
+    const { results } = (await ann.call('GET', '/api/tasks/?ordering=due_date')).body
+    return results.map(({ description, due_date, completed }: typeof body) => ({
+      description,
+      due_date,
+      completed,
+    }))
+  }
+  await eventually(tasks).toEqual([
+    { description: '', due_date: '2026-11-30', completed: true },
+    { description: '#daily', due_date: '2026-12-01', completed: false },
+  ])
+  const ended = new Promise((resolve) => bot.once('exit', resolve))
+  bot.kill('SIGTERM')
+  expect(await ended).toBe(0)
+})
+
+const URL_OF = /http:\/\/localhost:[1-9]\d+/
+
+/** At another origin than the server's. */
+async function isUsable(url: string): Promise<void> {
+  const ann = await server.person()
+  const device = await openDevice(server)
+  const page = await device.context.newPage()
+  await page.goto(url)
+  await page.getByLabel('Username').fill(ann.username)
+  await page.getByLabel('Password').fill('a wrong password')
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await eventually(() => page.getByRole('alert').first().innerText()).toMatch(/password/)
+  await page.getByLabel('Username').fill(ann.username)
+  await page.getByLabel('Password').fill(ann.password)
+  await page.getByRole('button', { name: 'Sign in' }).click()
+  await page.getByText('No tasks yet').waitFor()
+  await page.getByLabel('New task').fill('Ferry')
+  await page.getByRole('button', { name: 'Add' }).click()
+  await page.getByRole('checkbox', { name: 'Ferry' }).click()
+  const done = async () => (await ann.call('GET', '/api/tasks/?completed=true')).body.count
+  await eventually(done).toBe(1)
+  await page.reload()
+  await page.getByRole('checkbox', { name: 'Ferry', checked: true }).waitFor()
+}
+
+function start(starter: Starter, given: string[], more: NodeJS.ProcessEnv = {}): ChildProcess {
+  const env = { ...starter.environment, ...more }
+  const started = spawn(process.execPath, given, { cwd: starter.folder, env })
+  processes.push(started)
+  return started
+}
+
+/** The first text of a process that matches. */
+function says(started: ChildProcess, pattern: RegExp): Promise<string> {
+  let text = ''
+  return new Promise((resolve, reject) => {
+    const hear = (more: Buffer) => {
+      text += more
+      const found = pattern.exec(text)
+      if (found) resolve(found[0])
+    }
+    started.stdout!.on('data', hear)
+    started.stderr!.on('data', hear)
+    started.once('exit', (code) => reject(new Error(`it ended with ${code}: ${text}`)))
+    setTimeout(() => reject(new Error(`it says only: ${text}`)), PATIENCE_MS).unref()
+  })
+}
