@@ -14,6 +14,7 @@ import type { AttemptLimit } from './attempt-limit.ts'
 import { type JsonText, readBody } from './body.ts'
 import type { Compress } from './compression.ts'
 import { tryCount } from './counted.ts'
+import { unknownName } from './nearest-name.ts'
 import { siteOf } from './networks.ts'
 import {
   type Answer,
@@ -231,19 +232,21 @@ function bearerToken(req: Request): string {
 /** Parses only the given parameters: a list has about fifty, most requests use three. */
 function queryReader(parameters: readonly Parameter[]) {
   const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]))
-  const unknown = `Unknown parameter. Use one of: ${[...byName.keys()].join(', ') || 'none'}.`
+  const known = [...byName.keys()]
   return (given: Request['query']): Record<string, unknown> => {
     const query: Record<string, unknown> = {}
     const errors: FieldErrors = Object.create(null)
     for (const [name, value] of Object.entries(given)) {
-      const { schema, isList } = byName.get(name) ?? {}
+      const { schema, isList, mayRepeat } = byName.get(name) ?? {}
       const text = isList && Array.isArray(value) ? value.join() : value
       // A repeated parameter is ambiguous.
-      if (schema && typeof text !== 'string') errors[name] = ['Use it only once.']
+      if (schema && typeof text !== 'string' && !mayRepeat) errors[name] = ['Use it only once.']
       const result = schema?.safeParse(text)
       if (result?.success) query[name] = result.data
       else
-        errors[shortened(name)] ??= result?.error.issues.map(({ message }) => message) ?? [unknown]
+        errors[shortened(name)] ??= result?.error.issues.map(({ message }) => message) ?? [
+          unknownName('parameter', name, known),
+        ]
     }
     if (Object.keys(errors).length > 0) throw invalid('query', { ...errors })
     return query

@@ -62,6 +62,8 @@ export interface Parameter {
   readonly json?: object
   /** Whether it has several values, separated by commas: each may also have a parameter of its own. */
   readonly isList?: boolean
+  /** Whether it may be given several times; then `schema` parses the list of texts. */
+  readonly mayRepeat?: boolean
   /** Whether an empty value differs from a missing one. */
   readonly mayBeEmpty?: boolean
 }

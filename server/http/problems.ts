@@ -3,6 +3,7 @@ import type * as z from 'zod'
 import { type FieldErrors, invalid, Problem, type ProblemCode } from '../../protocol/index.ts'
 import type { Log } from '../runtime/log.ts'
 import { UnknownUser } from '../sync/store.ts'
+import { unknownName } from './nearest-name.ts'
 import { isOverloaded, isTooSlow, Overload, tooSlow } from './overload.ts'
 import { send } from './send.ts'
 
@@ -36,7 +37,7 @@ function fieldErrors(issues: readonly z.core.$ZodIssue[], known: readonly string
   for (const issue of issues) {
     if (issue.code === 'unrecognized_keys')
       for (const key of issue.keys.slice(0, MAX_UNKNOWN))
-        add(shortened(key), `Unknown name. Use one of: ${known.join(', ')}.`)
+        add(shortened(key), unknownName('name', key, known))
     else if (issue.code === 'invalid_type' && issue.input === undefined && issue.path.length > 0)
       add(issue.path.join('.'), 'Required.')
     else add(issue.path.join('.'), issue.message)
@@ -51,8 +52,8 @@ function refuseManyUnknown(schema: z.ZodType, input: unknown, what: string): voi
   const names = Object.keys(input)
   if (names.length <= known.length + MAX_UNKNOWN) return
   const unknown = names.filter((name) => !known.includes(name)).slice(0, MAX_UNKNOWN)
-  const message = [`Unknown name. Use one of: ${known.join(', ')}.`]
-  throw invalid(what, Object.fromEntries(unknown.map((name) => [shortened(name), message])))
+  const errors = unknown.map((name) => [shortened(name), [unknownName('name', name, known)]])
+  throw invalid(what, Object.fromEntries(errors))
 }
 
 /** A client's name for something, shortened for messages. */

@@ -9,6 +9,7 @@ import { createTurns } from './turns.ts'
 
 export type Operator =
   | 'eq'
+  | 'ne'
   | 'gt'
   | 'gte'
   | 'lt'
@@ -32,6 +33,8 @@ export interface OrderKey {
 
 export interface Listing {
   readonly filters: readonly Filter[]
+  /** Of each of these groups, one filter must match. */
+  readonly alternatives?: readonly (readonly Filter[])[]
   /** Each of these words must be in one of the searchable fields. */
   readonly words: readonly string[]
   /** Nulls come last in both directions; ties are sorted by id. */
@@ -156,19 +159,24 @@ const arraySql = (page: string) =>
 function whereSql(resource: Resource, listing: Listing, values: unknown[]): string {
   const conditions = ['t.user_id = $1', listing.deleted ? 't.deleted' : 'not t.deleted']
   if (listing.deleted) conditions.push('t.seq > 0', ...filledSql(resource))
-  for (const { field, operator, value } of listing.filters) {
-    const column = `t.${field}`
-    const type = sqlType(resource, field)
-    if (operator === 'isnull') conditions.push(`${column} is ${value ? '' : 'not '}null`)
-    else if (operator === 'in')
-      conditions.push(`${column} = any (${bind(values, value)}::${type}[])`)
-    else conditions.push(`${column} ${COMPARISONS[operator]} ${bind(values, value)}::${type}`)
-  }
+  const matches = (filter: Filter) => filterSql(resource, filter, values)
+  conditions.push(...listing.filters.map(matches))
+  for (const group of listing.alternatives ?? [])
+    conditions.push(`(${group.map(matches).join(' or ')})`)
   for (const word of listing.words) {
-    const matches = resource.searchable.map((name) => matchesSql(`t.${name}`, word, values))
-    conditions.push(`(${matches.join(' or ')})`)
+    const found = resource.searchable.map((name) => matchesSql(`t.${name}`, word, values))
+    conditions.push(`(${found.join(' or ')})`)
   }
   return conditions.join(' and ')
+}
+
+function filterSql(resource: Resource, filter: Filter, values: unknown[]): string {
+  const { field, operator, value } = filter
+  const column = `t.${field}`
+  const type = sqlType(resource, field)
+  if (operator === 'isnull') return `${column} is ${value ? '' : 'not '}null`
+  if (operator === 'in') return `${column} = any (${bind(values, value)}::${type}[])`
+  return `${column} ${COMPARISONS[operator]} ${bind(values, value)}::${type}`
 }
 
 /**
@@ -194,6 +202,7 @@ const likePattern = (parts: readonly string[]) =>
 
 const COMPARISONS = {
   eq: '=',
+  ne: 'is distinct from',
   gt: '>',
   gte: '>=',
   lt: '<',

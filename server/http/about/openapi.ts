@@ -145,12 +145,12 @@ function parametersOf({ path, query = [], headers = [] }: Operation): ParameterO
       }),
     ),
     ...query.map(
-      ({ name, description, schema, json, isList, mayBeEmpty }): ParameterObject => ({
+      ({ name, description, schema, json, isList, mayRepeat, mayBeEmpty }): ParameterObject => ({
         name,
         in: 'query',
         description,
         schema: (json as SchemaObject) ?? jsonSchema(schema, 'input'),
-        ...(isList && { style: 'form', explode: false }),
+        ...((isList || mayRepeat) && { style: 'form', explode: mayRepeat === true }),
         ...(mayBeEmpty && { allowEmptyValue: true }),
       }),
     ),

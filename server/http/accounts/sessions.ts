@@ -1,6 +1,6 @@
 import { id, Problem, accounts as protocol } from '../../../protocol/index.ts'
 import type { Sessions } from '../../accounts/sessions.ts'
-import { boolean } from '../documents/list-parameters.ts'
+import { boolean } from '../documents/url-values.ts'
 import { type Operation, operation } from '../operation.ts'
 import { originOf } from '../origin.ts'
 

@@ -1,8 +1,27 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { Problem } from '../../../protocol/index.ts'
+import { Problem, type Resource } from '../../../protocol/index.ts'
+import type { Feed } from '../../sync/store.ts'
 
 /** The ETag of a document is the `seq` of its last change. */
 export const writeEtag = (seq: number) => `"${seq}"`
+
+/**
+ * The ETag of a list: it changes with every change of the user's documents, and with what its filters mean. Weak,
+ * because a list that has not changed may get another one.
+ */
+export function listEtag({ version, revision, table }: Resource, feed: Feed, today = ''): string {
+  const purged = feed.horizons[table]?.seq ?? 0
+  return `W/"${[feed.seq, feed.epoch, purged, `${version}.${revision}`, today].join('-')}"`
+}
+
+/** @throws Problem `invalid` when the header is not a list of entity tags */
+export function isKnown(headers: IncomingHttpHeaders, etag: string): boolean {
+  const known = headers['if-none-match']?.trim()
+  if (known === undefined || known === '*') return known === '*'
+  readEtags(headers, 'if-none-match')
+  const opaque = (tag: string) => tag.replace(/^W\//, '')
+  return known.split(/\s*,\s*/).some((tag) => opaque(tag) === opaque(etag))
+}
 
 const LIST = /^(?:W\/)?"[^"]*"(?:\s*,\s*(?:W\/)?"[^"]*")*$/
 /** One of our tags, optionally with the suffix of a compressing proxy (Caddy, Apache, Jetty). */

@@ -1,22 +1,59 @@
 import type { Request } from 'express'
 import { MAX, NIL } from 'uuid'
-import { type Document, Problem, type Resource } from '../../../protocol/index.ts'
-import type { Bookmark, Lists } from '../../store/lists.ts'
+import { type Document, Problem, type Resource, resources } from '../../../protocol/index.ts'
+import type { Bookmark, Filter, Lists } from '../../store/lists.ts'
+import { type Store, UnknownUser } from '../../sync/store.ts'
 import type { Answer, Call } from '../operation.ts'
+import { isKnown, listEtag } from './etags.ts'
+import { withDays } from './list-filters.ts'
 import { type ListRequest, type NumberedPage, writeCursor } from './list-parameters.ts'
+import { dateAfter, dateIn, isRelativeDay } from './relative-days.ts'
 
 interface ListCall {
   resource: Resource
+  store: Pick<Store, 'heads' | 'find'>
   lists: Lists
+  now: () => Date
   publicUrl: string | undefined
   call: Call
   request: ListRequest
 }
 
-/** A page of a list. Its links keep all other parameters. */
-export function answerList(list: ListCall): Promise<Answer> {
-  const { at } = list.request
-  return 'page' in at ? numberedPage(list, at) : pageAtCursor(list, at.bookmark)
+/**
+ * A page of a list, or a 304 that needs no list. Its links keep all other parameters. The ETag is read first: it
+ * may be older than the page, but never newer.
+ */
+export async function answerList(list: ListCall): Promise<Answer> {
+  const { store, resource, call, request } = list
+  const today = isOfToday(request) ? await todayOf(list) : undefined
+  const feed = (await store.heads([call.user])).get(call.user)
+  if (!feed) throw new UnknownUser()
+  const headers = { ETag: listEtag(resource, feed, today) }
+  if (isKnown(call.request.headers, headers.ETag)) return { status: 304, headers }
+  const plain =
+    today === undefined ? list : { ...list, request: withoutRelativeDays(request, today) }
+  const { at } = request
+  const answer = await ('page' in at ? numberedPage(plain, at) : pageAtCursor(plain, at.bookmark))
+  return { ...answer, headers }
+}
+
+function isOfToday({ filters, alternatives = [] }: ListRequest): boolean {
+  return [...filters, ...alternatives.flat()].some(({ value }) =>
+    [value].flat().some(isRelativeDay),
+  )
+}
+
+/** Where the person is, by their profile. */
+async function todayOf({ store, call: { user }, now }: ListCall): Promise<string> {
+  const found = await store.find(user, resources.profile, user)
+  const { timezone } = JSON.parse(found?.json ?? '{}') as { timezone?: string }
+  return dateIn(timezone ?? 'UTC', now())
+}
+
+function withoutRelativeDays(request: ListRequest, today: string): ListRequest {
+  const plain = (filters: readonly Filter[]) => withDays(filters, (day) => dateAfter(today, day))
+  const { filters, alternatives = [] } = request
+  return { ...request, filters: plain(filters), alternatives: alternatives.map(plain) }
 }
 
 async function numberedPage(
@@ -36,7 +73,7 @@ export function pageLinks(
   request: Request,
   { page, size, count }: NumberedPage & { count: number },
 ): { next: string | null; previous: string | null } {
-  const pages = Math.max(1, Math.ceil(count / size))
+  const pages = size === 0 ? 1 : Math.max(1, Math.ceil(count / size))
   if (page > pages)
     throw new Problem('not_found', `Page ${page} does not exist; the last page is ${pages}.`)
   const link = (to: number) => linkTo(publicUrl, request, { page: String(to) })
@@ -82,7 +119,9 @@ function linkTo(
   changes: Record<string, string>,
 ): string {
   const base = publicUrl ?? `${request.protocol}://${request.get('host') ?? 'localhost'}`
-  const parameters = new URLSearchParams(request.query as Record<string, string>)
+  const parameters = new URLSearchParams()
+  for (const [name, given] of Object.entries(request.query as Record<string, string | string[]>))
+    for (const value of [given].flat()) parameters.append(name, value)
   for (const [name, value] of Object.entries(changes)) parameters.set(name, value)
   return `${base}${request.path}?${parameters}`
 }

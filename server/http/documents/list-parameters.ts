@@ -1,7 +1,9 @@
 import * as z from 'zod'
-import { type Field, fieldOf, invalid, type Kind, type Resource } from '../../../protocol/index.ts'
-import type { Bookmark, Filter, Listing, Operator, OrderKey } from '../../store/lists.ts'
+import { fieldOf, invalid, type Resource } from '../../../protocol/index.ts'
+import type { Bookmark, Listing, OrderKey } from '../../store/lists.ts'
 import type { Parameter } from '../operation.ts'
+import { alternativesOf, filtersOf } from './list-filters.ts'
+import { boolean, wholeNumber } from './url-values.ts'
 
 /** The query parameters of a list and their parser. */
 export interface ListParameters {
@@ -25,50 +27,21 @@ export interface NumberedPage {
 const MAX_PAGE_SIZE = 200
 const DEFAULT_PAGE_SIZE = 20
 const MAX_PAGE = 1_000_000
-const MAX_IN = 200
 const MAX_WORDS = 10
 
-/** The operators by kind. `isnull` is added for nullable fields. */
-const OPERATORS: Record<Kind, readonly Operator[]> = {
-  text: ['eq', 'in'],
-  choice: ['eq', 'in', 'gt', 'gte', 'lt', 'lte'],
-  day: ['eq', 'in', 'gt', 'gte', 'lt', 'lte'],
-  time: ['eq', 'in', 'gt', 'gte', 'lt', 'lte'],
-  instant: ['eq', 'gt', 'gte', 'lt', 'lte'],
-  flag: ['eq'],
-  whole_number: ['eq', 'in', 'gt', 'gte', 'lt', 'lte'],
-  number: ['eq', 'in', 'gt', 'gte', 'lt', 'lte'],
-  reference: ['eq', 'in'],
-  uuid: ['eq', 'in'],
-  set: ['contains', 'overlaps'],
-  record: [],
-  order_key: [],
-}
-
-const MEANINGS: Record<Operator, string> = {
-  eq: 'equals this value',
-  gt: 'is greater than (after) this value',
-  gte: 'is greater than (after) or equal to this value',
-  lt: 'is less than (before) this value',
-  lte: 'is less than (before) or equal to this value',
-  in: 'is one of these values, separated by commas',
-  contains: 'contains all of these values, separated by commas',
-  overlaps: 'contains any of these values, separated by commas',
-  isnull: 'is null (true) or not null (false)',
-}
-
 export function listParameters(resource: Resource): ListParameters {
-  const filters = resource.filterable.flatMap((name) => filtersOf(resource, name))
+  const filters = ['id', ...resource.filterable].flatMap((name) => filtersOf(resource, name))
   const filterByName = new Map(filters.map((filter) => [filter.parameter.name, filter]))
   return {
     parameters: [
       ...(resource.searchable.length > 0 ? [search(resource)] : []),
       ordering(resource),
       page,
-      pageSize,
+      pageSizeOrNone,
       cursor,
       deleted,
       ...filters.map(({ parameter }) => parameter),
+      alternativesOf(filters),
     ],
     read(query) {
       const order = (query.ordering as OrderKey[] | undefined) ?? readOrder(resource.ordering)
@@ -79,11 +52,14 @@ export function listParameters(resource: Resource): ListParameters {
           : { bookmark: readCursor(resource, order, query.cursor as string) }
       if (query.cursor !== undefined && query.page !== undefined)
         throw invalid('query', { page: ['Use either page or cursor, not both.'] })
+      if (query.cursor !== undefined && page.size === 0)
+        throw invalid('query', { page_size: ['Omit the cursor to count, or use 1 to 200.'] })
       return {
         filters: Object.entries(query).flatMap(([name, value]) => {
           const filter = filterByName.get(name)
           return filter ? [{ field: filter.field, operator: filter.operator, value }] : []
         }),
+        alternatives: (query.or as Listing['alternatives'] | undefined) ?? [],
         words: (query.search as string[] | undefined) ?? [],
         order,
         deleted: (query.deleted as boolean | undefined) ?? false,
@@ -106,6 +82,13 @@ const pageSize: Parameter = {
   description: `The number of documents per page. Default: ${DEFAULT_PAGE_SIZE}.`,
   schema: wholeNumber(1, MAX_PAGE_SIZE),
   json: { type: 'integer', minimum: 1, maximum: MAX_PAGE_SIZE },
+}
+
+const pageSizeOrNone: Parameter = {
+  ...pageSize,
+  description: `${pageSize.description} 0 only counts.`,
+  schema: wholeNumber(0, MAX_PAGE_SIZE),
+  json: { type: 'integer', minimum: 0, maximum: MAX_PAGE_SIZE },
 }
 
 /** For lists without cursor pages. */
@@ -171,82 +154,6 @@ function readOrder(value: string): OrderKey[] {
     const key = part.trim()
     return { field: key.replace(/^[-+]/, ''), descending: key.startsWith('-') }
   })
-}
-
-interface FilterParameter extends Pick<Filter, 'field' | 'operator'> {
-  readonly parameter: Parameter
-}
-
-function filtersOf(resource: Resource, name: string): FilterParameter[] {
-  const field = fieldOf(resource, name)
-  const operators = [...OPERATORS[field.kind], ...(field.nullable ? (['isnull'] as const) : [])]
-  return operators.map((operator) => ({
-    field: name,
-    operator,
-    parameter: {
-      name: operator === 'eq' ? name : `${name}__${operator}`,
-      description: `Documents whose ${name} ${MEANINGS[operator]}.`,
-      ...valuesOf(field, operator),
-    },
-  }))
-}
-
-function valuesOf(field: Field, operator: Operator): Pick<Parameter, 'schema' | 'json' | 'isList'> {
-  if (operator === 'isnull' || field.kind === 'flag')
-    return { schema: boolean(), json: { type: 'boolean' } }
-  const value = operandOf(field)
-  const one = z
-    .string()
-    .transform((text) => FROM_TEXT[field.kind]?.(text) ?? text)
-    .pipe(value as z.ZodType<unknown, string>)
-  const { $schema: _, ...json } = z.toJSONSchema(value, { io: 'input' })
-  if (!LISTS.has(operator)) return { schema: one, json }
-  return {
-    schema: z
-      .string()
-      .transform((text) => text.split(','))
-      .pipe(z.array(one).max(MAX_IN, `Use at most ${MAX_IN} values.`)),
-    json: { type: 'array', items: json, maxItems: MAX_IN },
-    isList: true,
-  }
-}
-
-/** Operators that take several values. */
-const LISTS: ReadonlySet<Operator> = new Set(['in', 'contains', 'overlaps'])
-
-/** What a text in a URL stands for, where it is not itself. */
-const FROM_TEXT: Partial<Record<Kind, (text: string) => unknown>> = {
-  // An unescaped + in a URL means a space, and no moment has one where an offset begins.
-  instant: (text) => text.replace(' ', '+'),
-  whole_number: numberIn,
-  number: numberIn,
-}
-
-function numberIn(text: string): unknown {
-  return /^-?\d{1,400}(\.\d{1,400})?(e[-+]?\d{1,3})?$/i.test(text) ? Number(text) : text
-}
-
-/** The schema of what a field is compared with: one value that is not null, one element of a set. */
-function operandOf({ schema }: Field): z.ZodType {
-  const plain = schema instanceof z.ZodNullable ? schema.unwrap() : schema
-  return (plain instanceof z.ZodArray ? plain.element : plain) as z.ZodType
-}
-
-export function wholeNumber(min: number, max: number) {
-  const remedy = `Use a whole number from ${min} to ${max}.`
-  return z
-    .string()
-    .regex(/^\d{1,16}$/, remedy)
-    .transform(Number)
-    .pipe(z.int().min(min, remedy).max(max, remedy))
-}
-
-export function boolean() {
-  return z
-    .string()
-    .toLowerCase()
-    .pipe(z.enum(['true', 'false', '1', '0'], 'Use true or false.'))
-    .transform((value) => value === 'true' || value === '1')
 }
 
 /** A bookmark as text for a URL. It contains its sort order, so it cannot be used with another. */

@@ -22,7 +22,8 @@ import { ProblemWithHeaders } from '../problems.ts'
 import { scopesOf } from '../scopes.ts'
 import { readEtags, writeEtag } from './etags.ts'
 import { answerList } from './list-answer.ts'
-import { boolean, listParameters } from './list-parameters.ts'
+import { listParameters } from './list-parameters.ts'
+import { boolean } from './url-values.ts'
 
 export interface RestDependencies {
   store: Store
@@ -74,9 +75,18 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
     summary: `List ${name}`,
     description: 'A document must match all filters. Unknown parameters are an error.',
     query: listing.parameters,
+    headers: [
+      {
+        name: 'If-None-Match',
+        description:
+          'Respond 304 without a body if nothing of yours has changed since this ETag. Poll with it: it needs no list.',
+      },
+    ],
     answers: {
+      304: { description: 'Not modified.', headers: ['ETag'] },
       200: {
         description: 'A page.',
+        headers: ['ETag'],
         name: `${titled(singular)}List`,
         schema: z.strictObject({
           count: z
@@ -92,7 +102,15 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
     },
     problems: ['invalid', 'not_found'],
     handle: (call) =>
-      answerList({ resource, lists, publicUrl, call, request: listing.read(call.query) }),
+      answerList({
+        resource,
+        store,
+        lists,
+        now,
+        publicUrl,
+        call,
+        request: listing.read(call.query),
+      }),
   })
 
   const createOperation = operation({

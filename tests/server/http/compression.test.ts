@@ -74,7 +74,8 @@ describe('large answers with the documents of a person', () => {
         const { headers: given, body } = await raw(ann, server.url, path, accepting)
         expect(given).toMatchObject({ 'content-encoding': encoding, 'cache-control': 'no-store' })
         expect(given.vary).toContain('Accept-Encoding')
-        expect(given.etag).toBeUndefined()
+        // A strong one would be of one encoding.
+        expect(given.etag ?? 'W/').toMatch(/^W\//)
         expect(decompressed[encoding](body).equals(plain.body)).toBe(true)
         expect(body.length).toBeLessThan(plain.body.length / 2)
         const length = given['content-length']

@@ -92,13 +92,21 @@ describe('numbered pages', () => {
     }
   })
 
-  test.each(['0', '201', '-1', '1.5', '', 'x', '1e2', '99999999999999999999', '0x10', ' 5', '٣'])(
+  test('have no documents with page_size=0, which only counts', async () => {
+    const ann = await personWith(numbered(3))
+    const { body } = await ann.call('GET', query({ page_size: '0', ordering: 'title' }))
+    expect(body).toEqual({ count: 3, next: null, previous: null, results: [] })
+    const { status, body: refused } = await ann.call('GET', query({ page_size: '0', cursor: '' }))
+    expect([status, Object.keys(refused.errors)]).toEqual([400, ['page_size']])
+  })
+
+  test.each(['201', '-1', '1.5', '', 'x', '1e2', '99999999999999999999', '0x10', ' 5', '٣'])(
     'page_size=%s is refused',
     async (page_size) => {
       const ann = await server.person()
       const reply = await ann.call('GET', query({ page_size }))
       expect(reply).toMatchObject({ status: 400, body: { code: 'invalid' } })
-      expect(reply.body.errors.page_size).toContain('Use a whole number from 1 to 200.')
+      expect(reply.body.errors.page_size).toContain('Use a whole number from 0 to 200.')
     },
   )
 
@@ -170,6 +178,7 @@ describe('filters', () => {
   const HOME = '0190a5c2-7a4e-7cc3-98c4-dc0c0c073981'
   const WORK = '0190a5c2-7a4e-7cc3-98c4-dc0c0c073982'
   const day = (n: number) => `2026-01-0${n}T08:00:00.000Z`
+  const ID = (i: number) => `0190a5c2-7a4e-7cc3-98c4-dc0c0c07398${'abcd'[i]}`
   const rows: Kept[] = [
     {
       title: 'a',
@@ -199,7 +208,7 @@ describe('filters', () => {
       completed: true,
       completed_at: day(6),
     },
-  ].map((row, i) => ({ ...row, created_at: day(i + 1), updated_at: day(i + 5) }))
+  ].map((row, i) => ({ ...row, id: ID(i), created_at: day(i + 1), updated_at: day(i + 5) }))
   let ann: Person
   beforeAll(async () => {
     ann = await server.person()
@@ -211,6 +220,21 @@ describe('filters', () => {
   })
 
   const ofTasks: [string, string, string][] = [
+    ['id', ID(1), 'b'],
+    ['id__ne', ID(1), 'acd'],
+    ['id__in', `${ID(0)},${ID(3)},${randomUUID()}`, 'ad'],
+    ['category_id__ne', HOME, 'bc'],
+    ['priority__ne', 'high', 'ab'],
+    ['due_date__ne', '2026-02-01', 'ac'],
+    ['due_time__ne', '08:00', 'bcd'],
+    ['remind_at__ne', day(1), 'bcd'],
+    ['completed__ne', 'true', 'ac'],
+    ['completed_at__ne', day(5), 'acd'],
+    ['created_at__ne', day(2), 'acd'],
+    ['updated_at__ne', day(6), 'acd'],
+    ['or', 'priority:low|due_date:2026-02-01', 'abd'],
+    ['or', `category_id__in:${HOME},${WORK}|created_at__gte:2026-01-03T08:00:00Z`, 'abcd'],
+    ['or', 'priority:low', 'a'],
     ['category_id', HOME, 'ad'],
     ['category_id', HOME.toUpperCase(), 'ad'],
     ['category_id', randomUUID(), ''],
@@ -275,6 +299,13 @@ describe('filters', () => {
   })
 
   const ofCategories: [string, string, string][] = [
+    ['id', HOME, 'Home'],
+    ['id__ne', HOME, 'work'],
+    ['id__in', `${HOME},${WORK}`, 'Home work'],
+    ['name__ne', 'Home', 'work'],
+    ['created_at__ne', day(2), 'Home'],
+    ['updated_at__ne', day(3), 'work'],
+    ['or', 'name:Home\\|work|name:work', 'work'],
     ['name', 'Home', 'Home'],
     ['name', 'home', ''],
     ['name__in', 'Home,work,play', 'Home work'],
@@ -309,6 +340,61 @@ describe('filters', () => {
     expect(new Set(filters('list_categories'))).toEqual(covered(ofCategories))
   })
 
+  test('in groups: one of each group must match, and every other filter', async () => {
+    const groups = 'or=priority:low|priority:high&or=completed:true|due_date__isnull:true'
+    const path = `/api/tasks/?${groups}&ordering=title`
+    expect(titles(await ann.call('GET', path))).toEqual(['c', 'd'])
+    expect(titles(await ann.call('GET', `${path}&due_date__isnull=false`))).toEqual(['d'])
+    const first = await ann.call('GET', `${path}&page_size=1`)
+    expect(titles(await follow(ann, first.body.next))).toEqual(['d'])
+  })
+
+  test.each([
+    ['due_date:2026-02-30', 'due_date: Use a date'],
+    ['du_date:2026-02-03', 'Did you mean due_date? Unknown filter.'],
+    ['completed', 'Unknown filter.'],
+    ['', 'Unknown filter.'],
+    ['page:2', 'Unknown filter.'],
+    [Array(11).fill('priority:low').join('|'), 'Use at most 10 filters in a group.'],
+  ])('of a group that are refused: %s', async (or, message) => {
+    const { status, body } = await ann.call('GET', query({ or }))
+    expect([status, body.errors.or[0]]).toEqual([400, expect.stringContaining(message)])
+  })
+
+  test('of days may be relative to today, where the person is', async () => {
+    const bob = await personWith([
+      { title: 'a', due_date: '2026-11-21' },
+      { title: 'b', due_date: '2026-11-22' },
+      { title: 'c', due_date: '2026-11-23' },
+      { title: 'd', due_date: '2026-11-29' },
+      { title: 'e' },
+    ])
+    const there = async (timezone: string, parameters: string) => {
+      await bob.call('PATCH', '/api/profile/', { timezone })
+      return titles(await bob.call('GET', `/api/tasks/?ordering=title&${parameters}`)).join('')
+    }
+    const today = server.clock.now()
+    server.clock.advance(Date.parse('2026-11-22T12:00:00Z') - today.getTime())
+    try {
+      for (const [parameters, expected] of [
+        ['due_date=today', 'b'],
+        ['due_date__lt=today', 'a'],
+        ['due_date__gte=tomorrow', 'cd'],
+        ['due_date__in=yesterday,today', 'ab'],
+        ['due_date=+7d', 'd'],
+        ['due_date=%2B1w', 'd'],
+        ['due_date=-1d', 'a'],
+        ['due_date__ne=today', 'acde'],
+        ['or=due_date:yesterday|due_date:%2B7d', 'ad'],
+      ])
+        expect(await there('UTC', parameters!), parameters).toBe(expected)
+      expect(await there('Pacific/Kiritimati', 'due_date=today')).toBe('c')
+      expect(await there('Pacific/Pago_Pago', 'due_date=today')).toBe('b')
+    } finally {
+      server.clock.advance(today.getTime() - Date.parse('2026-11-22T12:00:00Z'))
+    }
+  })
+
   test('combine: a document must match all of them', async () => {
     const both = { priority: 'high', due_date__isnull: 'false', completed: 'true' }
     expect(titles(await ann.call('GET', query(both)))).toEqual(['d'])
@@ -321,7 +407,9 @@ describe('filters', () => {
     ['priority__in', 'low,urgent'],
     ['priority__in', ''],
     ['due_date', '2026-02-30'],
-    ['due_date__gte', 'tomorrow'],
+    ['due_date__gte', 'someday'],
+    ['due_date', '+7'],
+    ['due_date', '+7m'],
     ['due_date__in', '2026-02-01,'],
     ['due_date__isnull', 'maybe'],
     ['due_time', '24:00'],
@@ -372,7 +460,7 @@ describe('filters', () => {
     expect(reply.body.detail).toContain(name)
     const [message] = Object.entries(reply.body.errors as object).find(([key]) => key === name)![1]
     expect(message).toMatch(
-      /^Unknown parameter\. Use one of: search, ordering, page, .*due_date__gte/,
+      /^(Did you mean \w+\? )?Unknown parameter\. Use one of: search, ordering, page, .*due_date__gte/,
     )
   })
 
@@ -395,6 +483,89 @@ test('the values of a list may each have a parameter of their own, as many clien
     '/api/tasks/?priority__in=low&priority__in=high&ordering=priority',
   )
   expect(body.results.map(({ title }: { title: string }) => title)).toEqual(['low', 'high'])
+})
+
+describe('the ETag of a list', () => {
+  const poll = (person: Person, path: string, etag: string) =>
+    person.call('GET', path, undefined, { headers: { 'if-none-match': etag } })
+
+  test('stays while nothing changes, and then a poller gets no list', async () => {
+    const ann = await personWith(numbered(2))
+    for (const path of ['/api/tasks/', '/api/tasks/?cursor=', '/api/categories/']) {
+      const etag = (await ann.call('GET', path)).headers.get('etag')!
+      expect(etag).toMatch(/^W\/"/)
+      for (const known of [etag, etag.replace('W/', ''), `"other", ${etag}`, '*']) {
+        const { status, text, headers } = await poll(ann, path, known)
+        expect([status, text, headers.get('etag')]).toEqual([304, '', etag])
+      }
+      expect((await poll(ann, path, '"other"')).status).toBe(200)
+      expect((await poll(ann, path, 'other')).status).toBe(400)
+    }
+  })
+
+  test.each([
+    ['a creation', (ann: Person) => ann.call('POST', '/api/tasks/', { title: 'Milk' })],
+    [
+      'a change of another resource',
+      (ann: Person) => ann.call('PATCH', '/api/profile/', { bio: 'x' }),
+    ],
+  ])('changes with %s', async (_what, change) => {
+    const ann = await server.person()
+    const before = (await ann.call('GET', '/api/tasks/')).headers.get('etag')!
+    await change(ann)
+    const after = await poll(ann, '/api/tasks/', before)
+    expect(after.status).toBe(200)
+    expect(after.headers.get('etag')).not.toBe(before)
+  })
+
+  test('changes with the day, if a filter is relative to it', async () => {
+    const ann = await server.person()
+    const paths = ['/api/tasks/?due_date=today', '/api/tasks/?or=due_date:today', '/api/tasks/']
+    const etags = await Promise.all(
+      paths.map(async (path) => (await ann.call('GET', path)).headers.get('etag')!),
+    )
+    const aDay = 24 * 60 * 60 * 1000
+    server.clock.advance(aDay)
+    try {
+      const renewed = await server.call('POST', '/api/token/refresh/', { refresh: ann.refresh })
+      const headers = { authorization: `Bearer ${renewed.body.access}` }
+      const replies = await Promise.all(
+        paths.map((path, i) =>
+          server.call('GET', path, undefined, {
+            headers: { ...headers, 'if-none-match': etags[i]! },
+          }),
+        ),
+      )
+      expect(replies.map(({ status }) => status)).toEqual([200, 200, 304])
+    } finally {
+      server.clock.advance(-aDay)
+    }
+  })
+})
+
+test.each([
+  ['category', 'category_id'],
+  ['categoryId', 'category_id'],
+  ['due', 'due_date'],
+  ['due_date_lt', 'due_date__lt'],
+  ['complete', 'completed'],
+  ['pagesize', 'page_size'],
+  ['orderby', undefined],
+  ['status', undefined],
+  ['x'.repeat(61), undefined],
+])('the unknown parameter %s is answered with the one that was meant: %s', async (name, meant) => {
+  const ann = await server.person()
+  const { body } = await ann.call('GET', query({ [name]: '1' }))
+  const [[message]] = Object.values(body.errors) as [[string]]
+  expect(message).toMatch(
+    meant ? new RegExp(`^Did you mean ${meant}\\? Unknown parameter\\.`) : /^Unknown parameter\./,
+  )
+})
+
+test('so is the unknown field of a body', async () => {
+  const ann = await server.person()
+  const { body } = await ann.call('POST', '/api/tasks/', { title: 'Milk', dueDate: '2026-12-01' })
+  expect(body.errors.dueDate[0]).toMatch(/^Did you mean due_date\? Unknown name\. Use one of: /)
 })
 
 describe('the order', () => {
