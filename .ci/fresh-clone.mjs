@@ -43,6 +43,9 @@ try {
   assert.deepEqual(results, [made])
   assert.match(await (await fetch(`${url}/api/docs/`)).text(), /swagger-ui/)
   assert.match(await (await fetch(url)).text(), /<title>Tasktide/)
+  // gzip
+  const client = new Uint8Array(await (await fetch(`${url}/client.tgz`)).arrayBuffer())
+  assert.deepEqual([...client.slice(0, 2)], [0x1f, 0x8b])
   await stop(server)
   console.log('built, started, used, restarted: the task is there')
 } finally {
