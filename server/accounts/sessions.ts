@@ -62,6 +62,8 @@ export interface Caller extends Claims {
   role: Role
   /** Whether the limits of an unconfirmed account hold. */
   isLimited: boolean
+  /** Of a personal token; undefined for a device. */
+  scopes?: readonly Scope[]
 }
 
 interface Listed {
@@ -287,9 +289,10 @@ export function createSessions(
     }
     const { role, lacksFactor, isLimited, expiresAt } = standing
     if (lacksFactor) throw factorSetupRequired(role)
-    requireScopes(standing.scopes ?? [], scopes)
+    const given = standing.scopes ?? []
+    requireScopes(given, scopes)
     const { secretHash, ...claims } = known
-    return { ...claims, expires: expiresAt.getTime() / 1000, role, isLimited }
+    return { ...claims, expires: expiresAt.getTime() / 1000, role, isLimited, scopes: given }
   }
 
   async function pair(user: string, session: string, { generation, expires_at }: Renewed) {

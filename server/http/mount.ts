@@ -93,7 +93,7 @@ function handlerOf(
   async function serve(req: Request, res: Response) {
     res.locals.operation = operation.id
     res.locals.route = operation.path
-    let caller: Pick<Call, 'user' | 'session' | 'expires' | 'isLimited'> = NOBODY
+    let caller: Pick<Call, 'user' | 'session' | 'expires' | 'isLimited' | 'scopes'> = NOBODY
     // Personal answers, and tokens: no cache keeps them, not even on the disk of a browser that others use.
     // And no proxy compresses those that may have a secret: their length would tell of it.
     if (operation.access !== 'open')

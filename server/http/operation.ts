@@ -112,6 +112,8 @@ export interface Call<B = never> {
   readonly expires: number
   /** Whether the limits of an unconfirmed account hold. */
   readonly isLimited: boolean
+  /** Of a personal token; undefined for a device. */
+  readonly scopes?: readonly Scope[]
   readonly params: Readonly<Record<string, string>>
   readonly query: Readonly<Record<string, unknown>>
   readonly body: B

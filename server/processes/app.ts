@@ -48,6 +48,7 @@ import { createOpenAnswers, type OpenAnswers } from '../http/open-answers.ts'
 import type { Operation } from '../http/operation.ts'
 import { refuseOverload } from '../http/overload.ts'
 import { answerProblems, notFound } from '../http/problems.ts'
+import { type Changes, createChanges } from '../http/replication/changes.ts'
 import { createLongPages } from '../http/replication/long-pages.ts'
 import { createPullStreams, type PullStreams } from '../http/replication/pull-streams.ts'
 import { replicationOperations } from '../http/replication/replication.ts'
@@ -65,6 +66,7 @@ import { createMetrics, type Metrics } from '../runtime/metrics.ts'
 import { createPlaces, limitFor } from '../runtime/places.ts'
 import type { Tracing } from '../runtime/tracing.ts'
 import { postgresExports } from '../store/export.ts'
+import { feedReader } from '../store/feed-changes.ts'
 import { postgresLists } from '../store/lists.ts'
 import { postgresPositions } from '../store/positions.ts'
 import { postgresStore } from '../store/postgres.ts'
@@ -98,6 +100,7 @@ export interface App {
   followers: Followers
   answers: OpenAnswers
   streams: PullStreams
+  changes: Changes
   positions: ReturnType<typeof postgresPositions>
   metrics: Metrics
   bytes: BytesInFlight
@@ -152,15 +155,18 @@ export function createApp({
   const followers = createFollowers(store, log, metrics, tracing)
   const answers = createOpenAnswers(now)
   const positions = postgresPositions(db, now)
+  const places = createPlaces(config.MAX_STREAMS_PER_USER)
   const streams = createPullStreams({
     followers,
     answers,
     bytes,
-    places: createPlaces(config.MAX_STREAMS_PER_USER),
+    places,
     metrics,
     positions,
     now,
   })
+  const readFeed = feedReader(db)
+  const changes = createChanges({ readFeed, followers, answers, places, publicUrl })
   const longPage = createLongPages(bytes, answers)
   const lists = postgresLists(db)
   watchPool(metrics, db)
@@ -174,6 +180,7 @@ export function createApp({
     ...Object.values<Resource>(resources).flatMap((resource) =>
       restOperations(resource, { store, lists, now, publicUrl }),
     ),
+    changes.operation,
     ...conflictOperations({ store, now }),
     ...Object.values<Resource>(resources).flatMap((resource) =>
       replicationOperations(resource, { store, streams, metrics, positions, longPage, now }),
@@ -251,6 +258,7 @@ export function createApp({
     followers,
     answers,
     streams,
+    changes,
     positions,
     metrics,
     bytes,

@@ -16,7 +16,7 @@ interface Dependencies {
   config: Config
   app: Pick<
     App,
-    'sessions' | 'followers' | 'answers' | 'streams' | 'metrics' | 'positions' | 'bytes'
+    'sessions' | 'followers' | 'answers' | 'streams' | 'changes' | 'metrics' | 'positions' | 'bytes'
   >
   hints: Hints
   log: Log
@@ -25,7 +25,7 @@ interface Dependencies {
 
 /** Connects sockets, streams and hints. Call it after the app is attached to the HTTP server. */
 export function startRealtime(http: HttpServer, { config, app, hints, log, now }: Dependencies) {
-  const { sessions, followers, answers, streams, metrics, positions, bytes } = app
+  const { sessions, followers, answers, streams, changes, metrics, positions, bytes } = app
   const sockets = createSockets(http, {
     sessions,
     followers,
@@ -52,6 +52,7 @@ export function startRealtime(http: HttpServer, { config, app, hints, log, now }
     async close() {
       for (const sweep of sweeps) clearInterval(sweep)
       streams.end()
+      changes.end()
       await sockets.close()
     },
   }

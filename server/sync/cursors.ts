@@ -7,7 +7,13 @@
  * follows the epoch, as in `1~5000`: up to there, it misses no deletion by a purge. In `1~5000~live`, it had
  * nothing when it began, and needs no tombstones up to there.
  */
-import { type Checkpoint, Problem, type ReplicaState, type Resource } from '../../protocol/index.ts'
+import {
+  type Checkpoint,
+  invalid,
+  Problem,
+  type ReplicaState,
+  type Resource,
+} from '../../protocol/index.ts'
 import type { Feed, Head, Horizon } from './store.ts'
 
 /** The epoch of feeds that were never restored. The database has the same default. */
@@ -40,6 +46,20 @@ export function begunAt({ id }: Checkpoint): Begun | undefined {
 }
 
 const BEGUN = new RegExp(`^([^~]*)~(\\d{1,15})(${LIVE})?$`)
+
+/** A cursor as one text, for a URL. */
+export const textOf = ({ id, lwt }: Checkpoint) => `${lwt}.${id}`
+
+/** @param text of `textOf`; undefined for the start @throws Problem `invalid` */
+export function readCursor(text: string | undefined): Checkpoint {
+  if (text === undefined) return { id: '', lwt: 0 }
+  const [, lwt, id] = CURSOR.exec(text) ?? []
+  if (lwt === undefined)
+    throw invalid('query', { since: ['Use the `cursor` of the last answer, unchanged.'] })
+  return { id: id!, lwt: Number(lwt) }
+}
+
+const CURSOR = /^(\d{1,15})\.([\w~-]+)$/
 
 export const isStart = ({ id, lwt }: Checkpoint) => id === '' && lwt === 0
 

@@ -215,7 +215,8 @@ function judgeRow(
     sameFields(resource, current.document, base) &&
     !Object.keys(current.changed ?? {}).some((name) => isWritten(resource, name) && isChanged(name))
   if (isOverCurrent) {
-    const document = settle(resource, wanted, current.document, now)
+    const edited = isDated(row) ? wanted : { ...wanted, updated_at: now }
+    const document = settle(resource, edited, current.document, now)
     return { state: { document, deleted: row.nextDeleted } }
   }
   const isRestored = current.deleted && row.assumedDeleted && !row.nextDeleted && !isOutdated
@@ -393,13 +394,17 @@ function changedLater({ writable }: Resource, now: string): ChangeTimes {
  */
 function editedAt(row: Row, current: State, base: Document | undefined, now: string): string {
   const at = row.next.updated_at as string | undefined
-  if (at === undefined || at === row.assumed?.updated_at) return now
+  if (at === undefined || !isDated(row)) return now
   if (mayBeForgotten(current) && (at > now || isKnownCreation(row, current))) {
     const earliest = base?.updated_at ?? current.document.created_at
     return earliest < now ? earliest : now
   }
   return at <= now ? at : now
 }
+
+/** Whether the client has dated its edit. Those that know only RxDB send the date of the state that they have changed. */
+const isDated = ({ next, assumed }: Row) =>
+  next.updated_at !== undefined && next.updated_at !== assumed?.updated_at
 
 /** A creation that changed nothing, because the document had its content, may be dated later than edits since. */
 function isKnownCreation({ next, assumed }: Row, { document, taken = [] }: State): boolean {

@@ -294,6 +294,7 @@ export const PROVOKED: Record<string, (call: Caller, words?: string) => Promise<
 export const NEVER_EMPTY: ReadonlySet<string> = new Set([
   '/api/account/sessions/',
   '/api/account/events/',
+  '/api/changes/',
 ])
 
 /** Two devices create the same document, unaware of each other. */

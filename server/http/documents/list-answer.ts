@@ -113,7 +113,7 @@ async function pageAtCursor(
   return { status: 200, body }
 }
 
-function linkTo(
+export function linkTo(
   publicUrl: string | undefined,
   request: Request,
   changes: Record<string, string>,

@@ -112,6 +112,7 @@ describe('nothing else is compressed', () => {
         'export_account',
         'export_tasks_csv',
         'export_tasks_icalendar',
+        'list_changes',
       ].toSorted(),
     )
     for (const { id, access, method } of compressed)

@@ -184,7 +184,7 @@ const cases: Case[] = [
     name: 'a deletion that keeps the date of what it deletes',
     stored: live(base),
     rows: [row(gone(base), live(base))],
-    written: { deleted: true, updated_at: justAfter(T(0)) },
+    written: { deleted: true, updated_at: NOW },
     conflicts: true,
   },
   {
@@ -304,6 +304,20 @@ describe('judge', () => {
     expect(judgement.conflicts.length > 0).toBe(conflicts)
     const losses = lossesOf(judgement).map((loss) => loss.lost)
     expect(losses).toEqual(lost && Object.keys(lost).length > 0 ? [lost] : [])
+  })
+
+  test.each([
+    ['without a date', undefined],
+    ['with the date of what it has changed', base.updated_at],
+  ])('an edit %s was made now', (_how, updated_at) => {
+    for (const nextDeleted of [false, true]) {
+      const edit = row(live(base), live(base))
+      const { updated_at: _, ...fields } = edit.next
+      const next = { ...fields, title: 'Oat milk', ...(updated_at && { updated_at }) }
+      const { writes, conflicts } = decide(live(base), { ...edit, next, nextDeleted })
+      expect(writes[0]!.document).toEqual({ ...base, title: 'Oat milk', updated_at: NOW })
+      expect(conflicts).toHaveLength(updated_at === undefined ? 0 : 1)
+    }
   })
 
   test('a client with fewer fields does not change the others', () => {
