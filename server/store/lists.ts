@@ -1,11 +1,13 @@
 import { type Document, fieldOf, type Resource } from '../../protocol/index.ts'
 import { type Database, run } from '../database/connect.ts'
 import { queueOf, slowWorkOf } from '../database/pool.ts'
+import { type Feed, UnknownUser } from '../sync/store.ts'
 import { documentSql, sqlType } from './columns.ts'
-import { filledSql, named } from './statements.ts'
+import { type FeedRow, feedOf } from './rows.ts'
+import { FEED_COLUMNS, filledSql, named } from './statements.ts'
 import { createTurns } from './turns.ts'
 
-/** Lists for REST: filters, sorting, pagination. */
+/** Lists for REST: filters, sorting, pagination. With each comes the feed of that moment. */
 
 export type Operator =
   | 'eq'
@@ -59,7 +61,7 @@ export interface Lists {
     listing: Listing,
     limit: number,
     offset: number,
-  ): Promise<{ count: number; results: string }>
+  ): Promise<{ feed: Feed; count: number; results: string }>
 
   /** The documents next to a bookmark (or the first ones), in order, and whether there are more. */
   slice(
@@ -68,7 +70,7 @@ export interface Lists {
     listing: Listing,
     limit: number,
     bookmark: Bookmark | undefined,
-  ): Promise<{ documents: Document[]; more: boolean }>
+  ): Promise<{ feed: Feed; documents: Document[]; more: boolean }>
 }
 
 /** Concurrent searches per user. A search through many long texts may take seconds. */
@@ -97,16 +99,21 @@ export function postgresLists(db: Database): Lists {
         listing.words.length > 0
           ? searchOnce(resource, listing, where, sorted, slice)
           : countAndPage(resource, where, `${sorted} ${slice}`)
-      const [row] = await read<[string, string]>(user, text, values)
-      return { count: Number(row![0]), results: row![1] }
+      const [row] = await read<[...FeedRow, string, string]>(user, text, values)
+      if (!row) throw new UnknownUser()
+      const [epoch, seq, past, count, results] = row
+      return { feed: feedOf(epoch, seq, past), count: Number(count), results }
     },
 
     async slice(user, resource, listing, limit, bookmark) {
       const { text, values } = sliceStatement(user, resource, listing, limit, bookmark)
-      const rows = await read<[string]>(user, text, values)
-      const documents = rows.slice(0, limit).map(([json]) => JSON.parse(json) as Document)
+      const [row] = await read<[...FeedRow, string]>(user, text, values)
+      if (!row) throw new UnknownUser()
+      const [epoch, seq, past, results] = row
+      const found = JSON.parse(results) as Document[]
+      const documents = found.slice(0, limit)
       if (bookmark?.backward) documents.reverse()
-      return { documents, more: rows.length > limit }
+      return { feed: feedOf(epoch, seq, past), documents, more: found.length > limit }
     },
   }
 }
@@ -123,17 +130,17 @@ export function sliceStatement(
   const where = whereSql(resource, listing, values)
   const beyond = bookmark ? ` and ${beyondSql(resource, listing.order, bookmark, values)}` : ''
   values.push(limit + 1)
-  const text = `
-    select ${documentSql(resource)}::text from ${resource.table} t
+  const page = `
+    select ${documentSql(resource)}::text as document from ${resource.table} t
     where ${where}${beyond} order by ${orderSql(resource, listing.order, bookmark?.backward ?? false)}
     limit $${values.length}::bigint`
-  return { text, values }
+  return { text: withFeed(arraySql(page)), values }
 }
 
 /** Two queries in one snapshot, because the count can use an index-only scan. */
 function countAndPage(resource: Resource, where: string, slice: string): string {
   const page = `select ${documentSql(resource)}::text as document from ${resource.table} t where ${where} ${slice}`
-  return `select (select count(*) from ${resource.table} t where ${where}), ${arraySql(page)}`
+  return withFeed(`(select count(*) from ${resource.table} t where ${where}), ${arraySql(page)}`)
 }
 
 /** A search reads all texts of its user. So it runs once, for the count and for the page. */
@@ -147,10 +154,15 @@ function searchOnce(
   const columns = withTie(order).map(({ field }) => `t.${field}`)
   return `
     with found as materialized (select ${columns.join(', ')} from ${resource.table} t where ${where})
-    select (select count(*) from found), ${arraySql(`
+    ${withFeed(
+      `(select count(*) from found), ${arraySql(`
       select ${documentSql(resource)}::text as document from ${resource.table} t
-      where t.user_id = $1 and t.id in (select t.id from found t ${sorted} ${slice}) ${sorted}`)}`
+      where t.user_id = $1 and t.id in (select t.id from found t ${sorted} ${slice}) ${sorted}`)}`,
+    )}`
 }
+
+const withFeed = (columns: string) =>
+  `select ${FEED_COLUMNS}, ${columns} from feeds f where f.user_id = $1`
 
 const arraySql = (page: string) =>
   `(select coalesce('[' || string_agg(page.document, ',') || ']', '[]') from (${page}) page)`

@@ -2,7 +2,7 @@ import type { Request } from 'express'
 import { MAX, NIL } from 'uuid'
 import { type Document, Problem, type Resource, resources } from '../../../protocol/index.ts'
 import type { Bookmark, Filter, Lists } from '../../store/lists.ts'
-import { type Store, UnknownUser } from '../../sync/store.ts'
+import { type Feed, type Store, UnknownUser } from '../../sync/store.ts'
 import type { Answer, Call } from '../operation.ts'
 import { isKnown, listEtag } from './etags.ts'
 import { withDays } from './list-filters.ts'
@@ -19,22 +19,29 @@ interface ListCall {
   request: ListRequest
 }
 
-/**
- * A page of a list, or a 304 that needs no list. Its links keep all other parameters. The ETag is read first: it
- * may be older than the page, but never newer.
- */
+/** A page of a list, or a 304 that needs no list. Its links keep all other parameters. */
 export async function answerList(list: ListCall): Promise<Answer> {
   const { store, resource, call, request } = list
   const today = isOfToday(request) ? await todayOf(list) : undefined
-  const feed = (await store.heads([call.user])).get(call.user)
-  if (!feed) throw new UnknownUser()
-  const headers = { ETag: listEtag(resource, feed, today) }
-  if (isKnown(call.request.headers, headers.ETag)) return { status: 304, headers }
+  if (call.request.headers['if-none-match'] !== undefined) {
+    const feed = (await store.heads([call.user])).get(call.user)
+    if (!feed) throw new UnknownUser()
+    const ETag = listEtag(resource, feed, today)
+    if (isKnown(call.request.headers, ETag)) return { status: 304, headers: { ETag } }
+  }
   const plain =
     today === undefined ? list : { ...list, request: withoutRelativeDays(request, today) }
   const { at } = request
-  const answer = await ('page' in at ? numberedPage(plain, at) : pageAtCursor(plain, at.bookmark))
-  return { ...answer, headers }
+  const { feed, body } = await ('page' in at
+    ? numberedPage(plain, at)
+    : pageAtCursor(plain, at.bookmark))
+  return { status: 200, headers: { ETag: listEtag(resource, feed, today) }, body }
+}
+
+/** A page, and the feed when it was read. */
+interface Page {
+  feed: Feed
+  body: string | object
 }
 
 function isOfToday({ filters, alternatives = [] }: ListRequest): boolean {
@@ -59,12 +66,18 @@ function withoutRelativeDays(request: ListRequest, today: string): ListRequest {
 async function numberedPage(
   { resource, lists, publicUrl, call, request }: ListCall,
   at: NumberedPage,
-): Promise<Answer> {
-  const { count, results } = await lists.page(call.user, resource, request, at.size, at.offset)
+): Promise<Page> {
+  const { feed, count, results } = await lists.page(
+    call.user,
+    resource,
+    request,
+    at.size,
+    at.offset,
+  )
   const around = pageLinks(publicUrl, call.request, { ...at, count })
   // The documents are JSON text already, from Postgres.
   const body = `${JSON.stringify({ count, ...around }).slice(0, -1)},"results":${results}}`
-  return { status: 200, body }
+  return { feed, body }
 }
 
 /** The links of a numbered page. @throws Problem `not_found` after the last page */
@@ -83,9 +96,9 @@ export function pageLinks(
 async function pageAtCursor(
   { resource, lists, publicUrl, call, request }: ListCall,
   bookmark: Bookmark | undefined,
-): Promise<Answer> {
+): Promise<Page> {
   const { size, order } = request
-  const { documents, more } = await lists.slice(call.user, resource, request, size, bookmark)
+  const { feed, documents, more } = await lists.slice(call.user, resource, request, size, bookmark)
   const backward = bookmark?.backward ?? false
   const link = (to: Bookmark) => linkTo(publicUrl, call.request, { cursor: writeCursor(order, to) })
   const beside = (document: Document, direction: Pick<Bookmark, 'backward'>): Bookmark => ({
@@ -110,7 +123,7 @@ async function pageAtCursor(
     previous: previous && (backward ? more : bookmark) ? link(previous) : null,
     results: documents,
   }
-  return { status: 200, body }
+  return { feed, body }
 }
 
 export function linkTo(
