@@ -77,7 +77,7 @@ test(
     expect(taken.length).toBeGreaterThan(statuses.length / 5)
     expect(taken.length).toBeLessThan((statuses.length * 4) / 5)
   },
-  60_000 + RUNS * 5_000,
+  120_000 + RUNS * 5_000,
 )
 
 async function make(operation: DescribedOperation, attempt: Attempt, person: Person) {
