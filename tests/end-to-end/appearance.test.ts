@@ -3,7 +3,7 @@ import { createRequire } from 'node:module'
 import type { AxeResults } from 'axe-core'
 import { afterAll, beforeAll, describe, expect } from 'vitest'
 import { type Person, startServer, type TestServer } from '../support/server.ts'
-import { DESKTOP, openDevice, PHONE, photograph, story } from './stage.ts'
+import { DESKTOP, openDevice, PHONE, photograph, refuse, story } from './stage.ts'
 import type { Tab } from './tab.ts'
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
@@ -89,7 +89,8 @@ describe.each([
       await tab.signIn(ann)
       for (const title of ['Book the ferry', 'Pack']) await tab.add(title)
       await tab.hasStatus('Synced')
-      await tab.edit('Pack', { Title: 'Pack a\0bag' })
+      await refuse(tab, 'heavy')
+      await tab.edit('Pack', { Title: 'Pack a heavy bag' })
       await tab.hasStatus('1 rejected')
       const editor = await tab.openEditor('Book the ferry')
       await editor.getByLabel('Title').fill('Book the ferry '.repeat(40))

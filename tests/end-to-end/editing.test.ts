@@ -1,10 +1,7 @@
 import { afterAll, beforeAll, expect } from 'vitest'
 import { startServer, type TestServer } from '../support/server.ts'
-import { areSaved, PHONE, photograph, signedIn, story } from './stage.ts'
+import { areSaved, PHONE, photograph, refuse, signedIn, story } from './stage.ts'
 import { eventually } from './tab.ts'
-
-/** The dialog takes it; the server does not. */
-const REFUSED = 'Book the\0ferry'
 
 let server: TestServer
 beforeAll(async () => {
@@ -137,7 +134,8 @@ story('an edit that the server refuses is announced, corrected and sent again', 
   await tab.add('Pack')
   await tab.add('Book the ferry')
   await areSaved(server, ann, 'Pack', 'Book the ferry')
-  await tab.edit('Book the ferry', { Title: REFUSED })
+  await refuse(tab, 'slow')
+  await tab.edit('Book the ferry', { Title: 'Book the slow ferry' })
 
   const alert = tab.page.getByRole('alert').filter({ hasText: 'The server rejected' })
   await alert.waitFor()
@@ -168,7 +166,8 @@ story('an edit that the server refuses can be discarded', async () => {
   const { tab } = await signedIn(server, ann, { viewport: PHONE, hasTouch: true })
   await tab.add('Book the ferry')
   await areSaved(server, ann, 'Book the ferry')
-  await tab.edit('Book the ferry', { Title: REFUSED })
+  await refuse(tab, 'slow')
+  await tab.edit('Book the ferry', { Title: 'Book the slow ferry' })
   await tab.hasStatus('1 rejected')
   await tab.openSyncPanel()
   await photograph(tab, 'refused')

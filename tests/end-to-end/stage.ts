@@ -98,6 +98,14 @@ export async function signedIn(
   return { device, tab }
 }
 
+/** From now on the server refuses what this tab sends with this word, as a newer one with other rules may. */
+export async function refuse(tab: Tab, word: string): Promise<void> {
+  await tab.page.route('**/replication/tasks/*/push?*', (route) => {
+    const sent = route.request().postData() ?? ''
+    return route.continue({ postData: sent.replaceAll(word, `${word}\\u0000`) })
+  })
+}
+
 /** Until the server has exactly these tasks, in this person's order. */
 export async function areSaved(
   server: TestServer,
