@@ -171,13 +171,24 @@ async function runLimited<Row extends unknown[]>(
   values: readonly unknown[],
   limitMs: number,
 ): Promise<Row[]> {
-  const [begun, done, ended] = await Promise.allSettled([
-    connection.query(`begin; ${limitSql(limitMs)}`),
+  return atOnce(connection, `begin; ${limitSql(limitMs)}`, () =>
     runOn<Row>(connection, statement, values),
+  )
+}
+
+/** @param send sends its statements before it waits for anything */
+async function atOnce<T>(
+  connection: DatabaseConnection,
+  begin: string,
+  send: () => Promise<T>,
+): Promise<T> {
+  const [begun, done, ended] = await Promise.allSettled([
+    connection.query(begin),
+    send(),
     connection.query('commit'),
   ])
   for (const part of [begun, done, ended]) if (part.status === 'rejected') throw part.reason
-  return (done as PromiseFulfilledResult<Row[]>).value
+  return (done as PromiseFulfilledResult<T>).value
 }
 
 /** SQL: the statements of this transaction from now on have so long each. */
@@ -229,13 +240,20 @@ export function transactionOn<Row, T, A = undefined>(
   )
 }
 
-/** Runs `work` on one connection without a transaction: what it sends at once takes one round trip. */
-export function together<T>(
+/**
+ * Runs several statements in a transaction of one round trip. (Without one, a pooler may give the second statement
+ * to another connection.)
+ *
+ * @param send sends all of them before it waits for anything
+ */
+export function runTogether<T>(
   db: Database,
-  work: (connection: pg.ClientBase) => Promise<T>,
+  send: (connection: pg.ClientBase) => Promise<T>,
 ): Promise<T> {
   return retriedForLocks(db, () =>
-    onConnection(db, (connection) => connection.within(PATIENCE_MS, () => work(connection))),
+    onConnection(db, (connection) =>
+      connection.within(PATIENCE_MS, () => atOnce(connection, 'begin', () => send(connection))),
+    ),
   )
 }
 

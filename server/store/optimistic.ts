@@ -3,7 +3,7 @@
  * holds (docs/decisions/0054-pushes-without-a-lock.md). Other writers do not wait while it decides, and it takes two round trips.
  */
 import type { Resource } from '../../protocol/index.ts'
-import { type Database, run, runOn, type Statement, together } from '../database/connect.ts'
+import { type Database, run, runOn, runTogether, type Statement } from '../database/connect.ts'
 import type { Limits } from '../sync/limits.ts'
 import type { Changes, ReadAhead, Stored, Transaction } from '../sync/store.ts'
 import { feedOf } from './rows.ts'
@@ -120,7 +120,7 @@ async function needLock(): Promise<never> {
 
 /** The feed first: documents that change between the two are newer than it, which `write` finds. */
 function look(db: Database, user: string, ahead: readonly ReadAhead[]) {
-  return together(db, async (connection) => {
+  return runTogether(db, async (connection) => {
     const seeing = runOn<Seen>(connection, feedSql, [user])
     const early = readEarly(connection, user, ahead)
     const [row] = await seeing

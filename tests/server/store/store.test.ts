@@ -404,7 +404,7 @@ describe('a write', () => {
     [
       'push of new tasks in a category',
       async () => pushOf(aTask({ category_id: await create(categories, { name: 'Travel' }) })),
-      ['select select select', 'with'],
+      ['begin select select select commit', 'with'],
     ],
     [
       'push of an edit',
@@ -412,7 +412,7 @@ describe('a write', () => {
         const { body: task } = await ann.call('POST', '/api/tasks/', { title: 'Milk' })
         return pushOf({ ...task, title: 'Oat milk', updated_at: justAfter(task.updated_at) }, task)
       },
-      ['select select', 'with'],
+      ['begin select select commit', 'with'],
     ],
     [
       'push that is repeated',
@@ -421,12 +421,12 @@ describe('a write', () => {
         await ann.call(...push)
         return push
       },
-      ['select select'],
+      ['begin select select commit'],
     ],
     [
       'push into a category that comes later',
       async () => pushOf(aTask({ category_id: randomUUID() })),
-      ['select select select', 'begin select select', 'insert', 'with commit'],
+      ['begin select select select commit', 'begin select select', 'insert', 'with commit'],
     ],
   ])('round trips of a %s', async (_what, callOf, trips) => {
     const call = await callOf()
