@@ -44,7 +44,9 @@ test('a writer whose feed is held is told to come back, and holds no connection 
   const began = Date.now()
   const refused = Promise.all([
     ann!.at(place)('POST', '/api/tasks/', { title: 'Milk' }),
-    bob!.at(place)('POST', '/replication/tasks/0/push', []),
+    bob!.at(place)('POST', '/replication/tasks/0/push', [
+      { newDocumentState: { id: bob!.id, title: 'Milk' } },
+    ]),
   ])
   for (let i = 0; i < 20; i++) {
     expect((await cid!.at(place)('POST', '/api/tasks/', { title: 'Bread' })).status).toBe(201)
