@@ -7,7 +7,7 @@ import { type Database, run, runOn, runTogether, type Statement } from '../datab
 import type { Limits } from '../sync/limits.ts'
 import type { Changes, ReadAhead, Stored, Transaction } from '../sync/store.ts'
 import { feedOf } from './rows.ts'
-import { FEED_COLUMNS, isTree, targetsOf, writeIfSql } from './statements.ts'
+import { FEED_COLUMNS, isTree, resourcesReferredTo, writeIfSql } from './statements.ts'
 import { changesOf, type Locked, mayBeSlow, readEarly, rowTexts } from './transaction.ts'
 import { COUNTED_COLUMNS, lastWithRoom, usageAtMost } from './usage.ts'
 
@@ -95,7 +95,7 @@ export async function attempt<T>(
       const values = [
         ...[user, rowTexts(documents), documents.length],
         ...[begun.epoch, JSON.stringify(begun.horizons), most],
-        ...[resource, ...targetsOf(resource)].flatMap((one) => readOf(reads, one)),
+        ...[resource, ...resourcesReferredTo(resource)].flatMap((one) => readOf(reads, one)),
       ]
       const write = () => run<[before: string, epoch: string]>(db, writeIfSql(resource), values)
       const [row] = await takeTurn(user, write)

@@ -80,7 +80,7 @@ export function postgresStore(
   const readFrame = frameSql()
   const pool = queueOf(db)
   const takeTurn = createTurns({ pool })
-  /** A look and a turn are a quarter of the smallest pool that is recommended. */
+  /** A person reads for one push at a time, so all of theirs hold two connections: this one, and that of the writer. */
   const takeLook = createTurns({ pool })
   const takePage = createTurns({ lanes: PAGES_AT_ONCE, pool })
   const slowWork = slowWorkOf(db)

@@ -232,7 +232,7 @@ export const writeSql = kept((resource) => {
  * happen while it waits for the feed's row.
  */
 export const writeIfSql = kept((resource) => {
-  const read = [resource, ...targetsOf(resource)].map(
+  const read = [resource, ...resourcesReferredTo(resource)].map(
     ({ table }, i) => `not exists (
         select from unnest($${7 + 2 * i}::uuid[], $${8 + 2 * i}::bigint[]) as read (id, seq)
         where read.seq <> coalesce((select greatest(t.seq, 0) from ${table} t where t.user_id = $1 and t.id = read.id), 0))`,
@@ -247,12 +247,12 @@ export const writeIfSql = kept((resource) => {
 })
 
 /** The resources that a resource refers to. */
-export const targetsOf = (resource: Resource): Resource[] => [
+export const resourcesReferredTo = (resource: Resource): Resource[] => [
   ...new Set(referencesOf(resource).map(({ target }) => target)),
 ]
 
 /** Whether documents may refer to others of their own resource. */
-export const isTree = (resource: Resource) => targetsOf(resource).includes(resource)
+export const isTree = (resource: Resource) => resourcesReferredTo(resource).includes(resource)
 
 function writeText(resource: Resource, condition: string, also = ''): string {
   const columns = columnsOf(resource)
