@@ -94,6 +94,49 @@ create table conflicts (
   constraint conflicts_pkey PRIMARY KEY (user_id, id)
 );
 
+create table couch_documents (
+  user_id uuid not null,
+  type text not null,
+  id text collate "C" not null,
+  seq bigint not null,
+  deleted boolean not null,
+  constraint couch_documents_pkey PRIMARY KEY (user_id, type, id)
+);
+
+create table couch_feeds (
+  user_id uuid not null,
+  revised_seq bigint not null,
+  horizon_seq bigint not null default 0,
+  constraint couch_feeds_pkey PRIMARY KEY (user_id),
+  constraint couch_feeds_user_id_fkey FOREIGN KEY (user_id) REFERENCES feeds(user_id) ON DELETE CASCADE
+);
+
+create table couch_locals (
+  user_id uuid not null,
+  database text not null,
+  id text collate "C" not null,
+  revision integer not null,
+  body text not null,
+  changed_at timestamp with time zone not null default now(),
+  constraint couch_locals_pkey PRIMARY KEY (user_id, database, id),
+  constraint couch_locals_user_id_fkey FOREIGN KEY (user_id) REFERENCES feeds(user_id) ON DELETE CASCADE
+);
+
+create table couch_revisions (
+  user_id uuid not null,
+  type text not null,
+  id text collate "C" not null,
+  generation integer not null,
+  hash text not null,
+  path text[] not null,
+  deleted boolean not null,
+  body text,
+  is_leaf boolean not null,
+  seq bigint not null,
+  changed_at timestamp with time zone not null default now(),
+  constraint couch_revisions_pkey PRIMARY KEY (user_id, type, id, generation, hash)
+);
+
 create table deleted_accounts (
   user_id uuid not null,
   deleted_at timestamp(3) with time zone not null,
@@ -322,6 +365,14 @@ CREATE UNIQUE INDEX conflicts_feed ON public.conflicts USING btree (user_id, seq
 CREATE INDEX conflicts_newest ON public.conflicts USING btree (user_id, created_at DESC, id) WHERE (NOT deleted);
 
 CREATE INDEX conflicts_tombstones ON public.conflicts USING btree (deleted_at) WHERE deleted;
+
+CREATE INDEX couch_documents_feed ON public.couch_documents USING btree (user_id, seq) WHERE (seq > 0);
+
+CREATE INDEX couch_documents_type_feed ON public.couch_documents USING btree (user_id, type, seq) WHERE (seq > 0);
+
+CREATE INDEX couch_locals_age ON public.couch_locals USING btree (changed_at);
+
+CREATE INDEX couch_revisions_former ON public.couch_revisions USING btree (changed_at) WHERE (NOT is_leaf);
 
 CREATE INDEX digests_due ON public.digests USING btree (due_at);
 
@@ -871,6 +922,14 @@ CREATE TRIGGER conflicts_update_stamp BEFORE UPDATE ON conflicts FOR EACH ROW WH
 create policy tasktide_app on conflicts to tasktide_app using ((user_id = ( SELECT (NULLIF(current_setting('tasktide.person'::text, true), ''::text))::uuid AS "nullif")));
 
 create policy tasktide_everyone on conflicts to tasktide_everyone using (true);
+
+create policy tasktide_app on couch_documents to tasktide_app using ((user_id = ( SELECT (NULLIF(current_setting('tasktide.person'::text, true), ''::text))::uuid AS "nullif")));
+
+create policy tasktide_everyone on couch_documents to tasktide_everyone using (true);
+
+create policy tasktide_app on couch_revisions to tasktide_app using ((user_id = ( SELECT (NULLIF(current_setting('tasktide.person'::text, true), ''::text))::uuid AS "nullif")));
+
+create policy tasktide_everyone on couch_revisions to tasktide_everyone using (true);
 
 CREATE TRIGGER feeds_branch BEFORE UPDATE ON feeds FOR EACH ROW WHEN (old.timeline <> wal_timeline()) EXECUTE FUNCTION branch_feed();
 

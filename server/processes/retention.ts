@@ -4,6 +4,7 @@ import { deleteLinks } from '../accounts/links.ts'
 import { deleteOldAllowances } from '../accounts/mail-allowance.ts'
 import type { Database } from '../database/connect.ts'
 import { keptSince } from '../mail/delivery.ts'
+import { forgetRevisions } from '../store/revisions.ts'
 
 /** How long devices get `account_deleted`: longer than the lifetime of any token. */
 const DELETED_DAYS = 90
@@ -16,6 +17,7 @@ export async function deleteExpired(db: Database, now: Date, eventDays: number):
   await deleteOldAllowances(db, now)
   await deleteLinks(db, since)
   await deleteOldEvents(db, daysBefore(now, eventDays))
+  await forgetRevisions(db)
   await db('deleted_accounts').where('deleted_at', '<', daysBefore(now, DELETED_DAYS)).delete()
   // The erasure of an account was promised to its owner, so that job is never deleted.
   await db.raw(

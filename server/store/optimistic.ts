@@ -68,6 +68,16 @@ export async function attempt<T>(
     get atMost() {
       return usageAtMost(locked, feed.seq)
     },
+    revisions: {
+      read: needLock,
+      revisedUpTo: needLock,
+      number: needLock,
+      write: needLock,
+      withoutRow: needLock,
+      erase: async (_type, ids) => {
+        if (ids.length > 0) await needLock()
+      },
+    },
     usage: needLock,
     olderThanNewest: needLock,
     above: needLock,

@@ -152,8 +152,14 @@ export function postgresStore(
               user,
               async (begun) => {
                 const writes: Write[] = []
-                const transaction = transactionOf(user, begun, limitsOf(user), writes, limitMs)
-                return { result: await work(transaction), head: transaction.feed, writes }
+                let hasOthers = false
+                const numbered = () => {
+                  hasOthers = true
+                }
+                const limits = limitsOf(user)
+                const transaction = transactionOf(user, begun, limits, writes, limitMs, numbered)
+                const result = await work(transaction)
+                return { result, head: transaction.feed, writes, hasOthers }
               },
               (connection) => readEarly(connection, user, ahead),
             ),
@@ -161,7 +167,8 @@ export function postgresStore(
         ),
       )
       if (!done) throw new UnknownUser()
-      if (done.writes.length > 0) changed(user, changesOf(done.head, done.writes))
+      if (done.hasOthers) changed(user)
+      else if (done.writes.length > 0) changed(user, changesOf(done.head, done.writes))
       return done.result
     },
 
@@ -290,4 +297,6 @@ interface Done<T> {
   result: T
   head: Head
   writes: Write[]
+  /** Whether numbers were taken for documents that are no rows. */
+  hasOthers: boolean
 }

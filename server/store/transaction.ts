@@ -10,6 +10,7 @@ import {
 import { type Begun, limitSql, runOn } from '../database/connect.ts'
 import type { Limits } from '../sync/limits.ts'
 import type { Changes, Head, ReadAhead, Stored, Transaction } from '../sync/store.ts'
+import { revisionsOn } from './revisions.ts'
 import { byId, feedOf, type StoredRow, stored } from './rows.ts'
 import {
   aboveSql,
@@ -44,13 +45,17 @@ export interface Write {
 export const mayBeSlow = (resource: Resource, deletesOrRestores: boolean) =>
   resource.singleton || (deletesOrRestores && referencesTo(resource).length > 0)
 
-/** @param limitMs for each statement from the first write on that may be slow */
+/**
+ * @param limitMs for each statement from the first write on that may be slow
+ * @param numbered called when numbers were taken for documents that are no rows
+ */
 export function transactionOf(
   user: string,
   { connection, locked, ahead = [], commit }: Begun<Locked, readonly ReadEarly[]>,
   limits: Limits,
   writes: Write[],
   limitMs: number | undefined,
+  numbered: () => void = () => {},
 ): Transaction {
   const begun = feedOf(locked.epoch, locked.seq, locked.past)
 
@@ -73,6 +78,11 @@ export function transactionOf(
       return feed
     },
     limits,
+
+    revisions: revisionsOn(connection, user, (epoch, seq) => {
+      feed = { ...begun, epoch, seq }
+      numbered()
+    }),
 
     get atMost() {
       return usageAtMost(locked, feed.seq)

@@ -2,7 +2,7 @@
 import { blanked, isBlank, type Resource, settle } from '../../protocol/index.ts'
 import { dropEntriesAbout } from './journal.ts'
 import type { State } from './judge.ts'
-import type { Store, Stored } from './store.ts'
+import type { Store, Stored, Transaction } from './store.ts'
 
 export type Deletion =
   | { outcome: 'deleted' }
@@ -29,9 +29,21 @@ export function deleteForGood(
     if (ifSeq && !ifSeq.includes(stored.seq)) return { outcome: 'precondition_failed', stored }
     if (!isDeletedForGood(resource, stored))
       await transaction.write(resource, [{ ...stored, ...emptied(resource, stored, now, now) }])
-    await dropEntriesAbout(transaction, resource, [id], now)
+    await dropRemains(transaction, resource, [id], now)
     return { outcome: 'deleted' }
   })
+}
+
+/** Drops what the conflict journal and former revisions have of documents that were deleted for good. */
+export async function dropRemains(
+  transaction: Transaction,
+  resource: Resource,
+  ids: readonly string[],
+  now: string,
+): Promise<void> {
+  if (ids.length === 0) return
+  await dropEntriesAbout(transaction, resource, ids, now)
+  await transaction.revisions.erase(resource.name, ids)
 }
 
 export function isDeletedForGood(resource: Resource, { document, deleted }: State): boolean {

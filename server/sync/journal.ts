@@ -105,7 +105,6 @@ export async function dropEntriesAbout(
   ids: readonly string[],
   now: string,
 ): Promise<void> {
-  if (ids.length === 0) return
   const entries = await transaction.olderThanNewest(conflicts, 'document_id', ids, 0)
   const own = entries.filter(({ document }) => document.resource === resource.name)
   await dropEntries(transaction, own, now)

@@ -20,8 +20,8 @@ import {
   requireCurrent,
 } from './cursors.ts'
 import { withoutCycles } from './cycles.ts'
-import { isDeletedForGood } from './for-good.ts'
-import { dropEntriesAbout, isReal, keepLosses, type Party } from './journal.ts'
+import { dropRemains, isDeletedForGood } from './for-good.ts'
+import { isReal, keepLosses, type Party } from './journal.ts'
 import { judge, type Loss, type State } from './judge.ts'
 import { NO_PAUSE, type Pause } from './pause.ts'
 import { withinQuota } from './quota.ts'
@@ -172,7 +172,7 @@ export async function push<Answer = PushResponse>(
         answers.size + refusals.length + losses.length + erased.length === 0
       await placeholdFor(transaction, resource, writes, missing)
       await transaction.write(resource, writes, isAll)
-      await dropEntriesAbout(transaction, resource, erased, now)
+      await dropRemains(transaction, resource, erased, now)
     }
     await keepLosses(transaction, resource, losses, pusher, now, pause)
     if (!keepsRejected)

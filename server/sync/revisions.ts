@@ -15,6 +15,9 @@ export interface Revision {
   readonly isLeaf: boolean
 }
 
+/** A leaf as lists tell of it: without its ancestors, and without its body unless that was asked for. */
+export type ListedRevision = Omit<Revision, 'path' | 'isLeaf'> & { readonly hash: string }
+
 export interface Key {
   readonly type: string
   readonly id: string
@@ -27,6 +30,11 @@ export interface Revised extends Key {
   readonly revisions: readonly Revision[]
 }
 
+export interface Listed extends Key {
+  readonly seq: number
+  readonly leaves: readonly ListedRevision[]
+}
+
 export interface ListedPart {
   /** Ids by code unit, both ends included. */
   readonly from?: string
@@ -34,6 +42,16 @@ export interface ListedPart {
   readonly isDescending?: boolean
   readonly skip: number
   readonly limit: number
+  readonly withBodies?: boolean
+}
+
+export interface ChangesPart {
+  readonly after: number
+  readonly upTo: number
+  readonly limit: number
+  /** The latest first. */
+  readonly isDescending?: boolean
+  readonly withBodies?: boolean
 }
 
 /** A document that belongs to one client and is not replicated: a checkpoint. */
@@ -50,20 +68,11 @@ export interface RevisionReader {
     withFormer?: boolean,
   ): Promise<ReadonlyMap<string, Revised>>
 
-  /** The documents after a number of the feed, and up to another, in order; with `isDescending` the latest first. */
-  changes(
-    user: string,
-    types: readonly string[],
-    part: {
-      readonly after: number
-      readonly upTo?: number
-      readonly limit: number
-      readonly isDescending?: boolean
-    },
-  ): Promise<Revised[]>
+  /** The documents after a number of the feed, and up to another, in its order. */
+  changes(user: string, types: readonly string[], part: ChangesPart): Promise<Listed[]>
 
   /** Live documents by id. */
-  list(user: string, type: string, part: ListedPart): Promise<Revised[]>
+  list(user: string, type: string, part: ListedPart): Promise<Listed[]>
 
   count(user: string, types: readonly string[]): Promise<{ live: number; deleted: number }>
 
@@ -107,6 +116,15 @@ export interface RevisionTransaction {
     documents: readonly (Revised & { readonly deleted: boolean })[],
     upTo?: number,
   ): Promise<void>
+
+  /** Live documents whose row was removed without a tombstone, which only is looked for if the horizon has moved. */
+  withoutRow(
+    resource: { readonly name: string; readonly table: string },
+    horizon: number,
+  ): Promise<string[]>
+
+  /** Erases the contents of former revisions and leaves, which were deleted for good. */
+  erase(type: string, ids: readonly string[]): Promise<void>
 }
 
 export const keyText = ({ type, id }: Key) => `${type} ${id}`

@@ -6,6 +6,7 @@
 import type { ChangeTimes, Document, Resource, WireDocument } from '../../protocol/index.ts'
 import type { Limits } from './limits.ts'
 import type { Usage } from './quota.ts'
+import type { RevisionTransaction } from './revisions.ts'
 
 /** A document as JSON text, so that passing it on needs no parsing. */
 export interface Encoded {
@@ -196,6 +197,8 @@ export interface Transaction {
   /** The feed, with what has been written. */
   readonly feed: Feed
   readonly limits: Limits
+  /** For replicas that speak CouchDB's protocol. Only with a lock. */
+  readonly revisions: RevisionTransaction
   /** What is stored at most, as far as the last count tells. */
   readonly atMost: Usage
   /** What is stored. Of a person with many documents it may be a count of some seconds ago. */

@@ -140,6 +140,7 @@ export function steppedStore(store: Store, doorways: Doorways, steps: Steps): St
         return read
       },
       limits: transaction.limits,
+      revisions: { ...transaction.revisions, erase: alone(transaction.revisions.erase) },
       get atMost() {
         return transaction.atMost
       },

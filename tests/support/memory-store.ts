@@ -196,6 +196,18 @@ const stateOf = ({ epoch, seq, branches, horizons }: Feed): FeedState => ({
   horizons,
 })
 
+const none = async (): Promise<never> => {
+  throw new Error('The store in memory keeps no revisions.')
+}
+const NO_REVISIONS = {
+  read: none,
+  revisedUpTo: none,
+  number: none,
+  write: none,
+  withoutRow: none,
+  async erase() {},
+}
+
 function transactionOn(draft: Feed, limits: Limits): Transaction {
   let { seq } = draft
   return {
@@ -203,6 +215,7 @@ function transactionOn(draft: Feed, limits: Limits): Transaction {
       return { ...stateOf(draft), seq }
     },
     limits,
+    revisions: NO_REVISIONS,
     get atMost() {
       return usageOf(draft)
     },

@@ -1,0 +1,317 @@
+import type pg from 'pg'
+import { type Database, run, runOn, type Statement } from '../database/connect.ts'
+import type {
+  ChangesPart,
+  Key,
+  Listed,
+  ListedPart,
+  ListedRevision,
+  Revised,
+  Revision,
+  RevisionStore,
+  RevisionTransaction,
+} from '../sync/revisions.ts'
+import { keyText } from '../sync/revisions.ts'
+import { named } from './statements.ts'
+
+/** So many contents of former revisions are kept for each document: bases of merges. */
+const FORMER = 20
+
+type RevisionRow = [
+  type: string,
+  id: string,
+  seq: string,
+  generation: number,
+  path: string,
+  deleted: boolean,
+  body: string | null,
+  isLeaf: boolean,
+]
+
+/** `$1` user, `$2` types and `$3` ids of documents, `$4` whether with former revisions. */
+const readSql = named(`
+  select d.type, d.id, d.seq, r.generation, array_to_json(r.path)::text, r.deleted, r.body, r.is_leaf
+  from unnest($2::text[], $3::text[]) wanted (type, id)
+    join couch_documents d on d.user_id = $1 and d.type = wanted.type and d.id = wanted.id
+    join couch_revisions r on r.user_id = $1 and r.type = d.type and r.id = d.id
+  where case when r.is_leaf or $4::boolean then true else false end`)
+
+type ListedRow = [
+  type: string,
+  id: string,
+  seq: string,
+  generation: number,
+  hash: string,
+  deleted: boolean,
+  body: string | null,
+]
+
+/** The leaves of documents `d`. In a lateral join, each is a lookup. `$2` whether with contents. */
+const LEAVES = `
+  cross join lateral (
+    select r.generation, r.hash, r.deleted, case when $2::boolean then r.body end
+    from couch_revisions r
+    where r.user_id = $1 and r.type = d.type and r.id = d.id and r.is_leaf
+  ) leaves`
+
+/** `$1` user, `$2` whether with contents, `$3` after, `$4` up to, `$5` limit, `$6` types or the one type. */
+function changesSql(isOfOneType: boolean, isDescending: boolean): Statement {
+  const order = isDescending ? 'desc' : 'asc'
+  const type = isOfOneType ? '= $6::text' : '= any ($6::text[])'
+  return named(`
+    select d.type, d.id, d.seq, leaves.* from (
+      select type, id, seq from couch_documents
+      where user_id = $1 and type ${type} and seq > $3 and seq <= $4 and seq > 0
+      order by seq ${order} limit $5
+    ) d ${LEAVES}
+    order by d.seq ${order}`)
+}
+
+/** `$1` user, `$2` whether with contents, `$3` type, `$4` from, `$5` to, `$6` skip, `$7` limit. */
+function listSql(isDescending: boolean): Statement {
+  const order = isDescending ? 'desc' : 'asc'
+  return named(`
+    select d.type, d.id, d.seq, leaves.* from (
+      select type, id, seq from couch_documents
+      where user_id = $1 and type = $3 and not deleted
+        and id >= coalesce($4::text, '') and ($5::text is null or id <= $5)
+      order by id ${order} offset $6 limit $7
+    ) d ${LEAVES}
+    order by d.id ${order}`)
+}
+
+/** `$1` user, `$2` types. */
+const countSql = named(`
+  select count(*) filter (where not deleted), count(*) filter (where deleted)
+  from couch_documents where user_id = $1 and type = any ($2::text[])`)
+
+/** `$1` user. */
+const revisedSql = named('select revised_seq from couch_feeds where user_id = $1')
+
+/** `$1` user, `$2` database, `$3` id. */
+const findLocalSql = named(
+  'select revision, body from couch_locals where user_id = $1 and database = $2 and id = $3',
+)
+
+/** `$4` body. */
+const insertLocalSql = named(`
+  insert into couch_locals (user_id, database, id, revision, body)
+  select user_id, $2, $3, 1, $4 from feeds where user_id = $1
+  on conflict (user_id, database, id) do nothing returning 1`)
+
+/** `$4` body, `$5` revision. */
+const updateLocalSql = named(`
+  update couch_locals set revision = revision + 1, body = $4, changed_at = now()
+  where user_id = $1 and database = $2 and id = $3 and revision = $5 returning 1`)
+
+/** `$4` revision. */
+const deleteLocalSql = named(`
+  delete from couch_locals where user_id = $1 and database = $2 and id = $3 and revision = $4
+  returning 1`)
+
+/** The part of the Store for replicas that speak CouchDB's protocol, in Postgres. */
+export function postgresRevisions(db: Database): RevisionStore {
+  return {
+    async read(user, keys, withFormer = false) {
+      if (keys.length === 0) return new Map()
+      return revised(await run<RevisionRow>(db, readSql, readValues(user, keys, withFormer)))
+    },
+
+    async changes(user, types, part: ChangesPart) {
+      const { after, upTo, limit, isDescending = false, withBodies = false } = part
+      const isOfOneType = types.length === 1
+      const values = [user, withBodies, after, upTo, limit, isOfOneType ? types[0] : types]
+      return listed(await run<ListedRow>(db, changesSql(isOfOneType, isDescending), values))
+    },
+
+    async list(user, type, part: ListedPart) {
+      const { from = null, to = null, isDescending = false, skip, limit, withBodies = false } = part
+      const values = [user, withBodies, type, from, to, skip, limit]
+      return listed(await run<ListedRow>(db, listSql(isDescending), values))
+    },
+
+    async count(user, types) {
+      const [row] = await run<[live: string, deleted: string]>(db, countSql, [user, types])
+      return { live: Number(row![0]), deleted: Number(row![1]) }
+    },
+
+    async revisedUpTo(user) {
+      return seqOf(await run(db, revisedSql, [user]))
+    },
+
+    async findLocal(user, database, id) {
+      const [row] = await run<[number, string]>(db, findLocalSql, [user, database, id])
+      return row && { revision: row[0], body: row[1] }
+    },
+
+    async putLocal(user, database, id, ifRevision, body) {
+      const key = [user, database, id]
+      const rows =
+        body === undefined
+          ? await run(db, deleteLocalSql, [...key, ifRevision])
+          : ifRevision === 0
+            ? await run(db, insertLocalSql, [...key, body])
+            : await run(db, updateLocalSql, [...key, body, ifRevision])
+      return rows.length > 0
+    },
+  }
+}
+
+/** `$1` user, `$2` documents and `$3` revisions as JSON arrays. */
+const writeSql = named(`
+  with written as (
+    insert into couch_documents (user_id, type, id, seq, deleted)
+    select $1, d.type, d.id, d.seq, d.deleted
+    from json_to_recordset($2::json) d (type text, id text, seq bigint, deleted boolean)
+    on conflict (user_id, type, id) do update set seq = excluded.seq, deleted = excluded.deleted
+  )
+  insert into couch_revisions (user_id, type, id, generation, hash, path, deleted, body, is_leaf, seq)
+  select $1, r.type, r.id, r.generation, r.path[1], r.path, r.deleted, r.body, r.is_leaf, r.seq
+  from json_to_recordset($3::json) r (
+    type text, id text, generation int, path text[], deleted boolean, body text, is_leaf boolean, seq bigint
+  )
+  on conflict (user_id, type, id, generation, hash) do update set
+    path = excluded.path, deleted = excluded.deleted, body = excluded.body, is_leaf = excluded.is_leaf,
+    seq = excluded.seq, changed_at = now()`)
+
+/** Only the last contents of each document are kept. `$1` user, `$2` types and `$3` ids of documents. */
+const forgetSql = named(`
+  delete from couch_revisions r using (
+    select f.type, f.id, f.generation, f.hash,
+      row_number() over (partition by f.type, f.id order by f.generation desc, f.hash) as nth
+    from unnest($2::text[], $3::text[]) w (type, id)
+      join couch_revisions f on f.user_id = $1 and f.type = w.type and f.id = w.id
+    where case when f.is_leaf then false else true end
+  ) f
+  where f.nth > ${FORMER} and r.user_id = $1 and r.type = f.type and r.id = f.id
+    and r.generation = f.generation and r.hash = f.hash`)
+
+/** `$1` user, `$2` revised up to. */
+const reviseSql = named(`
+  insert into couch_feeds (user_id, revised_seq) values ($1, $2)
+  on conflict (user_id) do update set revised_seq = excluded.revised_seq`)
+
+/** `$1` user, `$2` how many. */
+const numberSql = named(
+  'update feeds set seq = seq + $2::int where user_id = $1 returning seq, epoch',
+)
+
+/** `$1` user, `$2` type, `$3` ids. */
+const eraseSql = named(`
+  update couch_revisions set body = null, changed_at = now()
+  where user_id = $1 and type = $2 and id = any ($3::text[])`)
+
+/** `$1` user, `$2` horizon. Moves what is known of the horizon, if it is behind. */
+const horizonSql = named(`
+  update couch_feeds set horizon_seq = $2 where user_id = $1 and horizon_seq < $2 returning 1`)
+
+/** @param numbered called with the new head of the feed */
+export function revisionsOn(
+  connection: pg.ClientBase,
+  user: string,
+  numbered: (epoch: string, seq: number) => void,
+): RevisionTransaction {
+  return {
+    async read(keys, withFormer = false) {
+      if (keys.length === 0) return new Map()
+      const values = readValues(user, keys, withFormer)
+      return revised(await runOn<RevisionRow>(connection, readSql, values))
+    },
+
+    async revisedUpTo() {
+      return seqOf(await runOn(connection, revisedSql, [user]))
+    },
+
+    async number(count) {
+      const [row] = await runOn<[seq: string, epoch: string]>(connection, numberSql, [user, count])
+      const seq = Number(row![0])
+      numbered(row![1], seq)
+      return seq - count + 1
+    },
+
+    async write(documents, upTo) {
+      const steps: Promise<unknown>[] = []
+      if (documents.length > 0) {
+        const heads = documents.map(({ type, id, seq, deleted }) => ({ type, id, seq, deleted }))
+        const rows = documents.flatMap(({ revisions, type, id, seq }) =>
+          revisions.map(({ isLeaf, ...one }) => ({ ...one, type, id, seq, is_leaf: isLeaf })),
+        )
+        const values = [user, JSON.stringify(heads), JSON.stringify(rows)]
+        steps.push(runOn(connection, writeSql, values))
+        const follow = documents.filter(({ revisions }) => revisions.some(({ isLeaf }) => !isLeaf))
+        if (follow.length > 0)
+          steps.push(runOn(connection, forgetSql, [user, ...columnsOfKeys(follow)]))
+      }
+      if (upTo !== undefined) steps.push(runOn(connection, reviseSql, [user, upTo]))
+      await Promise.all(steps)
+    },
+
+    async withoutRow({ name, table }, horizon) {
+      const moved = await runOn(connection, horizonSql, [user, horizon])
+      if (moved.length === 0) return []
+      // `$1` user, `$2` type
+      const sql = named(`
+        select d.id from couch_documents d
+        where d.user_id = $1 and d.type = $2 and not d.deleted
+          and not exists (select from ${table} t where t.user_id = $1 and t.id = d.id::uuid)`)
+      const rows = await runOn<[string]>(connection, sql, [user, name])
+      return rows.map(([id]) => id)
+    },
+
+    async erase(type, ids) {
+      await runOn(connection, eraseSql, [user, type, ids])
+    },
+  }
+}
+
+const readValues = (user: string, keys: readonly Key[], withFormer: boolean) => [
+  user,
+  ...columnsOfKeys(keys),
+  withFormer,
+]
+
+const columnsOfKeys = (keys: readonly Key[]) => [
+  keys.map(({ type }) => type),
+  keys.map(({ id }) => id),
+]
+
+const seqOf = ([row]: unknown[][]) => Number(row?.[0] ?? 0)
+
+function revised(rows: RevisionRow[]): Map<string, Revised> {
+  const documents = new Map<string, Revised & { revisions: Revision[] }>()
+  for (const [type, id, seq, generation, path, deleted, body, isLeaf] of rows) {
+    const key = keyText({ type, id })
+    const known = documents.get(key) ?? { type, id, seq: Number(seq), revisions: [] }
+    known.revisions.push({ generation, path: JSON.parse(path), deleted, body, isLeaf })
+    documents.set(key, known)
+  }
+  return documents
+}
+
+/** The rows of a document follow each other. */
+function listed(rows: ListedRow[]): Listed[] {
+  const documents: (Listed & { leaves: ListedRevision[] })[] = []
+  for (const [type, id, seq, generation, hash, deleted, body] of rows) {
+    const last = documents.at(-1)
+    const leaf = { generation, hash, deleted, body }
+    if (last?.type === type && last.id === id) last.leaves.push(leaf)
+    else documents.push({ type, id, seq: Number(seq), leaves: [leaf] })
+  }
+  return documents
+}
+
+/**
+ * Forgets the contents of revisions that were followed by others long ago, and checkpoints that nobody has
+ * used since. A replica whose base is forgotten is merged like one that has none; one whose checkpoint is
+ * forgotten compares revisions from the start.
+ */
+export async function forgetRevisions(db: Database): Promise<void> {
+  for (const sql of [
+    `delete from couch_revisions where not is_leaf and changed_at < now() - interval '${FORMER_DAYS} days'`,
+    `delete from couch_locals where changed_at < now() - interval '${LOCAL_DAYS} days'`,
+  ])
+    await run(db, { ...named(sql), isSlow: true, isForEveryone: true }, [])
+}
+
+const FORMER_DAYS = 30
+const LOCAL_DAYS = 90
