@@ -14,6 +14,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     values: 'protocol/index.ts @opentelemetry/ pino pino-pretty prom-client zod node:',
   },
   'server/sync': { values: 'protocol/index.ts uuid node:crypto' },
+  'server/couch': { values: 'node:crypto', types: 'server/sync/revisions.ts' },
   'server/store': {
     values: `protocol/index.ts server/sync/store.ts server/sync/positions.ts server/sync/journal.ts
       server/sync/limits.ts server/sync/quota.ts server/sync/revisions.ts server/database/connect.ts server/database/pool.ts server/database/pool-queue.ts
