@@ -70,7 +70,7 @@ export async function attempt<T>(
     },
     revisions: {
       read: needLock,
-      revisedUpTo: needLock,
+      progress: needLock,
       number: needLock,
       write: needLock,
       withoutRow: needLock,

@@ -6,6 +6,7 @@ import type {
   Listed,
   ListedPart,
   ListedRevision,
+  Progress,
   Revised,
   Revision,
   RevisionStore,
@@ -86,7 +87,7 @@ const countSql = named(`
   from couch_documents where user_id = $1 and type = any ($2::text[])`)
 
 /** `$1` user. */
-const revisedSql = named('select revised_seq from couch_feeds where user_id = $1')
+const progressSql = named('select revised_seq, horizon_seq from couch_feeds where user_id = $1')
 
 /** `$1` user, `$2` database, `$3` id. */
 const findLocalSql = named(
@@ -135,8 +136,8 @@ export function postgresRevisions(db: Database): RevisionStore {
       return { live: Number(row![0]), deleted: Number(row![1]) }
     },
 
-    async revisedUpTo(user) {
-      return seqOf(await run(db, revisedSql, [user]))
+    async progress(user) {
+      return progressOf(await run(db, progressSql, [user]))
     },
 
     async findLocal(user, database, id) {
@@ -186,10 +187,10 @@ const forgetSql = named(`
   where f.nth > ${FORMER} and r.user_id = $1 and r.type = f.type and r.id = f.id
     and r.generation = f.generation and r.hash = f.hash`)
 
-/** `$1` user, `$2` revised up to. */
-const reviseSql = named(`
-  insert into couch_feeds (user_id, revised_seq) values ($1, $2)
-  on conflict (user_id) do update set revised_seq = excluded.revised_seq`)
+/** `$1` user, `$2` revised up to, `$3` horizon. */
+const progressedSql = named(`
+  insert into couch_feeds (user_id, revised_seq, horizon_seq) values ($1, $2, $3)
+  on conflict (user_id) do update set revised_seq = excluded.revised_seq, horizon_seq = excluded.horizon_seq`)
 
 /** `$1` user, `$2` how many. */
 const numberSql = named(
@@ -201,9 +202,12 @@ const eraseSql = named(`
   update couch_revisions set body = null, changed_at = now()
   where user_id = $1 and type = $2 and id = any ($3::text[])`)
 
-/** `$1` user, `$2` horizon. Moves what is known of the horizon, if it is behind. */
-const horizonSql = named(`
-  update couch_feeds set horizon_seq = $2 where user_id = $1 and horizon_seq < $2 returning 1`)
+/** `$1` user, `$2` type. */
+const withoutRowSql = (table: string) =>
+  named(`
+    select d.id from couch_documents d
+    where d.user_id = $1 and d.type = $2 and not d.deleted
+      and not exists (select from ${table} t where t.user_id = $1 and t.id = d.id::uuid)`)
 
 /** @param numbered called with the new head of the feed */
 export function revisionsOn(
@@ -218,8 +222,8 @@ export function revisionsOn(
       return revised(await runOn<RevisionRow>(connection, readSql, values))
     },
 
-    async revisedUpTo() {
-      return seqOf(await runOn(connection, revisedSql, [user]))
+    async progress() {
+      return progressOf(await runOn(connection, progressSql, [user]))
     },
 
     async number(count) {
@@ -229,7 +233,7 @@ export function revisionsOn(
       return seq - count + 1
     },
 
-    async write(documents, upTo) {
+    async write(documents, progress) {
       const steps: Promise<unknown>[] = []
       if (documents.length > 0) {
         const heads = documents.map(({ type, id, seq, deleted }) => ({ type, id, seq, deleted }))
@@ -242,19 +246,13 @@ export function revisionsOn(
         if (follow.length > 0)
           steps.push(runOn(connection, forgetSql, [user, ...columnsOfKeys(follow)]))
       }
-      if (upTo !== undefined) steps.push(runOn(connection, reviseSql, [user, upTo]))
+      if (progress)
+        steps.push(runOn(connection, progressedSql, [user, progress.seq, progress.horizon]))
       await Promise.all(steps)
     },
 
-    async withoutRow({ name, table }, horizon) {
-      const moved = await runOn(connection, horizonSql, [user, horizon])
-      if (moved.length === 0) return []
-      // `$1` user, `$2` type
-      const sql = named(`
-        select d.id from couch_documents d
-        where d.user_id = $1 and d.type = $2 and not d.deleted
-          and not exists (select from ${table} t where t.user_id = $1 and t.id = d.id::uuid)`)
-      const rows = await runOn<[string]>(connection, sql, [user, name])
+    async withoutRow(type, table) {
+      const rows = await runOn<[string]>(connection, withoutRowSql(table), [user, type])
       return rows.map(([id]) => id)
     },
 
@@ -275,7 +273,10 @@ const columnsOfKeys = (keys: readonly Key[]) => [
   keys.map(({ id }) => id),
 ]
 
-const seqOf = ([row]: unknown[][]) => Number(row?.[0] ?? 0)
+const progressOf = ([row]: unknown[][]): Progress => ({
+  seq: Number(row?.[0] ?? 0),
+  horizon: Number(row?.[1] ?? 0),
+})
 
 function revised(rows: RevisionRow[]): Map<string, Revised> {
   const documents = new Map<string, Revised & { revisions: Revision[] }>()

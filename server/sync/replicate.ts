@@ -27,8 +27,14 @@ import { NO_PAUSE, type Pause } from './pause.ts'
 import { withinQuota } from './quota.ts'
 import { partsOf, placeholdFor, targetsOf, withReferences } from './references.ts'
 import { keepRefusals } from './refusals.ts'
-import { isDocumentId, type Refusal, readInPieces, withoutIncomplete } from './rows.ts'
-import { type Store, type Stored, type Transaction, UnknownUser } from './store.ts'
+import {
+  isDocumentId,
+  type Reading,
+  type Refusal,
+  readInPieces,
+  withoutIncomplete,
+} from './rows.ts'
+import { type ReadAhead, type Store, type Stored, type Transaction, UnknownUser } from './store.ts'
 
 export interface Page {
   /** A JSON array of documents in wire form. */
@@ -144,50 +150,84 @@ export async function push<Answer = PushResponse>(
   }: PushOptions<Answer> = {},
 ): Promise<Answer> {
   const reading = await readInPieces(resource, pusher.user, pushed, pause)
-  const ids = idsOf([...reading.rows, ...reading.refusals])
-  const ahead = [{ resource, ids }, ...targetsOf(resource, reading.rows)]
+  const ahead = readAheadOf(resource, reading)
   const work = async (transaction: Transaction) => {
     if (from) requireCurrent(from, transaction.feed, resource, replica)
-    const purged = horizonOf(resource, transaction.feed)
-    const stored = await transaction.read(resource, ids)
-    const complete = withoutIncomplete(resource, reading, (id) => stored.has(id))
-    const { fitting, ...full } = await withinQuota(transaction, resource, complete.rows, stored)
-    const refusals = [...complete.refusals, ...full.refusals]
-    const answers = new Map<string, State>()
-    const losses: Loss[] = []
-    const parts = partsOf(resource, fitting)
-    for (const [i, part] of parts.entries()) {
-      const before = i === 0 ? stored : await transaction.read(resource, idsOf(part))
-      const { missing, ...referring } = await withReferences(transaction, resource, part, before)
-      const { rows, gone } = referring
-      const judged = judge(resource, rows, before, now, { gone, purged })
-      const { writes, conflicts, ...rest } = await withoutCycles(transaction, resource, judged, now)
-      for (const { id } of part) answers.delete(id)
-      for (const state of conflicts) answers.set(state.document.id, state)
-      losses.push(...rest.losses.filter(isReal))
-      const erased = deletedForGood(resource, writes, before)
-      // An answer without documents can always be given, so it need not be ready before the commit.
-      const isAll =
-        i === parts.length - 1 &&
-        answers.size + refusals.length + losses.length + erased.length === 0
-      await placeholdFor(transaction, resource, writes, missing)
-      await transaction.write(resource, writes, isAll)
-      await dropRemains(transaction, resource, erased, now)
-    }
-    await keepLosses(transaction, resource, losses, pusher, now, pause)
-    if (!keepsRejected)
-      await keepRefusals(transaction, resource, refusals, stored, pusher, now, pause)
-    return encode({
-      conflicts: [
-        ...[...answers.values()].map(onTheWire),
-        ...refusals.map((refusal) => inPlaceOf(refusal, stored.get(refusal.id))),
-      ],
-      rejected: refusals.map(({ id, code, errors }) => ({ id, code, errors })),
-      checkpoint: cursorAt(transaction.feed),
-    })
+    const options = { keepsRejected, pause, isLast: true }
+    return encode(await land(transaction, pusher, resource, reading, now, options))
   }
   const attempted = await store.attempt(pusher.user, work, ahead)
   return attempted ? attempted.result : store.transaction(pusher.user, work, ahead)
+}
+
+/**
+ * The same within a transaction that does more than this, for a client that is not told of rejected rows.
+ */
+export async function pushWithin(
+  transaction: Transaction,
+  pusher: Party,
+  resource: Resource,
+  pushed: readonly PushRow[],
+  now: string,
+  pause: Pause = NO_PAUSE,
+): Promise<PushResponse> {
+  const reading = await readInPieces(resource, pusher.user, pushed, pause)
+  const options = { keepsRejected: false, pause, isLast: false }
+  return land(transaction, pusher, resource, reading, now, options)
+}
+
+function readAheadOf(resource: Resource, { rows, refusals }: Reading): ReadAhead[] {
+  return [{ resource, ids: idsOf([...rows, ...refusals]) }, ...targetsOf(resource, rows)]
+}
+
+/** @param options `isLast`: whether the transaction does nothing else after it */
+async function land(
+  transaction: Transaction,
+  pusher: Party,
+  resource: Resource,
+  reading: Reading,
+  now: string,
+  { keepsRejected, pause, isLast }: { keepsRejected: boolean; pause: Pause; isLast: boolean },
+): Promise<PushResponse> {
+  const ids = idsOf([...reading.rows, ...reading.refusals])
+  const purged = horizonOf(resource, transaction.feed)
+  const stored = await transaction.read(resource, ids)
+  const complete = withoutIncomplete(resource, reading, (id) => stored.has(id))
+  const { fitting, ...full } = await withinQuota(transaction, resource, complete.rows, stored)
+  const refusals = [...complete.refusals, ...full.refusals]
+  const answers = new Map<string, State>()
+  const losses: Loss[] = []
+  const parts = partsOf(resource, fitting)
+  for (const [i, part] of parts.entries()) {
+    const before = i === 0 ? stored : await transaction.read(resource, idsOf(part))
+    const { missing, ...referring } = await withReferences(transaction, resource, part, before)
+    const { rows, gone } = referring
+    const judged = judge(resource, rows, before, now, { gone, purged })
+    const { writes, conflicts, ...rest } = await withoutCycles(transaction, resource, judged, now)
+    for (const { id } of part) answers.delete(id)
+    for (const state of conflicts) answers.set(state.document.id, state)
+    losses.push(...rest.losses.filter(isReal))
+    const erased = deletedForGood(resource, writes, before)
+    // An answer without documents can always be given, so it need not be ready before the commit.
+    const isAll =
+      isLast &&
+      i === parts.length - 1 &&
+      answers.size + refusals.length + losses.length + erased.length === 0
+    await placeholdFor(transaction, resource, writes, missing)
+    await transaction.write(resource, writes, isAll)
+    await dropRemains(transaction, resource, erased, now)
+  }
+  await keepLosses(transaction, resource, losses, pusher, now, pause)
+  if (!keepsRejected)
+    await keepRefusals(transaction, resource, refusals, stored, pusher, now, pause)
+  return {
+    conflicts: [
+      ...[...answers.values()].map(onTheWire),
+      ...refusals.map((refusal) => inPlaceOf(refusal, stored.get(refusal.id))),
+    ],
+    rejected: refusals.map(({ id, code, errors }) => ({ id, code, errors })),
+    checkpoint: cursorAt(transaction.feed),
+  }
 }
 
 const asItIs = <Answer>(response: PushResponse) => response as Answer

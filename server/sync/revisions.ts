@@ -54,6 +54,14 @@ export interface ChangesPart {
   readonly withBodies?: boolean
 }
 
+/** How far documents that are written through other faces have got revisions. 0 of a user without such replicas. */
+export interface Progress {
+  /** Up to this number of the feed, all have. */
+  readonly seq: number
+  /** Up to this one, rows that are gone without a tombstone are deleted here too. */
+  readonly horizon: number
+}
+
 /** A document that belongs to one client and is not replicated: a checkpoint. */
 export interface Local {
   readonly revision: number
@@ -76,8 +84,7 @@ export interface RevisionReader {
 
   count(user: string, types: readonly string[]): Promise<{ live: number; deleted: number }>
 
-  /** Up to which number of the feed all documents have revisions. 0 of a user without such replicas. */
-  revisedUpTo(user: string): Promise<number>
+  progress(user: string): Promise<Progress>
 
   findLocal(user: string, database: string, id: string): Promise<Local | undefined>
 }
@@ -101,7 +108,7 @@ export interface RevisionStore extends RevisionReader {
 export interface RevisionTransaction {
   read(keys: readonly Key[], withFormer?: boolean): Promise<ReadonlyMap<string, Revised>>
 
-  revisedUpTo(): Promise<number>
+  progress(): Promise<Progress>
 
   /** Takes numbers of the feed for documents that are nothing but revisions. Returns the first. */
   number(count: number): Promise<number>
@@ -109,19 +116,14 @@ export interface RevisionTransaction {
   /**
    * Stores documents: adds the given revisions, or replaces those of the same generation and hash. Others stay as
    * they are, so one that is followed by a new one has to be given too, without `isLeaf`.
-   *
-   * @param upTo all documents up to this number have revisions now
    */
   write(
     documents: readonly (Revised & { readonly deleted: boolean })[],
-    upTo?: number,
+    progress?: Progress,
   ): Promise<void>
 
-  /** Live documents whose row was removed without a tombstone, which only is looked for if the horizon has moved. */
-  withoutRow(
-    resource: { readonly name: string; readonly table: string },
-    horizon: number,
-  ): Promise<string[]>
+  /** Live documents of this type without a row in a table. */
+  withoutRow(type: string, table: string): Promise<string[]>
 
   /** Erases the contents of former revisions and leaves, which were deleted for good. */
   erase(type: string, ids: readonly string[]): Promise<void>

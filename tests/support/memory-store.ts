@@ -201,7 +201,7 @@ const none = async (): Promise<never> => {
 }
 const NO_REVISIONS = {
   read: none,
-  revisedUpTo: none,
+  progress: none,
   number: none,
   write: none,
   withoutRow: none,
