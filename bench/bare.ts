@@ -123,6 +123,7 @@ function created(user: string, body: Fields): unknown[] {
     now,
     now,
     ...ANY_ROOM,
+    [],
   ]
 }
 

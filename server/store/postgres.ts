@@ -95,10 +95,11 @@ export function postgresStore(
       return byId(await run<StoredRow>(db, readSql(resource), [user, ids]))
     },
 
-    insert(user, resource, document, hasRoom = false) {
+    insert(user, resource, document, { hasRoom = false, taken = [] } = {}) {
       const values = [
         ...columnsOf(resource).map((column) => document[column]),
         ...(hasRoom ? UNLIMITED : roomOf(limitsOf(user))),
+        taken,
       ]
       return takeTurn(user, () =>
         writeOne(

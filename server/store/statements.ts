@@ -193,7 +193,7 @@ export const headsSql: Statement = {
   text: `select f.user_id, ${FEED_COLUMNS} from feeds f where f.user_id = any ($1::uuid[])`,
 }
 
-/** `$1` user, then the columns in order, then the room (`roomSql`). Replaces a placeholder, but no other row. */
+/** `$1` user, then the columns in order, the room (`roomSql`), and the marks. Replaces a placeholder, but no other row. */
 export const insertSql = kept((resource) => {
   const columns = columnsOf(resource)
   const values = columns.map((column, i) => `$${i + 2}::${sqlType(resource, column)}`)
@@ -203,11 +203,11 @@ export const insertSql = kept((resource) => {
   )
   return `
     ${NEXT}, written as (
-    insert into ${resource.table} as t (user_id, ${columns.join(', ')}, deleted, seq)
-    select $1, ${values.join(', ')}, false, feed.seq from feed
+    insert into ${resource.table} as t (user_id, ${columns.join(', ')}, deleted, seq, taken)
+    select $1, ${values.join(', ')}, false, feed.seq, $${columns.length + 4}::bigint[] from feed
     where ${[roomSql(`$${columns.length + 2}`, `$${columns.length + 3}`), ...references].join(' and ')}
     on conflict (user_id, id) do update
-      set ${updates.join(', ')}, deleted = false, seq = excluded.seq where t.seq <= 0
+      set ${updates.join(', ')}, deleted = false, seq = excluded.seq, taken = excluded.taken where t.seq <= 0
     returning t.seq, ${documentSql(resource)}::text as json
     )
     select written.seq, written.json, feed.epoch from written, feed`

@@ -13,6 +13,7 @@ import {
   settle,
   type Unsettled,
 } from '../../protocol/index.ts'
+import { creationMark } from './marks.ts'
 import { withinQuota } from './quota.ts'
 import type { Edit, Encoded, Store, Stored } from './store.ts'
 
@@ -34,10 +35,11 @@ export type Outcome =
 const MAX_ROUNDS = 20
 
 /**
- * Creates a document. Creating it again with the same content succeeds, so a client can retry a request
- * whose response was lost.
+ * Creates a document. Creating it again in the same way succeeds, so a client can retry a request whose
+ * response was lost, also if the document has been edited since.
  *
  * @param input the given fields and the id
+ * @param isOwnId whether the client has chosen the id: nobody can repeat the creation of another one
  * @throws UnknownUser
  */
 export async function create(
@@ -46,11 +48,13 @@ export async function create(
   resource: Resource,
   input: Unsettled,
   now: string,
+  isOwnId = true,
 ): Promise<Outcome> {
   const document = settle(resource, input, undefined, now)
+  const taken = isOwnId ? [creationMark(resource, input)] : []
   let hasRoom = false
   for (let round = 0; round < MAX_ROUNDS; round++) {
-    const encoded = await store.insert(user, resource, document, hasRoom)
+    const encoded = await store.insert(user, resource, document, { hasRoom, taken })
     if (encoded) return { outcome: 'created', encoded }
     const stored = (await store.read(user, resource, [document.id])).get(document.id)
     if (stored)
@@ -105,9 +109,14 @@ export function judgeEdit(
   return changesSomething ? { outcome: 'applies' } : { outcome: 'unchanged', stored }
 }
 
-/** Whether this creation has the stored content, ignoring timestamps. */
-function isReplay(resource: Resource, input: Unsettled, { document, deleted }: Stored): boolean {
+/** Whether the document was created so, or has this content now, ignoring timestamps. */
+function isReplay(
+  resource: Resource,
+  input: Unsettled,
+  { document, deleted, taken }: Stored,
+): boolean {
   if (deleted) return false
+  if (taken?.includes(creationMark(resource, input))) return true
   const again: Document = settle(
     resource,
     { ...input, created_at: document.created_at },

@@ -18,6 +18,7 @@ import {
   takenKey,
 } from '../../protocol/index.ts'
 import { emptied, isDeletedForGood } from './for-good.ts'
+import { birthMark, isBirth } from './marks.ts'
 import type { Horizon } from './store.ts'
 
 /** The state of a document, as stored or as a client sends it. */
@@ -153,10 +154,6 @@ function withChanges(resource: Resource, state: State, current: State | undefine
 function mayBeForgotten({ taken = [] }: State): boolean {
   return taken.filter((one) => !isBirth(one)).length >= MAX_MARKS
 }
-
-/** The mark of a creation is its negated date, which no edit mark can be. Edits do not displace it. */
-const birthMark = (born: unknown) => -Date.parse(born as string)
-const isBirth = (mark: number) => mark < 0
 
 /** Whether the document has accepted this edit before, whatever has changed since. */
 function isTaken({ mark }: Row, { taken = [] }: State): boolean {

@@ -1,4 +1,3 @@
-import { hash } from 'node:crypto'
 import {
   type FieldErrors,
   id as idSchema,
@@ -10,6 +9,7 @@ import {
   type Resource,
 } from '../../protocol/index.ts'
 import type { Row } from './judge.ts'
+import { markOfText } from './marks.ts'
 import type { Pause } from './pause.ts'
 import { plainFields } from './plain-rows.ts'
 
@@ -176,11 +176,8 @@ const withMark = (row: Row): Row => Object.assign(row, { mark: markOf(row) })
 function markOf(row: Row): number | undefined {
   const { updated_at } = row.next
   if (updated_at === undefined || updated_at === row.assumed?.updated_at) return undefined
-  return Number.parseInt(hash('sha256', JSON.stringify(row)).slice(0, MARK_DIGITS), 16)
+  return markOfText(JSON.stringify(row))
 }
-
-/** 48 bits, which a number holds exactly. */
-const MARK_DIGITS = 12
 
 /**
  * The expected state in stored form. It may contain anything; invalid values are not a base for a merge.

@@ -86,6 +86,14 @@ export interface Edit {
   readonly now: string
 }
 
+/** What an insert may have besides its document. */
+export interface Insertion {
+  /** Whether there is room for it: see quota.ts. Otherwise it applies only if there certainly is. */
+  readonly hasRoom?: boolean
+  /** The first marks of the document. */
+  readonly taken?: readonly number[]
+}
+
 /** The user does not exist: an account may be deleted while its requests are in progress. */
 export class UnknownUser extends Error {
   override name = 'UnknownUser'
@@ -107,7 +115,7 @@ export interface Store {
     user: string,
     resource: Resource,
     document: Document,
-    hasRoom?: boolean,
+    more?: Insertion,
   ): Promise<Encoded | undefined>
 
   /**

@@ -133,12 +133,12 @@ export function memoryStore(limits: Limits = LIMITS): MemoryStore {
 
     read: async (user, resource, ids) => read(feedOf(user), resource, ids),
 
-    insert: (user, resource, document, hasRoom) =>
+    insert: (user, resource, document, { hasRoom = false, taken = [] } = {}) =>
       writeOne(user, (draft) => {
         if (isLimited && !hasRoom) return undefined
         if (read(draft, resource, [document.id]).size > 0) return undefined
         if (!refersToLive(draft, resource, document)) return undefined
-        return writeFitting(draft, resource, { document, deleted: false })
+        return writeFitting(draft, resource, { document, deleted: false, taken })
       }),
 
     edit: (user, resource, edit) =>

@@ -467,6 +467,14 @@ export function storeContract(
       expect(inside.get(id)).toEqual(found)
     })
 
+    test('are those of its insert at first', async () => {
+      const { store, ann } = await open()
+      const task = aTask()
+      const taken = [-(2 ** 49) + 1]
+      await store.insert(ann, tasks, task, { taken })
+      expect((await store.read(ann, tasks, [task.id])).get(task.id)).toMatchObject({ taken })
+    })
+
     test('are replaced with their document', async () => {
       const { store, ann, id, document, write, read } = await marked()
       const other = aTask()

@@ -121,21 +121,22 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
     path: collection,
     summary: `Create ${a} ${singular}`,
     description:
-      'You may choose the id (a UUID, preferably version 7). Creating the same document again responds with 200 and changes nothing, so you can retry a request whose response was lost.',
+      'You may choose the id (a UUID, preferably version 7). Creating the same document again responds with 200 and its current state, also if it has been edited since, and changes nothing: so you can retry a request whose response was lost. Another body for the same id is a 409.',
     body: {
       name: `${titled(singular)}Create`,
       schema: resource.create,
       examples: { usual: resource.example },
     },
     answers: {
-      200: { description: 'It already exists with the same content.', ...withEtag },
+      200: { description: 'It was created so before. Its current state.', ...withEtag },
       201: { description: 'Created.', ...document, headers: ['ETag', 'Location'] },
     },
     problems: ['invalid', 'conflict', 'quota_exceeded'],
     async handle(call: Call<Fields>) {
       const input = { id: uuidv7(), ...call.body } as Unsettled
       const moment = now().toISOString()
-      const outcome = await create(store, call.user, resource, input, moment)
+      const isOwnId = call.body.id !== undefined
+      const outcome = await create(store, call.user, resource, input, moment, isOwnId)
       const location = { Location: `${publicUrl ?? ''}${collection}${input.id}/` }
       return answerOutcome(resource, outcome, { created: location })
     },

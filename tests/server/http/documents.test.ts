@@ -396,6 +396,60 @@ describe('an id chosen by the client', () => {
     expect(again).toMatchObject({ status: 200, body: made.body })
   })
 
+  describe.each(COLLECTIONS)('%s: made again after it was edited', (name) => {
+    const edits: [string, (made: Made) => Promise<unknown>][] = [
+      ['by a PATCH', ({ person, path }) => person.call('PATCH', path, others[name]())],
+      [
+        'back and forth',
+        async ({ person, path }) => {
+          await person.call('PATCH', path, others[name]())
+          await person.call('PATCH', path, first[name])
+        },
+      ],
+      [
+        'by a device, many times',
+        async ({ person, body }) => {
+          for (let i = 1; i <= 40; i++) {
+            const next = { ...body, position: `a${i % 10}`, _deleted: false }
+            const updated_at = new Date(Date.parse(body.updated_at) + i).toISOString()
+            const row = { newDocumentState: { ...next, updated_at } }
+            await person.call('POST', `/replication/${name}/0/push`, [row])
+          }
+        },
+      ],
+      [
+        'deleted and restored',
+        async ({ person, path }) => {
+          await person.call('PATCH', path, { position: 'a7' })
+          await person.call('DELETE', path)
+          await person.call('POST', `${path}restore/`)
+        },
+      ],
+    ]
+    test.each(edits)('%s: answers with the current state', async (_how, edit) => {
+      const given = { ...first[name], id: randomUUID() }
+      const made = await make(name, given)
+      await edit(made)
+      const now = await made.person.call('GET', made.path)
+      expect(etag(now)).not.toBe(etag(made))
+      // A field that has its initial value may as well be omitted.
+      for (const again of [given, { ...given, ...(name === 'tasks' && { priority: 'medium' }) }]) {
+        const reply = await made.person.call('POST', `/api/${name}/`, again)
+        expect(reply).toMatchObject({ status: 200, body: now.body })
+        expect(etag(reply)).toBe(etag(now))
+      }
+      for (const other of [
+        { ...others[name](), ...given, position: 'a8' },
+        { ...given, [name === 'tasks' ? 'title' : 'name']: 'Another' },
+      ])
+        expect(await made.person.call('POST', `/api/${name}/`, other)).toMatchObject({
+          status: 409,
+          body: { code: 'conflict', current: now.body },
+        })
+      expect((await made.person.call('GET', made.path)).text).toBe(now.text)
+    })
+  })
+
   test('created again with another body is a conflict that shows the stored document', async () => {
     const id = randomUUID()
     const made = await ann.call('POST', '/api/tasks/', { id, title: 'Milk' })
