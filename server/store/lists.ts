@@ -1,10 +1,12 @@
-import { type Document, fieldOf, type Resource } from '../../protocol/index.ts'
+import type { Document, Resource } from '../../protocol/index.ts'
 import { type Database, run } from '../database/connect.ts'
 import { queueOf, slowWorkOf } from '../database/pool.ts'
 import { type Feed, UnknownUser } from '../sync/store.ts'
-import { documentSql, sqlType } from './columns.ts'
+import { documentSql } from './columns.ts'
+import { whereSql } from './list-conditions.ts'
+import { beyondSql, orderSql, withTie } from './list-order.ts'
 import { type FeedRow, feedOf } from './rows.ts'
-import { FEED_COLUMNS, filledSql, named } from './statements.ts'
+import { FEED_COLUMNS, named } from './statements.ts'
 import { createTurns } from './turns.ts'
 
 /** Lists for REST: filters, sorting, pagination. With each comes the feed of that moment. */
@@ -166,117 +168,3 @@ const withFeed = (columns: string) =>
 
 const arraySql = (page: string) =>
   `(select coalesce('[' || string_agg(page.document, ',') || ']', '[]') from (${page}) page)`
-
-/** Column names come from the definition only; client input is always a bound value. */
-function whereSql(resource: Resource, listing: Listing, values: unknown[]): string {
-  const conditions = ['t.user_id = $1', listing.deleted ? 't.deleted' : 'not t.deleted']
-  if (listing.deleted) conditions.push('t.seq > 0', ...filledSql(resource))
-  const matches = (filter: Filter) => filterSql(resource, filter, values)
-  conditions.push(...listing.filters.map(matches))
-  for (const group of listing.alternatives ?? [])
-    conditions.push(`(${group.map(matches).join(' or ')})`)
-  for (const word of listing.words) {
-    const found = resource.searchable.map((name) => matchesSql(`t.${name}`, word, values))
-    conditions.push(`(${found.join(' or ')})`)
-  }
-  return conditions.join(' and ')
-}
-
-function filterSql(resource: Resource, filter: Filter, values: unknown[]): string {
-  const { field, operator, value } = filter
-  const column = `t.${field}`
-  const type = sqlType(resource, field)
-  if (operator === 'isnull') return `${column} is ${value ? '' : 'not '}null`
-  if (operator === 'in') return `${column} = any (${bind(values, value)}::${type}[])`
-  return `${column} ${COMPARISONS[operator]} ${bind(values, value)}::${type}`
-}
-
-/**
- * Letters may be stored composed or decomposed. To normalize what is stored would take thirty times as long
- * as to look for both forms. ASCII is compared twice as fast without the rules of a language, so the part of
- * a word that is ASCII rules out most documents.
- */
-function matchesSql(column: string, word: string, values: unknown[]): string {
-  const matches = (parts: readonly string[], collation = '') =>
-    `${column}${collation} ilike ${bind(values, likePattern(parts))}`
-  const ascii = word.normalize('NFC').split(NOT_ASCII)
-  if (ascii.length === 1) return matches(ascii, ' collate "C"')
-  const forms = [...new Set([word.normalize('NFC'), word.normalize('NFD')])]
-  const exact = `(${forms.map((form) => matches([form])).join(' or ')})`
-  return ascii.join('') === '' ? exact : `(${matches(ascii, ' collate "C"')} and ${exact})`
-}
-
-const NOT_ASCII = /[^\0-\x7f]+/
-
-/** The parts one after the other, with anything before, between and after them. */
-const likePattern = (parts: readonly string[]) =>
-  `%${parts.map((part) => part.replaceAll(/[\\%_]/g, '\\$&')).join('%')}%`
-
-const COMPARISONS = {
-  eq: '=',
-  ne: 'is distinct from',
-  gt: '>',
-  gte: '>=',
-  lt: '<',
-  lte: '<=',
-  contains: '@>',
-  overlaps: '&&',
-}
-
-function orderSql(resource: Resource, order: readonly OrderKey[], backward: boolean): string {
-  return withTie(order)
-    .map(({ field, descending }) => {
-      const direction = descending !== backward ? 'desc' : 'asc'
-      const nulls = isNullable(resource, field) ? ` nulls ${backward ? 'first' : 'last'}` : ''
-      return `t.${field} ${direction}${nulls}`
-    })
-    .join(', ')
-}
-
-/**
- * Rows after a bookmark: the first differing key is after the bookmark's. (A row comparison cannot express
- * this, because the directions of keys differ and nulls come last.) The bound of the first key follows from the
- * rest; without it, an index is read from its beginning, so that a page costs more the further it is.
- */
-function beyondSql(
-  resource: Resource,
-  order: readonly OrderKey[],
-  { values: at, id: atId, backward }: Bookmark,
-  values: unknown[],
-): string {
-  const keys = withTie(order).map(({ field, descending }, i) => {
-    const value = field === 'id' ? atId : at[i]!
-    const column = `t.${field}`
-    const nullable = field !== 'id' && isNullable(resource, field)
-    if (value === null)
-      return {
-        same: `${column} is null`,
-        beyond: backward ? `${column} is not null` : 'false',
-        bound: backward ? 'true' : `${column} is null`,
-      }
-    const bound = `${bind(values, value)}::${sqlType(resource, field)}`
-    const compared = (equal = '') =>
-      `${column} ${descending !== backward ? '<' : '>'}${equal} ${bound}`
-    const orNull = (condition: string) =>
-      nullable && !backward ? `(${condition} or ${column} is null)` : condition
-    return {
-      same: `${column} = ${bound}`,
-      beyond: orNull(compared()),
-      bound: orNull(compared('=')),
-    }
-  })
-  const cases = keys.map(({ beyond }, i) =>
-    [...keys.slice(0, i).map(({ same }) => same), beyond].join(' and '),
-  )
-  return `${keys[0]!.bound} and (${cases.join(' or ')})`
-}
-
-const withTie = (order: readonly OrderKey[]) => [...order, { field: 'id', descending: false }]
-
-const isNullable = (resource: Resource, field: string) =>
-  field !== 'id' && fieldOf(resource, field).nullable
-
-function bind(values: unknown[], value: unknown): string {
-  values.push(value)
-  return `$${values.length}`
-}
