@@ -408,7 +408,11 @@ CREATE UNIQUE INDEX tasks_feed ON public.tasks USING btree (user_id, seq) WHERE 
 
 CREATE INDEX tasks_newest ON public.tasks USING btree (user_id, created_at DESC, id) WHERE (NOT deleted);
 
+CREATE INDEX tasks_position ON public.tasks USING btree (user_id, "position", id) WHERE (NOT deleted);
+
 CREATE INDEX tasks_tombstones ON public.tasks USING btree (deleted_at) WHERE deleted;
+
+CREATE INDEX tasks_updated ON public.tasks USING btree (user_id, updated_at, id) WHERE (NOT deleted);
 
 CREATE UNIQUE INDEX users_email ON public.users USING btree (lower(email));
 

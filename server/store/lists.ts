@@ -4,7 +4,7 @@ import { queueOf, slowWorkOf } from '../database/pool.ts'
 import { type Feed, UnknownUser } from '../sync/store.ts'
 import { documentSql } from './columns.ts'
 import { whereSql } from './list-conditions.ts'
-import { beyondSql, orderSql, withTie } from './list-order.ts'
+import { isIndexed, orderSql, partsAfter, withTie } from './list-order.ts'
 import { type FeedRow, feedOf } from './rows.ts'
 import { FEED_COLUMNS, named } from './statements.ts'
 import { createTurns } from './turns.ts'
@@ -56,6 +56,9 @@ export interface Bookmark {
 }
 
 export interface Lists {
+  /** Whether a slice costs the same at any depth if it is sorted by this field first. */
+  isIndexed(resource: Resource, field: string): boolean
+
   /** One numbered page as a JSON array, with the number of documents on all pages. */
   page(
     user: string,
@@ -91,6 +94,8 @@ export function postgresLists(db: Database): Lists {
   }
 
   return {
+    isIndexed,
+
     async page(user, resource, listing, limit, offset) {
       const values: unknown[] = [user]
       const where = whereSql(resource, listing, values)
@@ -130,12 +135,16 @@ export function sliceStatement(
 ): { text: string; values: unknown[] } {
   const values: unknown[] = [user]
   const where = whereSql(resource, listing, values)
-  const beyond = bookmark ? ` and ${beyondSql(resource, listing.order, bookmark, values)}` : ''
+  const parts = partsAfter(resource, listing, bookmark, values)
   values.push(limit + 1)
-  const page = `
+  const limited = `limit $${values.length}::bigint`
+  const pages = parts.map(
+    (part) => `
     select ${documentSql(resource)}::text as document from ${resource.table} t
-    where ${where}${beyond} order by ${orderSql(resource, listing.order, bookmark?.backward ?? false)}
-    limit $${values.length}::bigint`
+    where ${where} and ${part.where} order by ${part.sorted} ${limited}`,
+  )
+  // The parts follow each other, and one that is not needed is not read.
+  const page = pages.length === 1 ? pages[0]! : `(${pages.join(') union all (')}) ${limited}`
   return { text: withFeed(arraySql(page)), values }
 }
 

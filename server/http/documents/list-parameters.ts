@@ -1,6 +1,6 @@
 import * as z from 'zod'
 import { fieldOf, invalid, type Resource } from '../../../protocol/index.ts'
-import type { Bookmark, Listing, OrderKey } from '../../store/lists.ts'
+import type { Bookmark, Listing, Lists, OrderKey } from '../../store/lists.ts'
 import type { Parameter } from '../operation.ts'
 import { alternativesOf, filtersOf } from './list-filters.ts'
 import { boolean, wholeNumber } from './url-values.ts'
@@ -29,13 +29,16 @@ const DEFAULT_PAGE_SIZE = 20
 const MAX_PAGE = 1_000_000
 const MAX_WORDS = 10
 
-export function listParameters(resource: Resource): ListParameters {
+export function listParameters(
+  resource: Resource,
+  lists: Pick<Lists, 'isIndexed'>,
+): ListParameters {
   const filters = ['id', ...resource.filterable].flatMap((name) => filtersOf(resource, name))
   const filterByName = new Map(filters.map((filter) => [filter.parameter.name, filter]))
   return {
     parameters: [
       ...(resource.searchable.length > 0 ? [search(resource)] : []),
-      ordering(resource),
+      ordering(resource, lists),
       page,
       pageSizeOrNone,
       cursor,
@@ -131,12 +134,12 @@ function search(resource: Resource): Parameter {
   }
 }
 
-function ordering(resource: Resource): Parameter {
+function ordering(resource: Resource, lists: Pick<Lists, 'isIndexed'>): Parameter {
   const known = resource.sortable
   const key = `[-+]?(${known.join('|')})`
   return {
     name: 'ordering',
-    description: `The sort fields, separated by commas, with - in front for descending: ${known.join(', ')}. Nulls come last, ties are sorted by id. Default: ${resource.ordering}.`,
+    description: `The sort fields, separated by commas, with - in front for descending: ${known.join(', ')}. Nulls come last, ties are sorted by id. Default: ${resource.ordering}.${atAnyDepth(resource, lists)}`,
     schema: z.string().transform((value, ctx) => {
       const order = readOrder(value)
       const unknown = order.filter(({ field }) => !known.includes(field))
@@ -147,6 +150,13 @@ function ordering(resource: Resource): Parameter {
     }),
     json: { type: 'string', pattern: `^${key}(,${key})*$` },
   }
+}
+
+function atAnyDepth(resource: Resource, lists: Pick<Lists, 'isIndexed'>): string {
+  const fields = resource.sortable.filter((field) => lists.isIndexed(resource, field))
+  return fields.length > 0
+    ? ` With a cursor, pages cost the same at any depth if the first field is ${fields.join(' or ')}; otherwise, each page sorts all documents that match.`
+    : ''
 }
 
 function readOrder(value: string): OrderKey[] {

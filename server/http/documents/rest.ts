@@ -53,7 +53,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
   const collection = `/api/${name}/`
   const one = singleton ? collection : `${collection}{id}/`
   const a = /^[aeiou]/.test(singular) ? 'an' : 'a'
-  const listing = listParameters(resource)
+  const listing = listParameters(resource, lists)
   const referring = referencesTo(resource)
   const quotaProblems = singleton ? [] : (['quota_exceeded'] as const)
 

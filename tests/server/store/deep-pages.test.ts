@@ -1,7 +1,9 @@
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { resources } from '../../../protocol/index.ts'
-import { type Database, run } from '../../../server/database/connect.ts'
-import { sliceStatement } from '../../../server/store/lists.ts'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Resource, resources } from '../../../protocol/index.ts'
+import type { Database } from '../../../server/database/connect.ts'
+import { APP } from '../../../server/database/wall.ts'
+import { INDEXED } from '../../../server/store/list-order.ts'
+import { type OrderKey, sliceStatement } from '../../../server/store/lists.ts'
 import { postgresStore } from '../../../server/store/postgres.ts'
 import { createDatabase, type TestDatabase } from '../../support/database.ts'
 import { addUser, aTask } from '../../support/store-contract.ts'
@@ -9,6 +11,8 @@ import { addUser, aTask } from '../../support/store-contract.ts'
 const { tasks } = resources
 const MANY = 20_000
 const PAGE = 20
+/** A page, one more, and equals of the first key that have to be sorted by the next. */
+const FEW = 6 * PAGE
 
 let database: TestDatabase
 let user: string
@@ -17,62 +21,126 @@ beforeAll(async () => {
   database = await createDatabase()
   user = await addUser(database.db)
   await postgresStore(database.db).insert(user, tasks, aTask())
+  // Half of them are due, forty on a day; half were created by an import, at the same moment.
   await database.db.raw(
     `insert into tasks select (jsonb_populate_record(t, jsonb_build_object(
-       'id', gen_random_uuid(), 'seq', i + 100, 'created_at', t.created_at + i * interval '1 minute'))).*
+       'id', gen_random_uuid(), 'seq', i + 100, 'title', md5(i::text), 'position', 'a' || i,
+       'due_date', case when i % 2 = 0 then date '2026-01-01' + i / 80 end,
+       'created_at', t.created_at + least(i, ${MANY / 2}) * interval '1 minute',
+       'updated_at', t.updated_at + i * interval '1 minute'))).*
      from tasks t, generate_series(1, ${MANY}) i`,
   )
   await database.db.raw('analyze')
 })
 afterAll(() => database.drop())
 
-test.each(
-  [0.01, 0.5, 0.99].flatMap((depth) =>
-    [true, false].flatMap((descending) =>
-      [true, false].map((backward) => ({ depth, descending, backward })),
+const ways = (fields: readonly string[]) =>
+  fields.flatMap((field) =>
+    [false, true].flatMap((descending) =>
+      [false, true].map((backward) => ({ field, descending, backward })),
     ),
-  ),
-)(
-  'a page reads no more rows than it has: at $depth, descending $descending, backward $backward',
-  async ({ depth, descending, backward }) => {
-    const { db } = database
-    const offset = Math.floor(depth * MANY)
-    const { rows: found } = await db.raw(
-      `select id, created_at from tasks where user_id = ? order by created_at ${descending ? 'desc' : ''} offset ? limit 1`,
-      [user, offset],
-    )
-    const [{ id, created_at }] = found
-    const listing = {
-      filters: [],
-      words: [],
-      order: [{ field: 'created_at', descending }],
-      deleted: false,
-    }
-    const bookmark = { id, values: [created_at.toISOString()], backward }
-    const { text, values } = sliceStatement(user, tasks, listing, PAGE, bookmark)
-    expect(await rowsRead(db, text, values)).toBeLessThanOrEqual(2 * PAGE)
+  )
+
+const readOf = (order: OrderKey[], depth: number, backward: boolean) =>
+  rowsAt(database.db, user, order, Math.floor(depth * MANY), backward)
+
+describe.each(ways(INDEXED.tasks!))(
+  'a page by $field, descending $descending, backward $backward',
+  ({ field, descending, backward }) => {
+    test('reads few more rows than it has, at any depth', async () => {
+      // Where equals begin, all of them are read once to be sorted: at half of those by creation.
+      for (const depth of [0.01, 0.3, 0.52, 0.75, 0.99])
+        expect(
+          await readOf([{ field, descending }], depth, backward),
+          String(depth),
+        ).toBeLessThanOrEqual(FEW)
+    })
+
+    test('does so if there are more keys', async () => {
+      if (field === 'created_at') return
+      const order = [
+        { field, descending },
+        { field: 'title', descending },
+      ]
+      const depths = field === 'due_date' ? [0.01, 0.2, 0.45] : [0.01, 0.5, 0.99]
+      for (const depth of depths)
+        expect(await readOf(order, depth, backward), String(depth)).toBeLessThanOrEqual(FEW)
+    })
   },
 )
 
-/** The rows that the scans of a statement read, kept or not. */
-async function rowsRead(db: Database, text: string, values: unknown[]): Promise<number> {
-  const [[plan]] = (await run(db, { text: `explain (analyze, format json) ${text}` }, values)) as [
-    [string],
-  ]
-  const [{ Plan }] = typeof plan === 'string' ? JSON.parse(plan) : plan
-  return scans(Plan).reduce(
-    (sum, node) => sum + Number(node['Actual Rows']) + Number(node['Rows Removed by Filter'] ?? 0),
-    0,
+test.each(ways(['title', 'priority']))(
+  'a page by $field, which has no index, reads the documents of the person once: descending $descending, backward $backward',
+  async ({ field, descending, backward }) => {
+    for (const depth of [0.01, 0.99])
+      expect(await readOf([{ field, descending }], depth, backward)).toBeLessThanOrEqual(MANY + 2)
+  },
+)
+
+test('an order is read from an index if there is one for it', async () => {
+  for (const { table, sortable } of Object.values<Resource>(resources)) {
+    const { rows } = await database.db.raw('select indexdef from pg_indexes where tablename = ?', [
+      table,
+    ])
+    const has = (field: string) =>
+      rows.some(({ indexdef }: { indexdef: string }) =>
+        new RegExp(`\\(user_id, "?${field}"?( DESC)?, id\\) WHERE \\(NOT deleted\\)`).test(
+          indexdef,
+        ),
+      )
+    expect(new Set(INDEXED[table])).toEqual(new Set(sortable.filter(has)))
+  }
+})
+
+/** How many rows are read for a page next to the document at this offset. */
+async function rowsAt(
+  db: Database,
+  user: string,
+  order: OrderKey[],
+  offset: number,
+  backward: boolean,
+): Promise<number> {
+  const keys = [...order, { field: 'id', descending: false }].map(
+    ({ field, descending }) => `${field} ${descending ? 'desc' : 'asc'} nulls last`,
   )
+  const columns = order.map(({ field }) => `'${field}', ${field}`)
+  const { rows } = await db.raw(
+    `select id, json_build_object(${columns}) as at from tasks where user_id = ?
+     order by ${keys} offset ? limit 1`,
+    [user, offset],
+  )
+  const [{ id, at }] = rows
+  const bookmark = { id, values: order.map(({ field }) => at[field]), backward }
+  const listing = { filters: [], words: [], order, deleted: false }
+  const { text, values } = sliceStatement(user, tasks, listing, PAGE, bookmark)
+  return db.transaction(async (trx) => {
+    // Behind the wall, where only some conditions may be those of an index.
+    await trx.raw(
+      `select set_config('role', '${APP}', true), set_config('tasktide.person', ?, true)`,
+      [user],
+    )
+    await trx.raw('deallocate all')
+    await trx.raw(`prepare page as ${text}`.replaceAll('?', '\\?'))
+    const { rows: plans } = await trx.raw(
+      `explain (analyze, format json) execute page (${values.map((value) => `'${value}'`)})`,
+    )
+    return rowsRead(plans[0]['QUERY PLAN'][0].Plan)
+  })
 }
 
 interface Node {
-  'Node Type': string
+  'Relation Name'?: string
+  'Actual Rows': number
+  'Actual Loops': number
+  'Rows Removed by Filter'?: number
   Plans?: Node[]
-  [name: string]: unknown
 }
 
-function scans(node: Node): Node[] {
-  const own = node['Node Type'].includes('Scan') ? [node] : []
-  return [...own, ...(node.Plans ?? []).flatMap(scans)]
+/** What the scans of tables read, kept or not. */
+function rowsRead(node: Node): number {
+  const own =
+    node['Relation Name'] === undefined
+      ? 0
+      : (node['Actual Rows'] + (node['Rows Removed by Filter'] ?? 0)) * node['Actual Loops']
+  return (node.Plans ?? []).reduce((sum, plan) => sum + rowsRead(plan), own)
 }
