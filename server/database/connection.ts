@@ -68,6 +68,7 @@ export class DatabaseConnection extends pg.Client {
   readonly #wall: WallState | undefined
   #answered = 0
   #isUseless = false
+  #isOver = false
 
   constructor({
     urls = [],
@@ -94,6 +95,10 @@ export class DatabaseConnection extends pg.Client {
     this.connection.on('errorMessage', ({ code }: { code?: string }) => {
       if (USELESS.has(code ?? '')) this.#isUseless = true
     })
+    const over = () => {
+      this.#isOver = true
+    }
+    this.on('error', over).on('end', over)
     this.on('drain', () => {
       this.#answered = performance.now()
       if (this.#isUseless && this.getTransactionStatus() === 'I') this.drop()
@@ -161,6 +166,8 @@ export class DatabaseConnection extends pg.Client {
 
   /** Whether the line is alive, for an idle connection. It is dropped if not. */
   async proveAlive(question = PROOF): Promise<boolean> {
+    // The other end may have said just now that it ends the session.
+    if (this.#isOver || this.#stream.readyState !== 'open') return false
     if (performance.now() - this.#answered < FRESH_MS) return true
     try {
       await this.within(PROOF_MS, () => this.query(question))
