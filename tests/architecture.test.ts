@@ -14,7 +14,10 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     values: 'protocol/index.ts @opentelemetry/ pino pino-pretty prom-client zod node:',
   },
   'server/sync': { values: 'protocol/index.ts uuid node:crypto' },
-  'server/couch': { values: 'node:crypto', types: 'server/sync/revisions.ts' },
+  'server/couch': {
+    values: 'server/sync/revisions.ts pouchdb-selector-core node:crypto',
+    types: 'server/sync/store.ts',
+  },
   'server/store': {
     values: `protocol/index.ts server/sync/store.ts server/sync/positions.ts server/sync/journal.ts
       server/sync/limits.ts server/sync/quota.ts server/sync/revisions.ts server/database/connect.ts server/database/pool.ts server/database/pool-queue.ts
@@ -75,6 +78,11 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
       server/runtime/pauses.ts server/runtime/places.ts zod`,
     types: `server/sync/store.ts server/store/feed-changes.ts server/realtime/followers.ts server/runtime/bytes-in-flight.ts
       server/runtime/metrics.ts express node:http`,
+  },
+  'server/http/couch': {
+    values: 'server/http/ server/couch/ server/runtime/places.ts zod node:crypto',
+    types: `protocol/index.ts server/accounts/sessions.ts server/realtime/followers.ts server/runtime/bytes-in-flight.ts
+      server/sync/store.ts express node:http`,
   },
   'server/http/accounts': {
     values: `protocol/index.ts server/http/ server/http/documents/ server/reminders/unsubscribing.ts server/runtime/pauses.ts

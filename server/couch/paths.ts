@@ -29,7 +29,7 @@ export function parseRev(text: unknown): RevisionName | undefined {
 }
 
 // Postgres keeps neither NUL nor half a surrogate pair, and numbers without end are no generations.
-const REV = /^(\d{1,9})-([^\0\p{Surrogate}]{1,200})$/u
+const REV = /^(\d{1,9})-([^\0\p{Surrogate}]{0,200})$/u
 
 /** The hash of a new revision. Whoever makes the same change to the same revision gets the same one. */
 export function hashOf(isDeleted: boolean, parent: string | undefined, body: object): string {
@@ -83,11 +83,7 @@ export interface Graft {
 }
 
 /** Adds a leaf with its path to the revisions of a document. */
-export function graft(
-  revisions: readonly Revision[],
-  incoming: Revision,
-  limit = REVS_LIMIT,
-): Graft {
+export function graft(revisions: readonly Revision[], incoming: Revision, limit: number): Graft {
   const leaves = revisions.filter(({ isLeaf }) => isLeaf)
   let added = incoming
   for (const leaf of leaves) added = lengthened(added, leaf)

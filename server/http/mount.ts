@@ -1,7 +1,7 @@
 import type { Express, Request, Response } from 'express'
 import { type FieldErrors, invalid, Problem } from '../../protocol/index.ts'
 import { may } from '../accounts/permissions.ts'
-import type { Caller, Sessions } from '../accounts/sessions.ts'
+import type { Caller } from '../accounts/sessions.ts'
 import {
   type BytesInFlight,
   type Held,
@@ -16,14 +16,7 @@ import type { Compress } from './compression.ts'
 import { tryCount } from './counted.ts'
 import { unknownName } from './nearest-name.ts'
 import { siteOf } from './networks.ts'
-import {
-  type Answer,
-  type Call,
-  isCounted,
-  type Method,
-  type Operation,
-  type Parameter,
-} from './operation.ts'
+import { type Answer, type Call, isCounted, type Method, type Operation } from './operation.ts'
 import { parseBody } from './parse-body.ts'
 import { methodNotAllowed, shortened, toProblem } from './problems.ts'
 import { type Policy, rateLimitFields } from './rate-limit-fields.ts'
@@ -31,7 +24,7 @@ import { encoded, send } from './send.ts'
 import type { WriteLimit } from './write-limit.ts'
 
 export interface MountDependencies {
-  sessions: Pick<Sessions, 'authenticate'>
+  authenticate: Authenticate
   limit: AttemptLimit
   /** Of the attempts. */
   policy: Policy
@@ -45,6 +38,12 @@ export interface MountDependencies {
   /** Two turns each, for large bodies: of a device before its body is read, and of a person before it is parsed. */
   turns: Readonly<Record<'device' | 'person', TakeTurn>>
 }
+
+/** Finds out who calls. @throws Problem `unauthenticated` or `token_not_valid` */
+export type Authenticate = (
+  request: Request,
+  needs: { toSetUp: boolean; scopes: Operation['scopes'] },
+) => Promise<Caller>
 
 type TakeTurn = <T>(key: string, work: () => Promise<T>) => Promise<T>
 
@@ -72,7 +71,7 @@ export function mount(
 function handlerOf(
   operation: Operation,
   {
-    sessions,
+    authenticate,
     limit,
     policy,
     limitWrites,
@@ -87,7 +86,7 @@ function handlerOf(
   const countsByAddress =
     operation.limit === 'account' || (operation.access === 'limited' && !operation.limit)
   const counts = isCounted(operation)
-  const readQuery = queryReader(operation.query ?? [])
+  const readQuery = queryReader(operation)
   return operation.limit === 'refusals' ? countingRefusals : serve
 
   async function serve(req: Request, res: Response) {
@@ -101,7 +100,7 @@ function handlerOf(
     if (operation.access === 'bearer') {
       const toSetUp = operation.toSetUpFactor === true
       const { scopes } = operation
-      caller = permitted(await sessions.authenticate(bearerToken(req), { toSetUp, scopes }), res)
+      caller = permitted(await authenticate(req, { toSetUp, scopes }), res)
     }
     // Accounts are free to create, so the address counts too.
     if (countsByAddress) await attempt(res, operation.id, req.ip)
@@ -119,7 +118,7 @@ function handlerOf(
       const params = req.params as Record<string, string>
       const call = { ...caller, params, query: readQuery(req.query), request: req }
       answer = await handled(held, call)
-      if (operation.compressed) answer = await compress(answer, call, held)
+      if (operation.compressed && !answer.isLive) answer = await compress(answer, call, held)
     } finally {
       held.release()
     }
@@ -148,8 +147,7 @@ function handlerOf(
     }
     const handle = async (text: JsonText) => {
       const parsed = await parseBody(body, text)
-      if (operation.writes)
-        limitWrites(call.user, Array.isArray(parsed) ? parsed.length : 1, text.bytes.length)
+      if (operation.writes) limitWrites(call.user, countOf(operation, parsed), text.bytes.length)
       return operation.handle({ ...call, body: parsed as never })
     }
     if (largeBytes !== undefined) return inTurn(held, call, largeBytes, handle)
@@ -219,8 +217,14 @@ const NOBODY = { user: '', session: '', expires: 0, isLimited: false }
 /** What a request without a body occupies. */
 const REQUEST_BYTES = 4 * 1024
 
+/** How many documents a body has. */
+function countOf({ writes }: Operation, body: unknown): number {
+  if (typeof writes === 'function') return writes(body as never)
+  return Array.isArray(body) ? body.length : 1
+}
+
 /** @throws Problem `unauthenticated` without a token */
-function bearerToken(req: Request): string {
+export function bearerToken(req: Request): string {
   const token = /^Bearer +([\w.~+/=-]+)$/i.exec(req.headers.authorization ?? '')?.[1]
   if (token !== undefined) return token
   throw new Problem(
@@ -230,7 +234,7 @@ function bearerToken(req: Request): string {
 }
 
 /** Parses only the given parameters: a list has about fifty, most requests use three. */
-function queryReader(parameters: readonly Parameter[]) {
+function queryReader({ query: parameters = [], ignoresOthers }: Operation) {
   const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]))
   const known = [...byName.keys()]
   return (given: Request['query']): Record<string, unknown> => {
@@ -238,6 +242,7 @@ function queryReader(parameters: readonly Parameter[]) {
     const errors: FieldErrors = Object.create(null)
     for (const [name, value] of Object.entries(given)) {
       const { schema, isList, mayRepeat } = byName.get(name) ?? {}
+      if (!schema && ignoresOthers) continue
       const text = isList && Array.isArray(value) ? value.join() : value
       // A repeated parameter is ambiguous.
       if (schema && typeof text !== 'string' && !mayRepeat) errors[name] = ['Use it only once.']

@@ -32,14 +32,16 @@ export interface Operation {
    * devices share an address.
    */
   readonly limit?: 'account' | 'user' | 'refusals'
-  /** Whether it writes documents: the one of its body, or each of a list. So many a minute. */
-  readonly writes?: true
+  /** Whether it writes documents: the one of its body, each of a list, or as many as it says. So many a minute. */
+  readonly writes?: true | ((body: never) => number)
   /**
    * Whether its answers may be compressed, with `bearer`: only the caller's own documents and data, never a
    * token or another secret. Their length tells what they have in common with what others chose.
    */
   readonly compressed?: true
   readonly query?: readonly Parameter[]
+  /** Whether it ignores other parameters, which clients of another protocol may send. */
+  readonly ignoresOthers?: true
   readonly headers?: readonly Header[]
   readonly body?: Body
   /** The maximum size of the body, if it differs from the default. */
@@ -131,6 +133,8 @@ export interface Answer {
    * @param compressor if the body has to go through one
    */
   readonly stream?: (response: ServerResponse, compressor?: Transform) => void
+  /** Whether it waits for news, and so is not compressed: what is written has to arrive. */
+  readonly isLive?: true
 }
 
 /** Derives the type of the body in `handle` from its schema. */

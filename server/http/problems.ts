@@ -4,6 +4,7 @@ import { type FieldErrors, invalid, Problem, type ProblemCode } from '../../prot
 import type { Log } from '../runtime/log.ts'
 import { UnknownUser } from '../sync/store.ts'
 import { unknownName } from './nearest-name.ts'
+import type { Answer } from './operation.ts'
 import { isOverloaded, isTooSlow, Overload, tooSlow } from './overload.ts'
 import { send } from './send.ts'
 
@@ -25,6 +26,17 @@ export function parseAt<S extends z.ZodType>(
   const issues = result.error.issues.map((issue) => ({ ...issue, path: [...path, ...issue.path] }))
   throw invalid(what, fieldErrors(issues, knownKeys(schema)))
 }
+
+/** How errors are told to clients of another protocol. @param error of which the problem was made */
+export type Dialect = (problem: Problem, error: unknown, request: Request) => Answer
+
+/** Errors of what follows are told in a dialect. */
+export const speaking =
+  (dialect: Dialect): RequestHandler =>
+  (_req, res, next) => {
+    res.locals.dialect = dialect
+    next()
+  }
 
 /** Limits the size of the response to a body of unknown names. */
 const MAX_UNKNOWN = 20
@@ -82,6 +94,8 @@ export const answerProblems =
         'request failed',
       )
     if (res.headersSent) return next(error)
+    const { dialect } = res.locals
+    if (dialect) return send(res, dialect(problem, error, req))
     send(res, {
       status: problem.status,
       headers: headersOf(problem),

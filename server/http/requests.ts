@@ -6,6 +6,7 @@ import type { Log } from '../runtime/log.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import type { Tracing } from '../runtime/tracing.ts'
 import { withoutPorts } from './networks.ts'
+import type { Dialect } from './problems.ts'
 
 declare global {
   namespace Express {
@@ -17,6 +18,8 @@ declare global {
       operation: string | undefined
       /** Its path, as in OpenAPI. */
       route: string | undefined
+      /** How errors are told, if not as problems. */
+      dialect: Dialect | undefined
       /** For a streamed response: called at its end. */
       streamEnded: (() => void) | undefined
     }

@@ -40,14 +40,20 @@ import { accountSessionOperations } from '../http/accounts/sessions.ts'
 import { unsubscribeOperations } from '../http/accounts/unsubscribe.ts'
 import { attemptLimit, attemptPolicy } from '../http/attempt-limit.ts'
 import { createCompression } from '../http/compression.ts'
+import { inCouch } from '../http/couch/dialect.ts'
+import { createFeeds } from '../http/couch/feeds.ts'
+import { couchOperations } from '../http/couch/operations.ts'
+import { createParts } from '../http/couch/parts.ts'
+import { ANYBODY, testDatabases } from '../http/couch/test-mode.ts'
+import { unknownInCouch } from '../http/couch/unknown.ts'
 import { conflictOperations } from '../http/documents/conflicts.ts'
 import { explainOperation } from '../http/documents/explain.ts'
 import { restOperations } from '../http/documents/rest.ts'
-import { mount } from '../http/mount.ts'
+import { bearerToken, type MountDependencies, mount } from '../http/mount.ts'
 import { createOpenAnswers, type OpenAnswers } from '../http/open-answers.ts'
 import type { Operation } from '../http/operation.ts'
 import { refuseOverload } from '../http/overload.ts'
-import { answerProblems, notFound } from '../http/problems.ts'
+import { answerProblems, notFound, speaking } from '../http/problems.ts'
 import { type Changes, createChanges } from '../http/replication/changes.ts'
 import { createLongPages } from '../http/replication/long-pages.ts'
 import { createPullStreams, type PullStreams } from '../http/replication/pull-streams.ts'
@@ -70,6 +76,8 @@ import { feedReader } from '../store/feed-changes.ts'
 import { postgresLists } from '../store/lists.ts'
 import { postgresPositions } from '../store/positions.ts'
 import { postgresStore } from '../store/postgres.ts'
+import { postgresRevisions } from '../store/revisions.ts'
+import { createTestDatabases } from '../store/test-databases.ts'
 import { createTurns } from '../store/turns.ts'
 import { usageReader } from '../store/usage.ts'
 import type { Limits } from '../sync/limits.ts'
@@ -168,6 +176,13 @@ export function createApp({
   const readFeed = feedReader(db)
   const changes = createChanges({ readFeed, followers, answers, places, publicUrl })
   const longPage = createLongPages(bytes, answers)
+  const stored = { store, revisions: postgresRevisions(db) }
+  /** @param answers that end with their sessions */
+  const couch = (answers: OpenAnswers) => {
+    const inParts = createParts(bytes, answers)
+    const feeds = createFeeds({ stored, followers, answers, places, inParts })
+    return { stored, feeds, inParts, version }
+  }
   const lists = postgresLists(db)
   watchPool(metrics, db)
   watchBytes(metrics, bytes)
@@ -230,8 +245,8 @@ export function createApp({
   app.use(refuseOverload(poolState(db)))
   if (config.needsHttps) app.use(requireHttps(publicUrl!))
   if (config.CORS_ORIGINS.length > 0) app.use(crossOrigin(config.CORS_ORIGINS))
-  mount(app, operations, {
-    sessions,
+  const engine = {
+    authenticate: (req, needs) => sessions.authenticate(bearerToken(req), needs),
     limit: attemptLimit(db, config.AUTH_RATE_LIMIT),
     policy: attemptPolicy(config.AUTH_RATE_LIMIT),
     limitWrites: createWriteLimit(config.WRITES_PER_MINUTE),
@@ -241,7 +256,24 @@ export function createApp({
     bytes,
     compress: createCompression(bytes),
     turns: { device: createTurns({ lanes: 2 }), person: createTurns({ lanes: 2 }) },
-  })
+  } satisfies MountDependencies
+  mount(app, operations, engine)
+  if (config.COUCH_TEST_MODE) {
+    const testOperations = couchOperations({
+      prefix: '/couch-test/',
+      name: 'couch_test',
+      databases: testDatabases(stored, createTestDatabases(db)),
+      // Nobody is signed in.
+      ...couch(createOpenAnswers(now)),
+    })
+    app.use('/couch-test', speaking(inCouch))
+    mount(app, testOperations, {
+      ...engine,
+      authenticate: async () => ANYBODY,
+      limitWrites: () => {},
+    })
+    app.use('/couch-test', unknownInCouch)
+  }
   app.use('/replication', refuseOtherVersions(Object.values<Resource>(resources)))
   app.use('/couch', refuseCouch)
   app.use(usualPlaces())

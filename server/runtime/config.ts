@@ -91,6 +91,11 @@ export const environment = z.object({
     .describe(
       'The address to listen on, such as `0.0.0.0`. Default: all addresses in production, otherwise `127.0.0.1`, which other machines cannot reach.',
     ),
+  COUCH_TEST_MODE: flag
+    .default(false)
+    .describe(
+      'Whether to serve `/couch-test/`, for test suites of CouchDB clients: anybody creates and deletes databases there. Refused in production.',
+    ),
   PUBLIC_URL: z
     .url({ protocol: /^https?$/, error: 'expected an http or https address' })
     .transform((value) => value.replace(/\/+$/, ''))
@@ -484,6 +489,8 @@ function faultsTogether(data: z.output<typeof environment>): string[] {
     if (data[name] && !data.DATABASE_URL) faults.push(`${name}: set DATABASE_URL too, or remove it`)
   if (data.NODE_ENV === 'production' && data.SECRET_KEY === undefined)
     faults.push('SECRET_KEY: required in production; generate one with: openssl rand -base64 32')
+  if (data.NODE_ENV === 'production' && data.COUCH_TEST_MODE)
+    faults.push('COUCH_TEST_MODE: serves everybody without authentication; remove it in production')
   if (data.DATABASE_CA && data.DATABASE_TLS && data.DATABASE_TLS !== 'verify')
     faults.push('DATABASE_CA: is used with DATABASE_TLS=verify only; remove one of them')
   if (

@@ -110,6 +110,12 @@ const deleteLocalSql = named(`
   delete from couch_locals where user_id = $1 and database = $2 and id = $3 and revision = $4
   returning 1`)
 
+/** `$1` user, `$2` types. */
+const compactSql = named(`
+  delete from couch_revisions r
+  where r.user_id = $1 and r.type = any ($2::text[])
+    and case when r.is_leaf then false else true end`)
+
 /** The part of the Store for replicas that speak CouchDB's protocol, in Postgres. */
 export function postgresRevisions(db: Database): RevisionStore {
   return {
@@ -154,6 +160,10 @@ export function postgresRevisions(db: Database): RevisionStore {
             ? await run(db, insertLocalSql, [...key, body])
             : await run(db, updateLocalSql, [...key, body, ifRevision])
       return rows.length > 0
+    },
+
+    async compact(user, types) {
+      await run(db, compactSql, [user, types])
     },
   }
 }

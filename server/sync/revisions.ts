@@ -102,6 +102,9 @@ export interface RevisionStore extends RevisionReader {
     ifRevision: number,
     body: string | undefined,
   ): Promise<boolean>
+
+  /** Forgets the contents of former revisions. */
+  compact(user: string, types: readonly string[]): Promise<void>
 }
 
 /** The same within a transaction of the store, which has the only write access to this user's documents. */

@@ -1,0 +1,154 @@
+/** Documents as they are on the wire, with their fields that begin with an underscore. */
+import type { ListedRevision, Revision } from '../sync/revisions.ts'
+import { leavesOf, parseRev, type RevisionName, revisionsFrom, revOf } from './paths.ts'
+import { badRequest, forbidden, InvalidRequest, type Refusal } from './refusal.ts'
+
+/** A document that a client has sent. */
+export interface Incoming {
+  readonly id: string
+  /** The revision that it follows, or its own. */
+  readonly rev: RevisionName | undefined
+  /** Its own path, if it was made elsewhere. */
+  readonly path: readonly string[]
+  readonly deleted: boolean
+  readonly content: Readonly<Record<string, unknown>>
+}
+
+export type WireDocument = Record<string, unknown>
+
+/** Those that stay a part of the content. */
+const CONTENT = /^_replication_/
+const READ_ONLY = new Set([
+  '_revs_info',
+  '_conflicts',
+  '_deleted_conflicts',
+  '_local_seq',
+  '_rev_tree',
+])
+
+/**
+ * @param isReplicated whether it has its own revision: then it is refused in a way that does not end replication
+ * @throws Refusal
+ */
+export function readDocument(input: unknown, isReplicated: boolean): Incoming {
+  const refuse = isReplicated ? forbidden : badRequest
+  if (typeof input !== 'object' || input === null || Array.isArray(input))
+    throw refuse('Document must be a JSON object')
+  const { _id, _rev, _revisions, _deleted, _attachments, ...rest } = input as WireDocument
+  if (typeof _id !== 'string' || _id === '') throw refuse('_id field must contain a string')
+  // CouchDB refuses the whole request for it.
+  if (!isReplicated && /^_(?!design\/)/.test(_id))
+    throw new InvalidRequest('Only reserved document ids may start with underscore.')
+  const rev = _rev === undefined ? undefined : parseRev(_rev)
+  if (isReplicated && _rev === undefined) throw new InvalidRequest('_rev is missing')
+  if (_rev !== undefined && !rev) throw refuse('Invalid rev format')
+  if (_attachments !== undefined && Object.keys(_attachments ?? {}).length > 0)
+    throw forbidden('This server stores no attachments.')
+  const content: WireDocument = {}
+  for (const [name, value] of Object.entries(rest))
+    if (!name.startsWith('_') || CONTENT.test(name)) define(content, name, value)
+    else if (!READ_ONLY.has(name)) throw special(name, isReplicated)
+  const path = isReplicated && rev ? pathOf(rev, _revisions) : []
+  return { id: _id, rev, path, deleted: _deleted === true, content }
+}
+
+/** Also a field that is called `__proto__`. */
+function define(target: WireDocument, name: string, value: unknown) {
+  Object.defineProperty(target, name, {
+    value,
+    enumerable: true,
+    writable: true,
+    configurable: true,
+  })
+}
+
+function special(name: string, isReplicated: boolean): Refusal {
+  const reason = `Bad special document member: ${name.slice(0, 60)}`
+  return isReplicated ? forbidden(reason) : new InvalidRequest(reason, 'doc_validation')
+}
+
+/** What a client may send: far more than any keeps. */
+const MAX_PATH = 10_000
+
+/** @throws Refusal */
+function pathOf({ generation, hash }: RevisionName, revisions: unknown): readonly string[] {
+  if (revisions === undefined) return [hash]
+  const { start, ids } = revisions as { start?: unknown; ids?: unknown }
+  const isValid =
+    start === generation &&
+    Array.isArray(ids) &&
+    ids[0] === hash &&
+    ids.length <= Math.min(generation, MAX_PATH) &&
+    ids.every((id) => typeof id === 'string' && parseRev(`1-${id}`))
+  if (!isValid) throw forbidden('_revisions does not belong to _rev')
+  return ids as string[]
+}
+
+/** Which fields with an underscore to add. */
+export interface Shown {
+  readonly conflicts?: boolean
+  readonly deletedConflicts?: boolean
+  readonly revs?: boolean
+  readonly revsInfo?: boolean
+  readonly localSeq?: string
+}
+
+/** A revision as JSON text. Its content is text already, which nobody parses. */
+export function documentText(
+  id: string,
+  { rev, deleted, body }: { rev: string; deleted: boolean; body: string | null },
+  more: object = {},
+): string {
+  const own = JSON.stringify({ _id: id, _rev: rev, ...(deleted && { _deleted: true }), ...more })
+  const content = body ?? '{}'
+  return content === '{}' ? own : `${own.slice(0, -1)},${content.slice(1)}`
+}
+
+/** One revision of a document, as JSON text. */
+export function revisionText(
+  id: string,
+  revision: Revision,
+  revisions: readonly Revision[],
+  shown: Shown = {},
+): string {
+  const { conflicts, deletedConflicts, revs, revsInfo, localSeq } = shown
+  const leaves = leavesOf(revisions)
+  const others = leaves.slice(1)
+  const more = {
+    ...(conflicts && some('_conflicts', others.filter(isLive).map(revOf))),
+    ...(deletedConflicts && some('_deleted_conflicts', others.filter(isDeleted).map(revOf))),
+    ...(revs && { _revisions: historyOf(revision, leaves) }),
+    ...(revsInfo && { _revs_info: infoOf(revision, revisions) }),
+    ...(localSeq !== undefined && { _local_seq: localSeq }),
+  }
+  return documentText(id, { ...revision, rev: revOf(revision) }, more)
+}
+
+/** By the paths of leaves, which know more ancestors than the revision did when it was a leaf. */
+function historyOf(revision: Revision, leaves: readonly Revision[]) {
+  const { generation, path } = revision
+  const longest = leaves
+    .filter((leaf) => leaf.path[leaf.generation - generation] === path[0])
+    .map((leaf) => revisionsFrom(leaf, generation))
+    .sort((a, b) => b.ids.length - a.ids.length)[0]
+  return longest ?? revisionsFrom(revision)
+}
+
+function infoOf(revision: Revision, revisions: readonly Revision[]) {
+  const { start, ids } = historyOf(revision, leavesOf(revisions))
+  const known = new Map(revisions.map((one) => [revOf(one), one]))
+  return ids.map((hash, nth) => {
+    const rev = `${start - nth}-${hash}`
+    const one = known.get(rev)
+    return { rev, status: !one ? 'missing' : one.deleted ? 'deleted' : 'available' }
+  })
+}
+
+const isLive = ({ deleted }: { deleted: boolean }) => !deleted
+const isDeleted = ({ deleted }: { deleted: boolean }) => deleted
+const some = (name: string, revs: readonly string[]) => (revs.length > 0 ? { [name]: revs } : {})
+
+/** The leaves of a listed document, the winner first. */
+export function rankedOf(leaves: readonly ListedRevision[]) {
+  return leavesOf(leaves.map((leaf) => ({ ...leaf, path: [leaf.hash], isLeaf: true })))
+}
