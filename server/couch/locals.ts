@@ -26,9 +26,9 @@ export async function putLocal(
   id: string,
   document: Record<string, unknown>,
 ): Promise<{ ok: true; id: string; rev: string }> {
-  const { _id, _rev, _deleted, ...content } = document
-  const revision = revisionOf(_rev)
-  const body = _deleted === true ? undefined : JSON.stringify(content)
+  const revision = revisionOf(document._rev)
+  const content = Object.entries(document).filter(([field]) => !field.startsWith('_'))
+  const body = document._deleted === true ? undefined : JSON.stringify(Object.fromEntries(content))
   if (!(await locals.putLocal(user, name, requireId(id), revision, body))) throw conflict()
   return { ok: true, id: LOCAL + id, rev: localRev(body === undefined ? 0 : revision + 1) }
 }

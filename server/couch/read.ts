@@ -23,10 +23,9 @@ export async function getDocument(
 ): Promise<{ text: string; rev: string }> {
   const found = await findOne(reader, database, id, rev !== undefined || shown.revsInfo === true)
   const revision = rev === undefined ? winnerOf(found) : revisionAt(found, rev, latest)
-  const { epoch } = await database.head()
   const text = revisionText(id, revision, found.revisions, {
     ...shown,
-    ...(localSeq && { localSeq: seqText(found.seq, epoch) }),
+    ...(localSeq && { localSeq: seqText(found.seq, (await database.head()).epoch) }),
   })
   return { text, rev: revOf(revision) }
 }

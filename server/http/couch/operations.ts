@@ -91,8 +91,10 @@ export function couchOperations({
       async handle(call) {
         const database = await databaseOf(call)
         await database.reviseFeed(0, Number.POSITIVE_INFINITY)
-        const { seq, epoch } = await database.head()
-        const { live, deleted } = await stored.revisions.count(database.user, database.types)
+        const [{ seq, epoch }, { live, deleted }] = await Promise.all([
+          database.head(),
+          stored.revisions.count(database.user, database.types),
+        ])
         const body = {
           db_name: database.name,
           doc_count: live,
