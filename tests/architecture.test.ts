@@ -15,8 +15,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   },
   'server/sync': { values: 'protocol/index.ts uuid node:crypto' },
   'server/couch': {
-    values: 'server/sync/revisions.ts pouchdb-selector-core node:crypto',
-    types: 'server/sync/store.ts',
+    values: 'protocol/index.ts server/sync/ pouchdb-selector-core node:crypto',
   },
   'server/store': {
     values: `protocol/index.ts server/sync/store.ts server/sync/positions.ts server/sync/journal.ts
@@ -80,8 +79,9 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
       server/runtime/metrics.ts express node:http`,
   },
   'server/http/couch': {
-    values: 'server/http/ server/couch/ server/runtime/places.ts zod node:crypto',
-    types: `protocol/index.ts server/accounts/sessions.ts server/realtime/followers.ts server/runtime/bytes-in-flight.ts
+    values: `protocol/index.ts server/http/ server/couch/ server/accounts/tokens.ts server/runtime/places.ts zod
+      node:crypto`,
+    types: `server/accounts/ server/realtime/followers.ts server/runtime/bytes-in-flight.ts
       server/sync/store.ts express node:http`,
   },
   'server/http/accounts': {

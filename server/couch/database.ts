@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import type { Key, Progress, Revised, Revision, RevisionStore } from '../sync/revisions.ts'
-import type { Head, Store, Transaction } from '../sync/store.ts'
+import type { Head, ReadAhead, Store, Transaction } from '../sync/store.ts'
 
 export interface CouchDatabase {
   readonly name: string
@@ -30,6 +30,8 @@ export interface CouchDatabase {
   head(): Promise<Head>
   /** Forgets what the database does not need. */
   compact(): Promise<void>
+  /** What a write of these documents reads first. */
+  readAhead(keys: readonly Key[]): readonly ReadAhead[]
   /** The same as `revise`, within a write, and reads them with their former revisions. By `keyText`. */
   readIn(transaction: Transaction, keys: readonly Key[]): Promise<ReadonlyMap<string, Revised>>
   /** Called in the transaction of a write before it stores anything. */
@@ -55,6 +57,7 @@ export interface Landing extends Key {
 export interface Landed {
   /** One for each document. */
   readonly documents: readonly LandedDocument[]
+  /** How far documents have revisions now, if that is known. */
   readonly progress?: Progress
 }
 
@@ -94,6 +97,7 @@ export function bareDatabase(
     reviseFeed: async () => (await headOf(store, user)).seq,
     head: () => headOf(store, user),
     compact: () => revisions.compact(user, [BARE]),
+    readAhead: () => [],
     readIn: (transaction, keys) => transaction.revisions.read(keys, true),
     async land(transaction, documents) {
       const first = await transaction.revisions.number(documents.length)

@@ -1,4 +1,5 @@
 import { type Key, keyText, type Revised, type Revision } from '../sync/revisions.ts'
+import type { Transaction } from '../sync/store.ts'
 import type { CouchDatabase, CouchStore, LandedDocument, Landing } from './database.ts'
 import { type Incoming, readDocument } from './documents.ts'
 import { graft, hashOf, leavesOf, parseRev, revOf } from './paths.ts'
@@ -31,7 +32,10 @@ export async function write(
   const keys = new Map<string, Key>()
   for (const one of parsed) if ('key' in one) keys.set(keyText(one.key), one.key)
   if (keys.size === 0) return parsed.map((one) => one as Row)
-  return store.transaction(database.user, async (transaction) => {
+  const ahead = database.readAhead([...keys.values()])
+  return store.transaction(database.user, work, ahead)
+
+  async function work(transaction: Transaction): Promise<Row[]> {
     const known = await database.readIn(transaction, [...keys.values()])
     const drafts = new Map<string, Draft>()
     const rows = parsed.map((one): Row => {
@@ -56,13 +60,13 @@ export async function write(
     const stored = landing
       .filter((one) => !results.get(keyText(one))!.refused)
       .map((one) => storedOf(one, results.get(keyText(one))!, database.revsLimit))
-    await transaction.revisions.write(stored, landed.progress)
+    await transaction.revisions.write(stored, landed.progress, true)
     return rows.map((row, nth) => {
       const one = parsed[nth]!
       const refused = 'key' in one ? results.get(keyText(one.key))?.refused : undefined
       return refused && 'ok' in row ? refusedRow(row, refused) : row
     })
-  })
+  }
 }
 
 type Parsed = { key: Key; document: Incoming } | { id?: string; rev?: string; refusal: Refusal }

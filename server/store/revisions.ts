@@ -1,5 +1,11 @@
-import type pg from 'pg'
-import { type Database, run, runOn, type Statement } from '../database/connect.ts'
+import {
+  type Begun,
+  type Database,
+  run,
+  runOn,
+  runTogether,
+  type Statement,
+} from '../database/connect.ts'
 import type {
   ChangesPart,
   Key,
@@ -13,7 +19,8 @@ import type {
   RevisionTransaction,
 } from '../sync/revisions.ts'
 import { keyText } from '../sync/revisions.ts'
-import { named } from './statements.ts'
+import { type FeedRow, feedOf } from './rows.ts'
+import { FEED_COLUMNS, named } from './statements.ts'
 
 /** So many contents of former revisions are kept for each document: bases of merges. */
 const FORMER = 20
@@ -89,6 +96,11 @@ const countSql = named(`
 /** `$1` user. */
 const progressSql = named('select revised_seq, horizon_seq from couch_feeds where user_id = $1')
 
+/** `$1` user. */
+const feedSql = named(`
+  select coalesce(c.revised_seq, 0), coalesce(c.horizon_seq, 0), ${FEED_COLUMNS}
+  from feeds f left join couch_feeds c on c.user_id = f.user_id where f.user_id = $1`)
+
 /** `$1` user, `$2` database, `$3` id. */
 const findLocalSql = named(
   'select revision, body from couch_locals where user_id = $1 and database = $2 and id = $3',
@@ -143,7 +155,10 @@ export function postgresRevisions(db: Database): RevisionStore {
     },
 
     async progress(user) {
-      return progressOf(await run(db, progressSql, [user]))
+      const rows = await run<[string, string, ...FeedRow]>(db, feedSql, [user])
+      if (!rows[0]) return undefined
+      const [, , ...feed] = rows[0]
+      return { ...progressOf(rows), feed: feedOf(...feed) }
     },
 
     async findLocal(user, database, id) {
@@ -155,10 +170,10 @@ export function postgresRevisions(db: Database): RevisionStore {
       const key = [user, database, id]
       const rows =
         body === undefined
-          ? await run(db, deleteLocalSql, [...key, ifRevision])
+          ? await runUnsynced(db, deleteLocalSql, [...key, ifRevision])
           : ifRevision === 0
-            ? await run(db, insertLocalSql, [...key, body])
-            : await run(db, updateLocalSql, [...key, body, ifRevision])
+            ? await runUnsynced(db, insertLocalSql, [...key, body])
+            : await runUnsynced(db, updateLocalSql, [...key, body, ifRevision])
       return rows.length > 0
     },
 
@@ -167,6 +182,16 @@ export function postgresRevisions(db: Database): RevisionStore {
     },
   }
 }
+
+/** Does not wait for the disk: a replica whose checkpoint is lost compares revisions from the one before. */
+const runUnsynced = (db: Database, statement: Statement, values: readonly unknown[]) =>
+  runTogether(db, async (connection) => {
+    const [, rows] = await Promise.all([
+      connection.query('set local synchronous_commit = off'),
+      runOn(connection, statement, values),
+    ])
+    return rows
+  })
 
 /** `$1` user, `$2` documents and `$3` revisions as JSON arrays. */
 const writeSql = named(`
@@ -184,6 +209,9 @@ const writeSql = named(`
   on conflict (user_id, type, id, generation, hash) do update set
     path = excluded.path, deleted = excluded.deleted, body = excluded.body, is_leaf = excluded.is_leaf,
     seq = excluded.seq, changed_at = now()`)
+
+/** Whether it is time to forget former revisions of its document: not with each of them. */
+const isDue = ({ isLeaf, generation }: Revision) => !isLeaf && generation % FORMER === 0
 
 /** Only the last contents of each document are kept. `$1` user, `$2` types and `$3` ids of documents. */
 const forgetSql = named(`
@@ -221,7 +249,7 @@ const withoutRowSql = (table: string) =>
 
 /** @param numbered called with the new head of the feed */
 export function revisionsOn(
-  connection: pg.ClientBase,
+  { connection, commit }: Pick<Begun<unknown>, 'connection' | 'commit'>,
   user: string,
   numbered: (epoch: string, seq: number) => void,
 ): RevisionTransaction {
@@ -243,7 +271,7 @@ export function revisionsOn(
       return seq - count + 1
     },
 
-    async write(documents, progress) {
+    async write(documents, progress, isLast = false) {
       const steps: Promise<unknown>[] = []
       if (documents.length > 0) {
         const heads = documents.map(({ type, id, seq, deleted }) => ({ type, id, seq, deleted }))
@@ -252,12 +280,12 @@ export function revisionsOn(
         )
         const values = [user, JSON.stringify(heads), JSON.stringify(rows)]
         steps.push(runOn(connection, writeSql, values))
-        const follow = documents.filter(({ revisions }) => revisions.some(({ isLeaf }) => !isLeaf))
-        if (follow.length > 0)
-          steps.push(runOn(connection, forgetSql, [user, ...columnsOfKeys(follow)]))
+        const old = documents.filter(({ revisions }) => revisions.some(isDue))
+        if (old.length > 0) steps.push(runOn(connection, forgetSql, [user, ...columnsOfKeys(old)]))
       }
       if (progress)
         steps.push(runOn(connection, progressedSql, [user, progress.seq, progress.horizon]))
+      if (isLast) steps.push(commit())
       await Promise.all(steps)
     },
 

@@ -79,7 +79,7 @@ export function transactionOf(
     },
     limits,
 
-    revisions: revisionsOn(connection, user, (epoch, seq) => {
+    revisions: revisionsOn({ connection, commit }, user, (epoch, seq) => {
       feed = { ...begun, epoch, seq }
       numbered()
     }),

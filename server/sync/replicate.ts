@@ -162,6 +162,8 @@ export async function push<Answer = PushResponse>(
 
 /**
  * The same within a transaction that does more than this, for a client that is not told of rejected rows.
+ *
+ * @returns also what became of the documents, except those that a deletion or restore of another one has changed
  */
 export async function pushWithin(
   transaction: Transaction,
@@ -170,24 +172,39 @@ export async function pushWithin(
   pushed: readonly PushRow[],
   now: string,
   pause: Pause = NO_PAUSE,
-): Promise<PushResponse> {
+): Promise<PushResponse & { after: ReadonlyMap<string, Stored> }> {
   const reading = await readInPieces(resource, pusher.user, pushed, pause)
-  const options = { keepsRejected: false, pause, isLast: false }
-  return land(transaction, pusher, resource, reading, now, options)
+  const after = new Map<string, Stored>()
+  const written = (states: readonly State[]) => {
+    const first = transaction.feed.seq - states.length + 1
+    for (const [nth, state] of states.entries())
+      after.set(state.document.id, { ...state, seq: first + nth })
+  }
+  const options = { keepsRejected: false, pause, isLast: false, written }
+  const response = await land(transaction, pusher, resource, reading, now, options)
+  return { ...response, after }
 }
 
 function readAheadOf(resource: Resource, { rows, refusals }: Reading): ReadAhead[] {
   return [{ resource, ids: idsOf([...rows, ...refusals]) }, ...targetsOf(resource, rows)]
 }
 
-/** @param options `isLast`: whether the transaction does nothing else after it */
+interface LandOptions {
+  keepsRejected: boolean
+  pause: Pause
+  /** Whether the transaction does nothing else after it. */
+  isLast: boolean
+  /** Called after each write. */
+  written?: (states: readonly State[]) => void
+}
+
 async function land(
   transaction: Transaction,
   pusher: Party,
   resource: Resource,
   reading: Reading,
   now: string,
-  { keepsRejected, pause, isLast }: { keepsRejected: boolean; pause: Pause; isLast: boolean },
+  { keepsRejected, pause, isLast, written }: LandOptions,
 ): Promise<PushResponse> {
   const ids = idsOf([...reading.rows, ...reading.refusals])
   const purged = horizonOf(resource, transaction.feed)
@@ -215,6 +232,7 @@ async function land(
       answers.size + refusals.length + losses.length + erased.length === 0
     await placeholdFor(transaction, resource, writes, missing)
     await transaction.write(resource, writes, isAll)
+    written?.(writes)
     await dropRemains(transaction, resource, erased, now)
   }
   await keepLosses(transaction, resource, losses, pusher, now, pause)

@@ -4,6 +4,8 @@
  * name of a resource, or anything else for documents that are nothing but revisions.
  */
 
+import type { Feed } from './store.ts'
+
 export interface Revision {
   readonly generation: number
   /** The hashes of the revision and of its ancestors, newest first. The oldest may be missing. */
@@ -84,7 +86,8 @@ export interface RevisionReader {
 
   count(user: string, types: readonly string[]): Promise<{ live: number; deleted: number }>
 
-  progress(user: string): Promise<Progress>
+  /** The feed, and how far it has revisions. Undefined if the user does not exist. */
+  progress(user: string): Promise<(Progress & { readonly feed: Feed }) | undefined>
 
   findLocal(user: string, database: string, id: string): Promise<Local | undefined>
 }
@@ -119,10 +122,13 @@ export interface RevisionTransaction {
   /**
    * Stores documents: adds the given revisions, or replaces those of the same generation and hash. Others stay as
    * they are, so one that is followed by a new one has to be given too, without `isLeaf`.
+   *
+   * @param isLast whether nothing is read or written after it: then it is committed too, in the same round trip
    */
   write(
     documents: readonly (Revised & { readonly deleted: boolean })[],
     progress?: Progress,
+    isLast?: boolean,
   ): Promise<void>
 
   /** Live documents of this type without a row in a table. */

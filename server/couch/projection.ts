@@ -1,0 +1,440 @@
+/**
+ * The databases of a person's documents. Rows are what counts: a revision that comes in is judged as a pushed row, and
+ * what the row has become is a revision again. Rows that were written through other faces get revisions when a
+ * replica first needs to see them, so people without such replicas pay nothing.
+ */
+import { type PushRow, type Resource, resources } from '../../protocol/index.ts'
+import type { Party } from '../sync/journal.ts'
+import { MAX_WRITE_BYTES } from '../sync/quota.ts'
+import { pushWithin } from '../sync/replicate.ts'
+import {
+  type Key,
+  keyText,
+  type Progress,
+  type Revised,
+  type Revision,
+  type RevisionReader,
+} from '../sync/revisions.ts'
+import { documentIdOf } from '../sync/rows.ts'
+import { type Feed, type Store, type Stored, type Transaction, UnknownUser } from '../sync/store.ts'
+import {
+  type CouchDatabase,
+  headOf,
+  type IdRange,
+  type LandedDocument,
+  type Landing,
+} from './database.ts'
+import { canonical, hashOf, isOn, leavesOf, REVS_LIMIT, revOf } from './paths.ts'
+
+/** The changes of several resources in the order of the feed, each document once. */
+type ReadFeed = (
+  user: string,
+  resources: readonly Resource[],
+  seq: number,
+  limit: number,
+) => Promise<
+  | {
+      readonly changes: readonly { resource: string; id: string; seq: number }[]
+      readonly isLast: boolean
+      readonly feed: Feed
+    }
+  | undefined
+>
+
+export interface ProjectionMeans {
+  readonly store: Pick<Store, 'read' | 'heads' | 'transaction'>
+  readonly revisions: RevisionReader
+  readonly readFeed: ReadFeed
+  readonly now: () => Date
+}
+
+/** So many rows get revisions at once. */
+const STEP = 1_000
+
+/** Those that people write, in the order of the ids of their documents. */
+const PROJECTED: readonly Resource[] = Object.values<Resource>(resources)
+  .filter(({ readOnly }) => !readOnly)
+  .sort((a, b) => (prefixOf(a) < prefixOf(b) ? -1 : 1))
+
+/** The database of all documents; every resource has one of its own besides. */
+export const ALL = 'all'
+
+export const DATABASES: readonly string[] = [ALL, ...PROJECTED.map(({ name }) => name)]
+
+/** The id on the wire of the only document of a resource, in the database of all. */
+const ONLY = 'me'
+
+/** A database of a person; undefined if there is none of this name. */
+export function projectedDatabase(
+  means: ProjectionMeans,
+  name: string,
+  party: Party,
+): CouchDatabase | undefined {
+  if (!DATABASES.includes(name)) return undefined
+  const { user } = party
+  const { store, revisions } = means
+  const isOfAll = name === ALL
+  const own = isOfAll ? PROJECTED : PROJECTED.filter((one) => one.name === name)
+
+  /** Read together with the documents of a write. */
+  const progressIn = new WeakMap<Transaction, Promise<Progress>>()
+
+  return {
+    name,
+    user,
+    types: own.map((one) => one.name),
+    revsLimit: REVS_LIMIT,
+    readAhead: aheadOf,
+
+    idOf({ type, id }) {
+      if (!isOfAll) return id
+      const resource = resourceOf(type)
+      return prefixOf(resource) + (resource.singleton ? ONLY : id)
+    },
+
+    keyOf(wireId) {
+      const resource = isOfAll ? own.find((one) => wireId.startsWith(prefixOf(one))) : own[0]
+      if (!resource) return undefined
+      const rest = isOfAll ? wireId.slice(prefixOf(resource).length) : wireId
+      const id = isOfAll && resource.singleton && rest === ONLY ? user : rest
+      if (resource.singleton ? id !== user : documentIdOf(id) !== id) return undefined
+      return { type: resource.name, id }
+    },
+
+    partOf(type, range) {
+      return isOfAll ? partIn(resourceOf(type), range) : range
+    },
+
+    async revise(keys) {
+      const { feed, ...progress } = await progressOf()
+      if (progress.seq >= feed.seq && progress.horizon >= horizonOf(feed)) return
+      const [rows, known] = await Promise.all([
+        readRows((resource, ids) => store.read(user, resource, ids), keys),
+        revisions.read(user, keys),
+      ])
+      const stale = keys.filter((key) => isStale(known.get(keyText(key)), rows.get(keyText(key))))
+      if (stale.length > 0)
+        await store.transaction(user, (transaction) => readIn(transaction, stale), aheadOf(stale))
+    },
+
+    async reviseFeed(after, limit) {
+      const { feed, ...begun } = await progressOf()
+      let progress: Progress = begun
+      const horizon = horizonOf(feed)
+      if (progress.horizon < horizon) progress = await deleteGone({ ...progress, horizon })
+      const isFull = async () => {
+        if (limit === Number.POSITIVE_INFINITY) return false
+        const part = { after, upTo: progress.seq, limit }
+        const page = await revisions.changes(
+          user,
+          own.map((one) => one.name),
+          part,
+        )
+        return page.length >= limit
+      }
+      while (progress.seq < feed.seq && !(progress.seq > after && (await isFull())))
+        progress = await reviseStep(progress)
+      return progress.seq
+    },
+
+    head: () => headOf(store, user),
+    // Former contents are the bases of merges; the server forgets them by itself.
+    compact: async () => {},
+    readIn,
+
+    async land(transaction, documents) {
+      const begun = transaction.feed.seq
+      const progress = await (progressIn.get(transaction) ?? transaction.revisions.progress())
+      const results = new Map<Landing, LandedDocument>()
+      for (const resource of PROJECTED) {
+        const ofResource = documents.filter(({ type }) => type === resource.name)
+        if (ofResource.length > 0)
+          for (const [landing, result] of await landOf(transaction, resource, ofResource))
+            results.set(landing, result)
+      }
+      const isWhole = progress.seq === begun && !documents.some(isOrWasDeleted)
+      return {
+        documents: documents.map((one) => results.get(one)!),
+        ...(isWhole && { progress: { ...progress, seq: transaction.feed.seq } }),
+      }
+    },
+  }
+
+  async function progressOf() {
+    const progress = await revisions.progress(user)
+    if (!progress) throw new UnknownUser()
+    return progress
+  }
+
+  async function reviseStep(progress: Progress): Promise<Progress> {
+    const part = await means.readFeed(user, PROJECTED, progress.seq, STEP)
+    if (!part) throw new UnknownUser()
+    const seq = part.isLast ? part.feed.seq : part.changes.at(-1)!.seq
+    const keys = part.changes.map(({ resource, id }) => ({ type: resource, id }))
+    const reached = { ...progress, seq }
+    // What has changed since then is revised as it is now.
+    await store.transaction(
+      user,
+      (transaction) => readIn(transaction, keys, reached),
+      aheadOf(keys),
+    )
+    return reached
+  }
+
+  /** Deletes documents whose rows are gone without a tombstone, or with one that is purged. */
+  function deleteGone(progress: Progress): Promise<Progress> {
+    return store.transaction(user, async (transaction) => {
+      for (const { name: type, table } of PROJECTED) {
+        const ids = await transaction.revisions.withoutRow(type, table)
+        await readIn(
+          transaction,
+          ids.map((id) => ({ type, id })),
+        )
+      }
+      await transaction.revisions.write([], progress)
+      return progress
+    })
+  }
+
+  /** Reads documents with their former revisions, after those that need it have got one. */
+  async function readIn(
+    transaction: Transaction,
+    keys: readonly Key[],
+    progress?: Progress,
+  ): Promise<ReadonlyMap<string, Revised>> {
+    const reading = transaction.revisions.progress()
+    progressIn.set(transaction, reading)
+    const [rows, known] = await Promise.all([
+      readRows((resource, ids) => transaction.read(resource, ids), keys),
+      transaction.revisions.read(keys, true),
+      reading,
+    ])
+    const result = new Map(known)
+    const fresh: (Revised & { deleted: boolean })[] = []
+    for (const key of keys) {
+      const [before, row] = [known.get(keyText(key)), rows.get(keyText(key))]
+      if (!isStale(before, row)) continue
+      const seq = row?.seq ?? (await transaction.revisions.number(1))
+      const state = row
+        ? stateOf(row)
+        : { deleted: true, content: contentOf(leavesOf(before!.revisions)[0]!) }
+      const { changed, all } = follow(before?.revisions ?? [], state)
+      fresh.push({ ...key, seq, revisions: changed, deleted: state.deleted })
+      result.set(keyText(key), { ...key, seq, revisions: all })
+    }
+    if (fresh.length > 0 || progress) await transaction.revisions.write(fresh, progress)
+    return result
+  }
+
+  async function landOf(
+    transaction: Transaction,
+    resource: Resource,
+    documents: readonly Landing[],
+  ): Promise<Map<Landing, LandedDocument>> {
+    const results = new Map<Landing, LandedDocument>()
+    const fitting = documents.filter((landing) => {
+      const isTooLarge = landing.incoming.some(({ body }) => sizeOf(body) > MAX_WRITE_BYTES)
+      if (isTooLarge) results.set(landing, refusedAs(TOO_LARGE))
+      return !isTooLarge
+    })
+    const rows = fitting.flatMap(rowsOf)
+    const now = means.now().toISOString()
+    const { rejected, after } = await pushWithin(transaction, party, resource, rows, now)
+    const full = new Map(
+      rejected
+        .filter(({ code }) => code === 'quota_exceeded')
+        .map(({ id, errors }) => [id, Object.values(errors).flat().join(' ')]),
+    )
+    // What was not written is as before; a deletion may have changed rows that refer to the deleted one.
+    const unknown = fitting.some(isOrWasDeleted)
+      ? fitting
+      : fitting.filter(({ id }) => !after.has(id))
+    const others = await transaction.read(
+      resource,
+      unknown.map(({ id }) => id),
+    )
+    for (const landing of fitting) {
+      const row = others.get(landing.id) ?? after.get(landing.id)
+      const reason = full.get(landing.id)
+      if (reason !== undefined) results.set(landing, refusedAs(reason))
+      else {
+        const isNewer = row && row.seq > (landing.before?.seq ?? 0)
+        const seq = isNewer ? row.seq : await transaction.revisions.number(1)
+        // A refused one is in the conflict journal.
+        const state = row ? stateOf(row) : { deleted: true, content: {} }
+        results.set(landing, { seq, added: resolved(landing.revisions, state) })
+      }
+    }
+    return results
+  }
+}
+
+const TOO_LARGE = `A document has at most ${MAX_WRITE_BYTES} bytes; shorten its texts.`
+
+const refusedAs = (reason: string): LandedDocument => ({
+  seq: 0,
+  added: [],
+  refused: { error: 'forbidden', reason },
+})
+
+const sizeOf = (body: string | null) => Buffer.byteLength(body ?? '')
+
+const resourceOf = (type: string) => PROJECTED.find(({ name }) => name === type)!
+
+function prefixOf({ singular }: Resource): string {
+  return `${singular}:`
+}
+
+/** The part of a resource's ids in a range of the ids of all. */
+function partIn(resource: Resource, { from, to }: IdRange): IdRange | undefined {
+  const prefix = prefixOf(resource)
+  const isBefore = to !== undefined && to < prefix
+  const isAfter = from !== undefined && from > prefix && !from.startsWith(prefix)
+  if (isBefore || isAfter) return undefined
+  const start = from?.startsWith(prefix) ? from.slice(prefix.length) : undefined
+  const end = to?.startsWith(prefix) ? to.slice(prefix.length) : undefined
+  if (!resource.singleton) return { from: start, to: end }
+  const isIn = (start === undefined || start <= ONLY) && (end === undefined || end >= ONLY)
+  return isIn ? {} : undefined
+}
+
+const horizonOf = ({ horizons }: Feed) =>
+  Math.max(0, ...Object.values(horizons).map(({ seq }) => seq))
+
+/** By resource, for what reads rows by id. */
+function grouped(keys: readonly Key[]): (readonly [Resource, string[]])[] {
+  return PROJECTED.map(
+    (resource) =>
+      [resource, keys.filter(({ type }) => type === resource.name).map(({ id }) => id)] as const,
+  ).filter(([, ids]) => ids.length > 0)
+}
+
+const aheadOf = (keys: readonly Key[]) =>
+  grouped(keys).map(([resource, ids]) => ({ resource, ids }))
+
+async function readRows(
+  read: (resource: Resource, ids: string[]) => Promise<Map<string, Stored>>,
+  keys: readonly Key[],
+): Promise<Map<string, Stored>> {
+  const rows = new Map<string, Stored>()
+  const parts = grouped(keys).map(async ([resource, ids]) => {
+    for (const [id, row] of await read(resource, ids))
+      rows.set(keyText({ type: resource.name, id }), row)
+  })
+  await Promise.all(parts)
+  return rows
+}
+
+/** Whether the row was written, or removed, without a revision. */
+function isStale(before: Revised | undefined, row: Stored | undefined): boolean {
+  if (row) return !before || before.seq < row.seq
+  return before !== undefined && !leavesOf(before.revisions)[0]!.deleted
+}
+
+type Content = Readonly<Record<string, unknown>>
+
+/** What a revision says. */
+interface State {
+  readonly deleted: boolean
+  readonly content: Content
+}
+
+function stateOf({ document, deleted }: Stored): State {
+  const { id: _, ...content } = document
+  return { deleted, content }
+}
+
+const contents = new WeakMap<Revision, Content>()
+
+function contentOf(revision: Revision): Content {
+  let content = contents.get(revision)
+  if (!content) {
+    content = JSON.parse(revision.body ?? '{}') as Content
+    contents.set(revision, content)
+  }
+  return content
+}
+
+/** Adds a revision of the state after the winner, unless the winner has it already. */
+function follow(revisions: readonly Revision[], state: State) {
+  const [winner] = leavesOf(revisions)
+  if (winner && isSame(winner, state)) return { changed: [], all: revisions }
+  const child = childOf(winner, state)
+  const former = winner && { ...winner, isLeaf: false }
+  const others = revisions.filter((one) => one !== winner)
+  return {
+    changed: former ? [former, child] : [child],
+    all: former ? [...others, former, child] : [...others, child],
+  }
+}
+
+/**
+ * The revisions that leave one leaf with the state of the row, so that no conflict stays open: it follows the
+ * winner, and the other branches end.
+ */
+function resolved(revisions: readonly Revision[], state: State): Revision[] {
+  const leaves = leavesOf(revisions)
+  const live = leaves.filter(({ deleted }) => !deleted)
+  const top = state.deleted ? highest(leaves) : leaves[0]!
+  const others = live.filter((one) => one !== top)
+  const isSettled = isSame(top, state)
+  // Whichever deleted leaf wins, it has what the tombstone has.
+  const end = { deleted: true, content: state.deleted ? state.content : {} }
+  return [...(isSettled ? [] : [childOf(top, state)]), ...others.map((one) => childOf(one, end))]
+}
+
+const highest = (leaves: readonly Revision[]) =>
+  leaves.reduce((a, b) => (b.generation > a.generation ? b : a))
+
+function childOf(parent: Revision | undefined, { deleted, content }: State): Revision {
+  const hash = hashOf(deleted, parent && revOf(parent), content)
+  return {
+    generation: (parent?.generation ?? 0) + 1,
+    path: [hash, ...(parent?.path ?? [])],
+    deleted,
+    body: JSON.stringify(content),
+    isLeaf: true,
+  }
+}
+
+function isSame(revision: Revision, { deleted, content }: State): boolean {
+  if (revision.body === null || revision.deleted !== deleted) return false
+  const own = contentOf(revision)
+  const names = Object.keys(content)
+  return (
+    Object.keys(own).length === names.length &&
+    names.every(
+      (name) => own[name] === content[name] || canonical(own[name]) === canonical(content[name]),
+    )
+  )
+}
+
+/** What a landing document pushes: each new revision, over the newest one that it follows and that is known. */
+function rowsOf({ id, incoming, before, revisions }: Landing): PushRow[] {
+  const known = [...(before?.revisions ?? []), ...revisions].filter(({ body }) => body !== null)
+  return incoming.map((one) => {
+    const base = baseOf(one, known)
+    return {
+      newDocumentState: documentOf(id, one),
+      ...(base && { assumedMasterState: documentOf(id, base) }),
+    } as PushRow
+  })
+}
+
+function baseOf(one: Revision, known: readonly Revision[]): Revision | undefined {
+  return known
+    .filter((other) => other.generation < one.generation)
+    .filter((other) => isOn(one, { generation: other.generation, hash: other.path[0]! }))
+    .reduce<Revision | undefined>(
+      (newest, other) => (newest && newest.generation >= other.generation ? newest : other),
+      undefined,
+    )
+}
+
+function documentOf(id: string, revision: Revision) {
+  return { ...contentOf(revision), id, ...(revision.deleted && { _deleted: true }) }
+}
+
+const isOrWasDeleted = ({ incoming, before }: Landing) =>
+  incoming.some(({ deleted }) => deleted) ||
+  (before?.revisions.some(({ deleted, isLeaf }) => isLeaf && deleted) ?? false)
