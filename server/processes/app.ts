@@ -3,6 +3,7 @@ import { type Resource, resources } from '../../protocol/index.ts'
 import type { Administration } from '../accounts/administration.ts'
 import { createAudit } from '../accounts/audit.ts'
 import { backgroundBcrypt } from '../accounts/background-bcrypt.ts'
+import { createBasicSignIn } from '../accounts/basic-sign-in.ts'
 import { createPasswords, type Passwords } from '../accounts/passwords.ts'
 import { may } from '../accounts/permissions.ts'
 import type { Secrets } from '../accounts/secrets.ts'
@@ -22,7 +23,6 @@ import {
 } from '../health/gauges.ts'
 import type { Readiness } from '../health/readiness.ts'
 import { aboutOperations } from '../http/about/about.ts'
-import { refuseCouch } from '../http/about/couch.ts'
 import { metricsOperation } from '../http/about/metrics.ts'
 import { resourceSchemaOperations } from '../http/about/resource-schemas.ts'
 import { securityTxtOperation } from '../http/about/security-txt.ts'
@@ -36,6 +36,7 @@ import { accountEventOperations } from '../http/accounts/events.ts'
 import { accountExportOperations } from '../http/accounts/export.ts'
 import { factorOperations } from '../http/accounts/factors.ts'
 import { personalTokenOperations } from '../http/accounts/personal-tokens.ts'
+import { relyingParty } from '../http/accounts/relying-party.ts'
 import { accountSessionOperations } from '../http/accounts/sessions.ts'
 import { unsubscribeOperations } from '../http/accounts/unsubscribe.ts'
 import { attemptLimit, attemptPolicy } from '../http/attempt-limit.ts'
@@ -44,6 +45,7 @@ import { inCouch } from '../http/couch/dialect.ts'
 import { createFeeds } from '../http/couch/feeds.ts'
 import { couchOperations } from '../http/couch/operations.ts'
 import { createParts } from '../http/couch/parts.ts'
+import { couchAuthentication, personalDatabases } from '../http/couch/personal.ts'
 import { ANYBODY, testDatabases } from '../http/couch/test-mode.ts'
 import { unknownInCouch } from '../http/couch/unknown.ts'
 import { conflictOperations } from '../http/documents/conflicts.ts'
@@ -52,6 +54,7 @@ import { restOperations } from '../http/documents/rest.ts'
 import { bearerToken, type MountDependencies, mount } from '../http/mount.ts'
 import { createOpenAnswers, type OpenAnswers } from '../http/open-answers.ts'
 import type { Operation } from '../http/operation.ts'
+import { originOf } from '../http/origin.ts'
 import { refuseOverload } from '../http/overload.ts'
 import { answerProblems, notFound, speaking } from '../http/problems.ts'
 import { type Changes, createChanges } from '../http/replication/changes.ts'
@@ -183,6 +186,12 @@ export function createApp({
     const feeds = createFeeds({ stored, followers, answers, places, inParts })
     return { stored, feeds, inParts, version }
   }
+  const couchOfPeople = couchOperations({
+    prefix: '/couch/',
+    name: 'couch',
+    databases: personalDatabases({ ...stored, readFeed, now }),
+    ...couch(answers),
+  })
   const lists = postgresLists(db)
   watchPool(metrics, db)
   watchBytes(metrics, bytes)
@@ -235,7 +244,8 @@ export function createApp({
       openWithoutToken: !config.isProduction,
     }),
   ]
-  const operations = [...api, ...aboutOperations({ readiness, version, publicUrl }, api)]
+  const described = api
+  const operations = [...api, ...aboutOperations({ readiness, version, publicUrl }, described)]
 
   const app = express().disable('x-powered-by').disable('etag').set('query parser', 'simple')
   app.set('trust proxy', config.TRUST_PROXY)
@@ -258,6 +268,19 @@ export function createApp({
     turns: { device: createTurns({ lanes: 2 }), person: createTurns({ lanes: 2 }) },
   } satisfies MountDependencies
   mount(app, operations, engine)
+  app.use('/couch', speaking(inCouch))
+  mount(app, couchOfPeople, {
+    ...engine,
+    authenticate: couchAuthentication({
+      sessions,
+      basicSignIn: createBasicSignIn(accounts, sessions),
+      signingIn: (request) => ({
+        origin: originOf({ request }),
+        rp: relyingParty(publicUrl, request),
+      }),
+    }),
+  })
+  app.use('/couch', unknownInCouch)
   if (config.COUCH_TEST_MODE) {
     const testOperations = couchOperations({
       prefix: '/couch-test/',
@@ -275,7 +298,6 @@ export function createApp({
     app.use('/couch-test', unknownInCouch)
   }
   app.use('/replication', refuseOtherVersions(Object.values<Resource>(resources)))
-  app.use('/couch', refuseCouch)
   app.use(usualPlaces())
   app.use(swaggerUi({ keepsToken: !config.isProduction }))
   app.use(webApp(publicUrl))

@@ -7,6 +7,8 @@ const DESCRIPTIONS: Readonly<Record<string, string>> = {
     'Accounts of others and the audit log, for people with the role support or admin.',
   changes: 'What is new in all resources since the last request.',
   about: 'Health checks, metrics, and descriptions of the API.',
+  couchdb:
+    "CouchDB's replication protocol, for PouchDB, RxDB's CouchDB plugin and others: the same documents as everywhere else. docs/couchdb.md describes it.",
 }
 
 /** What the operations of a tag are about. */
