@@ -28,6 +28,7 @@ import * as unconfirmedAccounts from './0026_unconfirmed_accounts.ts'
 import * as lookupsById from './0027_lookups_by_id.ts'
 import * as lightWrites from './0028_light_writes.ts'
 import * as personalTokens from './0029_personal_tokens.ts'
+import * as idempotencyKeys from './0030_idempotency_keys.ts'
 import * as sortIndexes from './0031_sort_indexes.ts'
 import * as revisions from './0032_revisions.ts'
 
@@ -62,6 +63,7 @@ const migrations: Record<string, Knex.Migration> = {
   '0027_lookups_by_id': lookupsById,
   '0028_light_writes': lightWrites,
   '0029_personal_tokens': personalTokens,
+  '0030_idempotency_keys': idempotencyKeys,
   '0031_sort_indexes': sortIndexes,
   '0032_revisions': revisions,
 }

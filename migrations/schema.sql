@@ -174,6 +174,17 @@ create table feeds (
   constraint feeds_user_id_fkey FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE
 ) with (fillfactor=50);
 
+create table idempotency_keys (
+  user_id uuid not null,
+  key text collate "C" not null,
+  fingerprint bytea not null,
+  answer text,
+  mentions uuid[] not null,
+  created_at timestamp(3) with time zone not null,
+  constraint idempotency_keys_pkey PRIMARY KEY (user_id, key),
+  constraint idempotency_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES feeds(user_id) ON DELETE CASCADE
+);
+
 create table mail_allowances (
   address_hash bytea not null,
   used_at timestamp(3) with time zone not null
@@ -375,6 +386,8 @@ CREATE INDEX couch_locals_age ON public.couch_locals USING btree (changed_at);
 CREATE INDEX couch_revisions_former ON public.couch_revisions USING btree (changed_at) WHERE (NOT is_leaf);
 
 CREATE INDEX digests_due ON public.digests USING btree (due_at);
+
+CREATE INDEX idempotency_keys_age ON public.idempotency_keys USING btree (created_at);
 
 CREATE INDEX mail_allowances_of ON public.mail_allowances USING btree (address_hash, used_at);
 
@@ -938,6 +951,10 @@ create policy tasktide_everyone on couch_revisions to tasktide_everyone using (t
 CREATE TRIGGER feeds_branch BEFORE UPDATE ON feeds FOR EACH ROW WHEN (old.timeline <> wal_timeline()) EXECUTE FUNCTION branch_feed();
 
 CREATE TRIGGER feeds_documents AFTER DELETE ON feeds FOR EACH ROW EXECUTE FUNCTION delete_documents();
+
+create policy tasktide_app on idempotency_keys to tasktide_app using ((user_id = ( SELECT (NULLIF(current_setting('tasktide.person'::text, true), ''::text))::uuid AS "nullif")));
+
+create policy tasktide_everyone on idempotency_keys to tasktide_everyone using (true);
 
 CREATE TRIGGER profiles_horizon AFTER DELETE ON profiles REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION move_horizon();
 

@@ -51,12 +51,13 @@ export async function lowerWall(db: Database): Promise<void> {
   await db.raw(LOWER)
 }
 
-/** A table of documents has these columns. */
+/** A table of documents has these columns. Kept answers contain documents. */
 const DOCUMENTS = `
   select c.oid, c.relname from pg_class c
   where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and (
-    select count(*) from pg_attribute a
-    where a.attrelid = c.oid and a.attname in ('user_id', 'deleted', 'seq') and not a.attisdropped) = 3`
+    c.relname = 'idempotency_keys' or (
+      select count(*) from pg_attribute a
+      where a.attrelid = c.oid and a.attname in ('user_id', 'deleted', 'seq') and not a.attisdropped) = 3)`
 
 /** Each part is asked only if the roles exist. */
 const MISSING = `

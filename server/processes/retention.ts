@@ -4,6 +4,7 @@ import { deleteLinks } from '../accounts/links.ts'
 import { deleteOldAllowances } from '../accounts/mail-allowance.ts'
 import type { Database } from '../database/connect.ts'
 import { keptSince } from '../mail/delivery.ts'
+import { deleteOldAnswers } from '../store/kept-answers.ts'
 import { forgetRevisions } from '../store/revisions.ts'
 
 /** How long devices get `account_deleted`: longer than the lifetime of any token. */
@@ -15,6 +16,7 @@ export async function deleteExpired(db: Database, now: Date, eventDays: number):
   const since = keptSince(now)
   await db('mails').where('created_at', '<', since).delete()
   await deleteOldAllowances(db, now)
+  await deleteOldAnswers(db, now)
   await deleteLinks(db, since)
   await deleteOldEvents(db, daysBefore(now, eventDays))
   await forgetRevisions(db)

@@ -78,6 +78,8 @@ export async function attempt<T>(
         if (ids.length > 0) await needLock()
       },
     },
+    answers: { find: needLock, keep: needLock, dropAbout: needLock },
+    undoing: needLock,
     usage: needLock,
     olderThanNewest: needLock,
     above: needLock,

@@ -9,7 +9,9 @@ import {
 } from '../../protocol/index.ts'
 import { type Begun, limitSql, runOn } from '../database/connect.ts'
 import type { Limits } from '../sync/limits.ts'
+import type { Usage } from '../sync/quota.ts'
 import type { Changes, Head, ReadAhead, Stored, Transaction } from '../sync/store.ts'
+import { keptAnswersOn } from './kept-answers.ts'
 import { revisionsOn } from './revisions.ts'
 import { byId, feedOf, type StoredRow, stored } from './rows.ts'
 import {
@@ -24,6 +26,9 @@ import {
 import { COUNTED_COLUMNS, type Counted, countUsage, usageAtMost } from './usage.ts'
 
 export const LOCK = `select ${FEED_COLUMNS} as past, ${COUNTED_COLUMNS} from feeds f where f.user_id = ? for update`
+
+/** So many documents are counted again after each write that may not fit: that takes a millisecond or two. */
+const QUICKLY_COUNTED = 5_000
 
 export interface Locked extends Counted {
   epoch: string
@@ -71,6 +76,9 @@ export function transactionOf(
   }
 
   let feed = begun
+  let counted: Counted = locked
+  /** What was counted here, if anything, and how far the feed was. */
+  let known: { seq: number; usage?: Usage } = { seq: begun.seq }
   /** What was read early and not changed since. */
   let standing = ahead
   return {
@@ -84,11 +92,28 @@ export function transactionOf(
       numbered()
     }),
 
+    answers: keptAnswersOn(connection, user),
+
     get atMost() {
-      return usageAtMost(locked, feed.seq)
+      return usageAtMost(counted, feed.seq)
     },
 
-    usage: () => countUsage(connection, user, locked),
+    async usage() {
+      const isCurrent = feed.seq === known.seq
+      const isQuick = Number(counted.stored_documents) < QUICKLY_COUNTED
+      if (known.usage && (isCurrent || !isQuick)) return known.usage
+      if (!isCurrent && isQuick) counted = { ...counted, counted_ms: null }
+      const { isNew, ...usage } = await countUsage(connection, user, counted)
+      if (isNew) {
+        const stored = {
+          stored_documents: String(usage.documents),
+          stored_bytes: String(usage.bytes),
+        }
+        counted = { ...stored, counted_seq: String(feed.seq), counted_ms: null }
+        known = { seq: feed.seq, usage }
+      }
+      return usage
+    },
 
     async read(resource, ids) {
       if (ids.length === 0) return new Map()
@@ -124,6 +149,22 @@ export function transactionOf(
       const [before, epoch] = [Number(row![0]), row![1]]
       feed = { ...begun, epoch, seq: before + documents.length }
       writes.push({ resource, written: documents, before })
+    },
+
+    async undoing(part) {
+      const [feedBefore, writesBefore] = [feed, writes.length]
+      // It is sent together with the first statement of the part.
+      const saving = connection.query('savepoint part')
+      saving.catch(() => {}) // then everything after it fails too
+      try {
+        return await part()
+      } catch (error) {
+        await connection.query('rollback to savepoint part')
+        feed = feedBefore
+        writes.length = writesBefore
+        standing = []
+        throw error
+      }
     },
   }
 }

@@ -88,13 +88,13 @@ export async function countUsage(
   connection: pg.ClientBase,
   user: string,
   counted: Counted,
-): Promise<Usage> {
-  if (isFresh(counted)) return usageOf(counted)
+): Promise<Usage & { isNew: boolean }> {
+  if (isFresh(counted)) return { ...usageOf(counted), isNew: false }
   const [[documents, bytes, at]] = (await runOn<[string, string, Date]>(connection, countSql, [
     user,
   ])) as [[string, string, Date]]
   await runOn(connection, keepSql, [user, documents, bytes, at])
-  return { documents: Number(documents), bytes: Number(bytes) }
+  return { documents: Number(documents), bytes: Number(bytes), isNew: true }
 }
 
 /** Tells what is stored for a person: now, or some seconds ago if it is much. */

@@ -15,7 +15,8 @@ import {
 } from '../../protocol/index.ts'
 import { creationMark } from './marks.ts'
 import { withinQuota } from './quota.ts'
-import type { Edit, Encoded, Store, Stored } from './store.ts'
+import type { Edit, Encoded, Stored } from './store.ts'
+import type { DocumentStore } from './within.ts'
 
 export type Outcome =
   | { outcome: 'created' | 'edited'; encoded: Encoded }
@@ -43,7 +44,7 @@ const MAX_ROUNDS = 20
  * @throws UnknownUser
  */
 export async function create(
-  store: Store,
+  store: DocumentStore,
   user: string,
   resource: Resource,
   input: Unsettled,
@@ -70,7 +71,7 @@ export async function create(
 
 /** Patches, deletes or restores a document. */
 export async function edit(
-  store: Store,
+  store: DocumentStore,
   user: string,
   resource: Resource,
   edit: Edit,
@@ -128,7 +129,7 @@ function isReplay(
 
 /** Why a document with these fields would exceed the quota. What is written at the same time may exceed it. */
 async function fullWith(
-  store: Store,
+  store: DocumentStore,
   user: string,
   resource: Resource,
   id: string,
@@ -147,7 +148,7 @@ async function fullWith(
 
 /** The field with an invalid reference, and the reason. */
 async function wrongReference(
-  store: Store,
+  store: DocumentStore,
   user: string,
   resource: Resource,
   document: string,

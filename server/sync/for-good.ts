@@ -18,7 +18,7 @@ export type Deletion =
  * @throws UnknownUser
  */
 export function deleteForGood(
-  store: Store,
+  store: Pick<Store, 'transaction'>,
   user: string,
   resource: Resource,
   { id, ifSeq, now }: { id: string; ifSeq: readonly number[] | undefined; now: string },
@@ -44,6 +44,7 @@ export async function dropRemains(
   if (ids.length === 0) return
   await dropEntriesAbout(transaction, resource, ids, now)
   await transaction.revisions.erase(resource.name, ids)
+  await transaction.answers.dropAbout(ids)
 }
 
 export function isDeletedForGood(resource: Resource, { document, deleted }: State): boolean {

@@ -124,7 +124,7 @@ export type Restoral =
  * replaced them since the entry was created are journaled in turn. Restoring again changes nothing.
  */
 export async function restoreLoss(
-  store: Store,
+  store: Pick<Store, 'transaction'>,
   party: Party,
   id: string,
   now: string,

@@ -77,7 +77,7 @@ export async function withinQuota<Row extends Planned>(
 }
 
 /** Whether so many writes fit, whatever was written since the last count. */
-function hasRoomFor({ limits, atMost }: Transaction, writes: number): boolean {
+export function hasRoomFor({ limits, atMost }: Transaction, writes: number): boolean {
   const fits = (used: number, more: number, limit: number) =>
     limit === Number.POSITIVE_INFINITY || used + more <= limit
   const { documents, bytes } = atMost

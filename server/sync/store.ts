@@ -4,6 +4,7 @@
  * Every call takes the user first and sees only that user's documents: an id of another user is unknown.
  */
 import type { ChangeTimes, Document, Resource, WireDocument } from '../../protocol/index.ts'
+import type { KeptAnswers } from './kept-answers.ts'
 import type { Limits } from './limits.ts'
 import type { Usage } from './quota.ts'
 import type { RevisionTransaction } from './revisions.ts'
@@ -207,6 +208,8 @@ export interface Transaction {
   readonly limits: Limits
   /** For replicas that speak CouchDB's protocol. Only with a lock. */
   readonly revisions: RevisionTransaction
+  /** Only with a lock. */
+  readonly answers: KeptAnswers
   /** What is stored at most, as far as the last count tells. */
   readonly atMost: Usage
   /** What is stored. Of a person with many documents it may be a count of some seconds ago. */
@@ -245,4 +248,6 @@ export interface Transaction {
     documents: readonly Omit<Stored, 'seq'>[],
     isLast?: boolean,
   ): Promise<void>
+  /** Runs a part of the work. If it throws, what it has written is undone, and the transaction can go on. */
+  undoing<T>(part: () => Promise<T>): Promise<T>
 }

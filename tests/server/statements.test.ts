@@ -42,6 +42,7 @@ const OF_MANY: Readonly<Record<string, RegExp>> = {
     /^select user_id, array_agg\(id\) from \( select user_id, id from \w+ where deleted/,
   'whose entries of the journal are old, or of a document with too many':
     /^select user_id, array_agg\(\w+\) from \( select user_id, \w+ from conflicts where not deleted/,
+  'answers that were kept long enough': /^delete from idempotency_keys where created_at <\s/,
   'expired mails': /^delete from mails where created_at <\s/,
   'expired links': /^delete from account_links where expires_at <\s/,
   'names of expired links': /^delete from names where kind = \$1 and name = any/,
@@ -391,11 +392,12 @@ async function story(): Promise<void> {
     () => ann.call('GET', '/api/account/export/'),
     () => ann.call('GET', '/api/account/export/tasks.csv'),
   )
-  const { id: gone } = (await ann.call('POST', '/api/tasks/', { title: 'Gone' })).body
+  const keyed = { headers: { 'idempotency-key': 'gone' } }
+  const { id: gone } = (await ann.call('POST', '/api/tasks/', { title: 'Gone' }, keyed)).body
   await expectOk(
     () => ann.call('DELETE', `/api/tasks/${gone}/`),
     () => ann.call('POST', `/api/tasks/${gone}/restore/`),
-    () => ann.call('DELETE', `/api/tasks/${gone}/`),
+    () => ann.call('DELETE', `/api/tasks/${gone}/?for_good=true`),
     () => ann.call('DELETE', `/api/categories/${category.id}/`),
   )
 

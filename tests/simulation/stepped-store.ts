@@ -141,6 +141,8 @@ export function steppedStore(store: Store, doorways: Doorways, steps: Steps): St
       },
       limits: transaction.limits,
       revisions: { ...transaction.revisions, erase: alone(transaction.revisions.erase) },
+      answers: transaction.answers,
+      undoing: transaction.undoing,
       get atMost() {
         return transaction.atMost
       },

@@ -18,6 +18,13 @@ import { columnsOf } from '../../server/store/columns.ts'
 import { MAX_FRAME_DOCUMENTS } from '../../server/store/statements.ts'
 import { createTurns } from '../../server/store/turns.ts'
 import { FIRST_EPOCH } from '../../server/sync/cursors.ts'
+import {
+  idsIn,
+  type KeptAnswer,
+  type KeptAnswers,
+  MAX_KEPT,
+  MAX_KEPT_BYTES,
+} from '../../server/sync/kept-answers.ts'
 import { LIMITS, type Limits } from '../../server/sync/limits.ts'
 import { DOCUMENT_BYTES, type Usage } from '../../server/sync/quota.ts'
 import {
@@ -216,6 +223,17 @@ function transactionOn(draft: Feed, limits: Limits): Transaction {
     },
     limits,
     revisions: NO_REVISIONS,
+    answers: answersOn(draft),
+    async undoing(part) {
+      const before = copyOf(draft, draft.now)
+      try {
+        return await part()
+      } catch (error) {
+        Object.assign(draft, before)
+        seq = draft.seq
+        throw error
+      }
+    },
     get atMost() {
       return usageOf(draft)
     },
@@ -241,7 +259,31 @@ function transactionOn(draft: Feed, limits: Limits): Transaction {
   }
 }
 
+function answersOn(draft: Feed): KeptAnswers {
+  return {
+    async find(key, since) {
+      const kept = draft.answers.get(key)
+      return kept && kept.at > since ? kept : undefined
+    },
+    async keep(key, kept, { since, at }) {
+      const own = [...draft.answers.values()].filter((one) => one.at > since)
+      const bytes = own.reduce((sum, { answer }) => sum + Buffer.byteLength(answer ?? ''), 0)
+      if (own.length >= MAX_KEPT || bytes + Buffer.byteLength(kept.answer) > MAX_KEPT_BYTES)
+        return false
+      draft.answers.set(key, { ...kept, at })
+      return true
+    },
+    async dropAbout(ids) {
+      for (const [key, kept] of draft.answers)
+        if (idsIn(kept.answer ?? '').some((id) => ids.includes(id)))
+          draft.answers.set(key, { ...kept, answer: null })
+    },
+  }
+}
+
 interface Feed {
+  /** By key. */
+  answers: Map<string, KeptAnswer & { at: Date }>
   seq: number
   epoch: string
   branches: Readonly<Record<string, number>>
@@ -265,6 +307,7 @@ const PLACEHOLDER: Row = { seq: 0, deleted: true, json: '{}', taken: [], changed
 
 function newFeed(timeline: number): Feed {
   return {
+    answers: new Map(),
     seq: 0,
     epoch: FIRST_EPOCH,
     branches: {},
@@ -275,8 +318,9 @@ function newFeed(timeline: number): Feed {
   }
 }
 
-function copyOf({ rows, ...feed }: Feed, now: number): Feed {
-  return { ...feed, now, rows: new Map([...rows].map(([name, own]) => [name, new Map(own)])) }
+function copyOf({ rows, answers, ...feed }: Feed, now: number): Feed {
+  const ownRows = new Map([...rows].map(([name, own]) => [name, new Map(own)]))
+  return { ...feed, now, rows: ownRows, answers: new Map(answers) }
 }
 
 const rowsOf = (feed: Feed, { name }: Resource) => feed.rows.get(name)!

@@ -6,6 +6,7 @@ import { bucketOf, type Document, type Resource, resources, settle } from '../..
 import type { Database } from '../../server/database/connect.ts'
 import { FIRST_EPOCH } from '../../server/sync/cursors.ts'
 import { deleteForGood } from '../../server/sync/for-good.ts'
+import { MAX_KEPT_BYTES } from '../../server/sync/kept-answers.ts'
 import {
   type Edit,
   type Encoded,
@@ -389,6 +390,32 @@ export function storeContract(
       expect(await store.insert(ann, tasks, aTask())).toBeDefined()
     })
 
+    test('undoes a part that throws, and goes on', async () => {
+      const { store, ann } = await open()
+      const [before, undone, after] = [aTask(), aTask(), aTask({ title: 'Bread' })]
+      await store.transaction(ann, async (tx) => {
+        await tx.write(tasks, [live(before)])
+        const { seq } = tx.feed
+        const failing = tx.undoing(async () => {
+          await tx.write(tasks, [live({ ...before, title: 'Oat milk' }), live(undone)])
+          await tx.write(categories, [live(aCategory())])
+          throw new Error('no')
+        })
+        await expect(failing).rejects.toThrow('no')
+        expect(tx.feed.seq).toBe(seq)
+        const read = await tx.read(tasks, [before.id, undone.id])
+        expect([...read.values()]).toMatchObject([live(before)])
+        expect(await tx.undoing(() => tx.write(tasks, [live(after)]).then(() => 'done'))).toBe(
+          'done',
+        )
+      })
+      expect(unnumbered(await store.changes(ann, tasks, 0, 10))).toEqual([
+        live(before),
+        live(after),
+      ])
+      expect(await store.changes(ann, categories, 0, 10)).toEqual([])
+    })
+
     test('blocks all other writers of the user until it ends', async () => {
       const { store, ann } = await open()
       const id = await inserted(store, ann, { title: 'before' })
@@ -441,6 +468,67 @@ export function storeContract(
       expect(changes.map(({ seq }) => seq)).toEqual(
         Array.from({ length: 1_000 }, (_, i) => changes[0]!.seq + i),
       )
+    })
+  })
+
+  describe('the answers that a transaction keeps', () => {
+    const [BEFORE, AT] = [new Date('2026-11-22T08:00:00Z'), new Date('2026-11-22T09:00:00Z')]
+    const kept = { fingerprint: Buffer.from('what it was'), answer: '{"status":201}' }
+    const keep = (store: Store, user: string, key: string, answer = kept.answer, at = AT) =>
+      store.transaction(user, (tx) =>
+        tx.answers.keep(key, { ...kept, answer }, { since: BEFORE, at }),
+      )
+    const find = (store: Store, user: string, key: string, since = BEFORE) =>
+      store.transaction(user, (tx) => tx.answers.find(key, since))
+
+    test('are found by their key, by their person, for their time', async () => {
+      const { store, ann, bob } = await open()
+      expect(await keep(store, ann, 'a')).toBe(true)
+      expect(await find(store, ann, 'a')).toMatchObject(kept)
+      for (const [user, key, since] of [
+        [bob, 'a', BEFORE],
+        [ann, 'b', BEFORE],
+        [ann, 'a', AT],
+      ] as const)
+        expect(await find(store, user, key, since)).toBeUndefined()
+      const later = new Date('2026-11-23T10:00:00Z')
+      expect(await keep(store, ann, 'a', '{"status":204}', later)).toBe(true)
+      expect(await find(store, ann, 'a', AT)).toMatchObject({ answer: '{"status":204}' })
+    })
+
+    test('are kept with what is written, or not at all', async () => {
+      const { store, ann } = await open()
+      const failing = store.transaction(ann, async (tx) => {
+        await tx.answers.keep('a', kept, { since: BEFORE, at: AT })
+        throw new Error('no')
+      })
+      await expect(failing).rejects.toThrow('no')
+      expect(await find(store, ann, 'a')).toBeUndefined()
+    })
+
+    test('lose their content with a document that they mention, but not their key', async () => {
+      const { store, ann, bob } = await open()
+      const [gone, other] = [randomUUID(), randomUUID()]
+      const about = (id: string) => `{"body":{"id":"${id}","title":"Milk"}}`
+      for (const [user, key, id] of [
+        [ann, 'gone', gone],
+        [ann, 'other', other],
+        [bob, 'gone', gone],
+      ] as const)
+        await keep(store, user, key, about(id))
+      await store.transaction(ann, (tx) => tx.answers.dropAbout([gone]))
+      expect(await find(store, ann, 'gone')).toMatchObject({ ...kept, answer: null })
+      expect(await find(store, ann, 'other')).toMatchObject({ answer: about(other) })
+      expect(await find(store, bob, 'gone')).toMatchObject({ answer: about(gone) })
+    })
+
+    test('are limited in bytes', async () => {
+      const { store, ann, bob } = await open()
+      const half = 'x'.repeat(MAX_KEPT_BYTES / 2)
+      const asked = ['a', 'b', 'c'].map((key) => keep(store, ann, key, half))
+      expect(await Promise.all(asked)).toEqual([true, true, false])
+      expect(await find(store, ann, 'c')).toBeUndefined()
+      expect(await keep(store, bob, 'c', half)).toBe(true)
     })
   })
 

@@ -6,7 +6,14 @@ import type { Database } from '../../../server/database/connect.ts'
 import { postgresLists } from '../../../server/store/lists.ts'
 import { postgresStore } from '../../../server/store/postgres.ts'
 import { referringFirst } from '../../../server/store/purge.ts'
-import type { Changes, Store, Transaction } from '../../../server/sync/store.ts'
+import {
+  type Changes,
+  type Encoded,
+  type Store,
+  type Transaction,
+  UnknownUser,
+} from '../../../server/sync/store.ts'
+import { type DocumentStore, storeWithin } from '../../../server/sync/within.ts'
 import { connectTo } from '../../support/cluster.ts'
 import { memoryStore } from '../../support/memory-store.ts'
 import { type Person, startServer, type TestServer } from '../../support/server.ts'
@@ -42,9 +49,9 @@ afterAll(async () => {
   await server.stop()
 })
 
-describe('the store in Postgres', () =>
+const contractOnPostgres = (open: () => Store) =>
   storeContract(
-    async () => postgresStore(db),
+    async () => open(),
     () => addUser(db),
     // A promotion raises the timeline of the log: here that of the last change is lowered.
     (user_id) =>
@@ -56,7 +63,26 @@ describe('the store in Postgres', () =>
       for (const { table } of referringFirst())
         await db(table).where({ user_id, deleted: true }).andWhereBetween('seq', [1, upTo]).delete()
     },
-  ))
+  )
+
+describe('the store in Postgres', () => contractOnPostgres(() => postgresStore(db)))
+
+describe('the store within a transaction', () =>
+  contractOnPostgres(() => {
+    const store = postgresStore(db)
+    const within = (user: string, write: (within: DocumentStore) => Promise<Encoded | undefined>) =>
+      store
+        .transaction(user, (transaction) => write(storeWithin(transaction)))
+        .catch((error) => {
+          if (!(error instanceof UnknownUser)) throw error
+          return undefined
+        })
+    return {
+      ...store,
+      insert: (user, ...rest) => within(user, (inside) => inside.insert(user, ...rest)),
+      edit: (user, ...rest) => within(user, (inside) => inside.edit(user, ...rest)),
+    }
+  }))
 
 describe('the store in memory', () => {
   const store = memoryStore()
@@ -428,6 +454,28 @@ describe('a write', () => {
       async () => pushOf(aTask({ category_id: randomUUID() })),
       ['begin select select select commit', 'begin select select', 'insert', 'with commit'],
     ],
+    [
+      'POST with an Idempotency-Key',
+      async () => ['POST', '/api/tasks/', { title: 'Bread' }, keyed()],
+      ['begin', 'select', 'savepoint select', 'with', 'insert', 'commit'],
+    ],
+    [
+      'POST that is repeated with its key',
+      async () => {
+        const call: Call = ['POST', '/api/tasks/', { title: 'Bread' }, keyed()]
+        await ann.call(...call)
+        return call
+      },
+      ['begin', 'select', 'commit'],
+    ],
+    [
+      'batch of two creations',
+      async () => {
+        const one = { method: 'POST', path: '/api/tasks/', body: { title: 'Bread' } }
+        return ['POST', '/api/batch/', { operations: [one, one] }]
+      },
+      ['begin', 'select', 'with', 'select', 'with', 'commit'],
+    ],
   ])('round trips of a %s', async (_what, callOf, trips) => {
     const call = await callOf()
     const taken = listenForTrips()
@@ -435,7 +483,9 @@ describe('a write', () => {
     expect(taken).toEqual(trips)
   })
 
-  type Call = [method: string, path: string, body?: unknown]
+  type Call = [method: string, path: string, body?: unknown, options?: object]
+
+  const keyed = () => ({ headers: { 'idempotency-key': randomUUID() } })
 
   function pushOf(newDocumentState: object, assumedMasterState?: object): Call {
     return ['POST', '/replication/tasks/0/push', [{ newDocumentState, assumedMasterState }]]
