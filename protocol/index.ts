@@ -1,3 +1,4 @@
+import { batchResultOf } from './batch.ts'
 import { categories } from './categories.ts'
 import { conflicts } from './conflicts.ts'
 import type { Reference } from './field.ts'
@@ -9,6 +10,7 @@ export type { Account, OwnAccount, Role, SignedInDevice, TokenPair } from './acc
 export * as accounts from './accounts.ts'
 export type { Action, AuditEntry, Invitation, ManagedAccount } from './administration.ts'
 export * as administration from './administration.ts'
+export * as batch from './batch.ts'
 export { canonicalJson, type Kind, sameValue } from './canonical.ts'
 export type { Category } from './categories.ts'
 export type { Conflict } from './conflicts.ts'
@@ -77,6 +79,11 @@ export const resources = { tasks, categories, profile, conflicts } satisfies Rec
   string,
   Resource
 >
+
+/** The result of an operation of a batch. */
+export const batchResult = batchResultOf(
+  Object.values<Resource>(resources).map(({ document }) => document),
+)
 
 /** A field of one resource that refers to documents of another, or of the same one. */
 export interface Referring {

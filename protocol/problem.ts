@@ -23,6 +23,7 @@ export const PROBLEMS = {
   precondition_failed: { status: 412, title: 'Document changed since it was read' },
   too_large: { status: 413, title: 'Request too large' },
   unsupported_media_type: { status: 415, title: 'Unsupported media type' },
+  idempotency_key_reused: { status: 422, title: 'Idempotency-Key used for another request' },
   outdated_client: { status: 426, title: 'Client version no longer supported' },
   too_many_requests: { status: 429, title: 'Too many requests' },
   too_many_connections: { status: 429, title: 'Too many live connections' },
@@ -85,6 +86,11 @@ export const problemSchema = z.looseObject({
     .describe(
       'Of `token_not_valid`: the owner has erased this device. Delete all data of the account on it, unsent edits included.',
     ),
+  operation: z
+    .int()
+    .nonnegative()
+    .optional()
+    .describe('Of an atomic batch: which operation stopped it, counted from 0. Nothing was done.'),
   request_id: z.string().optional().describe('The id of this request in the server logs.'),
 })
 export type ProblemBody = z.output<typeof problemSchema>
@@ -111,6 +117,8 @@ export class Problem extends Error {
   readonly erase: true | undefined
   readonly factor: FactorChallenge | undefined
   readonly retryAfter: number | undefined
+  /** Set by the batch that it stops. */
+  operation: number | undefined
 
   constructor(code: ProblemCode, detail?: string, extras: ProblemExtras = {}) {
     super(detail ?? `${PROBLEMS[code].title}.`, { cause: extras.cause })
@@ -136,6 +144,7 @@ export class Problem extends Error {
       ...(this.extensions && { extensions: this.extensions }),
       ...(this.erase && { erase: this.erase }),
       ...(this.factor && { factor: this.factor }),
+      ...(this.operation !== undefined && { operation: this.operation }),
       ...(requestId && { request_id: requestId }),
     }
   }

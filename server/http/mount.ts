@@ -1,5 +1,5 @@
 import type { Express, Request, Response } from 'express'
-import { type FieldErrors, invalid, Problem } from '../../protocol/index.ts'
+import { Problem } from '../../protocol/index.ts'
 import { may } from '../accounts/permissions.ts'
 import type { Caller } from '../accounts/sessions.ts'
 import {
@@ -14,11 +14,12 @@ import type { AttemptLimit } from './attempt-limit.ts'
 import { type JsonText, readBody } from './body.ts'
 import type { Compress } from './compression.ts'
 import { tryCount } from './counted.ts'
-import { unknownName } from './nearest-name.ts'
+import { refuseKey } from './idempotency.ts'
 import { siteOf } from './networks.ts'
 import { type Answer, type Call, isCounted, type Method, type Operation } from './operation.ts'
 import { parseBody } from './parse-body.ts'
-import { methodNotAllowed, shortened, toProblem } from './problems.ts'
+import { methodNotAllowed, toProblem } from './problems.ts'
+import { queryReader } from './query.ts'
 import { type Policy, rateLimitFields } from './rate-limit-fields.ts'
 import { encoded, send } from './send.ts'
 import type { WriteLimit } from './write-limit.ts'
@@ -86,12 +87,14 @@ function handlerOf(
   const countsByAddress =
     operation.limit === 'account' || (operation.access === 'limited' && !operation.limit)
   const counts = isCounted(operation)
+  const takesKey = operation.method === 'get' || operation.repeats !== undefined
   const readQuery = queryReader(operation)
   return operation.limit === 'refusals' ? countingRefusals : serve
 
   async function serve(req: Request, res: Response) {
     res.locals.operation = operation.id
     res.locals.route = operation.path
+    if (!takesKey) refuseKey(req.headers)
     let caller: Pick<Call, 'user' | 'session' | 'expires' | 'isLimited' | 'scopes'> = NOBODY
     // Personal answers, and tokens: no cache keeps them, not even on the disk of a browser that others use.
     // And no proxy compresses those that may have a secret: their length would tell of it.
@@ -116,7 +119,13 @@ function handlerOf(
     let answer: Answer
     try {
       const params = req.params as Record<string, string>
-      const call = { ...caller, params, query: readQuery(req.query), request: req }
+      const call = {
+        ...caller,
+        params,
+        query: readQuery(req.query),
+        headers: req.headers,
+        request: req,
+      }
       answer = await handled(held, call)
       if (operation.compressed && !answer.isLive) answer = await compress(answer, call, held)
     } finally {
@@ -231,31 +240,6 @@ export function bearerToken(req: Request): string {
     'unauthenticated',
     'Send the header Authorization: Bearer <access token>, without quotes.',
   )
-}
-
-/** Parses only the given parameters: a list has about fifty, most requests use three. */
-function queryReader({ query: parameters = [], ignoresOthers }: Operation) {
-  const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]))
-  const known = [...byName.keys()]
-  return (given: Request['query']): Record<string, unknown> => {
-    const query: Record<string, unknown> = {}
-    const errors: FieldErrors = Object.create(null)
-    for (const [name, value] of Object.entries(given)) {
-      const { schema, isList, mayRepeat } = byName.get(name) ?? {}
-      if (!schema && ignoresOthers) continue
-      const text = isList && Array.isArray(value) ? value.join() : value
-      // A repeated parameter is ambiguous.
-      if (schema && typeof text !== 'string' && !mayRepeat) errors[name] = ['Use it only once.']
-      const result = schema?.safeParse(text)
-      if (result?.success) query[name] = result.data
-      else
-        errors[shortened(name)] ??= result?.error.issues.map(({ message }) => message) ?? [
-          unknownName('parameter', name, known),
-        ]
-    }
-    if (Object.keys(errors).length > 0) throw invalid('query', { ...errors })
-    return query
-  }
 }
 
 function allowed(methods: readonly Method[]): string {

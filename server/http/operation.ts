@@ -1,9 +1,10 @@
-import type { ServerResponse } from 'node:http'
+import type { IncomingHttpHeaders, ServerResponse } from 'node:http'
 import type { Transform } from 'node:stream'
 import type { Request } from 'express'
 import type * as z from 'zod'
 import type { DEVICE_HEADER, ProblemCode, REPLICA_HEADER, Scope } from '../../protocol/index.ts'
 import type { Permission } from '../accounts/permissions.ts'
+import type { DocumentStore } from '../sync/within.ts'
 
 /**
  * One operation of the API. Its route, its checks, its entry in the OpenAPI document and the tests
@@ -34,6 +35,11 @@ export interface Operation {
   readonly limit?: 'account' | 'user' | 'refusals'
   /** Whether it writes documents: the one of its body, each of a list, or as many as it says. So many a minute. */
   readonly writes?: true | ((body: never) => number)
+  /**
+   * What keeps a request that is sent twice from having two effects, if its method does not: an Idempotency-Key
+   * (idempotency.ts), or that a second one is `harmless` anyway. Others refuse the key.
+   */
+  readonly repeats?: 'by_key' | 'harmless'
   /**
    * Whether its answers may be compressed, with `bearer`: only the caller's own documents and data, never a
    * token or another secret. Their length tells what they have in common with what others chose.
@@ -71,8 +77,16 @@ export interface Parameter {
 }
 
 export interface Header {
-  readonly name: 'If-Match' | 'If-None-Match' | typeof REPLICA_HEADER | typeof DEVICE_HEADER
+  readonly name:
+    | 'If-Match'
+    | 'If-None-Match'
+    | 'Idempotency-Key'
+    | typeof REPLICA_HEADER
+    | typeof DEVICE_HEADER
   readonly description: string
+  /** Where many operations have it: described once, under this name. */
+  readonly shared?: string
+  readonly maxLength?: number
 }
 
 export interface Body {
@@ -119,7 +133,11 @@ export interface Call<B = never> {
   readonly params: Readonly<Record<string, string>>
   readonly query: Readonly<Record<string, unknown>>
   readonly body: B
+  /** Those that belong to the operation. */
+  readonly headers: IncomingHttpHeaders
   readonly request: Request
+  /** The documents in an open transaction, if the operation is a part of one. */
+  readonly within?: DocumentStore
 }
 
 export interface Answer {

@@ -48,6 +48,7 @@ import { createParts } from '../http/couch/parts.ts'
 import { couchAuthentication, personalDatabases } from '../http/couch/personal.ts'
 import { ANYBODY, testDatabases } from '../http/couch/test-mode.ts'
 import { unknownInCouch } from '../http/couch/unknown.ts'
+import { batchOperation } from '../http/documents/batch.ts'
 import { conflictOperations } from '../http/documents/conflicts.ts'
 import { explainOperation } from '../http/documents/explain.ts'
 import { restOperations } from '../http/documents/rest.ts'
@@ -200,12 +201,17 @@ export function createApp({
   watchReadiness(metrics, readiness)
   watchReplica(metrics, readiness, replica)
 
-  const api: Operation[] = [
+  const documents = [
     ...Object.values<Resource>(resources).flatMap((resource) =>
       restOperations(resource, { store, lists, now, publicUrl }),
     ),
-    changes.operation,
     ...conflictOperations({ store, now }),
+  ]
+  const repeated = documents.filter(({ repeats }) => repeats === 'by_key')
+  const api: Operation[] = [
+    ...documents,
+    batchOperation(repeated, { store, now }),
+    changes.operation,
     ...Object.values<Resource>(resources).flatMap((resource) =>
       replicationOperations(resource, { store, streams, metrics, positions, longPage, now }),
     ),

@@ -51,6 +51,7 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
         'b2010bc0aefe',
         'a page may say whether it `has_more`; there are two more codes: `too_slow`, `quota_exceeded`',
       ],
+      ['4878e744858c', 'there is one more code: `idempotency_key_reused`'],
     ],
     live: [
       ['171b2308955e', 'the first release'],
@@ -60,6 +61,7 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
         'there are two more codes of problems: `too_many_connections`, `https_required`',
       ],
       ['56b1990d49c4', 'there are two more: `too_slow`, `quota_exceeded`'],
+      ['4df5c82662dd', 'there is one more: `idempotency_key_reused`'],
     ],
     problems: [
       ['f959b421baba', 'the first release'],
@@ -70,6 +72,10 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
       [
         'a7674642f66f',
         '`token_not_valid` with `erase`: the device deletes its data; `quota_exceeded`',
+      ],
+      [
+        '3328d3d72fcb',
+        '`idempotency_key_reused`; the `operation` of an atomic batch that stopped it',
       ],
     ],
   }

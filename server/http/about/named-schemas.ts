@@ -2,6 +2,8 @@ import * as z from 'zod'
 import {
   accounts,
   administration,
+  batch,
+  batchResult,
   checkpointSchema,
   conflictsSchema,
   digestResponseSchema,
@@ -40,6 +42,8 @@ export function namesOfParts(): Map<z.ZodType, string> {
     [digestResponseSchema, 'DigestResult'],
     [rejectionSchema, 'Rejection'],
     [rejectionSchema.shape.code, 'RejectionCode'],
+    [batch.batchOperation, 'BatchOperation'],
+    [batchResult, 'BatchResult'],
     [accounts.role, 'Role'],
     [accounts.signedInDevice, 'SignedInDevice'],
     [administration.managedAccount, 'ManagedAccount'],

@@ -3,6 +3,7 @@ import {
   type OperationObject,
   type ParameterObject,
   type PathsObject,
+  type ReferenceObject,
   type ResponseObject,
   type SchemaObject,
   type SecurityRequirementObject,
@@ -16,7 +17,7 @@ import {
   resources,
 } from '../../../protocol/index.ts'
 import { rolesWith } from '../../accounts/permissions.ts'
-import { type AnswerDescription, isCounted, type Operation } from '../operation.ts'
+import { type AnswerDescription, type Header, isCounted, type Operation } from '../operation.ts'
 import {
   type JsonSchemas,
   jsonSchema,
@@ -76,6 +77,8 @@ function describe(operations: readonly Operation[], { version, publicUrl }: Abou
       ),
     )
   }
+  for (const header of operations.flatMap(({ headers = [] }) => headers))
+    if (header.shared) builder.addParameter(header.shared, describeHeader(header))
   const schemas = componentsOf(names, builder.getSpec().paths!)
   for (const [name, schema] of Object.entries(schemas)) builder.addSchema(name, schema)
   return builder
@@ -87,7 +90,7 @@ const INTRODUCTION = `Tasks, categories and a profile per user, with accounts an
 2. Press **Authorize** and paste the \`access\` token.
 3. Try any operation.
 
-Every error is an RFC 9457 problem with a \`code\` for programs and a \`detail\` for people. Paths work with and without a trailing slash. Operations that count attempts say in \`RateLimit-Policy\` and \`RateLimit\` what is left, and every 429 says in \`Retry-After\` when to try again.`
+Every error is an RFC 9457 problem with a \`code\` for programs and a \`detail\` for people. Paths work with and without a trailing slash. What writes documents takes an \`Idempotency-Key\`, so that it can be repeated safely. Operations that count attempts say in \`RateLimit-Policy\` and \`RateLimit\` what is left, and every 429 says in \`Retry-After\` when to try again.`
 
 function describeOne({ input, output }: BothNames, operation: Operation): OperationObject {
   const { body } = operation
@@ -134,7 +137,11 @@ function descriptionOf({ description, permission }: Operation): { description?: 
   return text === '' ? {} : { description: text }
 }
 
-function parametersOf({ path, query = [], headers = [] }: Operation): ParameterObject[] {
+function parametersOf({
+  path,
+  query = [],
+  headers = [],
+}: Operation): (ParameterObject | ReferenceObject)[] {
   return [
     ...[...path.matchAll(/\{(\w+)\}/g)].map(
       ([, name]): ParameterObject => ({
@@ -154,15 +161,19 @@ function parametersOf({ path, query = [], headers = [] }: Operation): ParameterO
         ...(mayBeEmpty && { allowEmptyValue: true }),
       }),
     ),
-    ...headers.map(
-      ({ name, description }): ParameterObject => ({
-        name,
-        in: 'header',
-        description,
-        schema: { type: 'string' },
-      }),
+    ...headers.map((header) =>
+      header.shared ? { $ref: `#/components/parameters/${header.shared}` } : describeHeader(header),
     ),
   ]
+}
+
+function describeHeader({ name, description, maxLength }: Header): ParameterObject {
+  return {
+    name,
+    in: 'header',
+    description,
+    schema: { type: 'string', ...(maxLength !== undefined && { maxLength }) },
+  }
 }
 
 function answerOf(names: Names, answer: AnswerDescription): ResponseObject {

@@ -5,6 +5,7 @@ const DESCRIPTIONS: Readonly<Record<string, string>> = {
     'Registering, signing in and renewing tokens, the password and the address, second factors, sessions, personal tokens, and exports of all data.',
   administration:
     'Accounts of others and the audit log, for people with the role support or admin.',
+  batch: 'Many writes in one request.',
   changes: 'What is new in all resources since the last request.',
   about: 'Health checks, metrics, and descriptions of the API.',
   couchdb:

@@ -17,6 +17,7 @@ import { create, edit, type Outcome } from '../../sync/edit.ts'
 import { deleteForGood } from '../../sync/for-good.ts'
 import type { Edit, Store, Stored } from '../../sync/store.ts'
 import { exampleDocument, listExample } from '../examples.ts'
+import { repeatable } from '../idempotency.ts'
 import { type Answer, type Call, type Header, type Operation, operation } from '../operation.ts'
 import { ProblemWithHeaders } from '../problems.ts'
 import { scopesOf } from '../scopes.ts'
@@ -136,7 +137,14 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
       const input = { id: uuidv7(), ...call.body } as Unsettled
       const moment = now().toISOString()
       const isOwnId = call.body.id !== undefined
-      const outcome = await create(store, call.user, resource, input, moment, isOwnId)
+      const outcome = await create(
+        call.within ?? store,
+        call.user,
+        resource,
+        input,
+        moment,
+        isOwnId,
+      )
       const location = { Location: `${publicUrl ?? ''}${collection}${input.id}/` }
       return answerOutcome(resource, outcome, { created: location })
     },
@@ -158,7 +166,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
     async handle(call) {
       const found = await store.find(call.user, resource, target(call))
       if (!found) throw nothingHere(resource)
-      const known = readEtags(call.request.headers, 'if-none-match')
+      const known = readEtags(call.headers, 'if-none-match')
       const headers = { ETag: writeEtag(found.seq) }
       if (known === '*' || known?.includes(found.seq)) return { status: 304, headers }
       return { status: 200, headers, body: found.json }
@@ -254,10 +262,14 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
   })
 
   if (resource.readOnly) return [listOperation, getOperation]
-  const ofEveryResource = [getOperation, putOperation, patchOperation]
-  return singleton
-    ? ofEveryResource
-    : [listOperation, createOperation, ...ofEveryResource, deleteOperation, restoreOperation]
+  const writing = singleton
+    ? [putOperation, patchOperation]
+    : [createOperation, putOperation, patchOperation, deleteOperation, restoreOperation]
+  return [
+    ...(singleton ? [] : [listOperation]),
+    getOperation,
+    ...writing.map(repeatable(dependencies)),
+  ]
 
   function target({ user, params }: Pick<Call, 'user' | 'params'>): string {
     if (singleton) return user
@@ -267,7 +279,7 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
   }
 
   async function removeForGood(call: Call): Promise<Answer> {
-    const outcome = await deleteForGood(store, call.user, resource, {
+    const outcome = await deleteForGood(call.within ?? store, call.user, resource, {
       id: target(call),
       ifSeq: versions(call),
       now: now().toISOString(),
@@ -275,13 +287,13 @@ export function restOperations(resource: Resource, dependencies: RestDependencie
     return outcome.outcome === 'deleted' ? { status: 204 } : answerOutcome(resource, outcome)
   }
 
-  function versions({ request }: Pick<Call, 'request'>): number[] | undefined {
-    const known = readEtags(request.headers, 'if-match')
+  function versions({ headers }: Pick<Call, 'headers'>): number[] | undefined {
+    const known = readEtags(headers, 'if-match')
     return known === '*' ? undefined : known
   }
 
   async function change(call: Call<never> | Call<Fields>, action: Edit['action'], fields: Fields) {
-    const outcome = await edit(store, call.user, resource, {
+    const outcome = await edit(call.within ?? store, call.user, resource, {
       action,
       id: target(call),
       fields,

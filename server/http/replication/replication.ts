@@ -171,6 +171,7 @@ export function replicationOperations(
       scopes: scopesOf(resource, 'write'),
       id: `push_${name}`,
       writes: true,
+      repeats: 'harmless',
       method: 'post',
       path: `${path}/push`,
       summary: `Push changes of ${name}`,

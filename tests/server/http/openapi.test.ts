@@ -221,6 +221,33 @@ describe('the server answers as described', { timeout: 120_000 }, () => {
     ).toEqual([])
   })
 
+  test('when a request is repeated with its key, and when the key is used for another one', async () => {
+    const keyed = api.operations.filter(takes('Idempotency-Key'))
+    expect(keyed).not.toEqual([])
+    expect(
+      await complaintsOfCalls(keyed, async (operation) => {
+        const { call } = await server.person()
+        const { path } = await targetOf(api, operation, call)
+        const send = (headers: object) =>
+          call(operation.method, path, bodyOf(operation), {
+            headers: {
+              'idempotency-key': operation.id,
+              ...headers,
+            },
+          })
+        const [first, again, other] = [
+          await send({}),
+          await send({}),
+          await send({ 'if-match': '*' }),
+        ]
+        expect(first.status, first.text).toBeLessThan(300)
+        expect([again.status, again.text]).toEqual([first.status, first.text])
+        expect(other.status, other.text).toBe(422)
+        return [first, again, other]
+      }),
+    ).toEqual([])
+  })
+
   test('without a token, and with an invalid one', async () => {
     const guarded = api.operations.filter(({ bearer }) => bearer)
     expect(guarded).not.toEqual([])
@@ -437,7 +464,11 @@ describe('the server answers as described', { timeout: 120_000 }, () => {
     const { body } = await own('POST', '/api/account/tokens/', wanted)
     await server.testDatabase.db('sessions').where({ id: body.id }).update({ scopes: [] })
     const call = callerTo(server.url, { authorization: `Bearer ${body.token}` })
-    const bearers = api.operations.filter(({ bearer }) => bearer)
+    const needsScope = ({ node }: DescribedOperation) =>
+      !(node.security as { personal_token?: string[] }[]).some(
+        ({ personal_token }) => personal_token?.length === 0,
+      )
+    const bearers = api.operations.filter((one) => one.bearer && needsScope(one))
     expect(
       await complaintsOfCalls(bearers, async (operation) => {
         const path = operation.path.replace(/\{\w+\}/, randomUUID())
@@ -461,7 +492,9 @@ describe('the server answers as described', { timeout: 120_000 }, () => {
           const { path } = await targetOf(api, operation, ann.call)
           if (path.endsWith('/restore/')) await ann.call('DELETE', path.replace('restore/', ''))
           const example = bodyOf(operation) as Record<string, unknown>
-          const body = operation.body && otherContent(operation, example)
+          // A batch is refused as a whole if it is atomic.
+          const body =
+            operation.body && (otherContent(operation, example) ?? { ...example, atomic: true })
           const reply = await full.call(operation.method, path, body, { headers })
           expect(reply, operation.id).toMatchObject({ body: { code: 'quota_exceeded' } })
           return [reply]
@@ -470,6 +503,29 @@ describe('the server answers as described', { timeout: 120_000 }, () => {
     } finally {
       await full.stop()
     }
+  })
+
+  test('to an atomic batch that is stopped', async () => {
+    const batches = api.operations.filter(({ body }) => body?.schema.$ref === componentAt('Batch'))
+    expect(batches).not.toEqual([])
+    const { body: task } = await ann.call('POST', '/api/tasks/', { title: 'Milk' })
+    const path = `/api/tasks/${task.id}/`
+    const stopping = [
+      { method: 'POST', path: '/api/tasks/', body: { id: task.id, title: 'Rye' } },
+      { method: 'DELETE', path, if_match: '"1"' },
+      { method: 'DELETE', path: `/api/tasks/${randomUUID()}/` },
+    ]
+    expect(
+      await complaintsOfCalls(batches, async (operation) => {
+        const replies: Reply[] = []
+        for (const one of stopping) {
+          const body = { atomic: true, operations: [one] }
+          replies.push(await ann.call(operation.method, operation.path, body))
+        }
+        expect(replies.map(({ status }) => status)).toEqual([409, 412, 404])
+        return replies
+      }),
+    ).toEqual([])
   })
 
   test('to anything while too much data is in flight', async () => {
@@ -560,7 +616,7 @@ async function someAdmin(): Promise<Person> {
 
 const componentAt = (name: string) => `#/components/schemas/${name}`
 
-const PARTS_OF_BODIES: ReadonlySet<string> = new Set(['FactorProof', 'PushRow'])
+const PARTS_OF_BODIES: ReadonlySet<string> = new Set(['BatchOperation', 'FactorProof', 'PushRow'])
 
 const isStream = (id: string) => id.startsWith('stream_')
 
