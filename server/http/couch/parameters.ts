@@ -44,8 +44,8 @@ export const number = (name: string, description: string): Parameter => ({
 export const text = (name: string, description: string): Parameter => ({
   name,
   description,
-  schema: z.string().max(1_000, 'Too long.'),
-  json: { type: 'string', maxLength: 1_000 },
+  schema: z.string().max(10_000, 'Too long.'),
+  json: { type: 'string', maxLength: 10_000 },
 })
 
 /** The parameters of a POST may be in its body. */

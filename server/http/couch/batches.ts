@@ -1,0 +1,152 @@
+import { randomUUID } from 'node:crypto'
+import * as z from 'zod'
+import type { CouchDatabase } from '../../couch/database.ts'
+import { LOCAL, putLocal } from '../../couch/locals.ts'
+import { bulkGet, revsDiff } from '../../couch/read.ts'
+import { Refusal } from '../../couch/refusal.ts'
+import { type Row, write } from '../../couch/write.ts'
+import { type Call, type Operation, operation } from '../operation.ts'
+import {
+  BULK_BYTES,
+  type CouchDependencies,
+  databaseOf,
+  ok,
+  pathOf,
+  READING,
+  WRITING,
+} from './context.ts'
+import { boolean } from './parameters.ts'
+import { listed } from './parts.ts'
+
+/** What replication needs of many documents at once. */
+export function replicationOperations(own: CouchDependencies): Operation[] {
+  return [
+    operation({
+      ...WRITING,
+      id: `${own.name}_bulk_docs`,
+      method: 'post',
+      path: `${pathOf(own)}_bulk_docs`,
+      writes: ({ docs }: { docs: readonly unknown[] }) => docs.length,
+      maxBodyBytes: BULK_BYTES,
+      summary: 'Store documents',
+      body: {
+        name: 'CouchBulkDocs',
+        schema: z.looseObject({
+          docs: z.array(z.unknown(), { error: "Missing JSON list of 'docs'" }),
+          new_edits: z.boolean().optional(),
+        }),
+        examples: {},
+      },
+      answers: { 201: { description: 'What became of each.' } },
+      async handle(call) {
+        const database = await databaseOf(own, call)
+        const isReplicated = call.body.new_edits === false
+        const { docs } = call.body
+        const named = isReplicated ? docs : docs.map(withId)
+        const rows = await storeAll(own, database, named, isReplicated)
+        const shown = isReplicated ? rows.filter((row) => 'refusal' in row) : rows
+        return { status: 201, body: shown.map(rowOnWire) }
+      },
+    }),
+    operation({
+      ...READING,
+      id: `${own.name}_bulk_get`,
+      method: 'post',
+      path: `${pathOf(own)}_bulk_get`,
+      compressed: true,
+      maxBodyBytes: BULK_BYTES,
+      query: [
+        boolean('revs', 'Whether to send their ancestors.'),
+        boolean('latest', 'Whether to send the newest that follow them.'),
+      ],
+      summary: 'Get revisions of documents',
+      body: {
+        name: 'CouchBulkGet',
+        schema: z.looseObject({
+          docs: z.array(z.looseObject({ id: z.string(), rev: z.string().optional() })),
+        }),
+        examples: {},
+      },
+      answers: ok('The revisions.'),
+      async handle(call) {
+        const parts = bulkGet(own.stored, await databaseOf(own, call), call.body.docs, call.query)
+        return own.inParts(
+          call as unknown as Call,
+          listed('{"results":[\n', parts, () => '\n]}\n'),
+        )
+      },
+    }),
+    operation({
+      ...READING,
+      id: `${own.name}_revs_diff`,
+      method: 'post',
+      path: `${pathOf(own)}_revs_diff`,
+      compressed: true,
+      maxBodyBytes: BULK_BYTES,
+      summary: 'Compare revisions',
+      body: {
+        name: 'CouchRevisions',
+        schema: z.record(z.string(), z.array(z.string())),
+        examples: {},
+      },
+      answers: ok('The revisions that the server lacks.'),
+      handle: async (call) => ({
+        status: 200,
+        body: await revsDiff(
+          own.stored,
+          await databaseOf(own, call),
+          new Map(Object.entries(call.body)),
+        ),
+      }),
+    }),
+  ]
+}
+
+/** Checkpoints may come with documents. */
+export async function storeAll(
+  own: Pick<CouchDependencies, 'stored'>,
+  database: CouchDatabase,
+  documents: readonly unknown[],
+  isReplicated: boolean,
+): Promise<Row[]> {
+  const ids = documents.map(localIdOf)
+  const others = documents.filter((_, nth) => ids[nth] === undefined)
+  const written = await write(own.stored, database, others, isReplicated)
+  const rows: Row[] = []
+  for (const [nth, id] of ids.entries())
+    rows.push(
+      id === undefined ? written.shift()! : await storeLocal(own, database, id, documents[nth]),
+    )
+  return rows
+}
+
+async function storeLocal(
+  own: Pick<CouchDependencies, 'stored'>,
+  database: CouchDatabase,
+  id: string,
+  document: unknown,
+): Promise<Row> {
+  try {
+    return await putLocal(own.stored.revisions, database, id, document as Record<string, unknown>)
+  } catch (refusal) {
+    if (refusal instanceof Refusal) return { id: LOCAL + id, refusal }
+    throw refusal
+  }
+}
+
+/** A document may leave its id to the server. */
+export function withId(document: unknown): unknown {
+  const isNamed = typeof document !== 'object' || document === null || '_id' in document
+  return isNamed ? document : { _id: randomUUID().replaceAll('-', ''), ...document }
+}
+
+function localIdOf(document: unknown): string | undefined {
+  const id = (document as { _id?: unknown } | null)?._id
+  return typeof id === 'string' && id.startsWith(LOCAL) ? id.slice(LOCAL.length) : undefined
+}
+
+function rowOnWire(row: Row): object {
+  if (!('refusal' in row)) return row
+  const { refusal, ...about } = row
+  return { ...about, error: refusal.error, reason: refusal.reason }
+}

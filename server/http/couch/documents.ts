@@ -1,0 +1,236 @@
+import type { CouchDatabase } from '../../couch/database.ts'
+import { getLocal, putLocal } from '../../couch/locals.ts'
+import { getDocument, openRevisions } from '../../couch/read.ts'
+import { badRequest } from '../../couch/refusal.ts'
+import type { Row } from '../../couch/write.ts'
+import { type Answer, type Call, type Operation, operation } from '../operation.ts'
+import { storeAll, withId } from './batches.ts'
+import {
+  anyObject,
+  type CouchDependencies,
+  databaseOf,
+  ok,
+  pathOf,
+  READING,
+  WRITING,
+} from './context.ts'
+import { boolean, text } from './parameters.ts'
+
+/** Single documents, those of designs, and checkpoints. */
+export function singleOperations(own: CouchDependencies): Operation[] {
+  const at = pathOf(own)
+  return [
+    operation({
+      ...WRITING,
+      id: `${own.name}_create_document`,
+      method: 'post',
+      path: pathOf(own),
+      writes: true,
+      summary: 'Create a document',
+      body: { name: 'CouchDocument', schema: anyObject, examples: {} },
+      answers: { 201: { description: 'The document was stored.' } },
+      async handle(call) {
+        return writeOne(own, await databaseOf(own, call), withId(call.body) as object, false, 201)
+      },
+    }),
+    ...documentOperations(own, 'document', `${at}{id}/`, ({ params }) => params.id!),
+    ...documentOperations(
+      own,
+      'design',
+      `${at}_design/{id}/`,
+      ({ params }) => `_design/${params.id}`,
+    ),
+    ...localOperations(own),
+  ]
+}
+
+function documentOperations(
+  own: CouchDependencies,
+  kind: string,
+  path: string,
+  idOf: (call: Pick<Call, 'params'>) => string,
+): Operation[] {
+  return [
+    operation({
+      ...READING,
+      id: `${own.name}_get_${kind}`,
+      method: 'get',
+      path,
+      compressed: true,
+      query: [
+        text('rev', 'A revision.'),
+        text('open_revs', 'Revisions as JSON, or `all` for all leaves.'),
+        boolean('latest', 'Whether to send the newest that follow.'),
+        boolean('revs', 'Whether to send its ancestors.'),
+        boolean('revs_info', 'Whether to say which ancestors are available.'),
+        boolean('conflicts', 'Whether to name conflicts.'),
+        boolean('deleted_conflicts', 'Whether to name deleted leaves.'),
+        boolean('local_seq', 'Whether to say its place in the feed.'),
+      ],
+      summary: `Get a ${kind}`,
+      answers: ok('The document.'),
+      async handle(call) {
+        const database = await databaseOf(own, call)
+        const { open_revs, ...query } = call.query as GetQuery
+        const id = idOf(call)
+        if (open_revs !== undefined) {
+          const wanted = open_revs === 'all' ? 'all' : revsOf(open_revs)
+          const rows = await openRevisions(own.stored, database, id, wanted, query)
+          return { status: 200, body: `[${rows.join(',\n')}]\n` }
+        }
+        const options = {
+          ...query,
+          revsInfo: query.revs_info === true,
+          deletedConflicts: query.deleted_conflicts === true,
+          localSeq: query.local_seq === true,
+        }
+        const { text, rev } = await getDocument(own.stored, database, id, options)
+        return { status: 200, headers: { ETag: JSON.stringify(rev) }, body: text }
+      },
+    }),
+    operation({
+      ...WRITING,
+      id: `${own.name}_put_${kind}`,
+      method: 'put',
+      path,
+      writes: true,
+      query: [
+        text('rev', 'The revision that it follows.'),
+        boolean('new_edits', 'False if it has its own revision.'),
+      ],
+      summary: `Store a ${kind}`,
+      body: { name: 'CouchDocument', schema: anyObject, examples: {} },
+      answers: { 201: { description: 'The document was stored.' } },
+      async handle(call) {
+        const database = await databaseOf(own, call)
+        const rev = revGiven(call as unknown as Call) ?? call.body._rev
+        const document = {
+          ...call.body,
+          _id: idOf(call),
+          ...(rev !== undefined && { _rev: rev }),
+        }
+        return writeOne(own, database, document, call.query.new_edits === false, 201)
+      },
+    }),
+    operation({
+      ...WRITING,
+      id: `${own.name}_delete_${kind}`,
+      method: 'delete',
+      path,
+      writes: true,
+      query: [text('rev', 'The revision that is deleted.')],
+      summary: `Delete a ${kind}`,
+      answers: ok('The document was deleted.'),
+      async handle(call) {
+        const database = await databaseOf(own, call)
+        const id = idOf(call)
+        const rev = revGiven(call)
+        // What is not there cannot be deleted.
+        if (rev === undefined) await getDocument(own.stored, database, id)
+        const document = { _id: id, _deleted: true, ...(rev !== undefined && { _rev: rev }) }
+        const [row] = await storeAll(own, database, [document], false)
+        if ('refusal' in row! && row.refusal.error === 'conflict')
+          await getDocument(own.stored, database, id)
+        return answerOf(row!, 200)
+      },
+    }),
+  ]
+}
+
+function localOperations(own: CouchDependencies): Operation[] {
+  const path = `${pathOf(own)}_local/{id}/`
+  return [
+    operation({
+      ...READING,
+      id: `${own.name}_get_local`,
+      method: 'get',
+      path,
+      summary: 'Get a checkpoint',
+      answers: ok('The checkpoint.'),
+      async handle(call) {
+        const body = await getLocal(
+          own.stored.revisions,
+          await databaseOf(own, call),
+          call.params.id!,
+        )
+        return { status: 200, body }
+      },
+    }),
+    operation({
+      ...READING,
+      id: `${own.name}_put_local`,
+      method: 'put',
+      path,
+      writes: true,
+      summary: 'Store a checkpoint',
+      body: { name: 'CouchLocal', schema: anyObject, examples: {} },
+      answers: { 201: { description: 'The checkpoint was stored.' } },
+      async handle(call) {
+        const database = await databaseOf(own, call)
+        const body = await putLocal(own.stored.revisions, database, call.params.id!, call.body)
+        return { status: 201, body }
+      },
+    }),
+    operation({
+      ...READING,
+      id: `${own.name}_delete_local`,
+      method: 'delete',
+      path,
+      query: [text('rev', 'Its revision.')],
+      summary: 'Delete a checkpoint',
+      answers: ok('The checkpoint was deleted.'),
+      async handle(call) {
+        const gone = { _rev: call.query.rev, _deleted: true }
+        const database = await databaseOf(own, call)
+        await getLocal(own.stored.revisions, database, call.params.id!)
+        return {
+          status: 200,
+          body: await putLocal(own.stored.revisions, database, call.params.id!, gone),
+        }
+      },
+    }),
+  ]
+}
+
+async function writeOne(
+  own: Pick<CouchDependencies, 'stored'>,
+  database: CouchDatabase,
+  document: object,
+  isReplicated: boolean,
+  status: number,
+): Promise<Answer> {
+  const [row] = await storeAll(own, database, [document], isReplicated)
+  return answerOf(row!, status)
+}
+
+/** @throws Refusal */
+function answerOf(row: Row, status: number): Answer {
+  if ('refusal' in row) throw row.refusal
+  return { status, headers: { ETag: JSON.stringify(row.rev) }, body: row }
+}
+
+interface GetQuery {
+  rev?: string
+  open_revs?: string
+  latest?: boolean
+  revs?: boolean
+  revs_info?: boolean
+  conflicts?: boolean
+  deleted_conflicts?: boolean
+  local_seq?: boolean
+}
+
+/** @throws Refusal */
+function revsOf(text: string): string[] {
+  try {
+    const revs = JSON.parse(text)
+    if (Array.isArray(revs) && revs.every((one) => typeof one === 'string')) return revs
+  } catch {}
+  throw badRequest('`open_revs` is `all` or a list of revisions as JSON.')
+}
+
+/** From the URL, or from If-Match. */
+function revGiven({ query, request }: Call): string | undefined {
+  const header = request.headers['if-match']
+  return (query.rev as string | undefined) ?? header?.replace(/^"(.*)"$/, '$1')
+}
