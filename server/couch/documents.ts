@@ -48,8 +48,19 @@ export function readDocument(input: unknown, isReplicated: boolean): Incoming {
   for (const [name, value] of Object.entries(rest))
     if (!name.startsWith('_') || CONTENT.test(name)) define(content, name, value)
     else if (!READ_ONLY.has(name)) throw special(name, isReplicated)
+  if (isDeeper(content, MAX_DEPTH))
+    throw refuse(`Values are nested in more than ${MAX_DEPTH} levels.`)
   const path = isReplicated && rev ? pathOf(rev, _revisions) : []
   return { id: _id, rev, path, deleted: _deleted === true, content }
+}
+
+/** What is nested more deeply has not arrived whole: see `createJsonScan`. */
+const MAX_DEPTH = 16
+
+function isDeeper(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  if (levels < 0) return true
+  return Object.values(value).some((inner) => isDeeper(inner, levels - 1))
 }
 
 /** Also a field that is called `__proto__`. */
