@@ -47,7 +47,7 @@ import { couchOperations } from '../http/couch/operations.ts'
 import { createParts } from '../http/couch/parts.ts'
 import { couchAuthentication, personalDatabases } from '../http/couch/personal.ts'
 import { ANYBODY, testDatabases } from '../http/couch/test-mode.ts'
-import { unknownInCouch } from '../http/couch/unknown.ts'
+import { refuseQueries, unknownInCouch } from '../http/couch/unknown.ts'
 import { batchOperation } from '../http/documents/batch.ts'
 import { conflictOperations } from '../http/documents/conflicts.ts'
 import { explainOperation } from '../http/documents/explain.ts'
@@ -274,7 +274,7 @@ export function createApp({
     turns: { device: createTurns({ lanes: 2 }), person: createTurns({ lanes: 2 }) },
   } satisfies MountDependencies
   mount(app, operations, engine)
-  app.use('/couch', speaking(inCouch))
+  app.use('/couch', speaking(inCouch), refuseQueries)
   mount(app, couchOfPeople, {
     ...engine,
     authenticate: couchAuthentication({
@@ -295,7 +295,7 @@ export function createApp({
       // Nobody is signed in.
       ...couch(createOpenAnswers(now)),
     })
-    app.use('/couch-test', speaking(inCouch))
+    app.use('/couch-test', speaking(inCouch), refuseQueries)
     mount(app, testOperations, {
       ...engine,
       authenticate: async () => ANYBODY,

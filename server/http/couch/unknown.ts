@@ -1,18 +1,21 @@
 import type { RequestHandler } from 'express'
 import { forbidden, missing } from '../../couch/refusal.ts'
 
-const UNSUPPORTED: readonly [RegExp, string][] = [
-  [
-    /\/_(find|index|explain)\b/,
-    'This server has no queries: use the REST API, or query a local database.',
-  ],
-  [/\/_design\/[^/]+\/_/, 'This server runs no design documents: query a local database.'],
-  [/^\/[^/]+\/[^_/][^/]*\/[^/]+/, 'This server stores no attachments.'],
-]
+const NO_QUERIES =
+  'This server answers no queries: query a local database, or use the REST API of the server.'
+const NO_DESIGNS = 'This server runs no design documents: query a local database.'
+const NO_ATTACHMENTS = 'This server stores no attachments.'
 
-/** What CouchDB has and this server has not. */
+/** Queries, and what design documents are for. Comes before the operations, to which these would be ids of documents. */
+export const refuseQueries: RequestHandler = (req, _res, next) => {
+  if (/^\/[^/]+\/_(find|index|explain)(\/|$)/.test(req.path)) throw missing(NO_QUERIES)
+  if (/^\/[^/]+\/_design\/[^/]+\/_/.test(req.path)) throw missing(NO_DESIGNS)
+  next()
+}
+
+/** What else CouchDB has and this server has not. */
 export const unknownInCouch: RequestHandler = (req) => {
-  const reason = UNSUPPORTED.find(([path]) => path.test(req.path))?.[1]
-  if (req.method === 'PUT' && reason) throw forbidden(reason)
-  throw missing(reason ?? 'missing')
+  const isAttachment = /^\/[^/]+\/(_design\/)?[^_/][^/]*\/[^/]+/.test(req.path)
+  if (isAttachment && req.method === 'PUT') throw forbidden(NO_ATTACHMENTS)
+  throw missing(isAttachment ? NO_ATTACHMENTS : 'missing')
 }

@@ -70,7 +70,7 @@ describe('a database', () => {
     ['GET', '_revs_limit', 200],
     ['POST', '_compact', 202],
     ['POST', '_ensure_full_commit', 201],
-    ['POST', '_find/', 404],
+    ['POST', '_find', 404],
     ['GET', '_design/a/_view/b', 404],
     ['GET', 'a/attachment.txt', 404],
     ['PUT', 'a/attachment.txt', 403],
