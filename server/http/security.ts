@@ -69,10 +69,17 @@ export function requireHttps(publicUrl: string): RequestHandler {
 /**
  * Allows calls from web apps on these origins; `*` is every origin. Any request header is allowed, such as
  * those of tracing, because browsers send no credentials except the token.
+ *
+ * Clients of CouchDB ask browsers to send credentials, which then insist on being told the origin and that
+ * credentials are allowed. Below this path they are told so. There are none to send: no cookie is set or read, and
+ * nothing asks for Basic, so browsers keep no password.
  */
-export function crossOrigin(origins: readonly string[]): RequestHandler {
-  const allow = cors({
-    origin: origins.includes('*') ? '*' : [...origins],
+export function crossOrigin(
+  origins: readonly string[],
+  askedWithCredentials: string,
+): RequestHandler {
+  const isOpen = origins.includes('*')
+  const common = {
     methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
     exposedHeaders: [
       'Allow',
@@ -86,8 +93,16 @@ export function crossOrigin(origins: readonly string[]): RequestHandler {
       'X-Request-Id',
     ],
     maxAge: 3600,
+  }
+  const allow = cors({ ...common, origin: isOpen ? '*' : [...origins] })
+  const allowWithCredentials = cors({
+    ...common,
+    origin: isOpen ? true : [...origins],
+    credentials: true,
   })
-  return origins.includes('*')
-    ? (req, res, next) => (req.headers.origin === undefined ? next() : allow(req, res, next))
-    : allow
+  return (req, res, next) => {
+    if (req.path.startsWith(askedWithCredentials)) allowWithCredentials(req, res, next)
+    else if (isOpen && req.headers.origin === undefined) next()
+    else allow(req, res, next)
+  }
 }

@@ -260,7 +260,7 @@ export function createApp({
   app.use(beginRequests({ headers, log, metrics, tracing, now }))
   app.use(refuseOverload(poolState(db)))
   if (config.needsHttps) app.use(requireHttps(publicUrl!))
-  if (config.CORS_ORIGINS.length > 0) app.use(crossOrigin(config.CORS_ORIGINS))
+  if (config.CORS_ORIGINS.length > 0) app.use(crossOrigin(config.CORS_ORIGINS, '/couch/'))
   const engine = {
     authenticate: (req, needs) => sessions.authenticate(bearerToken(req), needs),
     limit: attemptLimit(db, config.AUTH_RATE_LIMIT),

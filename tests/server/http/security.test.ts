@@ -344,6 +344,37 @@ describe('web apps on other origins', () => {
     },
   )
 
+  // PouchDB asks for credentials with each request; without this, its page could read no answer.
+  test.for([APP, '*'])(
+    'may ask for credentials below /couch/, where there are none: %s',
+    async (origins, { serverWith }) => {
+      const open = await serverWith({ CORS_ORIGINS: origins })
+      const headers = { origin: APP, 'access-control-request-method': 'GET' }
+      const asked = await open.call('OPTIONS', '/couch/all/', undefined, { headers })
+      const wrong = `Basic ${Buffer.from('nobody:a wrong password').toString('base64')}`
+      const authorizations = [undefined, 'Bearer wrong', wrong, 'Basic wrong', 'Digest wrong']
+      const refused = authorizations.map((authorization) =>
+        open.call('GET', '/couch/all/', undefined, {
+          headers: { origin: APP, cookie: 'token=x', ...(authorization && { authorization }) },
+        }),
+      )
+      for (const { status, headers } of await Promise.all(refused)) {
+        expect(status).toBe(401)
+        // Browsers keep passwords only for who asks for Basic, and would send them from any site.
+        expect(headers.get('www-authenticate')).toMatch(/^Bearer/)
+        expect(headers.get('set-cookie')).toBeNull()
+        expect(headers.get('access-control-allow-origin')).toBe(APP)
+        expect(headers.get('access-control-allow-credentials')).toBe('true')
+        expect(listOf(headers, 'vary')).toContain('origin')
+      }
+      expect(asked.status).toBe(204)
+      expect(asked.headers.get('access-control-allow-origin')).toBe(APP)
+      expect(asked.headers.get('access-control-allow-credentials')).toBe('true')
+      const api = await open.call('GET', '/api/schema/', undefined, { headers: { origin: APP } })
+      expect(api.headers.get('access-control-allow-credentials')).toBeNull()
+    },
+  )
+
   test.each([
     [400, 'POST', '/api/token/', {}],
     [401, 'GET', '/api/tasks/', undefined],
