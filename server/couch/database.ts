@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto'
 import type { Key, Progress, Revised, Revision, RevisionStore } from '../sync/revisions.ts'
 import type { Head, ReadAhead, Store, Transaction } from '../sync/store.ts'
+import { createValidators, type Validators } from './validators.ts'
 
 export interface CouchDatabase {
   readonly name: string
@@ -66,7 +67,10 @@ export interface LandedDocument {
   /** The revisions that the server makes on top: corrections and merges. */
   readonly added: readonly Revision[]
   /** Then nothing of it is stored. */
-  readonly refused?: { readonly error: 'forbidden' | 'conflict'; readonly reason: string }
+  readonly refused?: {
+    readonly error: 'forbidden' | 'unauthorized' | 'conflict'
+    readonly reason: string
+  }
 }
 
 /** What the face reads and writes. */
@@ -84,6 +88,7 @@ export function bareDatabase(
   { store, revisions }: CouchStore,
   name: string,
   user: string,
+  validators: Validators = createValidators(),
 ): CouchDatabase {
   return {
     name,
@@ -101,7 +106,13 @@ export function bareDatabase(
     readIn: (transaction, keys) => transaction.revisions.read(keys, true),
     async land(transaction, documents) {
       const first = await transaction.revisions.number(documents.length)
-      return { documents: documents.map((_, nth) => ({ seq: first + nth, added: [] })) }
+      for (const document of documents) validators.learn(document)
+      return {
+        documents: documents.map((document, nth) => {
+          const refused = validators.objectionTo(document)
+          return { seq: first + nth, added: [], ...(refused && { refused }) }
+        }),
+      }
     },
   }
 }

@@ -87,11 +87,14 @@ export async function openRevisions(
   })
   if (wanted === 'all')
     return leavesOf(found!.revisions).map((leaf) => opened(id, leaf, found!, options))
-  return wanted.flatMap((rev) => {
+  if (!wanted.every(parseRev)) throw badRequest('Invalid rev format')
+  const rows = wanted.flatMap((rev) => {
     const open = openedAt(found, rev, options)
     if (open.length === 0) return [JSON.stringify({ missing: rev })]
     return open.map((one) => opened(id, one, found!, options))
   })
+  // Several of them may have the same newest one.
+  return [...new Set(rows)]
 }
 
 function openedAt(

@@ -150,5 +150,7 @@ function refusedRow(
   { id, rev }: { id: string; rev: string },
   { error, reason }: NonNullable<LandedDocument['refused']>,
 ): Row {
-  return { id, rev, refusal: new Refusal(error === 'conflict' ? 409 : 403, error, reason) }
+  return { id, rev, refusal: new Refusal(STATUS[error], error, reason) }
 }
+
+const STATUS = { conflict: 409, forbidden: 403, unauthorized: 401 } as const

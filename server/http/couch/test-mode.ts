@@ -1,5 +1,6 @@
 import type { Caller } from '../../accounts/sessions.ts'
 import { bareDatabase, type CouchStore, uuidOf } from '../../couch/database.ts'
+import { createValidators, type Validators } from '../../couch/validators.ts'
 import type { Databases } from './databases.ts'
 
 /** The caller in test mode. */
@@ -21,11 +22,15 @@ interface TestDatabases {
 
 /** Databases of documents without a form, which belong to nobody. */
 export function testDatabases(stored: CouchStore, databases: TestDatabases): Databases {
+  const validators = new Map<string, Validators>()
   return {
     uuid: async () => uuidOf('', { epoch: '' }),
     async find(_call, name) {
       const user = databases.userOf(name)
-      return user === undefined ? undefined : bareDatabase(stored, name, user)
+      if (user === undefined) return undefined
+      const own = validators.get(user) ?? createValidators()
+      validators.set(user, own)
+      return bareDatabase(stored, name, user, own)
     },
     create: databases.create,
     drop: databases.drop,
