@@ -45,6 +45,10 @@ test.each(['openapi-typescript', 'hey-api', 'orval'])(
       pulled: [['Book the ferry', false]],
       deleted: 204,
       problem: 'not_found',
+      batch: [
+        [200, undefined],
+        [404, 'not_found'],
+      ],
     })
   },
 )

@@ -1,5 +1,6 @@
 import { client } from '../generated/hey-api/client.gen.ts'
 import {
+  batch,
   createTask,
   deleteTask,
   getTask,
@@ -29,11 +30,21 @@ export const journey: Journey = async (baseUrl, person) => {
   const { data: pulled } = await pullTasks({ query: { limit: 10 } })
   const { response } = await deleteTask({ path })
   const { error } = await getTask({ path })
+  const { data: answer } = await batch({
+    headers: { 'Idempotency-Key': task!.id },
+    body: {
+      operations: [
+        { method: 'PATCH', path: '/api/profile/', body: { bio: 'Sails.' } },
+        { method: 'DELETE', path: `/api/tasks/${task!.id}/` },
+      ],
+    },
+  })
   return {
     done: done!.completed && done!.completed_at !== null,
     listed: page!.results.map(({ title, priority }) => [title, priority]),
     pulled: pulled!.documents.map(({ title, _deleted }) => [title, _deleted]),
     deleted: response!.status,
     problem: error!.code,
+    batch: answer!.results.map(({ status, problem }) => [status, problem?.code]),
   }
 }

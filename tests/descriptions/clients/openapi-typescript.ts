@@ -29,11 +29,21 @@ export const journey: Journey = async (baseUrl, person) => {
   })
   const { response } = await client.DELETE('/api/tasks/{id}/', at)
   const { error } = await client.GET('/api/tasks/{id}/', at)
+  const { data: batch } = await client.POST('/api/batch/', {
+    params: { header: { 'Idempotency-Key': task!.id } },
+    body: {
+      operations: [
+        { method: 'PATCH', path: '/api/profile/', body: { bio: 'Sails.' } },
+        { method: 'DELETE', path: `/api/tasks/${task!.id}/` },
+      ],
+    },
+  })
   return {
     done: done!.completed && done!.completed_at !== null,
     listed: page!.results.map(({ title, priority }) => [title, priority]),
     pulled: pulled!.documents.map(({ title, _deleted }) => [title, _deleted]),
     deleted: response.status,
     problem: error!.code,
+    batch: batch!.results.map(({ status, problem }) => [status, problem?.code]),
   }
 }

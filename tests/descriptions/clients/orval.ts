@@ -1,4 +1,5 @@
 import {
+  batch,
   createTask,
   deleteTask,
   getTask,
@@ -9,6 +10,8 @@ import {
   signIn,
 } from '../generated/orval.ts'
 import {
+  batchBody,
+  batchResponse,
   createTaskBody,
   createTaskResponse,
   listTasksResponse,
@@ -36,11 +39,17 @@ export const journey: Journey = async (_baseUrl, person) => {
   const { documents } = pullTasksResponse.parse((await pullTasks({ limit: 10 }, options)).data)
   const { status } = await deleteTask(id, {}, options)
   const gone = await getTask(id, options)
+  const operations = [
+    { method: 'PATCH', path: '/api/profile/', body: { bio: 'Sails.' } },
+    { method: 'DELETE', path: `/api/tasks/${id}/` },
+  ] as const
+  const answer = batchResponse.parse((await batch(batchBody.parse({ operations }), options)).data)
   return {
     done: done.completed && done.completed_at !== null,
     listed: results.map(({ title, priority }) => [title, priority]),
     pulled: documents.map(({ title, _deleted }) => [title, _deleted]),
     deleted: status,
     problem: gone.status === 404 ? gone.data.code : undefined,
+    batch: answer.results.map(({ status, problem }) => [status, problem?.code]),
   }
 }

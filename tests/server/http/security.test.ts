@@ -286,7 +286,8 @@ describe('web apps on other origins', () => {
     })
 
   test.each([APP, 'http://localhost:5173'])('may call when they are listed: %s', async (origin) => {
-    const headers = 'authorization,content-type,if-match,traceparent,ngrok-skip-browser-warning'
+    const headers =
+      'authorization,content-type,idempotency-key,if-match,traceparent,ngrok-skip-browser-warning'
     const asked = await preflight(listing, origin, 'PATCH', headers)
     expect(asked.status).toBe(204)
     expect(asked.headers.get('access-control-allow-origin')).toBe(origin)
