@@ -54,6 +54,23 @@ const { createRxDatabase } = load('rxdb')
 const { getRxStorageMemory } = load('rxdb/plugins/storage-memory')
 const { replicateServer } = load('rxdb-server/plugins/replication-server')
 
+const text = { type: 'string' }
+const textOrNull = { type: ['string', 'null'] }
+
+/** Of a task, besides those that every document has. */
+export const taskProperties = {
+  title: text,
+  description: text,
+  category_id: textOrNull,
+  priority: text,
+  due_date: textOrNull,
+  due_time: textOrNull,
+  remind_at: textOrNull,
+  completed: { type: 'boolean' },
+  completed_at: textOrNull,
+  position: text,
+}
+
 /**
  * @param properties of the JSON schema, besides those that every document has
  * @param now the clock that dates the edits

@@ -5,7 +5,7 @@ import { ACCESS_SECONDS } from '../../server/accounts/tokens.ts'
 import { purgeTombstones } from '../../server/store/purge.ts'
 import { backupOf } from '../support/backup.ts'
 import { callerTo, type Person, startServer, type TestServer } from '../support/server.ts'
-import { createDevice, type Device, type Online } from './rxdb-server-device.ts'
+import { createDevice, type Device, type Online, taskProperties } from './rxdb-server-device.ts'
 
 let server: TestServer
 let tasks: string
@@ -309,21 +309,7 @@ const manyTasks = (count: number) =>
   Array.from({ length: count }, (_, i) => ({ id: randomUUID(), title: `task ${i}` }))
 
 async function createTaskDevice(): Promise<Device<Task>> {
-  const text = { type: 'string' }
-  const textOrNull = { type: ['string', 'null'] }
-  const properties = {
-    title: text,
-    description: text,
-    category_id: textOrNull,
-    priority: text,
-    due_date: textOrNull,
-    due_time: textOrNull,
-    remind_at: textOrNull,
-    completed: { type: 'boolean' },
-    completed_at: textOrNull,
-    position: text,
-  }
-  const device = await createDevice<Task>(properties, server.clock.now)
+  const device = await createDevice<Task>(taskProperties, server.clock.now)
   devices.push(device)
   return device
 }

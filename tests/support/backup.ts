@@ -3,6 +3,8 @@ import { beginEpoch } from '../../server/store/epoch.ts'
 import type { TestDatabase } from './database.ts'
 import type { Person } from './server.ts'
 
+const REVISIONS = ['couch_feeds', 'couch_documents', 'couch_revisions', 'couch_locals']
+
 /**
  * Backs up the documents of a user.
  *
@@ -13,7 +15,8 @@ export async function backupOf(
   { db }: Pick<TestDatabase, 'db'>,
   { id: user_id }: Pick<Person, 'id'>,
 ): Promise<(by?: 'command' | 'failover') => Promise<void>> {
-  const tables = ['feeds', ...Object.values<Resource>(resources).map(({ table }) => table)]
+  const documents = Object.values<Resource>(resources).map(({ table }) => table)
+  const tables = ['feeds', ...documents, ...REVISIONS]
   const kept = new Map<string, string>()
   for (const table of tables) {
     const rows = `select coalesce(json_agg(t), '[]')::text as json from ${table} t where user_id = ?`

@@ -12,6 +12,7 @@ const NAMES: Partial<Record<ProblemCode, string>> = {
   unauthenticated: 'unauthorized',
   token_not_valid: 'unauthorized',
   account_deleted: 'unauthorized',
+  credentials_not_valid: 'unauthorized',
   factor_required: 'unauthorized',
   factor_setup_required: 'unauthorized',
   malformed: 'bad_request',
