@@ -84,15 +84,14 @@ const MAX_PATH = 10_000
 /** @throws Refusal */
 function pathOf({ generation, hash }: RevisionName, revisions: unknown): readonly string[] {
   if (revisions === undefined) return [hash]
-  const { start, ids } = revisions as { start?: unknown; ids?: unknown }
-  const isValid =
-    start === generation &&
+  const { start, ids } = (revisions ?? {}) as { start?: unknown; ids?: unknown }
+  const isPath =
     Array.isArray(ids) &&
-    ids[0] === hash &&
     ids.length <= Math.min(generation, MAX_PATH) &&
     ids.every((id) => typeof id === 'string' && parseRev(`1-${id}`))
-  if (!isValid) throw forbidden('_revisions does not belong to _rev')
-  return ids as string[]
+  if (!isPath) throw forbidden('Invalid _revisions')
+  // PouchDB mistakes revisions of a document that have the same hash for each other.
+  return start === generation && ids[0] === hash ? ids : [hash]
 }
 
 /** Which fields with an underscore to add. */
