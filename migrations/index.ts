@@ -31,6 +31,7 @@ import * as personalTokens from './0029_personal_tokens.ts'
 import * as idempotencyKeys from './0030_idempotency_keys.ts'
 import * as sortIndexes from './0031_sort_indexes.ts'
 import * as revisions from './0032_revisions.ts'
+import * as search from './0033_search.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
@@ -66,6 +67,7 @@ const migrations: Record<string, Knex.Migration> = {
   '0030_idempotency_keys': idempotencyKeys,
   '0031_sort_indexes': sortIndexes,
   '0032_revisions': revisions,
+  '0033_search': search,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {

@@ -277,6 +277,28 @@ create table reminders (
   constraint reminders_user_id_task_id_fkey FOREIGN KEY (user_id, task_id) REFERENCES tasks(user_id, id) ON DELETE CASCADE
 );
 
+create table search_parts (
+  user_id uuid not null,
+  resource text not null,
+  seq bigint not null,
+  nth integer not null,
+  deleted boolean not null default false,
+  words text collate "C" not null,
+  indexed_at timestamp with time zone not null default now(),
+  constraint search_parts_pkey PRIMARY KEY (user_id, resource, seq, nth)
+);
+
+create table search_words (
+  user_id uuid not null,
+  resource text not null,
+  word text collate "C" not null,
+  seq bigint not null,
+  deleted boolean not null default false,
+  firsts bigint[] not null,
+  others bigint[] not null,
+  constraint search_words_pkey PRIMARY KEY (user_id, resource, word, seq)
+);
+
 create table sessions (
   id uuid not null,
   user_id uuid not null,
@@ -410,6 +432,8 @@ CREATE INDEX profiles_tombstones ON public.profiles USING btree (deleted_at) WHE
 CREATE INDEX reminders_due ON public.reminders USING btree (due_at);
 
 CREATE INDEX reminders_user_due ON public.reminders USING btree (user_id, due_at) WHERE (due_at IS NOT NULL);
+
+CREATE INDEX search_parts_age ON public.search_parts USING btree (indexed_at);
 
 CREATE INDEX sessions_id ON public.sessions USING btree (id);
 
@@ -609,6 +633,32 @@ AS $function$
       end loop;
       return null;
     end $function$;
+
+CREATE OR REPLACE FUNCTION public.folded(text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE STRICT
+AS $function$
+      select case when octet_length($1) = length($1)
+        then lower(replace(replace(replace($1 collate "C", E'\n', ' '), E'\r', ' '), E'\t', ' '))
+        else folded_letters($1)
+      end
+    $function$;
+
+CREATE OR REPLACE FUNCTION public.folded_letters(text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE STRICT
+AS $function$
+      select normalize(translate(
+        replace(replace(replace(replace(
+          regexp_replace(lower(normalize($1, NFKD) collate "und-x-icu") collate "C",
+            U&'[\0300-\036F\0483-\0487\0591-\05BD\05BF\05C1\05C2\05C4\05C5\05C7\0640\064B-\065F\0670\1AB0-\1AFF\1DC0-\1DFF\20D0-\20FF\FE00-\FE0F\FE20-\FE2F\00AD\061C\200B-\200F\2060\FEFF]',
+            '', 'g'),
+          'ß', 'ss'), 'æ', 'ae'), 'œ', 'oe'), 'þ', 'th'),
+        U&'\0131\00F8\0142\0111\00F0\0127\0167\03C2\2018\2019\201A\201B\2032\02BC\201C\201D\201E\201F\00AB\00BB\2010\2011\2012\2013\2014\2015\2212\0009\000A\000D\0085\1680\2028\2029',
+        'iolddhtσ''''''''''''""""""-------       '), NFC) collate "C"
+    $function$;
 
 CREATE OR REPLACE FUNCTION public.keep_audit_log()
  RETURNS trigger
@@ -973,6 +1023,14 @@ CREATE TRIGGER profiles_update_stamp BEFORE UPDATE ON profiles FOR EACH ROW WHEN
 create policy tasktide_app on profiles to tasktide_app using ((user_id = ( SELECT (NULLIF(current_setting('tasktide.person'::text, true), ''::text))::uuid AS "nullif")));
 
 create policy tasktide_everyone on profiles to tasktide_everyone using (true);
+
+create policy tasktide_app on search_parts to tasktide_app using ((user_id = ( SELECT (NULLIF(current_setting('tasktide.person'::text, true), ''::text))::uuid AS "nullif")));
+
+create policy tasktide_everyone on search_parts to tasktide_everyone using (true);
+
+create policy tasktide_app on search_words to tasktide_app using ((user_id = ( SELECT (NULLIF(current_setting('tasktide.person'::text, true), ''::text))::uuid AS "nullif")));
+
+create policy tasktide_everyone on search_words to tasktide_everyone using (true);
 
 CREATE CONSTRAINT TRIGGER tasks_category_id_live AFTER INSERT OR UPDATE OF category_id ON tasks DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (new.category_id IS NOT NULL) EXECUTE FUNCTION check_reference('category_id', 'categories', 'clear');
 

@@ -68,6 +68,7 @@ export {
   stampFields,
 } from './resource.ts'
 export { type RxSchema, rxSchemaOf } from './rx-schema.ts'
+export { foldText, searchRelevance, searchTerms } from './search.ts'
 export { isUnplaced, settle, type Unsettled } from './settle.ts'
 export { type Shape, shapeOf } from './shape.ts'
 export { isDeeperThan, isRecordable, isStorable } from './storable.ts'

@@ -86,6 +86,7 @@ import { createTurns } from '../store/turns.ts'
 import { usageReader } from '../store/usage.ts'
 import type { Limits } from '../sync/limits.ts'
 import type { Store } from '../sync/store.ts'
+import { indexSoon } from './index-search.ts'
 
 export interface AppDependencies {
   config: Config
@@ -193,7 +194,10 @@ export function createApp({
     databases: personalDatabases({ ...stored, readFeed, now }),
     ...couch(answers),
   })
-  const lists = postgresLists(db)
+  const lists = postgresLists(db, (user, resource) => {
+    // A database that takes no writes serves searches, too.
+    indexSoon(db, user, resource).catch((err) => log.warn({ err }, 'no search index is made'))
+  })
   watchPool(metrics, db)
   watchBytes(metrics, bytes)
   watchHints(metrics, hints)

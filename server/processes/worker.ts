@@ -27,6 +27,8 @@ import { createLog, type Log } from '../runtime/log.ts'
 import { pruneJournal } from '../store/journal.ts'
 import { postgresStore } from '../store/postgres.ts'
 import { purgeDocuments, purgeTombstones } from '../store/purge.ts'
+import { forgetSearches } from '../store/search-index.ts'
+import { INDEX_SEARCH, indexing } from './index-search.ts'
 import { deleteExpired } from './retention.ts'
 import { exitOnError, warnUnencrypted } from './startup-error.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
@@ -109,6 +111,11 @@ export async function startJobs({
             const count = await purgeTombstones(db, config.TOMBSTONE_DAYS)
             if (count > 0) log.info({ count }, 'tombstones were purged')
           },
+          everySeconds: DAY_SECONDS,
+        },
+        [INDEX_SEARCH]: { task: indexing(db) },
+        forget_searches: {
+          task: () => forgetSearches(db, config.TOMBSTONE_DAYS),
           everySeconds: DAY_SECONDS,
         },
         prune_journal: {

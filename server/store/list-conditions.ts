@@ -5,18 +5,18 @@ import type { Filter, Listing } from './lists.ts'
 import { filledSql } from './statements.ts'
 
 /** Column names come from the definition only; client input is always a bound value. */
-export function whereSql(resource: Resource, listing: Listing, values: unknown[]): string {
-  const conditions = ['t.user_id = $1', listing.deleted ? 't.deleted' : 'not t.deleted']
-  if (listing.deleted) conditions.push('t.seq > 0', ...filledSql(resource))
+export function conditionsSql(
+  resource: Resource,
+  { filters, alternatives = [], deleted }: Listing,
+  values: unknown[],
+): string[] {
   const matches = (filter: Filter) => filterSql(resource, filter, values)
-  conditions.push(...listing.filters.map(matches))
-  for (const group of listing.alternatives ?? [])
-    conditions.push(`(${group.map(matches).join(' or ')})`)
-  for (const word of listing.words) {
-    const found = resource.searchable.map((name) => matchesSql(`t.${name}`, word, values))
-    conditions.push(`(${found.join(' or ')})`)
-  }
-  return conditions.join(' and ')
+  return [
+    't.user_id = $1',
+    ...(deleted ? ['t.deleted', 't.seq > 0', ...filledSql(resource)] : ['not t.deleted']),
+    ...filters.map(matches),
+    ...alternatives.map((group) => `(${group.map(matches).join(' or ')})`),
+  ]
 }
 
 function filterSql(resource: Resource, filter: Filter, values: unknown[]): string {
@@ -27,27 +27,6 @@ function filterSql(resource: Resource, filter: Filter, values: unknown[]): strin
   if (operator === 'in') return `${column} = any (${bind(values, value)}::${type}[])`
   return `${column} ${COMPARISONS[operator]} ${bind(values, value)}::${type}`
 }
-
-/**
- * Letters may be stored composed or decomposed. To normalize what is stored would take thirty times as long
- * as to look for both forms. ASCII is compared twice as fast without the rules of a language, so the part of
- * a word that is ASCII rules out most documents.
- */
-function matchesSql(column: string, word: string, values: unknown[]): string {
-  const matches = (parts: readonly string[], collation = '') =>
-    `${column}${collation} ilike ${bind(values, likePattern(parts))}`
-  const ascii = word.normalize('NFC').split(NOT_ASCII)
-  if (ascii.length === 1) return matches(ascii, ' collate "C"')
-  const forms = [...new Set([word.normalize('NFC'), word.normalize('NFD')])]
-  const exact = `(${forms.map((form) => matches([form])).join(' or ')})`
-  return ascii.join('') === '' ? exact : `(${matches(ascii, ' collate "C"')} and ${exact})`
-}
-
-const NOT_ASCII = /[^\0-\x7f]+/
-
-/** The parts one after the other, with anything before, between and after them. */
-const likePattern = (parts: readonly string[]) =>
-  `%${parts.map((part) => part.replaceAll(/[\\%_]/g, '\\$&')).join('%')}%`
 
 const COMPARISONS = {
   eq: '=',

@@ -17,6 +17,9 @@ export const INDEXED: Readonly<Record<string, readonly string[]>> = {
 export const isIndexed = ({ table }: Resource, field: string) =>
   INDEXED[table]?.includes(field) ?? false
 
+/** The key of a search: how many of its words the first of the searchable fields has. */
+export const RELEVANCE = 'relevance'
+
 /** Some of the documents next to a bookmark. */
 export interface Part {
   readonly where: string
@@ -33,14 +36,11 @@ export function partsAfter(
   bookmark: Bookmark | undefined,
   values: unknown[],
 ): Part[] {
-  const backward = bookmark?.backward ?? false
-  const at = bookmark && comparisons(resource, order, bookmark, values)
   const [first, ...rest] = withTie(order)
   const { field, descending } = first!
-  if (deleted || !isIndexed(resource, field)) {
-    const where = at ? `${at[0]!.bound} and ${beyondSql(at)}` : 'true'
-    return [{ where, sorted: orderSql(resource, order, backward) }]
-  }
+  if (deleted || !isIndexed(resource, field)) return [allAfter(resource, order, bookmark, values)]
+  const backward = bookmark?.backward ?? false
+  const at = bookmark && comparisons(resource, order, bookmark, values)
   const column = `t.${field}`
   const sorted = (isDescending: boolean) =>
     [`${column} ${isDescending ? 'desc' : 'asc'}`, ...keysSql(resource, rest, backward)].join(', ')
@@ -62,6 +62,20 @@ export function partsAfter(
       !isAtNull && { where: `${column} is null`, sorted: equals },
   ]
   return parts.filter((part) => !!part)
+}
+
+/** The documents after a bookmark, or all, as one part. */
+export function allAfter(
+  resource: Resource,
+  order: readonly OrderKey[],
+  bookmark: Bookmark | undefined,
+  values: unknown[],
+): Part {
+  const at = bookmark && comparisons(resource, order, bookmark, values)
+  return {
+    where: at ? `${at[0]!.bound} and ${beyondSql(at)}` : 'true',
+    sorted: orderSql(resource, order, bookmark?.backward ?? false),
+  }
 }
 
 /** @param backward in the opposite order */
@@ -108,7 +122,7 @@ function comparisons(
         bound: backward ? 'true' : `${column} is null`,
       }
     }
-    const bound = `${bind(values, value)}::${sqlType(resource, field)}`
+    const bound = `${bind(values, value)}::${typeOf(resource, field)}`
     const compared = (equal = '') =>
       `${column} ${descending !== backward ? '<' : '>'}${equal} ${bound}`
     const orNull = (condition: string) =>
@@ -139,4 +153,7 @@ export const withTie = (order: readonly OrderKey[]) => [
 ]
 
 const isNullable = (resource: Resource, field: string) =>
-  field !== 'id' && fieldOf(resource, field).nullable
+  field !== 'id' && field !== RELEVANCE && fieldOf(resource, field).nullable
+
+const typeOf = (resource: Resource, field: string) =>
+  field === RELEVANCE ? 'integer' : sqlType(resource, field)

@@ -3,9 +3,10 @@ import { type Database, run } from '../database/connect.ts'
 import { queueOf, slowWorkOf } from '../database/pool.ts'
 import { type Feed, UnknownUser } from '../sync/store.ts'
 import { documentSql } from './columns.ts'
-import { whereSql } from './list-conditions.ts'
-import { isIndexed, orderSql, partsAfter, withTie } from './list-order.ts'
+import { bind, conditionsSql } from './list-conditions.ts'
+import { allAfter, isIndexed, orderSql, type Part, partsAfter, RELEVANCE } from './list-order.ts'
 import { type FeedRow, feedOf } from './rows.ts'
+import { type SearchSql, searchSql } from './search.ts'
 import { FEED_COLUMNS, named } from './statements.ts'
 import { createTurns } from './turns.ts'
 
@@ -39,9 +40,9 @@ export interface Listing {
   readonly filters: readonly Filter[]
   /** Of each of these groups, one filter must match. */
   readonly alternatives?: readonly (readonly Filter[])[]
-  /** Each of these words must be in one of the searchable fields. */
+  /** Each of these words and phrases, of `searchTerms`, must be in one of the searchable fields. */
   readonly words: readonly string[]
-  /** Nulls come last in both directions; ties are sorted by id. */
+  /** Nulls come last in both directions; ties are sorted by id. With words, `relevance` may be one of the keys. */
   readonly order: readonly OrderKey[]
   /** Lists deleted documents instead of the others. */
   readonly deleted: boolean
@@ -53,6 +54,13 @@ export interface Bookmark {
   readonly id: string
   /** Whether to continue before it instead of after it. */
   readonly backward: boolean
+}
+
+/** A document of a list. */
+export interface Listed {
+  readonly document: Document
+  /** If the list is sorted by it. */
+  readonly relevance?: number
 }
 
 export interface Lists {
@@ -75,54 +83,96 @@ export interface Lists {
     listing: Listing,
     limit: number,
     bookmark: Bookmark | undefined,
-  ): Promise<{ feed: Feed; documents: Document[]; more: boolean }>
+  ): Promise<{ feed: Feed; documents: Listed[]; more: boolean }>
 }
 
 /** Concurrent searches per user. A search through many long texts may take seconds. */
 const LISTS_AT_ONCE = 2
 
-export function postgresLists(db: Database): Lists {
+/** @param behind called if a search had to read much that could be indexed */
+export function postgresLists(
+  db: Database,
+  behind: (user: string, resource: Resource) => void = () => {},
+): Lists {
   const takeTurn = createTurns({ lanes: LISTS_AT_ONCE, pool: queueOf(db) })
   const slowWork = slowWorkOf(db)
 
   /** A search may have to read everything of its user. */
-  function read<Row extends unknown[]>(user: string, text: string, values: unknown[]) {
+  async function read<Row extends unknown[]>(
+    user: string,
+    resource: Resource,
+    { text, values }: ListStatement,
+  ): Promise<[...FeedRow, ...Row]> {
     const statement = named(text)
-    return takeTurn(user, () =>
-      slowWork.run(user, 'list', (limitMs) => run<Row>(db, { ...statement, limitMs }, values)),
+    const [row] = await takeTurn(user, () =>
+      slowWork.run(user, 'list', (limitMs) =>
+        run<[boolean, ...FeedRow, ...Row]>(db, { ...statement, limitMs }, values),
+      ),
     )
+    if (!row) throw new UnknownUser()
+    const [isBehind, ...rest] = row
+    if (isBehind) behind(user, resource)
+    return rest
   }
 
   return {
     isIndexed,
 
     async page(user, resource, listing, limit, offset) {
-      const values: unknown[] = [user]
-      const where = whereSql(resource, listing, values)
-      const sorted = `order by ${orderSql(resource, listing.order, false)}`
-      values.push(limit, offset)
-      const slice = `limit $${values.length - 1}::bigint offset $${values.length}::bigint`
-      const text =
-        listing.words.length > 0
-          ? searchOnce(resource, listing, where, sorted, slice)
-          : countAndPage(resource, where, `${sorted} ${slice}`)
-      const [row] = await read<[...FeedRow, string, string]>(user, text, values)
-      if (!row) throw new UnknownUser()
+      const statement = pageStatement(user, resource, listing, limit, offset)
+      const row = await read<[string, string]>(user, resource, statement)
       const [epoch, seq, past, count, results] = row
       return { feed: feedOf(epoch, seq, past), count: Number(count), results }
     },
 
     async slice(user, resource, listing, limit, bookmark) {
-      const { text, values } = sliceStatement(user, resource, listing, limit, bookmark)
-      const [row] = await read<[...FeedRow, string]>(user, text, values)
-      if (!row) throw new UnknownUser()
-      const [epoch, seq, past, results] = row
-      const found = JSON.parse(results) as Document[]
+      const statement = sliceStatement(user, resource, listing, limit, bookmark)
+      const [epoch, seq, past, results] = await read<[string]>(user, resource, statement)
+      const found: Listed[] = hasRelevance(listing)
+        ? (JSON.parse(results) as [number, Document][]).map(([relevance, document]) => ({
+            document,
+            relevance,
+          }))
+        : (JSON.parse(results) as Document[]).map((document) => ({ document }))
       const documents = found.slice(0, limit)
       if (bookmark?.backward) documents.reverse()
       return { feed: feedOf(epoch, seq, past), documents, more: found.length > limit }
     },
   }
+}
+
+interface ListStatement {
+  readonly text: string
+  readonly values: unknown[]
+}
+
+/** One numbered page, with the count. */
+export function pageStatement(
+  user: string,
+  resource: Resource,
+  listing: Listing,
+  limit: number,
+  offset: number,
+): ListStatement {
+  const values: unknown[] = [user]
+  const range = () => `limit ${bind(values, limit)}::bigint offset ${bind(values, offset)}::bigint`
+  if (listing.words.length > 0) {
+    const search = searchSql(resource, listing, values)
+    const { sorted } = allAfter(resource, listing.order, undefined, values)
+    const page = foundSql(resource, { where: 'true', sorted }, range())
+    const text = withFeed(
+      `(select count(*) from found), ${arraySql(page, 'page.document')}`,
+      search,
+    )
+    return { text, values }
+  }
+  // Two queries in one snapshot, because the count can use an index-only scan.
+  const where = conditionsSql(resource, listing, values).join(' and ')
+  const page = `
+    select ${documentSql(resource)}::text as document from ${resource.table} t
+    where ${where} order by ${orderSql(resource, listing.order, false)} ${range()}`
+  const count = `(select count(*) from ${resource.table} t where ${where})`
+  return { text: withFeed(`${count}, ${arraySql(page, 'page.document')}`), values }
 }
 
 /** The documents next to a bookmark, and one more. */
@@ -132,48 +182,44 @@ export function sliceStatement(
   listing: Listing,
   limit: number,
   bookmark: Bookmark | undefined,
-): { text: string; values: unknown[] } {
+): ListStatement {
   const values: unknown[] = [user]
-  const where = whereSql(resource, listing, values)
+  const limited = () => `limit ${bind(values, limit + 1)}::bigint`
+  if (listing.words.length > 0) {
+    const search = searchSql(resource, listing, values)
+    const page = foundSql(resource, allAfter(resource, listing.order, bookmark, values), limited())
+    const one = hasRelevance(listing)
+      ? `'[' || page.relevance || ',' || page.document || ']'`
+      : 'page.document'
+    return { text: withFeed(arraySql(page, one), search), values }
+  }
+  const where = conditionsSql(resource, listing, values).join(' and ')
   const parts = partsAfter(resource, listing, bookmark, values)
-  values.push(limit + 1)
-  const limited = `limit $${values.length}::bigint`
+  const end = limited()
   const pages = parts.map(
     (part) => `
     select ${documentSql(resource)}::text as document from ${resource.table} t
-    where ${where} and ${part.where} order by ${part.sorted} ${limited}`,
+    where ${where} and ${part.where} order by ${part.sorted} ${end}`,
   )
   // The parts follow each other, and one that is not needed is not read.
-  const page = pages.length === 1 ? pages[0]! : `(${pages.join(') union all (')}) ${limited}`
-  return { text: withFeed(arraySql(page)), values }
+  const page = pages.length === 1 ? pages[0]! : `(${pages.join(') union all (')}) ${end}`
+  return { text: withFeed(arraySql(page, 'page.document')), values }
 }
 
-/** Two queries in one snapshot, because the count can use an index-only scan. */
-function countAndPage(resource: Resource, where: string, slice: string): string {
-  const page = `select ${documentSql(resource)}::text as document from ${resource.table} t where ${where} ${slice}`
-  return withFeed(`(select count(*) from ${resource.table} t where ${where}), ${arraySql(page)}`)
+const hasRelevance = ({ order }: Listing) => order.some(({ field }) => field === RELEVANCE)
+
+/** Documents of `found`. */
+const foundSql = (resource: Resource, { where, sorted }: Part, range: string) => `
+      select t.relevance, ${documentSql(resource)}::text as document from (
+        select t.id, t.relevance from found t where ${where} order by ${sorted} ${range}
+      ) f, lateral (
+        select t.*, f.relevance from ${resource.table} t where t.user_id = $1 and t.id = f.id offset 0
+      ) t order by ${sorted}`
+
+function withFeed(columns: string, { queries, isBehind }: Partial<SearchSql> = {}): string {
+  return `${queries ? `with ${queries}` : ''}
+    select ${isBehind ?? 'false'}, ${FEED_COLUMNS}, ${columns} from feeds f where f.user_id = $1`
 }
 
-/** A search reads all texts of its user. So it runs once, for the count and for the page. */
-function searchOnce(
-  resource: Resource,
-  { order }: Listing,
-  where: string,
-  sorted: string,
-  slice: string,
-): string {
-  const columns = withTie(order).map(({ field }) => `t.${field}`)
-  return `
-    with found as materialized (select ${columns.join(', ')} from ${resource.table} t where ${where})
-    ${withFeed(
-      `(select count(*) from found), ${arraySql(`
-      select ${documentSql(resource)}::text as document from ${resource.table} t
-      where t.user_id = $1 and t.id in (select t.id from found t ${sorted} ${slice}) ${sorted}`)}`,
-    )}`
-}
-
-const withFeed = (columns: string) =>
-  `select ${FEED_COLUMNS}, ${columns} from feeds f where f.user_id = $1`
-
-const arraySql = (page: string) =>
-  `(select coalesce('[' || string_agg(page.document, ',') || ']', '[]') from (${page}) page)`
+const arraySql = (page: string, one: string) =>
+  `(select coalesce('[' || string_agg(${one}, ',') || ']', '[]') from (${page}) page)`

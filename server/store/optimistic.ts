@@ -82,6 +82,7 @@ export async function attempt<T>(
     undoing: needLock,
     usage: needLock,
     olderThanNewest: needLock,
+    forgetWords: needLock,
     above: needLock,
 
     async read(resource, ids) {

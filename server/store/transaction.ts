@@ -14,6 +14,7 @@ import type { Changes, Head, ReadAhead, Stored, Transaction } from '../sync/stor
 import { keptAnswersOn } from './kept-answers.ts'
 import { revisionsOn } from './revisions.ts'
 import { byId, feedOf, type StoredRow, stored } from './rows.ts'
+import { forgetSql } from './search-index.ts'
 import {
   aboveSql,
   FEED_COLUMNS,
@@ -127,6 +128,10 @@ export function transactionOf(
       const sql = olderThanNewestSql(resource, field, characters !== undefined)
       const most = characters === undefined ? [count] : [count, characters]
       return (await runOn<StoredRow>(connection, sql, [user, values, ...most])).map(stored)
+    },
+
+    async forgetWords(resource) {
+      await runOn(connection, forgetSql, [user, resource.name])
     },
 
     async above(resource, field, ids) {

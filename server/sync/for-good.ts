@@ -34,7 +34,7 @@ export function deleteForGood(
   })
 }
 
-/** Drops what the conflict journal and former revisions have of documents that were deleted for good. */
+/** Drops what the conflict journal, former revisions and the index of searches have of documents that were deleted for good. */
 export async function dropRemains(
   transaction: Transaction,
   resource: Resource,
@@ -45,6 +45,7 @@ export async function dropRemains(
   await dropEntriesAbout(transaction, resource, ids, now)
   await transaction.revisions.erase(resource.name, ids)
   await transaction.answers.dropAbout(ids)
+  await transaction.forgetWords(resource)
 }
 
 export function isDeletedForGood(resource: Resource, { document, deleted }: State): boolean {

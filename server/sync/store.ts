@@ -228,6 +228,8 @@ export interface Transaction {
     count: number,
     characters?: number,
   ): Promise<Stored[]>
+  /** Drops the words that searches know of this resource, so that none is left of what was deleted for good. */
+  forgetWords(resource: Resource): Promise<void>
   /**
    * These documents and all their ancestors through a field that refers to their own resource.
    */

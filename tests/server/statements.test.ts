@@ -15,6 +15,7 @@ import { dueReminders, oldestDue } from '../../server/reminders/reminders.ts'
 import { beginEpoch } from '../../server/store/epoch.ts'
 import { pruneJournal } from '../../server/store/journal.ts'
 import { purgeTombstones } from '../../server/store/purge.ts'
+import { forgetSearches, indexSearch } from '../../server/store/search-index.ts'
 import { proofBy, withApp, withPasskey } from '../support/factors.ts'
 import { idle, runJob } from '../support/jobs.ts'
 import { type Mailbox, mailingTo, openMailbox } from '../support/mailbox.ts'
@@ -43,6 +44,8 @@ const OF_MANY: Readonly<Record<string, RegExp>> = {
   'whose entries of the journal are old, or of a document with too many':
     /^select user_id, array_agg\(\w+\) from \( select user_id, \w+ from conflicts where not deleted/,
   'answers that were kept long enough': /^delete from idempotency_keys where created_at <\s/,
+  'whose search index is old':
+    /^select user_id, array_agg\(distinct resource\) from search_parts where indexed_at </,
   'expired mails': /^delete from mails where created_at <\s/,
   'expired links': /^delete from account_links where expires_at <\s/,
   'names of expired links': /^delete from names where kind = \$1 and name = any/,
@@ -435,6 +438,9 @@ async function story(): Promise<void> {
   await addJob(db, SEND_MAIL, { id: mail.id })
   await idle(db)
   await purgeTombstones(db, 0)
+  await indexSearch(db, ann.id, resources.tasks)
+  await ann.call('GET', '/api/tasks/?search=ferry&cursor=')
+  await forgetSearches(db, 0)
   await pruneJournal(db, server.app.store, { days: 1, entries: 1 }, clock.now)
   const password = 'a ferry to Porto'
   const { access } = (await signIn(bob.username, password)).body

@@ -147,6 +147,7 @@ export function steppedStore(store: Store, doorways: Doorways, steps: Steps): St
         return transaction.atMost
       },
       usage: alone(transaction.usage),
+      forgetWords: alone(transaction.forgetWords),
       olderThanNewest: alone(transaction.olderThanNewest),
       above: alone(transaction.above),
       placehold: alone(transaction.placehold),

@@ -234,6 +234,7 @@ function transactionOn(draft: Feed, limits: Limits): Transaction {
         throw error
       }
     },
+    async forgetWords() {},
     get atMost() {
       return usageOf(draft)
     },

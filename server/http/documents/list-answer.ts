@@ -1,7 +1,7 @@
 import type { Request } from 'express'
 import { MAX, NIL } from 'uuid'
-import { type Document, Problem, type Resource, resources } from '../../../protocol/index.ts'
-import type { Bookmark, Filter, Lists } from '../../store/lists.ts'
+import { Problem, type Resource, resources } from '../../../protocol/index.ts'
+import type { Bookmark, Filter, Listed, Lists } from '../../store/lists.ts'
 import { type Feed, type Store, UnknownUser } from '../../sync/store.ts'
 import type { Answer, Call } from '../operation.ts'
 import { isKnown, listEtag } from './etags.ts'
@@ -37,6 +37,8 @@ export async function answerList(list: ListCall): Promise<Answer> {
     : pageAtCursor(plain, at.bookmark))
   return { status: 200, headers: { ETag: listEtag(resource, feed, today) }, body }
 }
+
+type Value = Bookmark['values'][number]
 
 /** A page, and the feed when it was read. */
 interface Page {
@@ -101,9 +103,12 @@ async function pageAtCursor(
   const { feed, documents, more } = await lists.slice(call.user, resource, request, size, bookmark)
   const backward = bookmark?.backward ?? false
   const link = (to: Bookmark) => linkTo(publicUrl, call.request, { cursor: writeCursor(order, to) })
-  const beside = (document: Document, direction: Pick<Bookmark, 'backward'>): Bookmark => ({
+  const beside = (
+    { document, relevance }: Listed,
+    direction: Pick<Bookmark, 'backward'>,
+  ): Bookmark => ({
     id: document.id,
-    values: order.map(({ field }) => document[field] as Bookmark['values'][number]),
+    values: order.map(({ field }) => ({ ...document, relevance })[field] as Value),
     ...direction,
   })
   // If all documents of a page were deleted, its links point to the bookmark it started from, with an id
@@ -121,7 +126,7 @@ async function pageAtCursor(
     count: null,
     next: next && (backward || more) ? link(next) : null,
     previous: previous && (backward ? more : bookmark) ? link(previous) : null,
-    results: documents,
+    results: documents.map(({ document }) => document),
   }
   return { feed, body }
 }

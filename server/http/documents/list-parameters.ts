@@ -1,5 +1,5 @@
 import * as z from 'zod'
-import { fieldOf, invalid, type Resource } from '../../../protocol/index.ts'
+import { fieldOf, invalid, type Resource, searchTerms } from '../../../protocol/index.ts'
 import type { Bookmark, Listing, Lists, OrderKey } from '../../store/lists.ts'
 import type { Parameter } from '../operation.ts'
 import { alternativesOf, filtersOf } from './list-filters.ts'
@@ -28,6 +28,8 @@ const MAX_PAGE_SIZE = 200
 const DEFAULT_PAGE_SIZE = 20
 const MAX_PAGE = 1_000_000
 const MAX_WORDS = 10
+/** A key of the store, see `Listing`. */
+const RELEVANCE = 'relevance'
 
 export function listParameters(
   resource: Resource,
@@ -47,7 +49,8 @@ export function listParameters(
       alternativesOf(filters),
     ],
     read(query) {
-      const order = (query.ordering as OrderKey[] | undefined) ?? readOrder(resource.ordering)
+      const words = (query.search as string[] | undefined) ?? []
+      const order = (query.ordering as OrderKey[] | undefined) ?? defaultOrder(resource, words)
       const page = readNumberedPage(query)
       const at =
         query.cursor === undefined
@@ -63,7 +66,7 @@ export function listParameters(
           return filter ? [{ field: filter.field, operator: filter.operator, value }] : []
         }),
         alternatives: (query.or as Listing['alternatives'] | undefined) ?? [],
-        words: (query.search as string[] | undefined) ?? [],
+        words,
         order,
         deleted: (query.deleted as boolean | undefined) ?? false,
         size: page.size,
@@ -119,16 +122,18 @@ const deleted: Parameter = {
   json: { type: 'boolean' },
 }
 
-function search(resource: Resource): Parameter {
+function search({ searchable }: Resource): Parameter {
+  const [first, ...others] = searchable
+  const best = others.length > 0 ? ` Those with more of the words in \`${first}\` come first.` : ''
   return {
     name: 'search',
-    description: `Documents that contain all of these words in ${resource.searchable.join(' or ')}, ignoring case.`,
+    description: `Documents that contain all of these words in ${searchable.join(' or ')}, also within other words. "Several words" in double quotes are found as they are. Case, accents, full and half width, and typographic quotes and dashes make no difference: \`cafe strasse\` finds "Café Straße".${best}`,
     schema: z
       .string()
       .max(500)
       .refine((value) => !value.includes('\0'), 'Remove NUL characters.')
       .refine((value) => !/[\ud800-\udfff]/u.test(value), 'Remove the invalid characters.')
-      .transform((value) => value.split(/\s+/).filter((word) => word !== ''))
+      .transform(searchTerms)
       .refine((words) => words.length <= MAX_WORDS, `Use at most ${MAX_WORDS} words.`),
     json: { type: 'string', maxLength: 500 },
   }
@@ -139,7 +144,7 @@ function ordering(resource: Resource, lists: Pick<Lists, 'isIndexed'>): Paramete
   const key = `[-+]?(${known.join('|')})`
   return {
     name: 'ordering',
-    description: `The sort fields, separated by commas, with - in front for descending: ${known.join(', ')}. Nulls come last, ties are sorted by id. Default: ${resource.ordering}.${atAnyDepth(resource, lists)}`,
+    description: `The sort fields, separated by commas, with - in front for descending: ${known.join(', ')}. Nulls come last, ties are sorted by id. Default: ${resource.ordering}${ofSearch(resource)}.${atAnyDepth(resource, lists)}`,
     schema: z.string().transform((value, ctx) => {
       const order = readOrder(value)
       const unknown = order.filter(({ field }) => !known.includes(field))
@@ -157,6 +162,17 @@ function atAnyDepth(resource: Resource, lists: Pick<Lists, 'isIndexed'>): string
   return fields.length > 0
     ? ` With a cursor, pages cost the same at any depth if the first field is ${fields.join(' or ')}; otherwise, each page sorts all documents that match.`
     : ''
+}
+
+const ofSearch = ({ searchable, ordering }: Resource) =>
+  searchable.length > 1 ? `, and of a search its relevance, then ${ordering}` : ''
+
+/** Of a search, the best come first. */
+function defaultOrder({ ordering, searchable }: Resource, words: readonly string[]): OrderKey[] {
+  const order = readOrder(ordering)
+  return words.length > 0 && searchable.length > 1
+    ? [{ field: RELEVANCE, descending: true }, ...order]
+    : order
 }
 
 function readOrder(value: string): OrderKey[] {
@@ -178,7 +194,9 @@ function readCursor(
   text: string,
 ): Bookmark | undefined {
   if (text === '') return undefined
-  const values = order.map(({ field }) => fieldOf(resource, field).schema)
+  const values = order.map(({ field }) =>
+    field === RELEVANCE ? z.int32() : fieldOf(resource, field).schema,
+  )
   const content = z.tuple([
     z.literal(orderText(order)),
     z.union([z.literal(0), z.literal(1)]),

@@ -197,7 +197,14 @@ test('every table of documents is behind it', async () => {
   )
   const walled = rows.map(({ relname }: { relname: string }) => relname).sort()
   const all = Object.values<Resource>(resources).map(({ table }) => table)
-  expect(walled).toEqual([...all, 'couch_documents', 'couch_revisions', 'idempotency_keys'].sort())
+  const others = [
+    'couch_documents',
+    'couch_revisions',
+    'idempotency_keys',
+    'search_parts',
+    'search_words',
+  ]
+  expect(walled).toEqual([...all, ...others].sort())
 })
 
 describe('where the roles', () => {

@@ -1,7 +1,15 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Document, type Resource, resources, settle } from '../../../protocol/index.ts'
+import {
+  type Document,
+  type Resource,
+  resources,
+  searchRelevance,
+  searchTerms,
+  settle,
+} from '../../../protocol/index.ts'
+import { indexSearch } from '../../../server/store/search-index.ts'
 import { type Person, type Reply, startServer, type TestServer } from '../../support/server.ts'
 
 let server: TestServer
@@ -743,6 +751,10 @@ describe('the search', () => {
     ['\\%', []],
     ["'", []],
     ['émile', ['Émile']],
+    ['emile', ['Émile']],
+    ['lodz', ['Émile']],
+    ['"two bottles"', ['Buy milk']],
+    ['"bottles two"', []],
     ['ÉMILE', ['Émile']],
     ['łódź', ['Émile']],
     ['été', ['Émile']],
@@ -769,6 +781,30 @@ describe('the search', () => {
           expect(titles(found)).toEqual([text.normalize(form)])
         }
       }
+  })
+
+  test('shows what has the words in its title first, and then the newest', async () => {
+    const minute = (n: number) => `2026-01-01T00:0${n}:00.000Z`
+    const ann = await personWith(
+      [
+        { title: 'Ferry to Café', description: '' },
+        { title: 'ferry', description: 'cafe' },
+        { title: 'Nothing', description: 'the CAFÉ of the ferry' },
+        { title: 'Another ferry', description: 'café' },
+        { title: 'Ferry', description: '' },
+      ].map((row, i) => ({ ...row, created_at: minute(i) })),
+    )
+    const best = ['Ferry to Café', 'Another ferry', 'ferry', 'Nothing']
+    const search = 'cafe ferry'
+    expect(titles(await ann.call('GET', query({ search })))).toEqual(best)
+    const pages = await walk(ann, query({ search, cursor: '', page_size: '1' }))
+    expect(pages.flatMap(titles)).toEqual(best)
+    const last = new URL(pages.at(-2)!.body.next)
+    const back = await walk(ann, `${last.pathname}${last.search}`, 'previous')
+    expect(back.reverse().flatMap(titles)).toEqual(best)
+    const newest = await ann.call('GET', query({ search, ordering: '-created_at' }))
+    expect(titles(newest)).toEqual(['Another ferry', 'Nothing', 'ferry', 'Ferry to Café'])
+    expect(titles(await ann.call('GET', query({ search: '"of the ferry"' })))).toEqual(['Nothing'])
   })
 
   test('of categories looks at their names', async () => {
@@ -1000,10 +1036,36 @@ describe('for any documents, any filters and any order', () => {
     created_at: moment,
     updated_at: moment,
   }
-  const words = ['milk', 'Ferry', 'é', '100%', 'a_b', 'a\\b', 'aXb', 'Zoo']
+  const words = [
+    'milk',
+    'Ferry',
+    'Café',
+    '100%',
+    'a_b',
+    'a\\b',
+    'aXb',
+    'Zoo',
+    'Straße',
+    '“zoo”',
+    '書店',
+  ]
   const someText = fc
     .array(fc.constantFrom(...words), { minLength: 1, maxLength: 3 })
     .map((some) => some.join(' '))
+  const terms = [
+    'MILK',
+    'fer',
+    '%',
+    '_',
+    '\\',
+    'cafe',
+    'o',
+    'strasse',
+    '店',
+    '"milk ferry"',
+    '"zoo',
+    '"o 1"',
+  ]
   const row = fc.record({
     ...values,
     id: fc.uuid(),
@@ -1072,11 +1134,12 @@ describe('for any documents, any filters and any order', () => {
       maxLength: 2,
       selector: ({ field, operator }) => `${field} ${operator}`,
     }),
-    words: fc.array(fc.constantFrom('MILK', 'fer', '%', '_', '\\', 'É', 'o'), { maxLength: 2 }),
-    order,
+    words: fc.array(fc.constantFrom(...terms), { maxLength: 2 }),
+    order: fc.option(order, { nil: undefined }),
     deleted: fc.boolean(),
     size: fc.integer({ min: 1, max: 7 }),
   })
+  const NEWEST = [{ field: 'created_at' as const, descending: true }]
   type Listing = typeof listing extends fc.Arbitrary<infer L> ? L : never
 
   test('pages and cursors return the same as a list in memory', async () => {
@@ -1084,8 +1147,12 @@ describe('for any documents, any filters and any order', () => {
     await fc.assert(
       fc.asyncProperty(
         rows,
+        fc.array(fc.record({ at: fc.nat(), title: someText, deleted: fc.boolean() }), {
+          maxLength: 4,
+        }),
+        fc.nat({ max: 2 }),
         fc.array(listing, { minLength: 1, maxLength: 4 }),
-        async (some, lists) => {
+        async (some, edits, indexed, lists) => {
           const ann = await server.person()
           await keep(
             ann,
@@ -1093,6 +1160,17 @@ describe('for any documents, any filters and any order', () => {
             CATEGORIES.map((id) => ({ id, name: 'x' })),
           )
           const kept = await keep(ann, resources.tasks, some)
+          const index = () => indexSearch(server.testDatabase.db, ann.id, resources.tasks)
+          // What an index has may be older than what is stored.
+          if (indexed > 0) await index()
+          for (const { at, ...edit } of edits) {
+            const nth = at % kept.length
+            if (kept[nth])
+              [kept[nth]] = (await keep(ann, resources.tasks, [
+                { ...kept[nth].document, ...edit },
+              ])) as [Row]
+          }
+          if (indexed > 1) await index()
           for (const list of lists) {
             const expected = plainly(kept, list)
             const path = query(parametersOf(list))
@@ -1127,27 +1205,32 @@ describe('for any documents, any filters and any order', () => {
       ),
       ...(words.length > 0 && { search: words.join(' ') }),
       ...(deleted && { deleted: 'true' }),
-      ordering: order.map(({ field, descending }) => (descending ? `-${field}` : field)).join(','),
+      ...(order && {
+        ordering: order
+          .map(({ field, descending }) => (descending ? `-${field}` : field))
+          .join(','),
+      }),
       page_size: String(size),
     }
   }
 
+  interface Row {
+    deleted: boolean
+    document: Document
+  }
+
   function plainly(
-    kept: readonly { deleted: boolean; document: Document }[],
-    { filters, words, order, deleted }: Listing,
+    kept: readonly Row[],
+    { filters, words, order = NEWEST, deleted }: Listing,
   ): string[] {
     const passing = kept
       .filter((row) => row.deleted === deleted)
       .map(({ document }) => document)
       .filter((document) => filters.every((one) => passes(document, one)))
-      .filter(({ title, description }) =>
-        words.every((word) =>
-          [title, description].some((text) =>
-            (text as string).toLowerCase().includes(word.toLowerCase()),
-          ),
-        ),
-      )
+      .filter((document) => relevanceOf(document, words) !== undefined)
     passing.sort((a, b) => {
+      const [x, y] = [a, b].map((document) => relevanceOf(document, words)!)
+      if (order === NEWEST && x !== y) return y! - x!
       for (const { field, descending } of order) {
         const [x, y] = [a[field], b[field]]
         if (x === null || y === null) {
@@ -1159,6 +1242,9 @@ describe('for any documents, any filters and any order', () => {
     })
     return passing.map(({ id }) => id)
   }
+
+  const relevanceOf = (document: Document, words: readonly string[]) =>
+    searchRelevance(resources.tasks, document, searchTerms(words.join(' ')))
 
   function passes(document: Document, { field, operator, value }: Filter): boolean {
     const own = document[field]

@@ -1,0 +1,136 @@
+/** Which documents a search finds, in SQL. */
+import type { Resource } from '../../protocol/index.ts'
+import { bind, conditionsSql } from './list-conditions.ts'
+import { RELEVANCE, withTie } from './list-order.ts'
+import type { Listing } from './lists.ts'
+import { keySql, MAX_INDEX_BYTES, TAIL } from './search-index.ts'
+
+export interface SearchSql {
+  /** Queries; the last is `found`, with the keys of the order and `relevance`. */
+  readonly queries: string
+  /** Whether so much has changed since it was indexed that the next search would be quicker if it were indexed too. */
+  readonly isBehind: string
+}
+
+/**
+ * Looks words up in the index, and reads what has changed since it was made. A number of the feed is a state
+ * of a document that never changes, so what is indexed holds for as long as a row has that number. Postgres cannot know
+ * how many hits there are: they are grouped and looked up, and never joined with each other.
+ */
+export function searchSql(resource: Resource, listing: Listing, values: unknown[]): SearchSql {
+  const { table } = resource
+  const conditions = conditionsSql(resource, listing, values)
+  const terms = listing.words.map((term) => termOf(resource, term, values))
+  const columns = withTie(listing.order)
+    .filter(({ field }) => field !== RELEVANCE)
+    .map(({ field }) => `t.${field}`)
+  const selected = (relevance: readonly string[]) =>
+    `select ${columns.join(', ')}, ${relevance.join(' + ')} as ${RELEVANCE}`
+  const read = (from: string, where: readonly string[]) => `
+    ${selected(terms.map(({ isInFirst }) => isInFirst))} from ${from}
+    where ${[...where, ...terms.map(({ isFound }) => isFound)].join(' and ')}`
+
+  const looked = [...new Set(terms.flatMap(({ looksUp }) => looksUp))]
+  if (looked.length === 0 || listing.deleted)
+    return {
+      queries: `found as materialized (${read(`${table} t`, conditions)})`,
+      isBehind: 'false',
+    }
+
+  const name = bind(values, resource.name)
+  const hits = looked.map(
+    (word, i) => `hits${i} as materialized (${hitsSql(name, bind(values, word))})`,
+  )
+  const exact = terms.map((term) => {
+    const nth = term.isExact ? looked.indexOf(term.text) : -1
+    return nth < 0 ? term : { isInFirst: `h.first${nth}::int`, isFound: 'true' }
+  })
+  const firsts = looked.map(
+    (_, i) => `bool_or(s.is_first) filter (where s.nth = ${i}) as first${i}`,
+  )
+  const each = looked.map((_, i) => `select ${i} as nth, h.seq, h.is_first from hits${i} h`)
+  return {
+    queries: `
+    indexed as materialized (
+      select coalesce(max(p.seq), 0) as seq, coalesce(sum(octet_length(p.words)), 0) as bytes
+      from search_parts p where p.user_id = $1 and p.resource = ${name}),
+    ${hits.join(',\n    ')},
+    hits as materialized (
+      select s.seq, ${firsts.join(', ')} from (${each.join(' union all ')}) s
+      group by s.seq having count(*) = ${looked.length}),
+    found as materialized (
+      ${selected(exact.map(({ isInFirst }) => isInFirst))} from hits h, lateral (
+        select t.* from ${table} t where t.user_id = $1 and t.seq = h.seq offset 0
+      ) t
+      where ${[...conditions, ...exact.map(({ isFound }) => isFound)].join(' and ')}
+      union all
+      ${read(
+        `indexed, lateral (
+        select t.* from ${table} t where t.user_id = $1 and t.seq > indexed.seq offset 0
+      ) t`,
+        conditions,
+      )}
+    )`,
+    isBehind: `(select indexed.bytes < ${MAX_INDEX_BYTES} and (
+      select count(*) from (
+        select from ${table} t where t.user_id = $1 and t.seq > indexed.seq limit ${TAIL}) tail
+      ) = ${TAIL} from indexed)`,
+  }
+}
+
+interface Term {
+  readonly text: string
+  /** Words that a document must have, so that the index is worth asking. */
+  readonly looksUp: readonly string[]
+  /** Whether what has such a word has the term. */
+  readonly isExact: boolean
+  readonly isFound: string
+  /** 1 if the first of the searchable fields has it, 0 if not. */
+  readonly isInFirst: string
+}
+
+function termOf({ searchable }: Resource, text: string, values: unknown[]): Term {
+  const [first, ...others] = searchable.map((field) => matchesSql(`t.${field}`, text, values))
+  const looksUp = text.split(' ').filter((word) => word.length >= SELECTIVE || NOT_ASCII.test(word))
+  return {
+    text,
+    looksUp,
+    isExact: looksUp[0] === text,
+    isFound: `(${[first, ...others].join(' or ')})`,
+    isInFirst: `(${first})::int`,
+  }
+}
+
+/** One or two letters are in so many words that to read the documents is quicker. */
+const SELECTIVE = 3
+const NOT_ASCII = /[^\0-\x7f]/
+
+/** The states of documents with words that contain this text. */
+const hitsSql = (name: string, text: string) => `
+      select s.seq, bool_or(s.is_first) as is_first
+      from search_parts p,
+        lateral (
+          select v.word from string_to_table(p.words, ' ') as v (word)
+          where strpos(v.word, ${text}::text) > 0 offset 0) v,
+        lateral (
+          select w.firsts, w.others from search_words w
+          where w.user_id = $1 and w.resource = ${name} and w.word = ${keySql('v.word')} offset 0) w,
+        lateral (
+          select unnest(w.firsts) as seq, true as is_first union all select unnest(w.others), false) s
+      where p.user_id = $1 and p.resource = ${name} and strpos(p.words, ${text}::text) > 0
+      group by s.seq`
+
+/**
+ * Whether a column contains a folded text. Most texts are in ASCII, which is compared ten times as fast as it would be folded.
+ */
+function matchesSql(column: string, text: string, values: unknown[]): string {
+  const bound = `${bind(values, text)}::text`
+  const isAscii = `octet_length(${column}) = length(${column})`
+  const inLetters = `strpos(folded_letters(${column}), ${bound}) > 0`
+  const inAscii = NOT_ASCII.test(text)
+    ? 'false'
+    : text.includes(' ')
+      ? `strpos(folded(${column}), ${bound}) > 0`
+      : `${column} collate "C" ilike ${bind(values, `%${text.replaceAll(/[\\%_]/g, '\\$&')}%`)}`
+  return `case when ${isAscii} then ${inAscii} else ${inLetters} end`
+}

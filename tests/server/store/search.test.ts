@@ -1,0 +1,385 @@
+import { randomUUID } from 'node:crypto'
+import fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { foldText, resources, searchRelevance, searchTerms } from '../../../protocol/index.ts'
+import { type Database, run } from '../../../server/database/connect.ts'
+import { type Listing, pageStatement, postgresLists } from '../../../server/store/lists.ts'
+import { postgresStore } from '../../../server/store/postgres.ts'
+import {
+  forgetSearches,
+  indexSearch,
+  MAX_INDEX_BYTES,
+  TAIL,
+} from '../../../server/store/search-index.ts'
+import { deleteForGood } from '../../../server/sync/for-good.ts'
+import { createDatabase, type TestDatabase } from '../../support/database.ts'
+import { addUser, aTask, EDITED, live, patch } from '../../support/store-contract.ts'
+
+const { tasks } = resources
+let database: TestDatabase
+let db: Database
+beforeAll(async () => {
+  database = await createDatabase()
+  db = database.db
+})
+afterAll(() => database.drop())
+
+describe('a text is found as people type it, in SQL as in JavaScript', () => {
+  test.each<[typed: string, text: string]>([
+    ['cafe', 'Café'],
+    ['cafe', 'Cafe\u0301'],
+    ['CAFÉ', 'cafe'],
+    ['strasse', 'Straße'],
+    ['STRASSE', 'STRAẞE'],
+    ['straße', 'Strasse'],
+    ['istanbul', 'İstanbul'],
+    ['istanbul', 'ISTANBUL'],
+    ['kadikoy', 'Kadıköy'],
+    ['елка', 'Ёлка'],
+    ['ёлка', 'ЕЛКА'],
+    ['όδος', 'ΟΔΟΣ'],
+    ['οδοσ', 'οδός'],
+    ['lodz', 'Łódź'],
+    ['smorrebrod', 'Smørrebrød'],
+    ['oeuvre', 'Œuvre'],
+    ['aether', 'Æther'],
+    ['thor', 'Þór'],
+    ['dakovo', 'Đakovo'],
+    ['abc 123', 'ＡＢＣ　１２３'],
+    ['ガイド', 'ｶﾞｲﾄﾞ'],
+    ['カメラ', 'ｶﾒﾗ'],
+    ['한국', '한국'.normalize('NFD')],
+    ['fish', 'ﬁsh'],
+    ["ann's", 'Ann’s'],
+    ['say "hi"', 'say “hi”'],
+    ['10-12', '10–12'],
+    ['e-mail', 'e\u2011mail'],
+    ['cooperate', 'co\u00adoperate'],
+    ['two words', 'two\u00a0words'],
+    ['two words', 'two\nwords'],
+    ['שלום', 'שָׁלוֹם'],
+    ['محمد', 'مُحَمَّد'],
+  ])('%s: %s', async (typed, text) => {
+    expect(foldText(text)).toContain(foldText(typed))
+    const { rows } = await db.raw('select folded(?) as text, folded(?) as typed', [text, typed])
+    expect(rows[0]).toEqual({ text: foldText(text), typed: foldText(typed) })
+  })
+
+  test('but not as something else', () => {
+    for (const [typed, text] of [
+      ['か', 'が'],
+      ['ハ', 'パ'],
+      ['は', 'ハ'],
+      ['oe', 'ö'],
+      ['하', '한'],
+    ])
+      expect(foldText(text!)).not.toContain(foldText(typed!))
+  })
+
+  test('whatever it is', async () => {
+    // Not the letters of Unicode 11 and later: the database may have an older one.
+    const letter = fc
+      .integer({ min: 1, max: 0xfffd })
+      .map((code) => String.fromCharCode(code))
+      .filter((one) => /^[\p{L}\p{M}\p{N}\p{P}\p{S}\p{Z}\t\n\r]$/u.test(one))
+      .filter((one) => !/[\u0897\u1c89-\u1cbf\u2c2f\ua7b8-\ua7f5]/.test(one))
+    const text = fc.array(letter, { maxLength: 20 }).map((letters) => letters.join(''))
+    await fc.assert(
+      fc.asyncProperty(fc.array(text, { maxLength: 100 }), async (texts) => {
+        const { rows } = await db.raw(
+          'select folded(one) as text from unnest(?::text[]) with ordinality as u (one, nth) order by nth',
+          [texts],
+        )
+        expect(rows.map(({ text }: { text: string }) => text)).toEqual(texts.map(foldText))
+      }),
+    )
+  })
+})
+
+test.each<[string, string[]]>([
+  ['Milk  and\tBread', ['milk', 'and', 'bread']],
+  ['"Book the ferry" now', ['book the ferry', 'now']],
+  ['„Book the ferry“', ['book the ferry']],
+  ['milk milk', ['milk']],
+  ['5" screen', ['5"', 'screen']],
+  ['"open', ['"open']],
+  ['say"so"', ['say"so"']],
+  ['"" " "', []],
+  ['\u0301 \u00ad', []],
+])('the words and phrases of %s', (search, terms) => {
+  expect(searchTerms(search)).toEqual(terms)
+})
+
+const listing = (search: string): Listing => ({
+  filters: [],
+  words: searchTerms(search),
+  order: [{ field: 'created_at', descending: true }],
+  deleted: false,
+})
+
+const NOTE = 'the early one, with a cabin '
+
+/** A person with many tasks; every hundredth is about a ferry. */
+async function personWithMany(many: number): Promise<string> {
+  const user = await addUser(db)
+  await db.raw(
+    `insert into tasks (user_id, id, title, description, priority, completed, position, created_at, updated_at)
+     select ?, gen_random_uuid(), case when i % 100 = 0 then 'Book the Férry' else 'Buy milk' end || ' ' || i,
+       repeat(?, i % 3), 'low', false, 'a0', now() + i * interval '1 second', now()
+     from generate_series(1, ?) i`,
+    [user, NOTE, many],
+  )
+  return user
+}
+
+const wordsOf = async (user: string) => [
+  ...(await db('search_words').where({ user_id: user }).pluck('word')),
+  ...(await db('search_parts').where({ user_id: user }).pluck('words')),
+]
+
+describe('an index', () => {
+  const lists = (behind?: () => void) => postgresLists(db, behind)
+  const titles = async (user: string, search: string) => {
+    const { results } = await lists().page(user, tasks, listing(search), 1_000, 0)
+    return (JSON.parse(results) as { title: string }[]).map(({ title }) => title)
+  }
+
+  test('is read instead of the documents, except for those that have changed since', async () => {
+    const user = await personWithMany(5_000)
+    await indexSearch(db, user, tasks)
+    const found = await titles(user, 'ferry')
+    expect(found).toHaveLength(50)
+    for (const search of ['ferry', 'nothing', '"the ferry" 400'])
+      expect(await rowsRead(user, search, 50), search).toBeLessThan(300)
+
+    const store = postgresStore(db)
+    const [{ id }] = await db('tasks').where({ user_id: user, title: 'Buy milk 7' }).select('id')
+    await store.edit(user, tasks, patch(id, { title: 'Fähre statt Milch' }))
+    expect(await titles(user, 'fahre')).toEqual(['Fähre statt Milch'])
+    expect(await titles(user, '"milk 7"')).toHaveLength(109)
+    await indexSearch(db, user, tasks)
+    expect(await titles(user, 'fahre')).toEqual(['Fähre statt Milch'])
+    expect(await titles(user, '"milk 7"')).toHaveLength(109)
+  })
+
+  test('is asked for once a search has to read much, and not before', async () => {
+    const user = await personWithMany(TAIL - 1)
+    const asked: boolean[] = []
+    const search = async () => {
+      let isBehind = false
+      await lists(() => {
+        isBehind = true
+      }).page(user, tasks, listing('ferry'), 10, 0)
+      asked.push(isBehind)
+    }
+    await search()
+    await postgresStore(db).insert(user, tasks, aTask())
+    await search()
+    await indexSearch(db, user, tasks)
+    await search()
+    expect(asked).toEqual([false, true, false])
+  })
+
+  test('finds long words, and words with what would be a pattern', async () => {
+    const user = await personWithMany(1)
+    const long = 'x'.repeat(3_000)
+    await postgresStore(db).insert(user, tasks, aTask({ title: '100%_a\\b', description: long }))
+    for (let i = 0; i < 2; i++) {
+      expect(await titles(user, '0%_')).toHaveLength(1)
+      expect(await titles(user, '0__')).toHaveLength(0)
+      expect(await titles(user, 'x'.repeat(400))).toHaveLength(1)
+      await indexSearch(db, user, tasks)
+    }
+  })
+
+  test('does not grow without end', async () => {
+    const user = await personWithMany(TAIL)
+    await db('search_parts').insert({
+      user_id: user,
+      resource: 'tasks',
+      seq: 1,
+      nth: 1,
+      words: 'x'.repeat(MAX_INDEX_BYTES),
+    })
+    await indexSearch(db, user, tasks)
+    expect(await db('search_words').where({ user_id: user })).toEqual([])
+    let isBehind = false
+    const some = lists(() => {
+      isBehind = true
+    })
+    expect((await some.page(user, tasks, listing('ferry'), 10, 0)).count).toBe(5)
+    expect(isBehind).toBe(false)
+  })
+
+  test('is dropped when a document is deleted for good, with every word of it', async () => {
+    const user = await personWithMany(10)
+    const store = postgresStore(db)
+    const secret = aTask({ title: 'Geheimnis' })
+    await store.insert(user, tasks, secret)
+    await indexSearch(db, user, tasks)
+    await store.edit(user, tasks, patch(secret.id, { title: 'Nichts' }))
+    await indexSearch(db, user, tasks)
+    expect((await wordsOf(user)).join(' ')).toContain('geheimnis')
+    await deleteForGood(store, user, tasks, { id: secret.id, ifSeq: undefined, now: EDITED })
+    expect(await wordsOf(user)).toEqual([])
+    await indexSearch(db, user, tasks)
+    expect((await wordsOf(user)).join(' ')).not.toMatch(/geheimnis|nichts/)
+    expect(await titles(user, 'milk')).toHaveLength(10)
+  })
+
+  test.each<[string, (user: string, trx: Database) => Promise<unknown>]>([
+    [
+      'a document was deleted for good',
+      (user, trx) =>
+        trx('tasks')
+          .where({ user_id: user, title: 'Buy milk 3' })
+          .update({ deleted: true, title: '', description: '' }),
+    ],
+    [
+      'the index was dropped',
+      async (user, trx) => {
+        await trx('search_words').where({ user_id: user }).delete()
+        await trx('search_parts').where({ user_id: user }).delete()
+      },
+    ],
+  ])('is not made of what was read before %s', async (_what, change) => {
+    const user = await personWithMany(10)
+    await indexSearch(db, user, tasks)
+    await postgresStore(db).insert(user, tasks, aTask({ title: 'Later' }))
+    const trx = await db.transaction()
+    await trx.raw('select from feeds where user_id = ? for update', [user])
+    const indexing = indexSearch(db, user, tasks).then(
+      () => 'made',
+      (error: Error) => error.message,
+    )
+    // It has read, and waits for the lock of the feed.
+    await expect
+      .poll(async () => {
+        const { rows } = await db.raw(
+          `select count(*)::int as waiting from pg_stat_activity
+           where datname = current_database() and wait_event_type = 'Lock'`,
+        )
+        return rows[0].waiting
+      })
+      .toBe(1)
+    await change(user, trx)
+    await trx.commit()
+    expect(await indexing).toBe('what was indexed was deleted meanwhile')
+    await indexSearch(db, user, tasks)
+    expect(await titles(user, 'later')).toEqual(['Later'])
+  })
+
+  test('is dropped when it is old', async () => {
+    const [old, young] = [await personWithMany(10), await personWithMany(10)]
+    for (const user of [old, young]) await indexSearch(db, user, tasks)
+    await db('search_parts')
+      .where({ user_id: old })
+      .update({ indexed_at: db.raw(`now() - interval '31 days'`) })
+    await forgetSearches(db, 90)
+    expect(await wordsOf(old)).toEqual([])
+    expect((await wordsOf(young)).length).toBeGreaterThan(0)
+    await db('search_parts')
+      .where({ user_id: young })
+      .update({ indexed_at: db.raw(`now() - interval '8 days'`) })
+    await forgetSearches(db, 7)
+    expect(await wordsOf(young)).toEqual([])
+  })
+
+  test('goes with its person', async () => {
+    const user = await personWithMany(10)
+    await indexSearch(db, user, tasks)
+    await db('users').where({ id: user }).delete()
+    expect(await wordsOf(user)).toEqual([])
+  })
+})
+
+test('a search finds the same with and without an index, and in memory', async () => {
+  const word = fc.constantFrom(
+    ...[
+      'milk',
+      'Milch',
+      'Fähre',
+      'faehre',
+      'straße',
+      'STRASSE',
+      '“fähre”',
+      '書店',
+      '新書店へ',
+      'a',
+      'ab',
+      '100%',
+      'x_y',
+    ],
+  )
+  const text = fc.array(word, { maxLength: 5 }).map((words) => words.join(' '))
+  const search = fc
+    .array(fc.oneof(word, fc.constantFrom('"milk a"', '店', 'mil', 'il', '_', '"fahre" ab')), {
+      minLength: 1,
+      maxLength: 3,
+    })
+    .map((words) => words.join(' '))
+  const store = postgresStore(db)
+  const lists = postgresLists(db)
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.record({ title: text, description: text }), { minLength: 1, maxLength: 30 }),
+      fc.nat(30),
+      fc.array(search, { minLength: 1, maxLength: 8 }),
+      async (texts, indexed, searches) => {
+        const user = await addUser(db)
+        const documents = texts.map(({ title, description }) =>
+          aTask({ id: randomUUID(), title: `${title}.`, description }),
+        )
+        const write = (some: typeof documents) =>
+          store.transaction(user, (transaction) => transaction.write(tasks, some.map(live)))
+        await write(documents.slice(0, indexed))
+        await indexSearch(db, user, tasks)
+        await write(documents.slice(indexed))
+        for (const one of searches) {
+          const terms = searchTerms(one)
+          const expected = documents
+            .map((document) => [searchRelevance(tasks, document, terms), document.id] as const)
+            .filter(([relevance]) => relevance !== undefined)
+          const order = [{ field: 'relevance', descending: true }]
+          const { documents: found } = await lists.slice(
+            user,
+            tasks,
+            { ...listing(one), order },
+            100,
+            undefined,
+          )
+          expect(found.map(({ relevance, document }) => [relevance, document.id])).toEqual(
+            expected.sort((a, b) => b[0]! - a[0]! || (a[1] < b[1] ? -1 : 1)),
+          )
+        }
+      },
+    ),
+    { numRuns: 60 },
+  )
+}, 60_000)
+
+/** How many rows of tables are read for a page. */
+async function rowsRead(user: string, search: string, limit: number): Promise<number> {
+  const { text, values } = pageStatement(user, tasks, listing(search), limit, 0)
+  const [[plan]] = (await run(db, { text: `explain (analyze, format json) ${text}` }, values)) as [
+    [string],
+  ]
+  const [{ Plan }] = typeof plan === 'string' ? JSON.parse(plan) : plan
+  return readBy(Plan)
+}
+
+interface Node {
+  'Relation Name'?: string
+  'Actual Rows': number
+  'Actual Loops': number
+  'Rows Removed by Filter'?: number
+  Plans?: Node[]
+}
+
+function readBy(node: Node): number {
+  const own =
+    node['Relation Name'] === undefined
+      ? 0
+      : (node['Actual Rows'] + (node['Rows Removed by Filter'] ?? 0)) * node['Actual Loops']
+  return (node.Plans ?? []).reduce((sum, plan) => sum + readBy(plan), own)
+}
