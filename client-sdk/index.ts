@@ -4,6 +4,7 @@ export type { Collection } from './local/collection.ts'
 export type { Collections } from './local/collections.ts'
 export type * from './local/documents.ts'
 export { maxLength } from './local/max-length.ts'
+export { foldText, searchTerms } from './local/search.ts'
 export type { Storage } from './local/storage.ts'
 export type {
   DeletedTasks,

@@ -100,7 +100,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   'client-sdk/tabs': { values: 'client-sdk/runtime/ rxjs', types: 'rxdb' },
   // Past the index of the protocol, which would bring the validators into every app.
   'client-sdk/local': {
-    values: `protocol/index.ts protocol/canonical.ts protocol/faults.ts protocol/settle.ts protocol/for-good.ts protocol/fnv1a.ts protocol/rx-schema.ts client-sdk/runtime/ client-sdk/tabs/
+    values: `protocol/index.ts protocol/canonical.ts protocol/faults.ts protocol/settle.ts protocol/for-good.ts protocol/fnv1a.ts protocol/rx-schema.ts protocol/search.ts client-sdk/runtime/ client-sdk/tabs/
       fractional-indexing rxdb rxdb/plugins/local-documents rxdb/plugins/storage-memory rxjs`,
     types: 'protocol/resource.ts',
   },

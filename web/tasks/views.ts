@@ -1,4 +1,4 @@
-import type { Category, Task } from '@tasktide/client'
+import { type Category, foldText, searchTerms, type Task } from '@tasktide/client'
 import { useEffect, useState } from 'preact/hooks'
 
 export type ViewId = 'all' | 'today' | 'overdue' | 'done' | 'trash' | `category/${string}`
@@ -95,10 +95,10 @@ export function filtered<T extends Task>(
   tasks: readonly T[],
   { search, priority }: Filter,
 ): readonly T[] {
-  const wanted = folded(search.trim())
-  if (wanted === '' && priority === '') return tasks
+  const terms = searchTerms(search)
+  if (terms.length === 0 && priority === '') return tasks
   return tasks.filter(
-    (task) => (priority === '' || task.priority === priority) && textOf(task).includes(wanted),
+    (task) => (priority === '' || task.priority === priority) && hasAll(task, terms),
   )
 }
 
@@ -121,15 +121,14 @@ const by = (key: (task: Task) => string) => (a: Task, b: Task) => {
 }
 
 /** Cached by object: every change of a task creates a new object. */
-const texts = new WeakMap<Task, string>()
+const texts = new WeakMap<Task, readonly string[]>()
 
-function textOf(task: Task): string {
-  const known = texts.get(task)
-  if (known !== undefined) return known
-  const text = folded(`${task.title}\n${task.description}`)
-  texts.set(task, text)
-  return text
+/** As the server searches. */
+function hasAll(task: Task, terms: readonly string[]): boolean {
+  let known = texts.get(task)
+  if (known === undefined) {
+    known = [foldText(task.title), foldText(task.description)]
+    texts.set(task, known)
+  }
+  return terms.every((term) => known.some((text) => text.includes(term)))
 }
-
-/** Removes case and accents. */
-const folded = (text: string) => text.normalize('NFD').replaceAll(/\p{M}/gu, '').toLowerCase()
