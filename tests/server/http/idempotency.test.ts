@@ -111,9 +111,11 @@ test.for(WRITES)(
     await aTask(ann) // so that no document has the version 1
     const sent = await prepare(ann)
     const key = randomUUID()
+    const before = await head(ann)
     const first = await withKey(ann, key, sent)
     expect(first.status, first.text).toBe(status)
     const after = await head(ann)
+    expect(after === before).toBe(status >= 400)
     const elsewhere = { call: callerTo(other.url, { authorization: `Bearer ${ann.access}` }) }
     for (const where of [ann, elsewhere, ann])
       expect(alike(await withKey(where, key, sent))).toEqual(alike(first))
