@@ -27,6 +27,7 @@ import {
 } from '../../server/sync/kept-answers.ts'
 import { LIMITS, type Limits } from '../../server/sync/limits.ts'
 import { DOCUMENT_BYTES, type Usage } from '../../server/sync/quota.ts'
+import type { RevisionStore } from '../../server/sync/revisions.ts'
 import {
   type Edit,
   type Encoded,
@@ -38,11 +39,20 @@ import {
   type Transaction,
   UnknownUser,
 } from '../../server/sync/store.ts'
+import {
+  copyOfKept,
+  type Kept,
+  memoryRevisions,
+  nothingKept,
+  revisionsOn,
+} from './memory-revisions.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 type State = Omit<Stored, 'seq'>
 
 export interface MemoryStore extends Store {
+  /** What replicas that speak CouchDB's protocol know. */
+  readonly revisions: RevisionStore
   /** Adds a user. Writes for other users fail, like those for a deleted one. */
   addUser(user: string): void
   /**
@@ -111,6 +121,11 @@ export function memoryStore(limits: Limits = LIMITS): MemoryStore {
   }
 
   return {
+    revisions: memoryRevisions(
+      (user) => feedOf(user).kept,
+      (user) => (feeds.has(user) ? stateOf(feedOf(user)) : undefined),
+    ),
+
     addUser(user) {
       if (!feeds.has(user)) feeds.set(user, newFeed(timeline))
     },
@@ -203,18 +218,6 @@ const stateOf = ({ epoch, seq, branches, horizons }: Feed): FeedState => ({
   horizons,
 })
 
-const none = async (): Promise<never> => {
-  throw new Error('The store in memory keeps no revisions.')
-}
-const NO_REVISIONS = {
-  read: none,
-  progress: none,
-  number: none,
-  write: none,
-  withoutRow: none,
-  async erase() {},
-}
-
 function transactionOn(draft: Feed, limits: Limits): Transaction {
   let { seq } = draft
   return {
@@ -222,7 +225,19 @@ function transactionOn(draft: Feed, limits: Limits): Transaction {
       return { ...stateOf(draft), seq }
     },
     limits,
-    revisions: NO_REVISIONS,
+    revisions: revisionsOn(
+      () => draft.kept,
+      (count) => {
+        const first = nextNumber(draft)
+        for (let nth = 1; nth < count; nth++) nextNumber(draft)
+        seq = draft.seq
+        return first
+      },
+      (table, id) =>
+        Object.values<Resource>(resources).some(
+          (resource) => resource.table === table && rowsOf(draft, resource).has(id),
+        ),
+    ),
     answers: answersOn(draft),
     async undoing(part) {
       const before = copyOf(draft, draft.now)
@@ -295,6 +310,7 @@ interface Feed {
   now: number
   /** By resource. */
   readonly rows: ReadonlyMap<string, Map<string, Row>>
+  readonly kept: Kept
 }
 
 /** A document as text, which nobody can modify. */
@@ -316,12 +332,13 @@ function newFeed(timeline: number): Feed {
     timeline,
     now: timeline,
     rows: new Map(Object.keys(resources).map((name) => [name, new Map()])),
+    kept: nothingKept(),
   }
 }
 
-function copyOf({ rows, answers, ...feed }: Feed, now: number): Feed {
+function copyOf({ rows, answers, kept, ...feed }: Feed, now: number): Feed {
   const ownRows = new Map([...rows].map(([name, own]) => [name, new Map(own)]))
-  return { ...feed, now, rows: ownRows, answers: new Map(answers) }
+  return { ...feed, now, rows: ownRows, answers: new Map(answers), kept: copyOfKept(kept) }
 }
 
 const rowsOf = (feed: Feed, { name }: Resource) => feed.rows.get(name)!
