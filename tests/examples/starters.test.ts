@@ -1,16 +1,12 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 // @ts-expect-error: a script without types
 import { ensureTarball } from '../../client-sdk/build/tarball.mjs'
 import { openDevice, story } from '../end-to-end/stage.ts'
 import { eventually } from '../end-to-end/tab.ts'
 import { startServer, type TestServer } from '../support/server.ts'
-import { installStarter, type Starter } from './starter.ts'
-
-/** For a process that has only to start. */
-const PATIENCE_MS = 60_000
+import { installStarter, says, serve, VITE } from './starter.ts'
 
 let server: TestServer
 beforeAll(async () => {
@@ -19,18 +15,7 @@ beforeAll(async () => {
 })
 afterAll(() => server.stop())
 
-const starters: Starter[] = []
-const processes: ChildProcess[] = []
-afterEach(async () => {
-  for (const started of processes.splice(0)) started.kill('SIGKILL')
-  for (const starter of starters.splice(0)) await starter.remove()
-})
-
-async function install(name: string): Promise<Starter> {
-  const starter = await installStarter(name, server.url)
-  starters.push(starter)
-  return starter
-}
+const install = (name: string) => installStarter(name, server.url)
 
 story.each([
   ['react', ['build', 'test']],
@@ -40,16 +25,14 @@ story.each([
   async (name, scripts) => {
     const starter = await install(name)
     for (const script of scripts) await starter.run(script)
-    const vite = start(starter, ['node_modules/vite/bin/vite.js', 'preview', '--port', '0'])
-    await isUsable(await says(vite, URL_OF))
+    await isUsable(await serve(starter, VITE, 'preview', '--port', '0'))
   },
 )
 
 story('the starter for Next.js is built and rendered, and signs in and adds a task', async () => {
   const starter = await install('nextjs')
   await starter.run('build')
-  const next = start(starter, ['node_modules/next/dist/bin/next', 'start', '-p', '0'])
-  const url = await says(next, URL_OF)
+  const url = await serve(starter, 'node_modules/next/dist/bin/next', 'start', '-p', '0')
   // The server renders what is there before the client.
   expect(await (await fetch(url)).text()).toContain('Loading…')
   await isUsable(url)
@@ -65,7 +48,7 @@ test('the starter for React Native is type-checked, and bundled by Metro', async
 test('the bot adds a daily task again when it is completed', async () => {
   const ann = await server.person()
   const starter = await install('node-bot')
-  const bot = start(starter, ['bot.js'], {
+  const bot = starter.start('bot.js', [], {
     TASKTIDE_USERNAME: ann.username,
     TASKTIDE_PASSWORD: ann.password,
   })
@@ -91,8 +74,6 @@ test('the bot adds a daily task again when it is completed', async () => {
   expect(await ended).toBe(0)
 })
 
-const URL_OF = /http:\/\/localhost:[1-9]\d+/
-
 /** At another origin than the server's. */
 async function isUsable(url: string): Promise<void> {
   const ann = await server.person()
@@ -114,27 +95,4 @@ async function isUsable(url: string): Promise<void> {
   await eventually(done).toBe(1)
   await page.reload()
   await page.getByRole('checkbox', { name: 'Ferry', checked: true }).waitFor()
-}
-
-function start(starter: Starter, given: string[], more: NodeJS.ProcessEnv = {}): ChildProcess {
-  const env = { ...starter.environment, ...more }
-  const started = spawn(process.execPath, given, { cwd: starter.folder, env })
-  processes.push(started)
-  return started
-}
-
-/** The first text of a process that matches. */
-function says(started: ChildProcess, pattern: RegExp): Promise<string> {
-  let text = ''
-  return new Promise((resolve, reject) => {
-    const hear = (more: Buffer) => {
-      text += more
-      const found = pattern.exec(text)
-      if (found) resolve(found[0])
-    }
-    started.stdout!.on('data', hear)
-    started.stderr!.on('data', hear)
-    started.once('exit', (code) => reject(new Error(`it ended with ${code}: ${text}`)))
-    setTimeout(() => reject(new Error(`it says only: ${text}`)), PATIENCE_MS).unref()
-  })
 }
