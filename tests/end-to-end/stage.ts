@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url'
-import type { BrowserContext, BrowserContextOptions, ConsoleMessage } from 'playwright-core'
+import type { BrowserContext, BrowserContextOptions } from 'playwright-core'
 import { afterAll, afterEach, expect, test } from 'vitest'
 import { openBrowser } from '../support/browser.ts'
 import { type Caller, callerTo, type Person, type TestServer } from '../support/server.ts'
@@ -50,7 +50,8 @@ export class Device {
       this.faults.push(stack || message)
     })
     context.on('console', (message) => {
-      if (isFault(message)) this.faults.push(`${message.text()} (${message.location().url})`)
+      const text = `${message.text()} (${message.location().url})`
+      if (message.type() === 'error' && !NOTES.test(text)) this.faults.push(text)
     })
   }
 
@@ -154,15 +155,15 @@ export async function photograph(
   await tab.page.screenshot({ path: `${SCREENSHOTS}/${name}-${width}.png`, fullPage })
 }
 
-/** The browser's own notes on a network that is away, or on a token that is renewed, are no faults. */
-function isFault(message: ConsoleMessage): boolean {
-  return message.type() === 'error' && !NOTES.test(message.text())
-}
-
+/**
+ * The browser's own notes on a network that is away, on a session that has ended, on a token that is renewed, or on a
+ * checkpoint that PouchDB has not written yet, are no faults.
+ */
 const NOTES = new RegExp(
   [
-    /^Failed to load resource: net::ERR_(INTERNET|CONNECTION|EMPTY_RESPONSE|NETWORK_CHANGED)/,
+    /^Failed to load resource: net::ERR_(INTERNET|CONNECTION|EMPTY_RESPONSE|NETWORK_CHANGED|INCOMPLETE)/,
     /^Failed to load resource: the server responded with a status of (400|401|503)/,
+    /^Failed to load resource: the server responded with a status of 404 \(Not Found\) \(\S+\/couch\/\w+\/_local\//,
     /^WebSocket connection to '[^']*' failed/,
   ]
     .map(({ source }) => source)

@@ -9,6 +9,8 @@ declare module 'pouchdb-merge' {
   export function merge(tree: Tree, path: Path, limit: number): { tree: Tree }
   export function collectLeaves(tree: Tree): { rev: string }[]
   export function winningRev(metadata: { rev_tree: Tree }): string
+  export function collectConflicts(metadata: { rev_tree: Tree }): string[]
+  export function isDeleted(metadata: { rev_tree: Tree }): boolean
   export function revExists(tree: Tree, rev: string): boolean
   export function traverseRevTree(
     tree: Tree,
