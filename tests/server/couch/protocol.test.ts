@@ -84,6 +84,26 @@ describe('a database', () => {
       expect(reply.body).toEqual({ error: expect.any(String), reason: expect.any(String) })
   })
 
+  test('reads the validators of its design documents, and runs none', async ({ database }) => {
+    const rule = (error: string) => `if (newDoc.kind === 'bad') { throw {${error}: 'no'} }`
+    const designs = {
+      a: `function (newDoc) { ${rule('unauthorized')} }`,
+      b: `function () { process.exit(1); throw { forbidden: 'never' } }`,
+    }
+    for (const [name, validate_doc_update] of Object.entries(designs))
+      await database.put(`_design/${name}`, { validate_doc_update })
+    const docs = [
+      { _id: 'good', kind: 'good' },
+      { _id: 'bad', kind: 'bad' },
+    ]
+    const { body } = await database.post('_bulk_docs', { docs })
+    expect(body).toMatchObject([{ ok: true }, { id: 'bad', error: 'unauthorized', reason: 'no' }])
+    expect((await database.get('bad')).status).toBe(404)
+    const { _rev } = (await database.get('_design/a')).body
+    await database.delete(`_design/a?rev=${_rev}`)
+    expect((await database.put('bad', { kind: 'bad' })).status).toBe(201)
+  })
+
   test('is not there unless the mode is on, nor in production', async ({ serverWith }) => {
     const server = await serverWith()
     expect((await server.call('GET', '/couch-test/')).status).toBe(404)
@@ -157,6 +177,10 @@ describe('a document', () => {
     expect((await database.get('a')).body._rev).toBe('2-b')
     const latest = await database.get('a?rev=1-r&latest=true')
     expect(latest.body._rev).toBe('2-b')
+    // Each once, of however many it is the latest.
+    const open = await database.get('a?open_revs=["2-b","1-r"]&latest=true')
+    const revs = open.body.map(({ ok }: { ok: { _rev: string } }) => ok._rev)
+    expect(revs.filter((rev: string) => rev === '2-b')).toHaveLength(1)
   })
 
   test.for([
