@@ -42,7 +42,7 @@ import { unsubscribeOperations } from '../http/accounts/unsubscribe.ts'
 import { attemptLimit, attemptPolicy } from '../http/attempt-limit.ts'
 import { createCompression } from '../http/compression.ts'
 import { inCouch } from '../http/couch/dialect.ts'
-import { createFeeds } from '../http/couch/feeds.ts'
+import { createFeeds, type Feeds } from '../http/couch/feeds.ts'
 import { couchOperations } from '../http/couch/operations.ts'
 import { createParts } from '../http/couch/parts.ts'
 import { couchAuthentication, personalDatabases } from '../http/couch/personal.ts'
@@ -114,6 +114,8 @@ export interface App {
   answers: OpenAnswers
   streams: PullStreams
   changes: Changes
+  /** Those of CouchDB's clients. */
+  couchFeeds: readonly Pick<Feeds, 'end'>[]
   positions: ReturnType<typeof postgresPositions>
   metrics: Metrics
   bytes: BytesInFlight
@@ -182,10 +184,12 @@ export function createApp({
   const changes = createChanges({ readFeed, followers, answers, places, publicUrl })
   const longPage = createLongPages(bytes, answers)
   const stored = { store, revisions: postgresRevisions(db) }
+  const couchFeeds: Feeds[] = []
   /** @param answers that end with their sessions */
   const couch = (answers: OpenAnswers) => {
     const inParts = createParts(bytes, answers)
     const feeds = createFeeds({ stored, followers, answers, places, inParts })
+    couchFeeds.push(feeds)
     return { stored, feeds, inParts, version }
   }
   const couchOfPeople = couchOperations({
@@ -323,6 +327,7 @@ export function createApp({
     answers,
     streams,
     changes,
+    couchFeeds,
     positions,
     metrics,
     bytes,

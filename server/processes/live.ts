@@ -16,7 +16,15 @@ interface Dependencies {
   config: Config
   app: Pick<
     App,
-    'sessions' | 'followers' | 'answers' | 'streams' | 'changes' | 'metrics' | 'positions' | 'bytes'
+    | 'sessions'
+    | 'followers'
+    | 'answers'
+    | 'streams'
+    | 'changes'
+    | 'couchFeeds'
+    | 'metrics'
+    | 'positions'
+    | 'bytes'
   >
   hints: Hints
   log: Log
@@ -25,7 +33,8 @@ interface Dependencies {
 
 /** Connects sockets, streams and hints. Call it after the app is attached to the HTTP server. */
 export function startRealtime(http: HttpServer, { config, app, hints, log, now }: Dependencies) {
-  const { sessions, followers, answers, streams, changes, metrics, positions, bytes } = app
+  const { sessions, followers, answers, streams, changes, couchFeeds, metrics, positions, bytes } =
+    app
   const sockets = createSockets(http, {
     sessions,
     followers,
@@ -53,6 +62,7 @@ export function startRealtime(http: HttpServer, { config, app, hints, log, now }
       for (const sweep of sweeps) clearInterval(sweep)
       streams.end()
       changes.end()
+      for (const feeds of couchFeeds) feeds.end()
       await sockets.close()
     },
   }

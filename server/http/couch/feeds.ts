@@ -163,6 +163,8 @@ export function createFeeds({ stored, followers, answers, places, inParts }: Fee
   }
 }
 
+export type Feeds = ReturnType<typeof createFeeds>
+
 /** A part of a feed as one JSON text. */
 async function* textOf(
   { from, epoch }: Follow,

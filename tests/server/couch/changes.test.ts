@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { describe, expect } from 'vitest'
 import { beginEpoch } from '../../../server/store/epoch.ts'
 import { test as served } from '../../support/fixtures.ts'
+import { startServer } from '../../support/server.ts'
 
 const test = served
   .override('environment', { COUCH_TEST_MODE: '1', MAX_STREAMS_PER_USER: '2' })
@@ -229,6 +230,15 @@ describe('a feed that waits', () => {
       .poll(async () => (await filled.changes('feed=longpoll&since=now&timeout=1')).status)
       .toBe(200)
   })
+})
+
+test('a feed that waits is answered when its node stops', async () => {
+  const server = await startServer({ COUCH_TEST_MODE: '1' })
+  await server.call('PUT', '/couch-test/db')
+  const waiting = fetch(`${server.url}/couch-test/db/_changes?feed=longpoll&heartbeat=10000`)
+  const response = await waiting
+  await server.stop()
+  expect(await response.json()).toEqual({ results: [], last_seq: expect.any(String) })
 })
 
 test('after a restore from a backup, a place in the old feed is none in the new one', async ({
