@@ -253,21 +253,36 @@ export function projectedDatabase(
       resource,
       unknown.map(({ id }) => id),
     )
+    const rowOf = ({ id }: Landing) => others.get(id) ?? after.get(id)
+    const hasRoom = fitting.every(rowOf) || (await hasRoomForRefused(transaction))
+    const unnumbered: Landing[] = []
     for (const landing of fitting) {
-      const row = others.get(landing.id) ?? after.get(landing.id)
-      const reason = full.get(landing.id)
-      if (reason !== undefined) results.set(landing, refusedAs(reason))
-      else {
-        const isNewer = row && row.seq > (landing.before?.seq ?? 0)
-        const seq = isNewer ? row.seq : await transaction.revisions.number(1)
-        // A refused one is in the conflict journal.
-        const state = row ? stateOf(row) : { deleted: true, content: {} }
-        results.set(landing, { seq, added: resolved(landing.revisions, state) })
+      const row = rowOf(landing)
+      const reason = full.get(landing.id) ?? (row || hasRoom ? undefined : TOO_MANY_REFUSED)
+      if (reason !== undefined) {
+        results.set(landing, refusedAs(reason))
+        continue
       }
+      // A refused one is in the conflict journal.
+      const state = row ? stateOf(row) : { deleted: true, content: {} }
+      results.set(landing, { seq: row?.seq ?? 0, added: resolved(landing.revisions, state) })
+      if (!row || row.seq <= (landing.before?.seq ?? 0)) unnumbered.push(landing)
+    }
+    if (unnumbered.length > 0) {
+      const first = await transaction.revisions.number(unnumbered.length)
+      for (const [nth, landing] of unnumbered.entries())
+        results.set(landing, { ...results.get(landing)!, seq: first + nth })
     }
     return results
   }
 }
+
+/** Documents that could not be stored become tombstones here, which nobody would ever delete. */
+const MAX_TOMBSTONES = 20_000
+const TOO_MANY_REFUSED = 'Too many documents of yours could not be stored; correct this one.'
+
+const hasRoomForRefused = async ({ revisions }: Transaction) =>
+  (await revisions.countDeleted()) < MAX_TOMBSTONES
 
 const TOO_LARGE = `A document has at most ${MAX_WRITE_BYTES} bytes; shorten its texts.`
 

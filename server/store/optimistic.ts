@@ -73,6 +73,7 @@ export async function attempt<T>(
       progress: needLock,
       number: needLock,
       write: needLock,
+      countDeleted: needLock,
       withoutRow: needLock,
       erase: async (_type, ids) => {
         if (ids.length > 0) await needLock()

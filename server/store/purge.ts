@@ -1,5 +1,6 @@
 import { type Resource, resources } from '../../protocol/index.ts'
 import { type Database, run, runOn, transactionOn } from '../database/connect.ts'
+import { purgeRevisions } from './revisions.ts'
 import { hidden, named } from './statements.ts'
 import { LOCK } from './transaction.ts'
 
@@ -18,6 +19,7 @@ export async function purgeDocuments(db: Database, user: string): Promise<void> 
     const batch = { ...named(sql), isSlow: true }
     while ((await run(db, batch, [user])).length > 0);
   }
+  await purgeRevisions(db, user)
 }
 
 /**

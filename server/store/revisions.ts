@@ -22,8 +22,12 @@ import { keyText } from '../sync/revisions.ts'
 import { type FeedRow, feedOf } from './rows.ts'
 import { FEED_COLUMNS, named } from './statements.ts'
 
-/** So many contents of former revisions are kept for each document: bases of merges. */
+/** So many contents of former revisions are kept for each document, as bases of merges, and so many bytes of them. */
 const FORMER = 20
+const FORMER_BYTES = 64 * 1024
+
+/** So many branches that have ended are kept for each document. */
+const ENDED = 100
 
 type RevisionRow = [
   type: string,
@@ -210,19 +214,27 @@ const writeSql = named(`
     path = excluded.path, deleted = excluded.deleted, body = excluded.body, is_leaf = excluded.is_leaf,
     seq = excluded.seq, changed_at = now()`)
 
-/** Whether it is time to forget former revisions of its document: not with each of them. */
-const isDue = ({ isLeaf, generation }: Revision) => !isLeaf && generation % FORMER === 0
+/** Whether its document may have more former revisions or ended branches than are kept. */
+const isOver = ({ isLeaf, deleted }: Revision) => !isLeaf || deleted
 
-/** Only the last contents of each document are kept. `$1` user, `$2` types and `$3` ids of documents. */
+/**
+ * Of each document, only the last contents and the last ended branches are kept. `$1` user, `$2` types and `$3` ids of
+ * documents.
+ */
 const forgetSql = named(`
   delete from couch_revisions r using (
-    select f.type, f.id, f.generation, f.hash,
-      row_number() over (partition by f.type, f.id order by f.generation desc, f.hash) as nth
+    select f.type, f.id, f.generation, f.hash, f.is_leaf, row_number() over newest as nth,
+      coalesce(sum(octet_length(f.body)) over newest, 0) as bytes
     from unnest($2::text[], $3::text[]) w (type, id)
       join couch_revisions f on f.user_id = $1 and f.type = w.type and f.id = w.id
-    where case when f.is_leaf then false else true end
+    where case when f.is_leaf and not f.deleted then false else true end
+    window newest as (partition by f.type, f.id, f.is_leaf order by f.seq desc, f.generation desc, f.hash)
   ) f
-  where f.nth > ${FORMER} and r.user_id = $1 and r.type = f.type and r.id = f.id
+  where case
+      when f.is_leaf then f.nth > ${ENDED}
+      else f.nth > ${FORMER} or f.nth > 1 and f.bytes > ${FORMER_BYTES}
+    end
+    and r.user_id = $1 and r.type = f.type and r.id = f.id
     and r.generation = f.generation and r.hash = f.hash`)
 
 /** `$1` user, `$2` revised up to, `$3` horizon. */
@@ -234,6 +246,9 @@ const progressedSql = named(`
 const numberSql = named(
   'update feeds set seq = seq + $2::int where user_id = $1 returning seq, epoch',
 )
+
+/** `$1` user. */
+const countDeletedSql = named('select count(*) from couch_documents where user_id = $1 and deleted')
 
 /** `$1` user, `$2` type, `$3` ids. */
 const eraseSql = named(`
@@ -276,17 +291,27 @@ export function revisionsOn(
       if (documents.length > 0) {
         const heads = documents.map(({ type, id, seq, deleted }) => ({ type, id, seq, deleted }))
         const rows = documents.flatMap(({ revisions, type, id, seq }) =>
-          revisions.map(({ isLeaf, ...one }) => ({ ...one, type, id, seq, is_leaf: isLeaf })),
+          revisions.map(({ isLeaf, path, ...one }) => {
+            // Those that follow know its ancestors.
+            const known = isLeaf ? path : path.slice(0, 1)
+            return { ...one, type, id, seq, path: known, is_leaf: isLeaf }
+          }),
         )
         const values = [user, JSON.stringify(heads), JSON.stringify(rows)]
         steps.push(runOn(connection, writeSql, values))
-        const old = documents.filter(({ revisions }) => revisions.some(isDue))
-        if (old.length > 0) steps.push(runOn(connection, forgetSql, [user, ...columnsOfKeys(old)]))
+        const over = documents.filter(({ revisions }) => revisions.some(isOver))
+        if (over.length > 0)
+          steps.push(runOn(connection, forgetSql, [user, ...columnsOfKeys(over)]))
       }
       if (progress)
         steps.push(runOn(connection, progressedSql, [user, progress.seq, progress.horizon]))
       if (isLast) steps.push(commit())
       await Promise.all(steps)
+    },
+
+    async countDeleted() {
+      const [row] = await runOn<[string]>(connection, countDeletedSql, [user])
+      return Number(row![0])
     },
 
     async withoutRow(type, table) {
@@ -338,6 +363,20 @@ function listed(rows: ListedRow[]): Listed[] {
   }
   return documents
 }
+
+/** Deletes all revisions of a user, in batches. */
+export async function purgeRevisions(db: Database, user: string): Promise<void> {
+  for (const table of ['couch_revisions', 'couch_documents']) {
+    const sql = `
+      delete from ${table} where user_id = $1 and (type, id) in (
+        select type, id from ${table} where user_id = $1 order by type, id limit ${PURGED_AT_ONCE}
+      ) returning 1`
+    const batch = { ...named(sql), isSlow: true }
+    while ((await run(db, batch, [user])).length > 0);
+  }
+}
+
+const PURGED_AT_ONCE = 1_000
 
 /**
  * Forgets the contents of revisions that were followed by others long ago, and checkpoints that nobody has

@@ -131,6 +131,8 @@ export interface RevisionTransaction {
     isLast?: boolean,
   ): Promise<void>
 
+  countDeleted(): Promise<number>
+
   /** Live documents of this type without a row in a table. */
   withoutRow(type: string, table: string): Promise<string[]>
 

@@ -44,6 +44,9 @@ const OF_MANY: Readonly<Record<string, RegExp>> = {
   'whose entries of the journal are old, or of a document with too many':
     /^select user_id, array_agg\(\w+\) from \( select user_id, \w+ from conflicts where not deleted/,
   'answers that were kept long enough': /^delete from idempotency_keys where created_at <\s/,
+  'contents that were followed by others long ago':
+    /^delete from couch_revisions where not is_leaf and changed_at <\s/,
+  'checkpoints that nobody has used for long': /^delete from couch_locals where changed_at <\s/,
   'whose search index is old':
     /^select user_id, array_agg\(distinct resource\) from search_parts where indexed_at </,
   'expired mails': /^delete from mails where created_at <\s/,

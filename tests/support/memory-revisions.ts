@@ -106,6 +106,9 @@ export function revisionsOn(
       if (progress) kept().progress = progress
     },
 
+    countDeleted: async () =>
+      [...kept().documents.values()].filter(({ deleted }) => deleted).length,
+
     async withoutRow(type, table) {
       const own = [...kept().documents.values()].filter((one) => one.type === type && !one.deleted)
       return own.filter(({ id }) => !hasRow(table, id)).map(({ id }) => id)

@@ -7,7 +7,7 @@ import { projectedDatabase } from '../../../server/couch/projection.ts'
 import { write } from '../../../server/couch/write.ts'
 import { feedReader } from '../../../server/store/feed-changes.ts'
 import { postgresStore } from '../../../server/store/postgres.ts'
-import { purgeTombstones } from '../../../server/store/purge.ts'
+import { purgeDocuments, purgeTombstones } from '../../../server/store/purge.ts'
 import { postgresRevisions } from '../../../server/store/revisions.ts'
 import { deleteForGood } from '../../../server/sync/for-good.ts'
 import type { Revision } from '../../../server/sync/revisions.ts'
@@ -298,6 +298,48 @@ test.each([
     refusal: { error: 'forbidden', reason: expect.stringContaining(reason) },
   })
   expect((await couch.revisions.read(user, [{ type: 'tasks', id: id.slice(5) }])).size).toBe(0)
+})
+
+test('of each document, the last contents and branches are kept, and no more bytes than one may have', async () => {
+  const { user, milk, phone, task } = await scene()
+  const count = async (what: string) => {
+    const sql = `select count(*)::int, coalesce(sum(octet_length(body)), 0)::int as bytes
+      from couch_revisions where user_id = ? and id = ? and ${what}`
+    return (await database.db.raw(sql, [user, milk.id])).rows[0]
+  }
+  for (let n = 0; n < 30; n++) {
+    phone.edit(task, { title: `Title ${n}`, updated_at: instant() })
+    await phone.push()
+  }
+  expect((await count('not is_leaf')).count).toBe(20)
+  for (let n = 0; n < 8; n++) {
+    phone.edit(task, { description: `${n}`.repeat(20_000), updated_at: instant() })
+    await phone.push()
+  }
+  expect((await count('not is_leaf')).bytes).toBeLessThan(64 * 1024)
+  const branches = Array.from({ length: 120 }, (_, n) => ({
+    ...{
+      _id: task,
+      _rev: `1-branch${n}`,
+      title: `Branch ${n}`,
+      updated_at: '2020-01-01T00:00:00.000Z',
+    },
+  }))
+  for (const branch of branches) await write(couch, open(user, 'all'), [branch], true)
+  expect((await count('is_leaf and not deleted')).count).toBe(1)
+  expect((await count('is_leaf and deleted')).count).toBe(100)
+})
+
+test('a deleted account leaves no revisions', async () => {
+  const { user, phone, task } = await scene()
+  phone.edit(task, { title: 'Bread' })
+  await phone.push()
+  await purgeDocuments(database.db, user)
+  const { rows } = await database.db.raw(
+    'select from couch_documents where user_id = ? union all select from couch_revisions where user_id = ?',
+    [user, user],
+  )
+  expect(rows).toEqual([])
 })
 
 test('people without replicas have no revisions, whatever they write', async () => {

@@ -511,14 +511,21 @@ describe('a path', () => {
   })
 
   test.each([
-    ['GET', '/couch'],
-    ['GET', '/couch/tasks/_local/x'],
-    ['POST', '/couch/tasks/_revs_diff'],
-  ])('that is one of CouchDB is refused as CouchDB does: %s %s', async (method, path) => {
-    const { status, body } = await server.call(method, path)
-    expect(status).toBe(404)
-    expect(body).toEqual({ error: 'not_found', reason: expect.stringContaining('/replication/') })
-  })
+    ['GET', '/couch/unknown', 404, 'not_found'],
+    ['GET', '/couch/tasks/_local/x', 404, 'not_found'],
+    ['GET', '/couch/tasks/_design/x/_view/y', 404, 'not_found'],
+    ['PUT', '/couch/tasks/x/attachment', 403, 'forbidden'],
+    ['POST', '/couch/tasks/_revs_diff', 400, 'bad_request'],
+  ])(
+    'that is one of CouchDB is refused as CouchDB does: %s %s',
+    async (method, path, status, error) => {
+      const reply = await ann.call(method, path)
+      expect(reply).toMatchObject({ status, body: { error, reason: expect.any(String) } })
+      expect(await server.call(method, path)).toMatchObject({
+        body: { reason: expect.any(String) },
+      })
+    },
+  )
 
   test.each([
     '/api/docs/package.json',
