@@ -36,7 +36,7 @@ export interface CouchDatabase {
   /** The same as `revise`, within a write, and reads them with their former revisions. By `keyText`. */
   readIn(transaction: Transaction, keys: readonly Key[]): Promise<ReadonlyMap<string, Revised>>
   /** Called in the transaction of a write before it stores anything. */
-  land(transaction: Transaction, documents: readonly Landing[]): Promise<Landed>
+  land(transaction: Transaction, documents: readonly Landing[], corrects: boolean): Promise<Landed>
 }
 
 /** Ids by code unit, both ends included. */

@@ -142,14 +142,14 @@ export function projectedDatabase(
     compact: async () => {},
     readIn,
 
-    async land(transaction, documents) {
+    async land(transaction, documents, corrects) {
       const begun = transaction.feed.seq
       const progress = await (progressIn.get(transaction) ?? transaction.revisions.progress())
       const results = new Map<Landing, LandedDocument>()
       for (const resource of PROJECTED) {
         const ofResource = documents.filter(({ type }) => type === resource.name)
         if (ofResource.length > 0)
-          for (const [landing, result] of await landOf(transaction, resource, ofResource))
+          for (const [landing, result] of await landOf(transaction, resource, ofResource, corrects))
             results.set(landing, result)
       }
       const isWhole = progress.seq === begun && !documents.some(isOrWasDeleted)
@@ -230,10 +230,12 @@ export function projectedDatabase(
     transaction: Transaction,
     resource: Resource,
     documents: readonly Landing[],
+    corrects: boolean,
   ): Promise<Map<Landing, LandedDocument>> {
     const results = new Map<Landing, LandedDocument>()
     const fitting = documents.filter((landing) => {
-      const isTooLarge = landing.incoming.some(({ body }) => sizeOf(body) > MAX_WRITE_BYTES)
+      const isTooLarge =
+        !corrects && landing.incoming.some(({ body }) => sizeOf(body) > MAX_WRITE_BYTES)
       if (isTooLarge) results.set(landing, refusedAs(TOO_LARGE))
       return !isTooLarge
     })
@@ -242,7 +244,7 @@ export function projectedDatabase(
     const { rejected, after } = await pushWithin(transaction, party, resource, rows, now)
     const full = new Map(
       rejected
-        .filter(({ code }) => code === 'quota_exceeded')
+        .filter(({ code }) => code === 'quota_exceeded' && !corrects)
         .map(({ id, errors }) => [id, Object.values(errors).flat().join(' ')]),
     )
     // What was not written is as before; a deletion may have changed rows that refer to the deleted one.

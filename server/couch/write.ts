@@ -21,12 +21,15 @@ interface Draft extends Key {
  * the others from being stored.
  *
  * @param isReplicated whether they bring their own revisions; otherwise each follows the one that it names
+ * @param corrects whether what cannot be stored is corrected on top of it rather than refused: RxDB's plugin pushes what
+ *   is refused again and again, and nothing after it
  */
 export async function write(
   { store }: Pick<CouchStore, 'store'>,
   database: CouchDatabase,
   inputs: readonly unknown[],
   isReplicated: boolean,
+  corrects = false,
 ): Promise<Row[]> {
   const parsed = inputs.map((input) => parse(database, input, isReplicated))
   const keys = new Map<string, Key>()
@@ -53,7 +56,7 @@ export async function write(
     })
     const landing: Landing[] = [...drafts.values()].filter(({ incoming }) => incoming.length > 0)
     if (landing.length === 0) return rows
-    const landed = await database.land(transaction, landing)
+    const landed = await database.land(transaction, landing, corrects)
     const results = new Map(
       landing.map((one, nth) => [keyText(one), landed.documents[nth]!] as const),
     )

@@ -291,11 +291,13 @@ export function revisionsOn(
       if (documents.length > 0) {
         const heads = documents.map(({ type, id, seq, deleted }) => ({ type, id, seq, deleted }))
         const rows = documents.flatMap(({ revisions, type, id, seq }) =>
-          revisions.map(({ isLeaf, path, ...one }) => {
+          revisions.map(({ isLeaf, path, body, ...one }) => ({
+            ...one,
+            ...{ type, id, seq, is_leaf: isLeaf },
             // Those that follow know its ancestors.
-            const known = isLeaf ? path : path.slice(0, 1)
-            return { ...one, type, id, seq, path: known, is_leaf: isLeaf }
-          }),
+            path: isLeaf ? path : path.slice(0, 1),
+            body: isLeaf || Buffer.byteLength(body ?? '') <= FORMER_BYTES ? body : null,
+          })),
         )
         const values = [user, JSON.stringify(heads), JSON.stringify(rows)]
         steps.push(runOn(connection, writeSql, values))

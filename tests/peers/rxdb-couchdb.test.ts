@@ -54,6 +54,28 @@ test('tasks that cannot be stored are corrected, and hold up no other', async ({
   expect(phone.requests.filter((path) => path.endsWith('_bulk_docs')).length).toBe(before)
 })
 
+test('tasks that are too large or beyond the quota are corrected too', async ({ serverWith }) => {
+  const server = await serverWith({ QUOTA_DOCUMENTS: '2' })
+  const { access, call } = await server.person()
+  const { body: bread } = await call('POST', '/api/tasks/', { title: 'Bread' })
+  const phone = await rxCollection(server.url, 'tasks')
+  await phone.replicate(() => access).awaitInitialReplication()
+  const known: Any = await phone.collection.findOne(bread.id).exec()
+  await known.incrementalPatch({ description: 'x'.repeat(70_000) })
+  const tasks = [aTask({ title: 'One' }), aTask({ title: 'Two' }), aTask({ title: 'Three' })]
+  for (const one of tasks) await phone.collection.insert(one)
+  const titles = async () =>
+    (await phone.collection.find().exec()).map(({ title }: Any) => title).sort()
+  await expect.poll(titles, { timeout: 10_000 }).toEqual(['Bread', 'One'])
+  await known.getLatest().incrementalPatch({ title: 'Rye bread' })
+  const there = async () => (await call('GET', `/api/tasks/${bread.id}/`)).body.title
+  await expect.poll(there, { timeout: 10_000 }).toBe('Rye bread')
+  const { body } = await call('GET', '/api/conflicts/')
+  const lost = body.results.map((entry: Any) => entry.lost.title ?? entry.lost.description.length)
+  expect(lost.sort()).toEqual([70_000, 'Three', 'Two'])
+  await phone.close()
+})
+
 test('an edit of what was deleted meanwhile does not bring it back', async ({ server, ann }) => {
   const { body: milk } = await ann.call('POST', '/api/tasks/', { title: 'Milk' })
   const phone = await rxCollection(server.url, 'tasks')

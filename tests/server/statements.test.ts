@@ -407,6 +407,26 @@ async function story(): Promise<void> {
     () => ann.call('DELETE', `/api/categories/${category.id}/`),
   )
 
+  // Replicas that speak CouchDB's protocol.
+  const couch = (method: string, path: string, body?: unknown) => () =>
+    ann.call(method, `/couch/all/${path}`, body)
+  const inCouch = `task:${randomUUID()}`
+  const revision = { _id: inCouch, _rev: '1-a', title: 'Milk' }
+  await expectOk(
+    couch('POST', '_bulk_docs', { docs: [revision], new_edits: false }),
+    couch('POST', '_bulk_docs', { docs: [{ ...revision, _rev: '1-b' }], new_edits: false }),
+    couch('POST', '_bulk_docs', { docs: [{ _id: `task:${randomUUID()}`, title: '' }] }),
+    couch('GET', '_changes?include_docs=true'),
+    () => ann.call('GET', '/couch/tasks/_changes?descending=true'),
+    couch('GET', '_all_docs'),
+    couch('GET', '_all_docs?descending=true'),
+    couch('GET', ''),
+    couch('PUT', '_local/x', {}),
+    couch('PUT', '_local/x', { _rev: '0-1' }),
+    couch('GET', '_local/x'),
+    couch('DELETE', '_local/x?rev=0-2'),
+  )
+
   // Sockets, until sessions and feeds have been looked at.
   const socket = io(server.url, { transports: ['websocket'], auth: { token: ann.access } })
   await new Promise((ready) => socket.once('ready', ready))

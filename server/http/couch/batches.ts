@@ -43,7 +43,7 @@ export function replicationOperations(own: CouchDependencies): Operation[] {
         const isReplicated = call.body.new_edits === false
         const { docs } = call.body
         const named = isReplicated ? docs : docs.map(withId)
-        const rows = await storeAll(own, database, named, isReplicated)
+        const rows = await storeAll(own, database, named, isReplicated, !isReplicated)
         const shown = isReplicated ? rows.filter((row) => 'refusal' in row) : rows
         return { status: 201, body: shown.map(rowOnWire) }
       },
@@ -108,10 +108,11 @@ export async function storeAll(
   database: CouchDatabase,
   documents: readonly unknown[],
   isReplicated: boolean,
+  corrects = false,
 ): Promise<Row[]> {
   const ids = documents.map(localIdOf)
   const others = documents.filter((_, nth) => ids[nth] === undefined)
-  const written = await write(own.stored, database, others, isReplicated)
+  const written = await write(own.stored, database, others, isReplicated, corrects)
   const rows: Row[] = []
   for (const [nth, id] of ids.entries())
     rows.push(
