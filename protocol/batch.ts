@@ -14,14 +14,11 @@ export const batchOperation = z.strictObject({
     .max(MAX_PATH, `Use at most ${MAX_PATH} characters.`)
     .describe('As in a request of its own, with its query: `/api/tasks/`.'),
   // The schema of the operation checks it.
-  body: z
-    .unknown()
-    .optional()
-    .meta({
-      type: 'object',
-      additionalProperties: true,
-      description: 'As in a request of its own.',
-    }),
+  body: z.unknown().optional().meta({
+    type: 'object',
+    additionalProperties: true,
+    description: 'As in a request of its own.',
+  }),
   if_match: z
     .string()
     .max(MAX_ETAGS, `Use at most ${MAX_ETAGS} characters.`)

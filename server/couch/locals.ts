@@ -1,9 +1,12 @@
 /** `_local` documents: the checkpoints of replicas. They have one revision at a time, and are not replicated. */
 import type { RevisionStore } from '../sync/revisions.ts'
 import type { CouchDatabase } from './database.ts'
-import { badRequest, conflict, missing } from './refusal.ts'
+import { badRequest, conflict, forbidden, missing } from './refusal.ts'
 
 export const LOCAL = '_local/'
+
+/** A checkpoint has about a thousand. */
+const MAX_BYTES = 64 * 1024
 
 type Locals = Pick<RevisionStore, 'findLocal' | 'putLocal'>
 
@@ -29,6 +32,8 @@ export async function putLocal(
   const revision = revisionOf(document._rev)
   const content = Object.entries(document).filter(([field]) => !field.startsWith('_'))
   const body = document._deleted === true ? undefined : JSON.stringify(Object.fromEntries(content))
+  if (body && Buffer.byteLength(body) > MAX_BYTES)
+    throw forbidden(`A local document has at most ${MAX_BYTES} bytes.`)
   if (!(await locals.putLocal(user, name, requireId(id), revision, body))) throw conflict()
   return { ok: true, id: LOCAL + id, rev: localRev(body === undefined ? 0 : revision + 1) }
 }

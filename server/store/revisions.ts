@@ -26,6 +26,9 @@ import { FEED_COLUMNS, named } from './statements.ts'
 const FORMER = 20
 const FORMER_BYTES = 64 * 1024
 
+/** So many checkpoints of replicas are kept for each person: two for each database of a device. */
+const LOCALS = 1_000
+
 /** So many branches that have ended are kept for each document. */
 const ENDED = 100
 
@@ -116,6 +119,13 @@ const insertLocalSql = named(`
   select user_id, $2, $3, 1, $4 from feeds where user_id = $1
   on conflict (user_id, database, id) do nothing returning 1`)
 
+/** Whoever has more loses those that were used longest ago. `$1` user. */
+const forgetLocalsSql = named(`
+  delete from couch_locals where user_id = $1 and (database, id) in (
+    select database, id from couch_locals where user_id = $1
+    order by changed_at desc, database, id offset ${LOCALS}
+  )`)
+
 /** `$4` body, `$5` revision. */
 const updateLocalSql = named(`
   update couch_locals set revision = revision + 1, body = $4, changed_at = now()
@@ -176,7 +186,7 @@ export function postgresRevisions(db: Database): RevisionStore {
         body === undefined
           ? await runUnsynced(db, deleteLocalSql, [...key, ifRevision])
           : ifRevision === 0
-            ? await runUnsynced(db, insertLocalSql, [...key, body])
+            ? await insertLocal(user, [...key, body])
             : await runUnsynced(db, updateLocalSql, [...key, body, ifRevision])
       return rows.length > 0
     },
@@ -184,6 +194,12 @@ export function postgresRevisions(db: Database): RevisionStore {
     async compact(user, types) {
       await run(db, compactSql, [user, types])
     },
+  }
+
+  async function insertLocal(user: string, values: readonly unknown[]) {
+    const rows = await runUnsynced(db, insertLocalSql, values)
+    if (rows.length > 0) await run(db, forgetLocalsSql, [user])
+    return rows
   }
 }
 

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Document, resources } from '../../../protocol/index.ts'
 import type { CouchDatabase, CouchStore } from '../../../server/couch/database.ts'
+import { getLocal, putLocal } from '../../../server/couch/locals.ts'
 import { graft, hashOf, leavesOf, REVS_LIMIT, revOf } from '../../../server/couch/paths.ts'
 import { projectedDatabase } from '../../../server/couch/projection.ts'
 import { write } from '../../../server/couch/write.ts'
@@ -328,6 +329,20 @@ test('of each document, the last contents and branches are kept, and no more byt
   for (const branch of branches) await write(couch, open(user, 'all'), [branch], true)
   expect((await count('is_leaf and not deleted')).count).toBe(1)
   expect((await count('is_leaf and deleted')).count).toBe(100)
+})
+
+test('checkpoints have a size, and those that were not used for longest make room for new ones', async () => {
+  const { user } = await scene()
+  const db = open(user, 'all')
+  const large = putLocal(couch.revisions, db, 'large', { text: 'x'.repeat(70_000) })
+  await expect(large).rejects.toMatchObject({ error: 'forbidden' })
+  for (let n = 0; n < 1_010; n++) await putLocal(couch.revisions, db, `replica ${n}`, { n })
+  const { rows } = await database.db.raw('select id from couch_locals where user_id = ?', [user])
+  expect(rows).toHaveLength(1_000)
+  await expect(getLocal(couch.revisions, db, 'replica 9')).rejects.toMatchObject({ status: 404 })
+  expect(JSON.parse(await getLocal(couch.revisions, db, 'replica 1009'))).toMatchObject({
+    n: 1_009,
+  })
 })
 
 test('a deleted account leaves no revisions', async () => {
