@@ -2,7 +2,13 @@ import type { IncomingHttpHeaders, ServerResponse } from 'node:http'
 import type { Transform } from 'node:stream'
 import type { Request } from 'express'
 import type * as z from 'zod'
-import type { DEVICE_HEADER, ProblemCode, REPLICA_HEADER, Scope } from '../../protocol/index.ts'
+import type {
+  DEVICE_HEADER,
+  Problem,
+  ProblemCode,
+  REPLICA_HEADER,
+  Scope,
+} from '../../protocol/index.ts'
 import type { Permission } from '../accounts/permissions.ts'
 import type { DocumentStore } from '../sync/within.ts'
 
@@ -20,6 +26,8 @@ export interface Operation {
   readonly description?: string
   /** Who may call: with an access token; without one, at a limited rate; or without one and unlimited. */
   readonly access: 'bearer' | 'limited' | 'open'
+  /** Whether a username and a password will do, too (RFC 7617), with `bearer`. */
+  readonly takesPassword?: true
   /** Whether it serves to set up a second factor: also for people whose role requires one that they lack. */
   readonly toSetUpFactor?: true
   /** The scopes that a personal token needs, with `bearer`. Without them, no such token may do it. */
@@ -45,6 +53,8 @@ export interface Operation {
    * token or another secret. Their length tells what they have in common with what others chose.
    */
   readonly compressed?: true
+  /** Those of the path that are no UUIDs, by name. */
+  readonly params?: Readonly<Record<string, PathParameter>>
   readonly query?: readonly Parameter[]
   /** Whether it ignores other parameters, which clients of another protocol may send. */
   readonly ignoresOthers?: true
@@ -56,6 +66,8 @@ export interface Operation {
   readonly answers: Readonly<Record<number, AnswerDescription>>
   /** Possible problems, in addition to those of every operation of its form. */
   readonly problems: readonly ProblemCode[]
+  /** The form of its errors, if they are those of another protocol and no problems. */
+  readonly errors?: ErrorForm
   readonly handle: (call: Call) => Promise<Answer>
 }
 
@@ -74,6 +86,24 @@ export interface Parameter {
   readonly mayRepeat?: boolean
   /** Whether an empty value differs from a missing one. */
   readonly mayBeEmpty?: boolean
+}
+
+export interface PathParameter {
+  readonly description: string
+  /** Its JSON Schema. */
+  readonly json: object
+  readonly example: string
+}
+
+/** How errors of another protocol are described. */
+export interface ErrorForm {
+  /** The name of the schema in the OpenAPI document. */
+  readonly name: string
+  readonly schema: z.ZodType
+  readonly mediaType: string
+  example(problem: Problem): object
+  /** If some clients get it as text. */
+  asText?(problem: Problem): string
 }
 
 export interface Header {

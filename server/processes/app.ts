@@ -258,8 +258,8 @@ export function createApp({
       openWithoutToken: !config.isProduction,
     }),
   ]
-  const described = api
-  const operations = [...api, ...aboutOperations({ readiness, version, publicUrl }, described)]
+  const described = [...api, ...couchOfPeople]
+  const about = aboutOperations({ readiness, version, publicUrl }, described)
 
   const app = express().disable('x-powered-by').disable('etag').set('query parser', 'simple')
   app.set('trust proxy', config.TRUST_PROXY)
@@ -281,7 +281,7 @@ export function createApp({
     compress: createCompression(bytes),
     turns: { device: createTurns({ lanes: 2 }), person: createTurns({ lanes: 2 }) },
   } satisfies MountDependencies
-  mount(app, operations, engine)
+  mount(app, [...api, ...about], engine)
   app.use('/couch', speaking(inCouch), refuseQueries)
   mount(app, couchOfPeople, {
     ...engine,
@@ -319,7 +319,7 @@ export function createApp({
   app.use(answerProblems(log))
   return {
     express: app,
-    operations,
+    operations: [...described, ...about],
     store,
     administration,
     sessions,

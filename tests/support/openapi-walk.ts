@@ -26,6 +26,10 @@ export interface DescribedOperation {
   readonly path: string
   /** Whether it requires an access token. */
   readonly bearer: boolean
+  /** Of another protocol, CouchDB's: it ignores names that it does not know, and its errors are no problems. */
+  readonly foreign: boolean
+  /** Whether it has an answer that is no error. */
+  readonly succeeds: boolean
   /** Whether only some roles may use it. */
   readonly guarded: boolean
   readonly parameters: readonly Parameter[]
@@ -148,6 +152,8 @@ export async function readApi(call: Caller): Promise<Api> {
       method: method.toUpperCase(),
       path,
       bearer: (node.security ?? document.security ?? []).length > 0,
+      foreign: !mediaOfErrors(node).includes('application/problem+json'),
+      succeeds: Object.keys(node.responses).some((status) => Number(status) < 400),
       guarded: /Requires the role /.test(node.description ?? ''),
       parameters: (node.parameters ?? []).map(resolve),
       body: content && { schema: content.schema, examples: examplesOf(content) },
@@ -156,6 +162,11 @@ export async function readApi(call: Caller): Promise<Api> {
       ),
       node,
     }
+  }
+
+  /** Every operation may fail. */
+  function mediaOfErrors({ responses }: OperationNode): string[] {
+    return Object.keys(resolve(responses['500']!).content ?? {})
   }
 
   function resolve<T extends object>(node: T | Reference): T {
@@ -206,7 +217,8 @@ export function bodyOf({ body }: DescribedOperation, facts: Facts = {}): unknown
 
 /**
  * Fills the parameters of the operation's path: a POST to the path before a parameter creates its document.
- * Without such a POST, the first document of the list at that path is used.
+ * Without such a POST, the first document of the list at that path is used. Without a list, the example of the
+ * parameter, and a PUT to the path itself creates the document.
  */
 export async function targetOf(
   api: Api,
@@ -226,7 +238,27 @@ export async function targetOf(
     } else path += part
     before += part
   }
+  const maker = api.operations.find((one) => one.method === 'PUT' && one.path === operation.path)
+  if (!made?.body && maker && maker !== operation && template.length > 1)
+    made = await call('PUT', path, bodyOf(maker))
   return { path, made }
+}
+
+/** The operation's path with examples of its parameters, or with new ids in the place of UUIDs. */
+export const examplePath = ({ path, parameters }: DescribedOperation) =>
+  path.replaceAll(/\{(\w+)\}/g, (_, name) =>
+    String(parameters.find((one) => one.name === name)?.example ?? randomUUID()),
+  )
+
+/** In CouchDB's protocol, a write names the revision of the document that it follows. */
+export async function revisionFacts(
+  { foreign }: DescribedOperation,
+  path: string,
+  call: Caller,
+): Promise<Facts> {
+  if (!foreign) return {}
+  const { body } = await call('GET', path)
+  return body?._rev === undefined ? {} : { _rev: body._rev }
 }
 
 /** Explanations are about the documents of another path. */

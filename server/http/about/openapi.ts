@@ -13,11 +13,18 @@ import {
   PROBLEMS,
   Problem,
   type ProblemCode,
+  problemSchema,
   type Resource,
   resources,
 } from '../../../protocol/index.ts'
 import { rolesWith } from '../../accounts/permissions.ts'
-import { type AnswerDescription, type Header, isCounted, type Operation } from '../operation.ts'
+import {
+  type AnswerDescription,
+  type ErrorForm,
+  type Header,
+  isCounted,
+  type Operation,
+} from '../operation.ts'
 import {
   type JsonSchemas,
   jsonSchema,
@@ -63,6 +70,12 @@ function describe(operations: readonly Operation[], { version, publicUrl }: Abou
       description:
         'A token of POST /api/account/tokens/, with the scopes that the operation names. Operations that name none need an access token.',
     })
+    .addSecurityScheme('password', {
+      type: 'http',
+      scheme: 'basic',
+      description:
+        'A username with its password, or with a personal token in place of the password. An account with a second factor needs the latter.',
+    })
   // Readers start at the top, and need an account first.
   const tags = new Set(['account', ...operations.map(({ tag }) => tag)])
   for (const name of tags) builder.addTag({ name, description: describeTag(name) })
@@ -90,7 +103,7 @@ const INTRODUCTION = `Tasks, categories and a profile per user, with accounts an
 2. Press **Authorize** and paste the \`access\` token.
 3. Try any operation.
 
-Every error is an RFC 9457 problem with a \`code\` for programs and a \`detail\` for people. Paths work with and without a trailing slash. What writes documents takes an \`Idempotency-Key\`, so that it can be repeated safely. Operations that count attempts say in \`RateLimit-Policy\` and \`RateLimit\` what is left, and every 429 says in \`Retry-After\` when to try again.`
+Every error is an RFC 9457 problem with a \`code\` for programs and a \`detail\` for people; below \`/couch/\` it is one of CouchDB, with \`error\` and \`reason\`. Paths work with and without a trailing slash. What writes documents takes an \`Idempotency-Key\`, so that it can be repeated safely. Operations that count attempts say in \`RateLimit-Policy\` and \`RateLimit\` what is left, and every 429 says in \`Retry-After\` when to try again.`
 
 function describeOne({ input, output }: BothNames, operation: Operation): OperationObject {
   const { body } = operation
@@ -121,14 +134,18 @@ function describeOne({ input, output }: BothNames, operation: Operation): Operat
           answerOf(output, answer),
         ]),
       ),
-      ...refusalsOf(operation),
+      ...refusalsOf(output, operation),
     },
   }
 }
 
-function securityOf({ access, scopes }: Operation): SecurityRequirementObject[] {
+function securityOf({ access, scopes, takesPassword }: Operation): SecurityRequirementObject[] {
   if (access !== 'bearer') return []
-  return [{ access_token: [] }, ...(scopes ? [{ personal_token: [...scopes] }] : [])]
+  return [
+    { access_token: [] },
+    ...(scopes ? [{ personal_token: [...scopes] }] : []),
+    ...(takesPassword ? [{ password: [] }] : []),
+  ]
 }
 
 function descriptionOf({ description, permission }: Operation): { description?: string } {
@@ -139,18 +156,15 @@ function descriptionOf({ description, permission }: Operation): { description?: 
 
 function parametersOf({
   path,
+  params = {},
   query = [],
   headers = [],
 }: Operation): (ParameterObject | ReferenceObject)[] {
   return [
-    ...[...path.matchAll(/\{(\w+)\}/g)].map(
-      ([, name]): ParameterObject => ({
-        name: name!,
-        in: 'path',
-        required: true,
-        schema: { type: 'string', format: 'uuid' },
-      }),
-    ),
+    ...[...path.matchAll(/\{(\w+)\}/g)].map(([, name]): ParameterObject => {
+      const { json, ...about } = params[name!] ?? { json: { type: 'string', format: 'uuid' } }
+      return { name: name!, in: 'path', required: true, ...about, schema: json as SchemaObject }
+    }),
     ...query.map(
       ({ name, description, schema, json, isList, mayRepeat, mayBeEmpty }): ParameterObject => ({
         name,
@@ -221,12 +235,14 @@ const ANSWER_HEADERS = {
 } as const
 
 /** All problems of the operation, by status. */
-function refusalsOf(operation: Operation): Record<string, ResponseObject> {
+function refusalsOf(names: Names, operation: Operation): Record<string, ResponseObject> {
+  const form = operation.errors ?? formOfProblems(operation)
   const codes = new Set<ProblemCode>([
     ...operation.problems,
     ...(operation.access === 'bearer'
       ? (['unauthenticated', 'token_not_valid', 'account_deleted', 'too_slow'] as const)
       : []),
+    ...(operation.takesPassword ? (['credentials_not_valid'] as const) : []),
     ...(operation.access === 'bearer' && !operation.toSetUpFactor
       ? (['factor_setup_required'] as const)
       : []),
@@ -237,7 +253,7 @@ function refusalsOf(operation: Operation): Record<string, ResponseObject> {
     ...(operation.body
       ? (['invalid', 'malformed', 'too_large', 'unsupported_media_type'] as const)
       : []),
-    'invalid', // an unknown parameter in the query
+    ...(canBeInvalid(operation) ? (['invalid'] as const) : []),
     'internal',
     'unavailable',
   ])
@@ -256,26 +272,45 @@ function refusalsOf(operation: Operation): Record<string, ResponseObject> {
           },
         }),
         content: {
-          'application/problem+json': {
-            schema: referTo('Problem'),
+          [form.mediaType]: {
+            schema: referTo(names.get(form.schema)!),
             examples: Object.fromEntries(
-              codesOfStatus.map((code) => [code, { value: exampleProblem(code, operation) }]),
+              codesOfStatus.map((code) => [code, { value: form.example(new Problem(code)) }]),
             ),
           },
+          ...(form.asText && {
+            'text/plain': {
+              schema: { type: 'string' },
+              example: form.asText(new Problem(codesOfStatus[0]!)),
+            },
+          }),
         },
       },
     ]),
   )
 }
 
-function exampleProblem(code: ProblemCode, { answers, body }: Operation): object {
+/** By an unknown parameter in the query, or by what cannot be decoded in the path. */
+const canBeInvalid = ({ path, query = [], ignoresOthers }: Operation) =>
+  !ignoresOthers || query.length > 0 || path.includes('{')
+
+function formOfProblems({ answers, body }: Operation): ErrorForm {
   const field = body ? Object.keys(Object.values(body.examples)[0] as object)[0]! : 'page'
   const current = answers[200]?.example as Record<string, unknown> | undefined
-  const isOfVersion = code === 'conflict' || code === 'precondition_failed'
-  return new Problem(code, undefined, {
-    ...(code === 'invalid' && { errors: { [field]: ['What is wrong and how to correct it.'] } }),
-    ...(isOfVersion && current && { current }),
-  }).body('a3c1b5d0-6f0e-4c11-9d5c-2f8f5f0f7a10')
+  return {
+    name: 'Problem',
+    schema: problemSchema,
+    mediaType: 'application/problem+json',
+    example({ code }) {
+      const isOfVersion = code === 'conflict' || code === 'precondition_failed'
+      return new Problem(code, undefined, {
+        ...(code === 'invalid' && {
+          errors: { [field]: ['What is wrong and how to correct it.'] },
+        }),
+        ...(isOfVersion && current && { current }),
+      }).body('a3c1b5d0-6f0e-4c11-9d5c-2f8f5f0f7a10')
+    },
+  }
 }
 
 function groupByStatus(groups: Record<number, ProblemCode[]>, code: ProblemCode) {
@@ -293,8 +328,9 @@ interface BothNames {
 function namesIn(operations: readonly Operation[]): BothNames {
   const input = namesOfParts()
   const output = namesOfParts()
-  for (const { body, answers } of operations) {
+  for (const { body, answers, errors } of operations) {
     if (body) addName(input, body)
+    if (errors) addName(output, errors)
     for (const answer of Object.values(answers))
       for (const one of [answer, ...Object.values(answer.onRequest ?? {})]) addName(output, one)
   }

@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import * as z from 'zod'
 import type { CouchDatabase } from '../../couch/database.ts'
 import { LOCAL, putLocal } from '../../couch/locals.ts'
 import { bulkGet, revsDiff } from '../../couch/read.ts'
@@ -10,11 +9,20 @@ import {
   BULK_BYTES,
   type CouchDependencies,
   databaseOf,
-  ok,
   pathOf,
   READING,
   WRITING,
 } from './context.ts'
+import {
+  BULK_DOCS,
+  BULK_GET,
+  created,
+  DOCUMENTS,
+  MISSING,
+  ok,
+  REVISIONS,
+  WRITTEN_ROWS,
+} from './forms.ts'
 import { boolean } from './parameters.ts'
 import { listed } from './parts.ts'
 
@@ -29,15 +37,11 @@ export function replicationOperations(own: CouchDependencies): Operation[] {
       writes: ({ docs }: { docs: readonly unknown[] }) => docs.length,
       maxBodyBytes: BULK_BYTES,
       summary: 'Store documents',
-      body: {
-        name: 'CouchBulkDocs',
-        schema: z.looseObject({
-          docs: z.array(z.unknown(), { error: "Missing JSON list of 'docs'" }),
-          new_edits: z.boolean().optional(),
-        }),
-        examples: {},
-      },
-      answers: { 201: { description: 'What became of each.' } },
+      description:
+        'All that are valid, in one transaction. With `new_edits: false` they bring their own revisions, and only those that are refused have a row.',
+      body: BULK_DOCS,
+      problems: ['not_found'],
+      answers: created('What became of each.', WRITTEN_ROWS),
       async handle(call) {
         const database = await databaseOf(own, call)
         const isReplicated = call.body.new_edits === false
@@ -60,14 +64,9 @@ export function replicationOperations(own: CouchDependencies): Operation[] {
         boolean('latest', 'Whether to send the newest that follow them.'),
       ],
       summary: 'Get revisions of documents',
-      body: {
-        name: 'CouchBulkGet',
-        schema: z.looseObject({
-          docs: z.array(z.looseObject({ id: z.string(), rev: z.string().optional() })),
-        }),
-        examples: {},
-      },
-      answers: ok('The revisions.'),
+      description: 'Without `rev`, all revisions that nothing follows.',
+      body: BULK_GET,
+      answers: ok('The revisions.', DOCUMENTS),
       async handle(call) {
         const parts = bulkGet(own.stored, await databaseOf(own, call), call.body.docs, call.query)
         return own.inParts(
@@ -84,12 +83,9 @@ export function replicationOperations(own: CouchDependencies): Operation[] {
       compressed: true,
       maxBodyBytes: BULK_BYTES,
       summary: 'Compare revisions',
-      body: {
-        name: 'CouchRevisions',
-        schema: z.record(z.string(), z.array(z.string())),
-        examples: {},
-      },
-      answers: ok('The revisions that the server lacks.'),
+      description: 'A replica sends the revisions that it has, and uploads those that are missing.',
+      body: REVISIONS,
+      answers: ok('The revisions that the server lacks.', MISSING),
       handle: async (call) => ({
         status: 200,
         body: await revsDiff(
@@ -135,10 +131,10 @@ async function storeLocal(
   }
 }
 
-/** A document may leave its id to the server. */
+/** A document may leave its id to the server. A UUID may be the id of a task, too. */
 export function withId(document: unknown): unknown {
   const isNamed = typeof document !== 'object' || document === null || '_id' in document
-  return isNamed ? document : { _id: randomUUID().replaceAll('-', ''), ...document }
+  return isNamed ? document : { _id: randomUUID(), ...document }
 }
 
 function localIdOf(document: unknown): string | undefined {

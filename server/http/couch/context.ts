@@ -1,7 +1,8 @@
-import * as z from 'zod'
 import type { CouchDatabase, CouchStore } from '../../couch/database.ts'
+import { DATABASES } from '../../couch/projection.ts'
 import type { Answer, Call } from '../operation.ts'
 import { type Databases, requireDatabase } from './databases.ts'
+import { couchErrors } from './dialect.ts'
 import type { FeedQuery } from './feeds.ts'
 import type { InParts } from './parts.ts'
 
@@ -20,21 +21,36 @@ export interface CouchDependencies {
 /** As clients of CouchDB may send them. */
 export const BULK_BYTES = 8 * 1024 * 1024
 
-export const anyObject = z.looseObject({})
-
-export const ok = (description: string) => ({ 200: { description } })
-
 /** What operations that read have in common. */
 export const READING = {
   // Clients send parameters that only CouchDB has.
   ignoresOthers: true,
   tag: 'couchdb',
   access: 'bearer',
+  takesPassword: true,
   scopes: ['tasks:read'],
-  problems: [],
+  errors: couchErrors,
+  params: {
+    database: {
+      description:
+        'Has the documents of one kind, or all of them. Those that have the profile need the scope `profile`, too.',
+      json: { type: 'string', enum: DATABASES },
+      example: 'tasks',
+    },
+    id: {
+      description: 'A UUID; in the database `all` with its kind before it: `task:` and a UUID.',
+      json: { type: 'string' },
+      example: '0190a5c2-7a4e-7cc3-98c4-dc0c0c07398f',
+    },
+  },
+  problems: ['not_found'],
 } as const
 
-export const WRITING = { ...READING, scopes: ['tasks:write'] } as const
+export const WRITING = {
+  ...READING,
+  scopes: ['tasks:write'],
+  problems: ['not_found', 'conflict'],
+} as const
 
 /** The path of a database. */
 export const pathOf = ({ prefix }: Pick<CouchDependencies, 'prefix'>) => `${prefix}{database}/`

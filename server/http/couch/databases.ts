@@ -12,6 +12,8 @@ export interface Databases {
   create?(name: string): Promise<boolean>
   /** @returns whether there was one */
   drop?(name: string): Promise<boolean>
+  /** Whether they may have design documents. */
+  hasDesigns?: true
 }
 
 /** @throws Refusal */

@@ -1,7 +1,8 @@
 import type { Request } from 'express'
-import type { ProblemCode } from '../../../protocol/index.ts'
+import * as z from 'zod'
+import type { Problem, ProblemCode } from '../../../protocol/index.ts'
 import { Refusal } from '../../couch/refusal.ts'
-import type { Answer } from '../operation.ts'
+import type { Answer, ErrorForm } from '../operation.ts'
 import { type Dialect, headersOf } from '../problems.ts'
 
 /**
@@ -20,6 +21,27 @@ const NAMES: Partial<Record<ProblemCode, string>> = {
   unsupported_media_type: 'bad_content_type',
   internal: 'internal_server_error',
 }
+
+/** The names of what is refused only here. */
+const OWN_NAMES: Partial<Record<ProblemCode, string>> = {
+  checkpoint_expired: 'gone',
+  precondition_failed: 'file_exists',
+}
+
+export const couchErrors: ErrorForm = {
+  name: 'CouchError',
+  schema: z.strictObject({ error: z.string(), reason: z.string() }),
+  mediaType: 'application/json',
+  example: (problem) => ({ error: nameOf(problem), reason: problem.message }),
+}
+
+/** Those of a feed: clients that do not say that they read JSON get text. */
+export const feedErrors: ErrorForm = {
+  ...couchErrors,
+  asText: (problem) => `${nameOf(problem)}: ${problem.message}`,
+}
+
+const nameOf = ({ code }: Problem) => OWN_NAMES[code] ?? NAMES[code] ?? code
 
 /** Errors as CouchDB tells them. */
 export const inCouch: Dialect = (problem, error, request) => {

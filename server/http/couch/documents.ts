@@ -5,15 +5,18 @@ import { badRequest } from '../../couch/refusal.ts'
 import type { Row } from '../../couch/write.ts'
 import { type Answer, type Call, type Operation, operation } from '../operation.ts'
 import { storeAll, withId } from './batches.ts'
+import { type CouchDependencies, databaseOf, pathOf, READING, WRITING } from './context.ts'
 import {
-  anyObject,
-  type CouchDependencies,
-  databaseOf,
+  CHANGE,
+  created,
+  DOCUMENT,
+  DRAFT,
+  LOCAL,
+  LOCAL_DRAFT,
   ok,
-  pathOf,
-  READING,
-  WRITING,
-} from './context.ts'
+  WRITTEN,
+  WRITTEN_LOCAL,
+} from './forms.ts'
 import { boolean, text } from './parameters.ts'
 
 /** Single documents, those of designs, and checkpoints. */
@@ -27,22 +30,27 @@ export function singleOperations(own: CouchDependencies): Operation[] {
       path: pathOf(own),
       writes: true,
       summary: 'Create a document',
-      body: { name: 'CouchDocument', schema: anyObject, examples: {} },
-      answers: { 201: { description: 'The document was stored.' } },
+      description:
+        'Without `_id`, the server chooses one, which suits the databases of one kind of document.',
+      body: DRAFT,
+      answers: created('The document was stored.', WRITTEN),
       async handle(call) {
         return writeOne(own, await databaseOf(own, call), withId(call.body) as object, false, 201)
       },
     }),
     ...documentOperations(own, 'document', `${at}{id}/`, ({ params }) => params.id!),
-    ...documentOperations(
-      own,
-      'design',
-      `${at}_design/{id}/`,
-      ({ params }) => `_design/${params.id}`,
-    ),
+    ...(own.databases.hasDesigns ? designOperations(own) : []),
     ...localOperations(own),
   ]
 }
+
+const designOperations = (own: CouchDependencies) =>
+  documentOperations(
+    own,
+    'design',
+    `${pathOf(own)}_design/{id}/`,
+    ({ params }) => `_design/${params.id}`,
+  )
 
 function documentOperations(
   own: CouchDependencies,
@@ -68,7 +76,8 @@ function documentOperations(
         boolean('local_seq', 'Whether to say its place in the feed.'),
       ],
       summary: `Get a ${kind}`,
-      answers: ok('The document.'),
+      description: 'A document with several leaves has the same winner on every replica.',
+      answers: ok('The document; with `open_revs`, a list.', DOCUMENT),
       async handle(call) {
         const database = await databaseOf(own, call)
         const { open_revs, ...query } = call.query as GetQuery
@@ -99,8 +108,10 @@ function documentOperations(
         boolean('new_edits', 'False if it has its own revision.'),
       ],
       summary: `Store a ${kind}`,
-      body: { name: 'CouchDocument', schema: anyObject, examples: {} },
-      answers: { 201: { description: 'The document was stored.' } },
+      description:
+        '`_rev` names the revision that it follows, unless it is new. The server corrects what is not valid, in a revision that follows.',
+      body: CHANGE,
+      answers: created('The document was stored.', WRITTEN),
       async handle(call) {
         const database = await databaseOf(own, call)
         const rev = revGiven(call as unknown as Call) ?? call.body._rev
@@ -120,7 +131,8 @@ function documentOperations(
       writes: true,
       query: [text('rev', 'The revision that is deleted.')],
       summary: `Delete a ${kind}`,
-      answers: ok('The document was deleted.'),
+      description: '`rev`, or `If-Match`, names the revision that is deleted.',
+      answers: ok('The document was deleted.', WRITTEN),
       async handle(call) {
         const database = await databaseOf(own, call)
         const id = idOf(call)
@@ -139,14 +151,24 @@ function documentOperations(
 
 function localOperations(own: CouchDependencies): Operation[] {
   const path = `${pathOf(own)}_local/{id}/`
+  const params = {
+    ...READING.params,
+    id: {
+      description: 'Chosen by the replica.',
+      json: { type: 'string' },
+      example: 'b3BlcmF0aW9uIG9mIGEgcGhvbmU',
+    },
+  }
   return [
     operation({
       ...READING,
       id: `${own.name}_get_local`,
       method: 'get',
       path,
+      params,
       summary: 'Get a checkpoint',
-      answers: ok('The checkpoint.'),
+      description: 'How far a replica is. Checkpoints are not replicated.',
+      answers: ok('The checkpoint.', LOCAL),
       async handle(call) {
         const body = await getLocal(
           own.stored.revisions,
@@ -161,10 +183,13 @@ function localOperations(own: CouchDependencies): Operation[] {
       id: `${own.name}_put_local`,
       method: 'put',
       path,
+      params,
       writes: true,
       summary: 'Store a checkpoint',
-      body: { name: 'CouchLocal', schema: anyObject, examples: {} },
-      answers: { 201: { description: 'The checkpoint was stored.' } },
+      description: '`_rev` names the one that it replaces. Needs no right to write documents.',
+      problems: ['not_found', 'conflict'],
+      body: LOCAL_DRAFT,
+      answers: created('The checkpoint was stored.', WRITTEN_LOCAL),
       async handle(call) {
         const database = await databaseOf(own, call)
         const body = await putLocal(own.stored.revisions, database, call.params.id!, call.body)
@@ -176,9 +201,12 @@ function localOperations(own: CouchDependencies): Operation[] {
       id: `${own.name}_delete_local`,
       method: 'delete',
       path,
+      params,
+      problems: ['not_found', 'conflict'],
       query: [text('rev', 'Its revision.')],
       summary: 'Delete a checkpoint',
-      answers: ok('The checkpoint was deleted.'),
+      description: 'Its replica starts over.',
+      answers: ok('The checkpoint was deleted.', WRITTEN_LOCAL),
       async handle(call) {
         const gone = { _rev: call.query.rev, _deleted: true }
         const database = await databaseOf(own, call)

@@ -37,7 +37,7 @@ export interface FeedQuery {
   selector?: unknown
 }
 
-const FEEDS = ['normal', 'longpoll', 'continuous', 'eventsource'] as const
+export const FEEDS = ['normal', 'longpoll', 'continuous', 'eventsource'] as const
 type Feed = (typeof FEEDS)[number]
 type LiveFeed = Exclude<Feed, 'normal'>
 

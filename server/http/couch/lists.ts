@@ -2,26 +2,29 @@ import { type AllDocsOptions, allDocs } from '../../couch/all-docs.ts'
 import { type CouchDatabase, seqText } from '../../couch/database.ts'
 import { badRequest } from '../../couch/refusal.ts'
 import { type Answer, type Call, type Operation, operation } from '../operation.ts'
-import {
-  anyObject,
-  BULK_BYTES,
-  type CouchDependencies,
-  databaseOf,
-  ok,
-  pathOf,
-  READING,
-} from './context.ts'
-import { boolean, both, json, number, requireList, text } from './parameters.ts'
+import { BULK_BYTES, type CouchDependencies, databaseOf, pathOf, READING } from './context.ts'
+import { feedErrors } from './dialect.ts'
+import { FEEDS } from './feeds.ts'
+import { CHANGES, FILTER, KEYS, ok, ROWS } from './forms.ts'
+import { boolean, both, choice, json, number, requireList, text } from './parameters.ts'
 import { listed } from './parts.ts'
 
 /** `_changes`. */
 export function changesOperations(own: CouchDependencies): Operation[] {
   const query = [
-    text('feed', 'normal, longpoll, continuous or eventsource.'),
+    choice(
+      'feed',
+      FEEDS,
+      '`longpoll` waits for a change. `continuous` sends changes as they come, one a line, and `eventsource` as server-sent events.',
+    ),
     text('since', 'The number after which to begin, or `now`.'),
     number('limit', 'The maximum number of changes.'),
-    text('style', '`all_docs` to name the revisions of all leaves.'),
-    text('filter', '_doc_ids, _selector or _design.'),
+    choice('style', ['main_only', 'all_docs'], '`all_docs` to name the revisions of all leaves.'),
+    choice(
+      'filter',
+      ['_doc_ids', '_selector', '_design'],
+      'Those with the ids in `doc_ids`, those that match the `selector` of the body, or those of designs.',
+    ),
     text('view', 'Of the filter _view, which is refused.'),
     json('doc_ids', 'The ids to filter by.'),
     text('heartbeat', 'Milliseconds between two line feeds while nothing happens.'),
@@ -30,14 +33,23 @@ export function changesOperations(own: CouchDependencies): Operation[] {
     boolean('conflicts', 'Whether they name their conflicts.'),
     boolean('descending', 'Whether the last change comes first.'),
   ]
-  const common = { ...READING, compressed: true, path: `${pathOf(own)}_changes`, query } as const
+  const common = {
+    ...READING,
+    compressed: true,
+    path: `${pathOf(own)}_changes`,
+    query,
+    errors: feedErrors,
+    problems: ['not_found', 'checkpoint_expired'],
+  } as const
   return [
     operation({
       ...common,
       id: `${own.name}_changes`,
       method: 'get',
       summary: 'List or follow changes',
-      answers: ok('The changes.'),
+      description:
+        'Each document once, at its last change. Other values of `filter` are refused, as the server runs no functions.',
+      answers: ok('The changes.', CHANGES),
       async handle(call) {
         const since = call.query.since ?? call.request.headers['last-event-id']
         return own.feeds.serve(call, await databaseOf(own, call), { ...call.query, since })
@@ -48,8 +60,9 @@ export function changesOperations(own: CouchDependencies): Operation[] {
       id: `${own.name}_changes_of`,
       method: 'post',
       summary: 'List or follow some changes',
-      body: { name: 'CouchFilter', schema: anyObject, examples: {} },
-      answers: ok('The changes.'),
+      description: 'The parameters may be in the body, as `doc_ids` and `selector` have to be.',
+      body: FILTER,
+      answers: ok('The changes.', CHANGES),
       handle: async (call) =>
         own.feeds.serve(call as unknown as Call, await databaseOf(own, call), {
           ...call.query,
@@ -72,7 +85,7 @@ export function listOperations(own: CouchDependencies): Operation[] {
     boolean('include_docs', 'Whether to send the documents.'),
     boolean('conflicts', 'Whether they name their conflicts.'),
     boolean('update_seq', 'Whether to say where the feed is.'),
-    text('deleted', '`ok` to get deleted documents with their content.'),
+    choice('deleted', ['ok'], '`ok` to get deleted documents with their content.'),
   ]
   const common = { ...READING, compressed: true, path: `${pathOf(own)}_all_docs`, query } as const
   return [
@@ -81,7 +94,8 @@ export function listOperations(own: CouchDependencies): Operation[] {
       id: `${own.name}_all_docs`,
       method: 'get',
       summary: 'List documents by id',
-      answers: ok('The documents.'),
+      description: 'Those that are not deleted, in the order of their ids.',
+      answers: ok('The documents.', ROWS),
       handle: async (call) => list(own, call, await databaseOf(own, call), call.query),
     }),
     operation({
@@ -89,9 +103,11 @@ export function listOperations(own: CouchDependencies): Operation[] {
       id: `${own.name}_some_docs`,
       method: 'post',
       summary: 'List documents with some ids',
+      description:
+        'One row for each of the `keys`, in their order, also where there is no document. Other parameters may be in the body.',
       maxBodyBytes: BULK_BYTES,
-      body: { name: 'CouchKeys', schema: anyObject, examples: {} },
-      answers: ok('The documents.'),
+      body: KEYS,
+      answers: ok('The documents.', ROWS),
       handle: async (call) =>
         list(
           own,

@@ -48,6 +48,16 @@ export const text = (name: string, description: string): Parameter => ({
   json: { type: 'string', maxLength: 10_000 },
 })
 
+/** A text of which only some have a meaning. What another one gets is up to the operation. */
+export const choice = (
+  name: string,
+  values: readonly string[],
+  description: string,
+): Parameter => ({
+  ...text(name, description),
+  json: { type: 'string', enum: values },
+})
+
 /** The parameters of a POST may be in its body. */
 export function both<T extends object>(query: Readonly<Record<string, unknown>>, body?: object): T {
   return { ...body, ...query } as T

@@ -1,8 +1,19 @@
 import { type CouchDatabase, seqText } from '../../couch/database.ts'
 import { missing, Refusal } from '../../couch/refusal.ts'
 import { type Answer, type Operation, operation } from '../operation.ts'
-import { type CouchDependencies, databaseOf, ok, pathOf, READING, WRITING } from './context.ts'
+import { type CouchDependencies, databaseOf, pathOf, READING, WRITING } from './context.ts'
 import { fixedDatabases } from './databases.ts'
+import {
+  created,
+  DATABASE,
+  DONE,
+  FULLY_COMMITTED,
+  ok,
+  REVS_LIMIT,
+  SECURITY,
+  SERVER,
+  SESSION,
+} from './forms.ts'
 
 /** The server and its databases. */
 export function serverOperations(own: CouchDependencies): Operation[] {
@@ -13,7 +24,9 @@ export function serverOperations(own: CouchDependencies): Operation[] {
       method: 'get',
       path: own.prefix,
       summary: 'Describe the CouchDB server',
-      answers: ok('The server, with an id of its own for each user.'),
+      description: 'Clients make the names of their checkpoints of its `uuid`.',
+      problems: [],
+      answers: ok('The server, with an id of its own for each user.', SERVER),
       handle: async (call) => ({
         status: 200,
         body: {
@@ -30,7 +43,9 @@ export function serverOperations(own: CouchDependencies): Operation[] {
       method: 'get',
       path: `${own.prefix}_session`,
       summary: 'Show who is signed in to the CouchDB server',
-      answers: ok('The user.'),
+      description: 'The name is the id of the account.',
+      problems: [],
+      answers: ok('The user.', SESSION),
       handle: async ({ user }) => ({
         status: 200,
         body: { ok: true, userCtx: { name: user, roles: [] }, info: { authenticated: 'default' } },
@@ -42,7 +57,8 @@ export function serverOperations(own: CouchDependencies): Operation[] {
       method: 'get',
       path: pathOf(own),
       summary: 'Describe a database',
-      answers: ok('The database.'),
+      description: 'How many documents it has, and where its feed of changes is.',
+      answers: ok('The database.', DATABASE),
       async handle(call) {
         const database = await databaseOf(own, call)
         await database.reviseFeed(0, Number.POSITIVE_INFINITY)
@@ -68,8 +84,10 @@ export function serverOperations(own: CouchDependencies): Operation[] {
       method: 'put',
       path: pathOf(own),
       summary: 'Create a database',
-      description: 'Databases exist already: 412.',
-      answers: { 201: { description: 'The database was created.' } },
+      description:
+        'Refused: databases exist already. Clients of CouchDB ask for it before they replicate.',
+      answers: own.databases.create ? created('The database was created.', DONE) : {},
+      problems: ['precondition_failed'],
       async handle(call) {
         if (own.databases.create && (await own.databases.create(call.params.database!)))
           return { status: 201, body: { ok: true } }
@@ -81,23 +99,25 @@ export function serverOperations(own: CouchDependencies): Operation[] {
         )
       },
     }),
-    operation({
-      ...WRITING,
-      id: `${own.name}_delete_database`,
-      method: 'delete',
-      path: pathOf(own),
-      summary: 'Delete a database',
-      answers: ok('The database was deleted.'),
-      async handle(call) {
-        await databaseOf(own, call)
-        if (!own.databases.drop) throw fixedDatabases()
-        if (!(await own.databases.drop(call.params.database!)))
-          throw missing('Database does not exist.')
-        return { status: 200, body: { ok: true } }
-      },
-    }),
+    ...(own.databases.drop ? [dropOperation(own)] : []),
     ...stubOperations(own),
   ]
+}
+
+function dropOperation(own: CouchDependencies): Operation {
+  return operation({
+    ...WRITING,
+    id: `${own.name}_delete_database`,
+    method: 'delete',
+    path: pathOf(own),
+    summary: 'Delete a database',
+    description: 'With all of its documents.',
+    answers: ok('The database was deleted.', DONE),
+    async handle({ params }) {
+      if (!(await own.databases.drop!(params.database!))) throw missing('Database does not exist.')
+      return { status: 200, body: { ok: true } }
+    },
+  })
 }
 
 function stubOperations(own: CouchDependencies): Operation[] {
@@ -105,7 +125,8 @@ function stubOperations(own: CouchDependencies): Operation[] {
     method: 'get' | 'post',
     path: string,
     summary: string,
-    status: number,
+    description: string,
+    answers: Operation['answers'],
     bodyOf: (database: CouchDatabase) => Promise<NonNullable<Answer['body']>>,
   ) =>
     operation({
@@ -114,32 +135,50 @@ function stubOperations(own: CouchDependencies): Operation[] {
       method,
       path: pathOf(own) + path,
       summary,
-      answers: { [status]: { description: summary } },
+      description,
+      answers,
       async handle(call) {
-        return { status, body: await bodyOf(await databaseOf(own, call)) }
+        const [status] = Object.keys(answers).map(Number)
+        return { status: status!, body: await bodyOf(await databaseOf(own, call)) }
       },
     })
   return [
-    stub('get', '_security', 'Show who may use a database', 200, async () => ({
-      admins: { names: [], roles: [] },
-      members: { names: [], roles: [] },
-    })),
+    stub(
+      'get',
+      '_security',
+      'Show who may use a database',
+      'Nobody is named: each database is of one person.',
+      ok('Nobody else.', SECURITY),
+      async () => ({
+        admins: { names: [], roles: [] },
+        members: { names: [], roles: [] },
+      }),
+    ),
     stub(
       'get',
       '_revs_limit',
       'Show how many ancestors are kept',
-      200,
+      'Of each revision. Their contents are forgotten earlier.',
+      ok('The number.', REVS_LIMIT),
       async ({ revsLimit }) => `${revsLimit}\n`,
     ),
-    stub('post', '_compact', 'Forget what is not needed', 202, async (database) => {
-      await database.compact()
-      return { ok: true }
-    }),
+    stub(
+      'post',
+      '_compact',
+      'Forget what is not needed',
+      'The server does so by itself; clients may ask for it.',
+      { 202: { description: 'Done.', ...DONE } },
+      async (database) => {
+        await database.compact()
+        return { ok: true }
+      },
+    ),
     stub(
       'post',
       '_ensure_full_commit',
-      'Do nothing: what is stored is committed',
-      201,
+      'Confirm that writes are committed',
+      'Does nothing: what is stored is on disk.',
+      created('Done.', FULLY_COMMITTED),
       async () => ({
         ok: true,
         instance_start_time: '0',

@@ -34,5 +34,6 @@ export function testDatabases(stored: CouchStore, databases: TestDatabases): Dat
     },
     create: databases.create,
     drop: databases.drop,
+    hasDesigns: true,
   }
 }

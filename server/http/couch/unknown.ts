@@ -16,6 +16,8 @@ export const refuseQueries: RequestHandler = (req, _res, next) => {
 /** What else CouchDB has and this server has not. */
 export const unknownInCouch: RequestHandler = (req) => {
   const isAttachment = /^\/[^/]+\/(_design\/)?[^_/][^/]*\/[^/]+/.test(req.path)
-  if (isAttachment && req.method === 'PUT') throw forbidden(NO_ATTACHMENTS)
+  const isDesign = /^\/[^/]+\/_design\/[^/]+\/?$/.test(req.path)
+  if (req.method === 'PUT' && isDesign) throw forbidden(NO_DESIGNS)
+  if (req.method === 'PUT' && isAttachment) throw forbidden(NO_ATTACHMENTS)
   throw missing(isAttachment ? NO_ATTACHMENTS : 'missing')
 }

@@ -5,7 +5,12 @@ import { afterEach, describe, expect } from 'vitest'
 import { personalTokens, type Scope } from '../../../protocol/index.ts'
 import { withApp } from '../../support/factors.ts'
 import { test } from '../../support/fixtures.ts'
-import { bodyOf, type DescribedOperation, readApi } from '../../support/openapi-walk.ts'
+import {
+  bodyOf,
+  type DescribedOperation,
+  examplePath,
+  readApi,
+} from '../../support/openapi-walk.ts'
 import { callerTo, type Person, type TestServer } from '../../support/server.ts'
 
 const SCOPES = personalTokens.scope.options
@@ -94,14 +99,16 @@ describe('every operation', () => {
   async function statusOf({ url }: TestServer, operation: DescribedOperation, token: string) {
     const body = bodyOf(operation)
     const abort = new AbortController()
-    const path = operation.path.replace(/\{\w+\}/, randomUUID())
-    const response = await fetch(url + path, {
+    const response = await fetch(url + examplePath(operation), {
       method: operation.method,
       signal: abort.signal,
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
       ...(body !== undefined && { body: JSON.stringify(body) }),
     })
-    const code = response.ok ? undefined : ((await response.json()) as { code: string }).code
+    const refusal = response.ok
+      ? {}
+      : ((await response.json()) as { code?: string; error?: string })
+    const code = refusal.code ?? refusal.error
     abort.abort()
     return { status: response.status, code }
   }

@@ -108,7 +108,7 @@ describe('every operation', () => {
         faults.push(`${operation.id}: ${statuses}`)
     }
     expect(faults).toEqual([])
-  })
+  }, 120_000)
 
   test.each<[string, number]>([
     ['nobody', 404],

@@ -7,6 +7,7 @@ import {
   bodyOf,
   type DescribedOperation,
   readApi,
+  revisionFacts,
   type Schema,
   targetOf,
 } from '../../support/openapi-walk.ts'
@@ -62,7 +63,7 @@ test(
         statuses.push(reply.status)
         expect(api.complaints(operation, reply)).toEqual([])
         expect(reply.status).toBeLessThan(500)
-        if (reply.status >= 400) expect(reply.body.status).toBe(reply.status)
+        if (reply.status >= 400 && !operation.foreign) expect(reply.body.status).toBe(reply.status)
         if (reply.status >= 400 || operation.method === 'GET') expect(await stored()).toBe(false)
         if (operation.bearer && attempt.headers.authorization !== undefined)
           expect(reply.status).toBe(401)
@@ -84,9 +85,10 @@ async function make(operation: DescribedOperation, attempt: Attempt, person: Per
   const { path } = await targetOf(api, operation, person.call)
   const purpose = LINKED[operation.id]
   const token = purpose ? await tokenByMail(server, person, purpose) : person.access
+  const revision = await revisionFacts(operation, path, person.call)
   const before = await checksum()
   const own = path.split('/')
-  const at = operation.path.split('/').findIndex((part) => part.startsWith('{'))
+  const at = operation.path.split('/').findLastIndex((part) => part.startsWith('{'))
   if (at >= 0 && attempt.id !== undefined) own[at] = attempt.id
   const query = attempt.query.length > 0 ? `?${attempt.query.join('&')}` : ''
   const username = `n${randomUUID().slice(0, 8)}`
@@ -95,6 +97,7 @@ async function make(operation: DescribedOperation, attempt: Attempt, person: Per
     email: `${username}@example.com`,
     refresh: person.refresh,
     token,
+    ...revision,
   }
   const call = operation.bearer ? person.call : server.call
   const reply: Reply = await call(operation.method, own.join('/') + query, undefined, {
@@ -118,7 +121,10 @@ function jsonOf(example: unknown, { fields, left_out }: Attempt): string {
 /** Requests that are as described, and requests that are so but for one thing. */
 function attempts(operation: DescribedOperation): fc.Arbitrary<Attempt> {
   const properties = propertiesOf(operation)
-  const query = operation.parameters.filter((parameter) => parameter.in === 'query')
+  // A feed that waits for news would outlast the test.
+  const query = operation.parameters.filter(
+    ({ in: where, schema }) => where === 'query' && !schema.enum?.includes('longpoll'),
+  )
   const conforming = fc.record({
     query: upToThree(query).chain((some) => {
       const written = some.map(({ name, schema }) => queryValues(schema).map((v) => `${name}=${v}`))
@@ -380,14 +386,14 @@ async function checksum(): Promise<string> {
 }
 
 /**
- * The counters of feeds may skip numbers, what was tried is recorded and counted, and when a device was last
+ * The counters of feeds may skip numbers, rows get revisions when a replica first asks, what was tried is recorded and counted, and when a device was last
  * heard of moves on by itself; all else stays as it is when nothing is stored.
  */
 async function checksumOfTables(): Promise<string> {
   const { rows } = await server.testDatabase.db.raw<{ rows: { name: string; columns: string }[] }>(`
     select table_name as name, string_agg(quote_ident(column_name), ', ') as columns
     from information_schema.columns join information_schema.tables using (table_schema, table_name)
-    where table_schema = 'public' and table_type = 'BASE TABLE' and table_name not in ('feeds', 'account_events', 'rate_limits')
+    where table_schema = 'public' and table_type = 'BASE TABLE' and table_name not in ('feeds', 'couch_documents', 'couch_feeds', 'couch_revisions', 'account_events', 'rate_limits')
       and column_name not in ('last_seen_at', 'seen_generation', 'feed_positions')
     group by table_name`)
   const sums = rows.map(

@@ -9,11 +9,13 @@ import {
   type Api,
   bodyOf,
   type DescribedOperation,
+  examplePath,
   examplesOf,
   type Facts,
   type Media,
   otherSlash,
   readApi,
+  revisionFacts,
   targetOf,
 } from '../../support/openapi-walk.ts'
 import {
@@ -154,7 +156,7 @@ describe('the document', () => {
   })
 
   test('has schemas that reject unknown properties', () => {
-    const withBody = api.operations.filter(({ body }) => body)
+    const withBody = withBodies().filter(isOwn)
     const lenient = withBody.filter(
       (operation) => !api.faultsOf(operation.body!.schema, { ...example(operation), nonsense: 1 }),
     )
@@ -166,7 +168,7 @@ describe('the document', () => {
 describe('the server answers as described', { timeout: 120_000 }, () => {
   test('to valid requests, with and without the trailing slash', async () => {
     expect(
-      await complaintsOfCalls(api.operations, async (operation) => {
+      await complaintsOfCalls(succeeding(), async (operation) => {
         const replies: Reply[] = []
         for (const inForm of [(path: string) => path, otherSlash]) {
           const person = await someAdmin()
@@ -205,7 +207,9 @@ describe('the server answers as described', { timeout: 120_000 }, () => {
   })
 
   test('when a document is created again, and when the id is taken', async () => {
-    const repeatable = api.operations.filter(({ responses }) => responses[201] && responses[409])
+    const repeatable = api.operations.filter(
+      (one) => isOwn(one) && one.responses[201] && one.responses[409],
+    )
     expect(repeatable).not.toEqual([])
     expect(
       await complaintsOfCalls(repeatable, async (operation) => {
@@ -294,13 +298,24 @@ describe('the server answers as described', { timeout: 120_000 }, () => {
     { what: 'an id that nothing has', id: () => randomUUID() },
     { what: 'an id that is none', id: () => 'nonsense' },
   ])('to $what', async ({ id }) => {
-    const pointed = api.operations.filter(({ path }) => path.includes('{id}'))
+    const pointed = withParameters().filter(({ responses }) => responses[404])
     expect(pointed).not.toEqual([])
     expect(
       await complaintsOfCalls(pointed, async (operation) => [
-        await expecting(404, operation, ann.call, operation.path.replace('{id}', id())),
+        await expecting(404, operation, ann.call, operation.path.replaceAll(/\{\w+\}/g, id)),
       ]),
     ).toEqual([])
+  })
+
+  test('to a path that cannot be decoded', async () => {
+    expect(withParameters()).not.toEqual([])
+    for (const operation of withParameters()) {
+      const path = operation.path.replace(/\{\w+\}/, '%zz')
+      const reply = await expecting(400, operation, ann.call, path)
+      // No operation is found by it, which would keep caches off.
+      expect(api.complaints(operation, reply)).toEqual([])
+      meet(operation, reply)
+    }
   })
 
   test('to a page that does not exist', async () => {
@@ -315,7 +330,7 @@ describe('the server answers as described', { timeout: 120_000 }, () => {
 
   test('to an unknown parameter', async () => {
     expect(
-      await complaintsOfCalls(api.operations, async (operation) => {
+      await complaintsOfCalls(api.operations.filter(isOwn), async (operation) => {
         const { path } = await targetOf(api, operation, ann.call)
         return [await expecting(400, operation, ann.call, `${path}?nonsense=1`)]
       }),
@@ -325,6 +340,7 @@ describe('the server answers as described', { timeout: 120_000 }, () => {
   test.each([
     {
       what: 'with an unknown field',
+      of: isOwn,
       status: 400,
       change: (body: object) => ({ ...body, nonsense: 1 }),
     },
@@ -332,11 +348,11 @@ describe('the server answers as described', { timeout: 120_000 }, () => {
     {
       what: 'that is too large',
       status: 413,
-      change: (body: object) => ({ ...body, nonsense: 'x'.repeat(6_000_000) }),
+      change: (body: object) => ({ ...body, nonsense: 'x'.repeat(9_000_000) }),
     },
-  ])('to a body $what', async ({ status, change }) => {
+  ])('to a body $what', async ({ of = () => true, status, change }) => {
     expect(
-      await complaintsOfCalls(withBodies(), async (operation) => {
+      await complaintsOfCalls(withBodies().filter(of), async (operation) => {
         const { path } = await targetOf(api, operation, ann.call)
         const reply = await ann.call(operation.method, path, change(example(operation)))
         expect(reply.status, operation.id).toBe(status)
@@ -385,7 +401,7 @@ describe('the server answers as described', { timeout: 120_000 }, () => {
 
   test('to a checkpoint that is ahead of the feed', async () => {
     const continued = api.operations.filter(
-      (one) => takes('lwt')(one) || (takes('since')(one) && one.responses[410]),
+      (one) => takes('lwt')(one) || (takes('since')(one) && isOwn(one) && one.responses[410]),
     )
     expect(continued).not.toEqual([])
     expect(
@@ -402,13 +418,20 @@ describe('the server answers as described', { timeout: 120_000 }, () => {
       const known = Object.keys(methods).map((method) => method.toUpperCase())
       const allow = [...known, ...(known.includes('GET') ? ['HEAD'] : []), 'OPTIONS']
       for (const method of METHODS.filter((method) => !known.includes(method))) {
-        const reply = await ann.call(method, path.replace(/\{\w+\}/, randomUUID()))
-        expect(reply, `${method} ${path}`).toMatchObject({
-          status: 405,
-          body: { code: 'method_not_allowed' },
-        })
+        const reply = await ann.call(
+          method,
+          path.replaceAll(/\{\w+\}/g, () => randomUUID()),
+        )
+        const { status, body } = reply
+        expect([status, body?.code ?? body?.error], `${method} ${path}`).toEqual([
+          405,
+          'method_not_allowed',
+        ])
         expect(reply.headers.get('allow')?.split(', ').sort()).toEqual(allow.sort())
-        expect(api.faultsOf(api.document.components.schemas.Problem!, reply.body)).toBeUndefined()
+        const [ofErrors] = Object.values(
+          api.operations.find((one) => one.path === path)!.responses[500]!.content!,
+        )
+        expect(api.faultsOf(ofErrors!.schema, body)).toBeUndefined()
       }
     }
   })
@@ -471,8 +494,7 @@ describe('the server answers as described', { timeout: 120_000 }, () => {
     const bearers = api.operations.filter((one) => one.bearer && needsScope(one))
     expect(
       await complaintsOfCalls(bearers, async (operation) => {
-        const path = operation.path.replace(/\{\w+\}/, randomUUID())
-        return [await expecting(403, operation, call, path)]
+        return [await expecting(403, operation, call, examplePath(operation))]
       }),
     ).toEqual([])
   })
@@ -543,6 +565,35 @@ describe('the server answers as described', { timeout: 120_000 }, () => {
     } finally {
       held.release()
     }
+  })
+
+  test('to what follows no revision, to checkpoints of another feed, and to databases that exist', async () => {
+    const foreign = (status: number) =>
+      api.operations.filter((one) => one.foreign && one.responses[status])
+    const stale: [number, DescribedOperation, string, object?][] = [
+      ...foreign(409).map((one): [number, DescribedOperation, string, object] => {
+        const rev = one.path.includes('/_local/') ? '0-7' : '7-a'
+        return [409, one, takes('rev')(one) ? `?rev=${rev}` : '', { _rev: rev }]
+      }),
+      ...foreign(410).map((one): [number, DescribedOperation, string] => [
+        410,
+        one,
+        '?feed=longpoll&since=5-00000000',
+      ]),
+      ...foreign(412).map((one): [number, DescribedOperation, string] => [412, one, '']),
+    ]
+    expect(new Set(stale.map(([status]) => status)).size).toBe(3)
+    for (const [status, operation, query, fields] of stale)
+      expect(
+        await complaintsOfCalls([operation], async () => {
+          const { path } = await targetOf(api, operation, ann.call)
+          const body = operation.body && { ...example(operation), ...fields }
+          const headers = { accept: 'application/json' }
+          const reply = await ann.call(operation.method, path + query, body, { headers })
+          expect(reply.status, `${operation.id}: ${reply.text}`).toBe(status)
+          return [reply]
+        }),
+      ).toEqual([])
   })
 
   test('with every declared status', () => {
@@ -639,6 +690,13 @@ function isReachable({ path, parameters }: DescribedOperation, status: number): 
 
 const withBodies = () => api.operations.filter(({ body }) => body)
 
+const withParameters = () => api.operations.filter(({ path }) => path.includes('{'))
+
+const succeeding = () => api.operations.filter(({ succeeds }) => succeeds)
+
+/** Of a protocol that says what is to be refused. */
+const isOwn = ({ foreign }: DescribedOperation) => !foreign
+
 const takes =
   (parameter: string) =>
   ({ parameters }: DescribedOperation) =>
@@ -669,9 +727,11 @@ const unsubscribeToken = ({ id }: Person) =>
   createUnsubscribeTokens([SECRET]).tokenFor(id, 'digest')
 
 async function succeed(operation: DescribedOperation, path: string, person: Person) {
-  const facts = await factsFor(operation, person)
+  const revision = await revisionFacts(operation, path, person.call)
+  const facts = { ...(await factsFor(operation, person)), ...revision }
   const call = operation.bearer ? person.call : server.call
-  const query = takes('token')(operation) ? `?token=${unsubscribeToken(person)}` : ''
+  const token = takes('token')(operation) ? `?token=${unsubscribeToken(person)}` : ''
+  const query = operation.method === 'DELETE' && revision._rev ? `?rev=${revision._rev}` : token
   const factor = await FACTOR_FACTS[operation.id]?.(server, person)
   const body = bodyOf(operation, facts)
   const reply = await call(
@@ -715,9 +775,13 @@ async function complaintsOfCalls(
       const faults = [...api.complaints(operation, reply), ...cacheComplaints(operation, reply)]
       complaints.push(...faults.map((fault) => `${operation.id} ${reply.status}: ${fault}`))
       if (faults.length > 0) continue
-      seen.set(operation.id, (seen.get(operation.id) ?? new Set()).add(reply.status))
+      meet(operation, reply)
     }
   return complaints
+}
+
+function meet({ id }: DescribedOperation, { status }: Reply): void {
+  seen.set(id, (seen.get(id) ?? new Set()).add(status))
 }
 
 /** No cache keeps what needed a token, or a password, and no proxy compresses it unless we may. */
@@ -743,11 +807,10 @@ function mediaOf({ responses }: Pick<DescribedOperation, 'responses'>): [string,
   )
 }
 
-function refusalsWithoutContent({ responses }: DescribedOperation): string[] {
+function refusalsWithoutContent({ responses, foreign }: DescribedOperation): string[] {
+  const type = foreign ? 'application/json' : 'application/problem+json'
   return Object.entries(responses).flatMap(([status, { content = {} }]) =>
-    Number(status) >= 400 && !content['application/problem+json']
-      ? [`${status} is no problem`]
-      : [],
+    Number(status) >= 400 && !content[type] ? [`${status} is not told as ${type}`] : [],
   )
 }
 
