@@ -5,6 +5,7 @@ import { resources } from '../../../protocol/index.ts'
 import { connect, type Database, ofPerson, run } from '../../../server/database/connect.ts'
 import { postgresStore } from '../../../server/store/postgres.ts'
 import { purgeTombstones } from '../../../server/store/purge.ts'
+import { postgresRevisions } from '../../../server/store/revisions.ts'
 import { aboveSql } from '../../../server/store/statements.ts'
 import type { Store } from '../../../server/sync/store.ts'
 import { createDatabase } from '../../support/database.ts'
@@ -95,6 +96,16 @@ async function grow(db: Database, user: string): Promise<void> {
        from feeds f, generate_series(1, ${MANY}) n where f.user_id = ?`,
     [user, user],
   )
+  await db.raw(
+    `with documents as (
+       insert into couch_documents (user_id, type, id, seq, deleted)
+       select ?, 'tasks', gen_random_uuid(), f.seq + n, false
+       from feeds f, generate_series(1, ${MANY}) n where f.user_id = ? returning *
+     )
+     insert into couch_revisions (user_id, type, id, generation, hash, path, deleted, body, is_leaf, seq)
+       select user_id, type, id, 1, 'a', '{a}', false, '{}', true, seq from documents`,
+    [user, user],
+  )
   await db('feeds').where({ user_id: user }).increment('seq', MANY)
 }
 
@@ -150,7 +161,10 @@ interface Node {
 
 const scansIn = (node: Node): Node[] => [node, ...(node.Plans ?? []).flatMap(scansIn)]
 
-const TABLES = ['tasks', 'categories', 'profiles', 'conflicts', 'reminders']
+const TABLES = [
+  ...['tasks', 'categories', 'profiles', 'conflicts', 'reminders'],
+  ...['couch_documents', 'couch_revisions'],
+]
 /** No lookup of this test asks for more. */
 const MOST_ROWS = 100
 
@@ -190,6 +204,14 @@ async function walk(db: Database, store: Store, user: string): Promise<void> {
   await store.edit(user, tasks, removal(one.id))
   await store.edit(user, tasks, restoral(one.id))
   await store.find(user, tasks, one.id)
+  const key = { type: 'tasks', id: one.id }
+  const revision = { generation: 1, path: ['a'], deleted: false, body: '{}', isLeaf: true }
+  for (const revisions of [[revision], [{ ...revision, isLeaf: false }]])
+    await store.transaction(user, async (tx) => {
+      await tx.revisions.read([key], true)
+      await tx.revisions.write([{ ...key, seq: 1, deleted: false, revisions }])
+    })
+  await postgresRevisions(db).read(user, [key])
   await store.read(user, tasks, [one.id, randomUUID()])
   const [unknown, further] = [randomUUID(), randomUUID()]
   await store.transaction(user, async (tx) => {

@@ -20,7 +20,7 @@ const ALL: readonly Resource[] = [tasks, categories, conflicts]
 const SESSIONS = ['7f6c1c5e-3c52-4a35-9b52-5f6f0a4f8a01', '7f6c1c5e-3c52-4a35-9b52-5f6f0a4f8a02']
 const idOf = (kind: number, nth: number) => `0190a5c2-7a4e-7cc3-98c4-dc0c0c07${kind}00${nth}`
 /** Shrinking ends before the test times out, so that the seed is always told. */
-const IN_TIME = { interruptAfterTimeLimit: 20_000 }
+const IN_TIME = { interruptAfterTimeLimit: 10_000 }
 const minute = (n: number) => new Date(Date.UTC(2026, 10, 22, 8, n)).toISOString()
 
 let database: TestDatabase
