@@ -66,8 +66,12 @@ export async function write(
     await transaction.revisions.write(stored, landed.progress, true)
     return rows.map((row, nth) => {
       const one = parsed[nth]!
-      const refused = 'key' in one ? results.get(keyText(one.key))?.refused : undefined
-      return refused && 'ok' in row ? refusedRow(row, refused) : row
+      const result = 'key' in one ? results.get(keyText(one.key)) : undefined
+      if (!result || !('ok' in row)) return row
+      if (result.refused) return refusedRow(row, result.refused)
+      // Whoever edits it next follows what the server has made of it.
+      const [corrected] = isReplicated ? [] : result.added
+      return corrected ? { ...row, rev: revOf(corrected) } : row
     })
   }
 }

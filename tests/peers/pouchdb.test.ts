@@ -68,6 +68,17 @@ test('a username and a password, or a personal token, are enough', async ({ serv
   }
 })
 
+test('a document that is put on the server can be put again with the revision of the answer', async ({
+  couch,
+  ann,
+}) => {
+  const remote = couch('tasks')
+  const _id = randomUUID()
+  const { rev } = await remote.put({ _id, title: 'Milk' })
+  await remote.put({ _id, _rev: rev, title: 'Oat milk' })
+  expect((await ann.call('GET', `/api/tasks/${_id}/`)).body.title).toBe('Oat milk')
+})
+
 test('one sign-in with a password serves all requests', async ({ server, ann }) => {
   const auth = { username: ann.username, password: ann.password }
   await localDatabase().replicate.from(remoteWithPassword(`${server.url}/couch/all`, auth))
@@ -84,7 +95,6 @@ describe('of documents that cannot be stored', () => {
     ['a field that the server does not know', { colour: 'red' }],
     ['a number beyond all', { title: 1e308 }],
     ['another id', { id: 'something else' }],
-    ['deep nesting', { description: JSON.parse('['.repeat(40) + ']'.repeat(40)) }],
   ] as const)(
     'one with %s is corrected, and holds up no other',
     async ([, fields], { phone, ann }) => {
@@ -111,6 +121,7 @@ describe('of documents that cannot be stored', () => {
       { _attachments: { a: { content_type: 'text/plain', data: 'aGVsbG8=' } } },
       'attachments',
     ],
+    ['deep nesting', { description: JSON.parse('['.repeat(40) + ']'.repeat(40)) }, 'nested'],
     ['more than 64 KiB', { description: 'x'.repeat(70_000) }, 'shorten'],
   ] as const)(
     'one with %s is denied, and stays as it is here',
