@@ -76,7 +76,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
     values: `protocol/index.ts server/http/ server/http/documents/url-values.ts server/http/documents/list-answer.ts
       server/sync/cursors.ts server/sync/digest.ts server/sync/positions.ts server/sync/replicate.ts
       server/runtime/pauses.ts server/runtime/places.ts zod`,
-    types: `server/sync/store.ts server/store/feed-changes.ts server/realtime/followers.ts server/runtime/bytes-in-flight.ts
+    types: `server/sync/store.ts server/realtime/followers.ts server/runtime/bytes-in-flight.ts
       server/runtime/metrics.ts express node:http`,
   },
   'server/http/couch': {

@@ -3,7 +3,7 @@
  * what the row has become is a revision again. Rows that were written through other faces get revisions when a
  * replica first needs to see them, so people without such replicas pay nothing.
  */
-import { type PushRow, type Resource, resources } from '../../protocol/index.ts'
+import { type Resource, resources } from '../../protocol/index.ts'
 import type { Party } from '../sync/journal.ts'
 import { MAX_WRITE_BYTES } from '../sync/quota.ts'
 import { pushWithin } from '../sync/replicate.ts'
@@ -12,11 +12,17 @@ import {
   keyText,
   type Progress,
   type Revised,
-  type Revision,
   type RevisionReader,
 } from '../sync/revisions.ts'
 import { documentIdOf } from '../sync/rows.ts'
-import { type Feed, type Store, type Stored, type Transaction, UnknownUser } from '../sync/store.ts'
+import {
+  type Feed,
+  type ReadFeed,
+  type Store,
+  type Stored,
+  type Transaction,
+  UnknownUser,
+} from '../sync/store.ts'
 import {
   type CouchDatabase,
   headOf,
@@ -24,22 +30,8 @@ import {
   type LandedDocument,
   type Landing,
 } from './database.ts'
-import { canonical, hashOf, isOn, leavesOf, REVS_LIMIT, revOf } from './paths.ts'
-
-/** The changes of several resources in the order of the feed, each document once. */
-type ReadFeed = (
-  user: string,
-  resources: readonly Resource[],
-  seq: number,
-  limit: number,
-) => Promise<
-  | {
-      readonly changes: readonly { resource: string; id: string; seq: number }[]
-      readonly isLast: boolean
-      readonly feed: Feed
-    }
-  | undefined
->
+import { leavesOf, REVS_LIMIT } from './paths.ts'
+import { contentOf, follow, resolved, rowsOf, stateOf } from './resolution.ts'
 
 export interface ProjectionMeans {
   readonly store: Pick<Store, 'read' | 'heads' | 'transaction'>
@@ -346,110 +338,6 @@ async function readRows(
 function isStale(before: Revised | undefined, row: Stored | undefined): boolean {
   if (row) return !before || before.seq < row.seq
   return before !== undefined && !leavesOf(before.revisions)[0]!.deleted
-}
-
-type Content = Readonly<Record<string, unknown>>
-
-/** What a revision says. */
-interface State {
-  readonly deleted: boolean
-  readonly content: Content
-}
-
-function stateOf({ document, deleted }: Stored): State {
-  const { id: _, ...content } = document
-  return { deleted, content }
-}
-
-const contents = new WeakMap<Revision, Content>()
-
-function contentOf(revision: Revision): Content {
-  let content = contents.get(revision)
-  if (!content) {
-    content = JSON.parse(revision.body ?? '{}') as Content
-    contents.set(revision, content)
-  }
-  return content
-}
-
-/** Adds a revision of the state after the winner, unless the winner has it already. */
-function follow(revisions: readonly Revision[], state: State) {
-  const [winner] = leavesOf(revisions)
-  if (winner && isSame(winner, state)) return { changed: [], all: revisions }
-  const child = childOf(winner, state)
-  const former = winner && { ...winner, isLeaf: false }
-  const others = revisions.filter((one) => one !== winner)
-  return {
-    changed: former ? [former, child] : [child],
-    all: former ? [...others, former, child] : [...others, child],
-  }
-}
-
-/**
- * The revisions that leave one leaf with the state of the row, so that no conflict stays open: it follows the
- * winner, and the other branches end.
- */
-function resolved(revisions: readonly Revision[], state: State): Revision[] {
-  const leaves = leavesOf(revisions)
-  const live = leaves.filter(({ deleted }) => !deleted)
-  const top = state.deleted ? highest(leaves) : leaves[0]!
-  const others = live.filter((one) => one !== top)
-  const isSettled = isSame(top, state)
-  // Whichever deleted leaf wins, it has what the tombstone has.
-  const end = { deleted: true, content: state.deleted ? state.content : {} }
-  return [...(isSettled ? [] : [childOf(top, state)]), ...others.map((one) => childOf(one, end))]
-}
-
-const highest = (leaves: readonly Revision[]) =>
-  leaves.reduce((a, b) => (b.generation > a.generation ? b : a))
-
-function childOf(parent: Revision | undefined, { deleted, content }: State): Revision {
-  const hash = hashOf(deleted, parent && revOf(parent), content)
-  return {
-    generation: (parent?.generation ?? 0) + 1,
-    path: [hash, ...(parent?.path ?? [])],
-    deleted,
-    body: JSON.stringify(content),
-    isLeaf: true,
-  }
-}
-
-function isSame(revision: Revision, { deleted, content }: State): boolean {
-  if (revision.body === null || revision.deleted !== deleted) return false
-  const own = contentOf(revision)
-  const names = Object.keys(content)
-  return (
-    Object.keys(own).length === names.length &&
-    names.every(
-      (name) => own[name] === content[name] || canonical(own[name]) === canonical(content[name]),
-    )
-  )
-}
-
-/** What a landing document pushes: each new revision, over the newest one that it follows and that is known. */
-function rowsOf({ id, incoming, before, revisions }: Landing): PushRow[] {
-  const known = [...(before?.revisions ?? []), ...revisions].filter(({ body }) => body !== null)
-  return incoming.map((one) => {
-    const base = baseOf(one, known)
-    return {
-      newDocumentState: documentOf(id, one),
-      ...(base && { assumedMasterState: documentOf(id, base) }),
-    } as PushRow
-  })
-}
-
-function baseOf(one: Revision, known: readonly Revision[]): Revision | undefined {
-  return known
-    .filter((other) => other.generation < one.generation)
-    .filter((other) => isOn(one, { generation: other.generation, hash: other.path[0]! }))
-    .reduce<Revision | undefined>(
-      (newest, other) => (newest && newest.generation >= other.generation ? newest : other),
-      undefined,
-    )
-}
-
-function documentOf(id: string, revision: Revision) {
-  return { ...contentOf(revision), id, ...(revision.deleted && { _deleted: true }) }
 }
 
 const isOrWasDeleted = ({ incoming, before }: Landing) =>

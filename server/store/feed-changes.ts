@@ -1,34 +1,11 @@
 import { type Resource, resources } from '../../protocol/index.ts'
 import { type Database, run } from '../database/connect.ts'
 import { queueOf } from '../database/pool.ts'
-import type { Feed } from '../sync/store.ts'
+import type { ReadFeed } from '../sync/store.ts'
 import { documentSql } from './columns.ts'
 import { type FeedRow, feedOf } from './rows.ts'
 import { FEED_COLUMNS, MAX_PAGE_BYTES, named } from './statements.ts'
 import { createTurns } from './turns.ts'
-
-export interface FeedChange {
-  readonly resource: string
-  readonly id: string
-  readonly seq: number
-  /** The document as JSON text; null for a deleted one. */
-  readonly json: string | null
-}
-
-export interface FeedPart {
-  readonly changes: readonly FeedChange[]
-  /** Whether nothing follows. */
-  readonly isLast: boolean
-  /** The feed at that moment. */
-  readonly feed: Feed
-}
-
-export type ReadFeed = (
-  user: string,
-  resources: readonly Resource[],
-  seq: number,
-  limit: number,
-) => Promise<FeedPart | undefined>
 
 const PAGES_AT_ONCE = 2
 
@@ -41,10 +18,7 @@ type Row = [
   isLast: boolean,
 ]
 
-/**
- * Reads the changes of several resources in the order of the feed, each document once, in its current state: so
- * many, or as many as fit into a page. Undefined if the user does not exist.
- */
+/** The feed of several resources in Postgres. */
 export function feedReader(db: Database): ReadFeed {
   const takeTurn = createTurns({ lanes: PAGES_AT_ONCE, pool: queueOf(db) })
   return async (user, wanted, seq, limit) => {

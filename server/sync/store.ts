@@ -49,6 +49,34 @@ export interface Horizon {
   readonly at: number
 }
 
+export interface FeedChange {
+  readonly resource: string
+  readonly id: string
+  readonly seq: number
+  /** The document as JSON text; null for a deleted one. */
+  readonly json: string | null
+}
+
+/** A part of the feed of several resources. */
+export interface FeedPart {
+  readonly changes: readonly FeedChange[]
+  /** Whether nothing follows. */
+  readonly isLast: boolean
+  /** The feed at that moment. */
+  readonly feed: Feed
+}
+
+/**
+ * Reads the changes of several resources in the order of the feed, each document once, in its current state: so
+ * many, or as many as fit into a page. Undefined if the user does not exist.
+ */
+export type ReadFeed = (
+  user: string,
+  resources: readonly Resource[],
+  seq: number,
+  limit: number,
+) => Promise<FeedPart | undefined>
+
 /** A part of a feed. */
 export interface Page {
   /** A JSON array of documents in wire form. */

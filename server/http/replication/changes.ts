@@ -2,7 +2,6 @@ import * as z from 'zod'
 import { type Document, id, Problem, type Resource, resources } from '../../../protocol/index.ts'
 import type { Followers } from '../../realtime/followers.ts'
 import { limitFor, type Places, tooManyConnections } from '../../runtime/places.ts'
-import type { FeedChange, FeedPart, ReadFeed } from '../../store/feed-changes.ts'
 import {
   begunAt,
   cursorAt,
@@ -12,6 +11,7 @@ import {
   requireCurrent,
   textOf,
 } from '../../sync/cursors.ts'
+import type { FeedChange, FeedPart, ReadFeed } from '../../sync/store.ts'
 import { linkTo } from '../documents/list-answer.ts'
 import { wholeNumber } from '../documents/url-values.ts'
 import { exampleDocument } from '../examples.ts'

@@ -5,6 +5,7 @@ import type { CouchDatabase, CouchStore } from '../../../server/couch/database.t
 import { getLocal, putLocal } from '../../../server/couch/locals.ts'
 import { graft, hashOf, leavesOf, REVS_LIMIT, revOf } from '../../../server/couch/paths.ts'
 import { projectedDatabase } from '../../../server/couch/projection.ts'
+import { follow } from '../../../server/couch/resolution.ts'
 import { write } from '../../../server/couch/write.ts'
 import { feedReader } from '../../../server/store/feed-changes.ts'
 import { postgresStore } from '../../../server/store/postgres.ts'
@@ -343,6 +344,14 @@ test('checkpoints have a size, and those that were not used for longest make roo
   expect(JSON.parse(await getLocal(couch.revisions, db, 'replica 1009'))).toMatchObject({
     n: 1_009,
   })
+})
+
+test('a revision that the server makes knows no more ancestors than others', () => {
+  const path = Array.from({ length: REVS_LIMIT }, (_, n) => `${n}`)
+  const winner = { generation: 900, path, deleted: false, body: '{}', isLeaf: true }
+  const { changed } = follow([winner], { deleted: false, content: { title: 'Milk' } })
+  expect(changed.map(({ generation }) => generation)).toEqual([900, 901])
+  expect(changed[1]!.path).toHaveLength(REVS_LIMIT)
 })
 
 test('a deleted account leaves no revisions', async () => {
