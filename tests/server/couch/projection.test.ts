@@ -354,6 +354,15 @@ test('a revision that the server makes knows no more ancestors than others', () 
   expect(changed[1]!.path).toHaveLength(REVS_LIMIT)
 })
 
+test('databases of a hundred people are no file more', async () => {
+  const files = async () => (await database.db.raw('select count(*) from pg_class')).rows[0].count
+  const before = await files()
+  const people = await Promise.all(Array.from({ length: 100 }, () => addUser(database.db)))
+  for (const user of people)
+    await write(couch, open(user), [{ _id: aTask().id, _rev: '1-a', title: 'Milk' }], true)
+  expect(await files()).toBe(before)
+})
+
 test('a deleted account leaves no revisions', async () => {
   const { user, phone, task } = await scene()
   phone.edit(task, { title: 'Bread' })
