@@ -46,18 +46,14 @@ export async function rxCollection(server: string, name: string) {
   const database = await createRxDatabase({ name: randomUUID(), storage: getRxStorageMemory() })
   const collections = await database.addCollections({ [name]: { schema: rxdb_schema } })
   const collection = collections[name]
-  const requests: string[] = []
   return {
     collection,
-    /** The paths of all requests. */
-    requests,
     replicate(token: () => string) {
       return replicateCouchDB({
         replicationIdentifier: `${server} ${name}`,
         collection,
         url: `${server}/couch/${name}/`,
         fetch(address: string, options: RequestInit = {}) {
-          requests.push(new URL(address).pathname)
           const headers = { ...options.headers, Authorization: `Bearer ${token()}` }
           return fetch(address, { ...options, headers })
         },
