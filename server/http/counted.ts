@@ -33,3 +33,21 @@ export function tryCount(
   response.once('close', release)
   return { ...held, release }
 }
+
+/** A part of an answer that is streamed, counted until the connection has taken it. */
+export async function* countedPart(
+  bytes: Pick<BytesInFlight, 'tryTake'>,
+  person: string,
+  response: ServerResponse,
+  text: string,
+): AsyncGenerator<Buffer> {
+  if (text === '') return
+  const part = Buffer.from(text)
+  const held = tryCount(bytes, person, response, part.length)
+  if (!held) throw new Error('the part does not fit')
+  try {
+    yield part
+  } finally {
+    held.release()
+  }
+}

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import type { BytesInFlight } from '../../runtime/bytes-in-flight.ts'
-import { tryCount } from '../counted.ts'
+import { countedPart } from '../counted.ts'
 import type { OpenAnswers } from '../open-answers.ts'
 import type { Answer, Call } from '../operation.ts'
 import { pour } from '../send.ts'
@@ -47,16 +47,8 @@ export function createParts(bytes: Pick<BytesInFlight, 'tryTake'>, answers: Open
       for await (const part of parts) yield* counted(part, response)
     }
 
-    async function* counted(text: string, response: ServerResponse): AsyncGenerator<Buffer> {
-      if (text === '') return
-      const part = Buffer.from(text)
-      const held = tryCount(bytes, call.user, response, part.length)
-      if (!held) throw new Error('the part does not fit')
-      try {
-        yield part
-      } finally {
-        held.release()
-      }
+    function counted(text: string, response: ServerResponse): AsyncGenerator<Buffer> {
+      return countedPart(bytes, call.user, response, text)
     }
   }
 }

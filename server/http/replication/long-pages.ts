@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import type { BytesInFlight } from '../../runtime/bytes-in-flight.ts'
 import type { Page } from '../../sync/replicate.ts'
-import { tryCount } from '../counted.ts'
+import { countedPart } from '../counted.ts'
 import type { OpenAnswers } from '../open-answers.ts'
 import type { Answer, Call } from '../operation.ts'
 import { pour } from '../send.ts'
@@ -51,16 +51,8 @@ export function createLongPages(bytes: Pick<BytesInFlight, 'tryTake'>, answers: 
       yield Buffer.from(`],${rest.slice(1)}`)
     }
 
-    /** A part, counted until the connection has taken it. */
-    async function* counted(text: string, response: ServerResponse): AsyncGenerator<Buffer> {
-      const part = Buffer.from(text)
-      const held = tryCount(bytes, call.user, response, part.length)
-      if (!held) throw new Error('the part does not fit')
-      try {
-        yield part
-      } finally {
-        held.release()
-      }
+    function counted(text: string, response: ServerResponse): AsyncGenerator<Buffer> {
+      return countedPart(bytes, call.user, response, text)
     }
   }
 }
