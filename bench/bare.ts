@@ -65,7 +65,7 @@ async function list(url: string, query: string | undefined, user: string): Promi
   const size = Number(parameters.get('page_size') ?? 20)
   const completed = parameters.get('completed') === 'true'
   const values = [user, completed, size, (page - 1) * size]
-  const [[, , , count, results]] = await run<string[]>('list', values)
+  const [[, , , , count, results]] = await run<string[]>('list', values)
   const link = (to: number) => {
     parameters.set('page', String(to))
     return JSON.stringify(`${url}?${parameters}`)
