@@ -1,4 +1,5 @@
 /** Documents as they are on the wire, with their fields that begin with an underscore. */
+import { isDeeperThan } from '../../protocol/index.ts'
 import type { ListedRevision, Revision } from '../sync/revisions.ts'
 import { leavesOf, parseRev, type RevisionName, revisionsFrom, revOf } from './paths.ts'
 import { badRequest, forbidden, InvalidRequest, type Refusal } from './refusal.ts'
@@ -18,7 +19,13 @@ export type WireDocument = Record<string, unknown>
 
 /** Those that stay a part of the content. */
 const CONTENT = /^_replication_/
-const READ_ONLY = new Set([
+/** The others that a document may have. Some are only shown. */
+const SPECIAL = new Set([
+  '_id',
+  '_rev',
+  '_revisions',
+  '_deleted',
+  '_attachments',
   '_revs_info',
   '_conflicts',
   '_deleted_conflicts',
@@ -34,7 +41,7 @@ export function readDocument(input: unknown, isReplicated: boolean): Incoming {
   const refuse = isReplicated ? forbidden : badRequest
   if (typeof input !== 'object' || input === null || Array.isArray(input))
     throw refuse('Document must be a JSON object')
-  const { _id, _rev, _revisions, _deleted, _attachments, ...rest } = input as WireDocument
+  const { _id, _rev, _revisions, _deleted, _attachments } = input as WireDocument
   if (typeof _id !== 'string' || _id === '') throw refuse('_id field must contain a string')
   // CouchDB refuses the whole request for it.
   if (!isReplicated && /^_(?!design\/)/.test(_id))
@@ -45,10 +52,10 @@ export function readDocument(input: unknown, isReplicated: boolean): Incoming {
   if (_attachments !== undefined && Object.keys(_attachments ?? {}).length > 0)
     throw forbidden('This server stores no attachments.')
   const content: WireDocument = {}
-  for (const [name, value] of Object.entries(rest))
-    if (!name.startsWith('_') || CONTENT.test(name)) define(content, name, value)
-    else if (!READ_ONLY.has(name)) throw special(name, isReplicated)
-  if (isDeeper(content, MAX_DEPTH))
+  for (const name in input)
+    if (!name.startsWith('_') || CONTENT.test(name)) content[name] = (input as WireDocument)[name]
+    else if (!SPECIAL.has(name)) throw special(name, isReplicated)
+  if (isDeeperThan(MAX_DEPTH, content))
     throw refuse(`Values are nested in more than ${MAX_DEPTH} levels.`)
   const path = isReplicated && rev ? pathOf(rev, _revisions) : []
   return { id: _id, rev, path, deleted: _deleted === true, content }
@@ -56,22 +63,6 @@ export function readDocument(input: unknown, isReplicated: boolean): Incoming {
 
 /** What is nested more deeply has not arrived whole: see `createJsonScan`. */
 const MAX_DEPTH = 16
-
-function isDeeper(value: unknown, levels: number): boolean {
-  if (typeof value !== 'object' || value === null) return false
-  if (levels < 0) return true
-  return Object.values(value).some((inner) => isDeeper(inner, levels - 1))
-}
-
-/** Also a field that is called `__proto__`. */
-function define(target: WireDocument, name: string, value: unknown) {
-  Object.defineProperty(target, name, {
-    value,
-    enumerable: true,
-    writable: true,
-    configurable: true,
-  })
-}
 
 function special(name: string, isReplicated: boolean): Refusal {
   const reason = `Bad special document member: ${name.slice(0, 60)}`

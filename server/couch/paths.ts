@@ -84,6 +84,7 @@ export interface Graft {
 
 /** Adds a leaf with its path to the revisions of a document. */
 export function graft(revisions: readonly Revision[], incoming: Revision, limit: number): Graft {
+  if (revisions.length === 0) return { revisions: [stemmed(incoming, limit)], isNew: true }
   const leaves = revisions.filter(({ isLeaf }) => isLeaf)
   let added = incoming
   for (const leaf of leaves) added = lengthened(added, leaf)

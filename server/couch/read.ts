@@ -174,33 +174,34 @@ export async function readAll(
   return new Map(byId.filter((entry): entry is [string, Revised] => entry[1] !== undefined))
 }
 
+interface Difference {
+  readonly missing: readonly string[]
+  readonly possible_ancestors?: readonly string[]
+}
+
 /** For each document, those of the revisions that the database lacks. */
 export async function revsDiff(
   { revisions: reader }: Pick<CouchStore, 'revisions'>,
   database: CouchDatabase,
   asked: ReadonlyMap<string, readonly string[]>,
-): Promise<Record<string, { missing: string[]; possible_ancestors?: string[] }>> {
-  const differences: Record<string, { missing: string[]; possible_ancestors?: string[] }> = {}
+): Promise<Record<string, Difference>> {
+  const differences: [id: string, Difference][] = []
   const ids = [...asked.keys()].map((id) => ({ id }))
   for (let at = 0; at < ids.length; at += 10 * BATCH) {
     const part = ids.slice(at, at + 10 * BATCH)
     const found = await readAll(reader, database, part, false)
     for (const { id } of part) {
       const revisions = found.get(id)?.revisions ?? []
-      const lacking = asked.get(id)!.filter((rev) => !hasRev(revisions, rev))
-      if (lacking.length === 0) continue
-      const highest = Math.max(...lacking.map((rev) => parseRev(rev)?.generation ?? 0))
+      const missing = asked.get(id)!.filter((rev) => !hasRev(revisions, rev))
+      if (missing.length === 0) continue
+      const highest = Math.max(...missing.map((rev) => parseRev(rev)?.generation ?? 0))
       const older = leavesOf(revisions).filter(({ generation }) => generation < highest)
-      Object.defineProperty(differences, id, {
-        enumerable: true,
-        value: {
-          missing: lacking,
-          ...(older.length > 0 && { possible_ancestors: older.map(revOf) }),
-        },
-      })
+      const possible_ancestors = older.map(revOf)
+      differences.push([id, { missing, ...(older.length > 0 && { possible_ancestors }) }])
     }
   }
-  return differences
+  // It takes any name, as an assignment does not.
+  return Object.fromEntries(differences)
 }
 
 function hasRev(revisions: readonly Revision[], rev: string): boolean {

@@ -20,6 +20,17 @@ export function stateOf({ document, deleted }: Stored): State {
 
 const contents = new WeakMap<Revision, Content>()
 
+/** A leaf with this content, which `contentOf` need not parse. */
+export function leafOf(
+  generation: number,
+  path: readonly string[],
+  { deleted, content }: State,
+): Revision {
+  const leaf = { generation, path, deleted, body: JSON.stringify(content), isLeaf: true }
+  contents.set(leaf, content)
+  return leaf
+}
+
 export function contentOf(revision: Revision): Content {
   let content = contents.get(revision)
   if (!content) {
@@ -60,15 +71,15 @@ export function resolved(revisions: readonly Revision[], state: State): Revision
 const highest = (leaves: readonly Revision[]) =>
   leaves.reduce((a, b) => (b.generation > a.generation ? b : a))
 
-function childOf(parent: Revision | undefined, { deleted, content }: State): Revision {
-  const hash = hashOf(deleted, parent && revOf(parent), content)
-  return {
-    generation: (parent?.generation ?? 0) + 1,
-    path: [hash, ...(parent?.path ?? [])].slice(0, REVS_LIMIT),
-    deleted,
-    body: JSON.stringify(content),
-    isLeaf: true,
-  }
+/** The revision of a state that follows another one, or nothing. */
+export function childOf(
+  parent: Revision | undefined,
+  state: State,
+  revsLimit = REVS_LIMIT,
+): Revision {
+  const hash = hashOf(state.deleted, parent && revOf(parent), state.content)
+  const path = [hash, ...(parent?.path ?? [])].slice(0, revsLimit)
+  return leafOf((parent?.generation ?? 0) + 1, path, state)
 }
 
 function isSame(revision: Revision, { deleted, content }: State): boolean {

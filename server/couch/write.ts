@@ -2,8 +2,9 @@ import { type Key, keyText, type Revised, type Revision } from '../sync/revision
 import type { Transaction } from '../sync/store.ts'
 import type { CouchDatabase, CouchStore, LandedDocument, Landing } from './database.ts'
 import { type Incoming, readDocument } from './documents.ts'
-import { graft, hashOf, leavesOf, parseRev, revOf } from './paths.ts'
+import { graft, leavesOf, parseRev, revOf } from './paths.ts'
 import { conflict, forbidden, InvalidRequest, Refusal } from './refusal.ts'
+import { childOf, leafOf } from './resolution.ts'
 
 /** What became of a document. */
 export type Row =
@@ -100,7 +101,9 @@ function parse(database: CouchDatabase, input: unknown, isReplicated: boolean): 
 function graftOn(draft: Draft, document: Incoming, isReplicated: boolean, revsLimit: number): Row {
   const { id } = document
   const incoming =
-    isReplicated && document.rev ? ownRevision(document) : nextRevision(draft, document)
+    isReplicated && document.rev
+      ? leafOf(document.rev.generation, document.path, document)
+      : nextRevision(draft, document, revsLimit)
   if (!incoming) return { id, refusal: conflict() }
   const { revisions, isNew } = graft(draft.revisions, incoming, revsLimit)
   if (isNew) {
@@ -110,20 +113,11 @@ function graftOn(draft: Draft, document: Incoming, isReplicated: boolean, revsLi
   return { ok: true, id, rev: revOf(incoming) }
 }
 
-function ownRevision({ rev, path, deleted, content }: Incoming): Revision {
-  return {
-    generation: rev!.generation,
-    path,
-    deleted,
-    body: JSON.stringify(content),
-    isLeaf: true,
-  }
-}
-
 /** Undefined if it follows a revision that something else follows already. */
 function nextRevision(
   { revisions }: Draft,
-  { rev, deleted, content }: Incoming,
+  { rev, ...state }: Incoming,
+  revsLimit: number,
 ): Revision | undefined {
   const leaves = leavesOf(revisions)
   const [winner] = leaves
@@ -132,14 +126,7 @@ function nextRevision(
     : winner
   // A deleted document may be created again: that follows its deletion.
   if (rev ? !parent : winner && !winner.deleted) return undefined
-  const hash = hashOf(deleted, parent && revOf(parent), content)
-  return {
-    generation: (parent?.generation ?? 0) + 1,
-    path: [hash, ...(parent?.path ?? [])],
-    deleted,
-    body: JSON.stringify(content),
-    isLeaf: true,
-  }
+  return childOf(parent, state, revsLimit)
 }
 
 function storedOf(

@@ -52,6 +52,8 @@ const readSql = named(`
       offset 0
     ) r`)
 
+type Written = Revised & { readonly deleted: boolean }
+
 type ListedRow = [
   type: string,
   id: string,
@@ -253,20 +255,16 @@ export function revisionsOn(
 
     async write(documents, progress, isLast = false) {
       const steps: Promise<unknown>[] = []
-      if (documents.length > 0) {
-        const heads = documents.map(({ type, id, seq, deleted }) => ({ type, id, seq, deleted }))
-        const rows = documents.flatMap(({ revisions, type, id, seq }) =>
-          revisions.map(({ isLeaf, path, body, ...one }) => ({
-            ...one,
-            ...{ type, id, seq, is_leaf: isLeaf },
-            // Those that follow know its ancestors.
-            path: isLeaf ? path : path.slice(0, 1),
-            body: isLeaf || Buffer.byteLength(body ?? '') <= FORMER_BYTES ? body : null,
-          })),
-        )
-        const values = [user, JSON.stringify(heads), JSON.stringify(rows)]
+      // While the database stores one piece, the next is put together.
+      for (let at = 0; at < documents.length; at += PIECE) {
+        const piece = documents.slice(at, at + PIECE)
+        const values = [
+          user,
+          JSON.stringify(piece.map(headOf)),
+          JSON.stringify(piece.flatMap(rowsOf)),
+        ]
         steps.push(runOn(connection, writeSql, values))
-        const over = documents.filter(({ revisions }) => revisions.some(isOver))
+        const over = piece.filter(({ revisions }) => revisions.some(isOver))
         if (over.length > 0)
           steps.push(runOn(connection, forgetSql, [user, ...columnsOfKeys(over)]))
       }
@@ -291,6 +289,24 @@ export function revisionsOn(
     },
   }
 }
+
+/** So many documents are sent at once. */
+const PIECE = 200
+
+const headOf = ({ type, id, seq, deleted }: Written) => ({ type, id, seq, deleted })
+
+const rowsOf = ({ type, id, seq, revisions }: Written) =>
+  revisions.map(({ generation, path, deleted, body, isLeaf }) => ({
+    type,
+    id,
+    generation,
+    // Those that follow know its ancestors.
+    path: isLeaf ? path : path.slice(0, 1),
+    deleted,
+    body: isLeaf || Buffer.byteLength(body ?? '') <= FORMER_BYTES ? body : null,
+    is_leaf: isLeaf,
+    seq,
+  }))
 
 const readValues = (user: string, keys: readonly Key[], withFormer: boolean) => [
   user,
