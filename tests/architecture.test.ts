@@ -92,7 +92,8 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   },
   'server/http/about': {
     values: `protocol/index.ts server/accounts/permissions.ts server/http/
-      server/health/readiness.ts express helmet openapi3-ts/oas31 swagger-ui-express yaml zod node:`,
+      server/health/readiness.ts server/runtime/lazily.ts express helmet openapi3-ts/oas31 swagger-ui-express yaml zod
+      node:`,
     types: 'server/runtime/metrics.ts',
   },
   'server/processes': { values: 'protocol/index.ts server/** express uuid node:', types: 'zod' },

@@ -107,7 +107,7 @@ const NOT_KEPT = { 'Cache-Control': 'no-store' }
 function describing(
   about: Omit<Operation, 'access' | 'answers' | 'problems' | 'handle'> & { access: 'open' },
   answer: AnswerDescription,
-  texts: () => { json: string; yaml: string },
+  texts: () => { json(): string; yaml(): string },
 ): Operation {
   return operation({
     ...about,
@@ -122,7 +122,7 @@ function describing(
           'Content-Type': isYaml ? `${type}; charset=utf-8` : 'application/json',
           Vary: 'Accept',
         },
-        body: isYaml ? texts().yaml : texts().json,
+        body: isYaml ? texts().yaml() : texts().json(),
       }
     },
   })

@@ -13,6 +13,7 @@ import {
   type ServerEvents,
   wireDocumentOf,
 } from '../../../protocol/index.ts'
+import { lazily } from '../../runtime/lazily.ts'
 import { exampleDocument } from '../examples.ts'
 import { type Direction, namedSchemas, namesOfParts, referredTo, referTo } from './named-schemas.ts'
 
@@ -21,12 +22,12 @@ interface About {
   publicUrl: string | undefined
 }
 
-/** The AsyncAPI document as JSON and YAML, generated from the schemas of the protocol. */
+/** The AsyncAPI document as JSON and YAML, generated from the schemas of the protocol when it is first needed. */
 export function asyncApiTexts(about: About) {
-  const document = describe(about)
+  const document = lazily(() => describe(about))
   return {
-    json: JSON.stringify(document, null, 2),
-    yaml: stringify(document, { aliasDuplicateObjects: false }),
+    json: lazily(() => JSON.stringify(document(), null, 2)),
+    yaml: lazily(() => stringify(document(), { aliasDuplicateObjects: false })),
   }
 }
 

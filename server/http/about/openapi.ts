@@ -18,6 +18,7 @@ import {
   resources,
 } from '../../../protocol/index.ts'
 import { rolesWith } from '../../accounts/permissions.ts'
+import { lazily } from '../../runtime/lazily.ts'
 import {
   type AnswerDescription,
   type ErrorForm,
@@ -41,10 +42,13 @@ interface About {
   publicUrl: string | undefined
 }
 
-/** The OpenAPI document as JSON and YAML, generated from the operations. */
+/** The OpenAPI document as JSON and YAML, generated from the operations when it is first needed. */
 export function openApiTexts(operations: readonly Operation[], about: About) {
-  const builder = describe(operations, about)
-  return { json: builder.getSpecAsJson(), yaml: builder.getSpecAsYaml() }
+  const builder = lazily(() => describe(operations, about))
+  return {
+    json: lazily(() => builder().getSpecAsJson()),
+    yaml: lazily(() => builder().getSpecAsYaml()),
+  }
 }
 
 function describe(operations: readonly Operation[], { version, publicUrl }: About): OpenApiBuilder {
