@@ -25,11 +25,10 @@ export async function createDatabase(): Promise<TestDatabase> {
   }
 }
 
+/** Open until the process of the test file ends. */
+let admin: Database | undefined
+
 async function asAdmin(sql: string): Promise<void> {
-  const admin = connectTo(inject('adminUrl'))
-  try {
-    await admin.raw(sql)
-  } finally {
-    await admin.destroy()
-  }
+  admin ??= connectTo(inject('adminUrl'))
+  await admin.raw(sql)
 }

@@ -68,6 +68,7 @@ export async function startServer(environment: Record<string, string> = {}): Pro
     AUTH_RATE_LIMIT: '0',
     LOG_LEVEL: 'debug',
     RUN_WORKER: 'false',
+    DRAIN_SECONDS: '0',
     ...environment,
   })
   const logged: string[] = []
