@@ -40,7 +40,7 @@ test.skipIf(!isInstalled)(
     const mailbox = await openMailbox()
     afterStory(mailbox.close)
     const worker = await startProcess(
-      'worker.mjs',
+      'worker',
       { ...environment, SECRET_KEY: SECRET, ...mailingTo(mailbox) },
       'waiting for jobs',
     )
@@ -147,7 +147,7 @@ test.skipIf(!isInstalled)(
       /DATABASE_URL leads through a pooler in transaction mode.* set DATABASE_LISTEN_URL/
     await expect(startNode(alone)).rejects.toThrow(refusal)
     const worker = await startProcess(
-      'worker.mjs',
+      'worker',
       { ...alone, SECRET_KEY: SECRET },
       'set DATABASE_LISTEN_URL',
     )

@@ -31,7 +31,7 @@ test('a worker whose database is silent ends within 25 seconds of SIGTERM', asyn
   afterStory(mailbox.close)
   const line = await lineTo(database.url)
   const environment = { DATABASE_URL: line.url, SECRET_KEY: SECRET, ...mailingTo(mailbox) }
-  const worker = await startProcess('worker.mjs', environment, 'waiting for jobs')
+  const worker = await startProcess('worker', environment, 'waiting for jobs')
   afterStory(worker.kill)
   line.blackHole()
   const stop = () => void worker.child.kill('SIGTERM')

@@ -19,7 +19,7 @@ test.each([0, 20_000])(
     afterStory(mailbox.close)
     const line = await lineTo(database.url)
     const environment = { DATABASE_URL: line.url, SECRET_KEY: SECRET, ...mailingTo(mailbox) }
-    const worker = await startProcess('worker.mjs', environment, 'waiting for jobs')
+    const worker = await startProcess('worker', environment, 'waiting for jobs')
     afterStory(worker.kill)
     await mailbox.next(await remind(database.db))
 

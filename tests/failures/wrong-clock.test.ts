@@ -88,7 +88,7 @@ test.skipIf(!isInstalled)(
     const due = await addPeople(db, 1)
     await addPeople(db, 1, new Date(Date.now() + HALF_AN_HOUR_MS))
     const worker = await startProcess(
-      'worker.mjs',
+      'worker',
       {
         DATABASE_URL: database.url,
         SECRET_KEY: SECRET,

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect } from 'vitest'
+import { bundledServer, type ServerEntry } from './bundled-server.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const SHIFTED_CLOCK = new URL('shifted-clock.mjs', import.meta.url).href
@@ -13,16 +14,19 @@ export type Process = Awaited<ReturnType<typeof startProcess>>
 /**
  * A process of the server, until it prints a text.
  *
- * @param script a file of `scripts/`
+ * @param program an entry point of the server, or a file of `scripts/`
  */
 export async function startProcess(
-  script: string,
+  program: ServerEntry | `${string}.mjs`,
   environment: Record<string, string>,
   ready: string,
 ) {
   const { PATH = '', HOME = '' } = process.env
   const data = mkdtempSync(path.join(tmpdir(), 'tasktide-process-'))
-  const child = spawn(process.execPath, [path.join(root, 'scripts', script)], {
+  const script = isScript(program)
+    ? path.join(root, 'scripts', program)
+    : await bundledServer(program)
+  const child = spawn(process.execPath, [script], {
     cwd: root,
     env: { PATH, HOME, DATA_DIR: data, ...environment },
     stdio: 'pipe',
@@ -51,6 +55,8 @@ export async function startProcess(
     throw error
   }
 }
+
+const isScript = (program: string): program is `${string}.mjs` => program.endsWith('.mjs')
 
 /** The environment of a process whose clock is wrong. */
 export const clockAhead = (milliseconds: number) => ({

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { bundledServer } from './bundled-server.ts'
 import { SECRET } from './server.ts'
 
 /** A web node in a process of its own. */
@@ -16,13 +17,11 @@ export interface WebNode {
 }
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-const WEB = new URL('../../server/processes/web.ts', import.meta.url).href
 const START_MS = 60_000
 
 export async function startNode(environment: Record<string, string>): Promise<WebNode> {
   const { PATH = '', HOME = '' } = process.env
-  const script = `await (await import('${WEB}')).runFromEnvironment()`
-  const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
+  const child = spawn(process.execPath, [await bundledServer('web')], {
     cwd: ROOT,
     env: {
       PATH,

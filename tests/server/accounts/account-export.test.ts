@@ -8,6 +8,7 @@ import { afterEach, beforeAll, describe, expect, vi } from 'vitest'
 import { resources } from '../../../protocol/index.ts'
 import { momentOf } from '../../../server/http/accounts/icalendar.ts'
 import { postgresExports } from '../../../server/store/export.ts'
+import { bundledServer } from '../../support/bundled-server.ts'
 import { test } from '../../support/fixtures.ts'
 import {
   type Caller,
@@ -601,8 +602,7 @@ test('a server exports tasks with less memory than they take', async ({ ann }) =
 
 /** A server in a process of its own, on the same database. */
 async function startServerProcess(options: string[]) {
-  const run = `import('./server/processes/web.ts').then((main) => main.runFromEnvironment())`
-  const child = spawn(process.execPath, [...options, '--import', 'tsx', '-e', run], {
+  const child = spawn(process.execPath, [...options, await bundledServer('web')], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: {
       ...process.env,

@@ -5,6 +5,7 @@ import http from 'node:http'
 import bcrypt from 'bcrypt'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { createMailer } from '../../../server/mail/mailer.ts'
+import { bundledServer } from '../../support/bundled-server.ts'
 import { idle, retryNow, runJob } from '../../support/jobs.ts'
 import { type Mailbox, mailingTo, openMailbox } from '../../support/mailbox.ts'
 import {
@@ -847,14 +848,14 @@ describe('deleting the account', () => {
 
     test('by the end of its worker', async () => {
       const web = await startServer({ ...mailingTo(mailbox), RUN_WORKER: 'false' })
-      const workers = [startWorkerProcess(web)]
+      const workers = [await startWorkerProcess(web)]
       try {
         const ann = await web.person()
         await stoppingPurge(web, ann, async () => {
           workers[0]!.kill('SIGKILL')
           await once(workers[0]!, 'exit')
         })
-        workers.push(startWorkerProcess(web))
+        workers.push(await startWorkerProcess(web))
         await expect.poll(() => rowsOf(ann.id, web), { timeout: 25_000 }).toEqual({})
       } finally {
         for (const worker of workers) worker.kill('SIGKILL')
@@ -897,9 +898,8 @@ async function stoppingPurge(
 }
 
 /** A worker of its own, as in production, on the database of a server. */
-function startWorkerProcess({ testDatabase }: TestServer): ChildProcess {
-  const run = `import('./server/processes/worker.ts').then((worker) => worker.runWorkerFromEnvironment())`
-  return spawn(process.execPath, ['--import', 'tsx', '-e', run], {
+async function startWorkerProcess({ testDatabase }: TestServer): Promise<ChildProcess> {
+  return spawn(process.execPath, [await bundledServer('worker')], {
     stdio: ['ignore', 'ignore', 'inherit'],
     env: {
       ...process.env,

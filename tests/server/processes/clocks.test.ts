@@ -32,7 +32,7 @@ async function startWorker(mailbox: Mailbox, environment: Record<string, string>
     ...mailingTo(mailbox),
     ...environment,
   }
-  const worker = await startProcess('worker.mjs', all, 'waiting for jobs')
+  const worker = await startProcess('worker', all, 'waiting for jobs')
   cleanups.push(worker.kill)
   return worker
 }
@@ -68,7 +68,7 @@ test(
     const { db } = database
     const [ann, bob] = [await right.person(), await right.person()]
     const wrong = await startProcess(
-      'start.mjs',
+      'web',
       {
         DATABASE_URL: database.url,
         SECRET_KEY: SECRET,

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
 import { migrationSource } from '../../../migrations/index.ts'
 import { migrate } from '../../../server/database/migrate.ts'
+import { bundledServer } from '../../support/bundled-server.ts'
 import { connectTo, databaseUrl } from '../../support/cluster.ts'
 import { createDatabase } from '../../support/database.ts'
 import { callerTo, type Person, type Reply, SECRET, startServer } from '../../support/server.ts'
@@ -26,12 +27,12 @@ afterEach(async () => {
   for (const cleanup of cleanups.reverse()) await cleanup()
 })
 
-describe('npm start', () => {
+describe('a server process', () => {
   test(
-    'runs with only a data directory, stops on SIGTERM, and keeps all data',
+    'of npm start runs with only a data directory, stops on SIGTERM, and keeps all data',
     async () => {
       const env = { DATA_DIR: temporaryDir(), PORT: '0' }
-      const first = await startProcess(env)
+      const first = await startProcess(env, START)
       const call = callerTo(first.url)
       const account = await call('POST', '/api/register/', { ...ANN, email: 'ann@example.com' })
       expect(account.status).toBe(201)
@@ -156,7 +157,7 @@ describe('npm run migrate', () => {
     async () => {
       const url = await emptyDatabase()
       const env = { DATABASE_URL: url, SECRET_KEY: SECRET, PORT: '0' }
-      const early = run({ ...env, NODE_ENV: 'production' }, SOURCE)
+      const early = run({ ...env, NODE_ENV: 'production' })
       expect(await early.exit).toBe(1)
       expect(early.output()).toContain('npm run migrate')
       expect(early.output()).not.toMatch(TRACE)
@@ -168,7 +169,7 @@ describe('npm run migrate', () => {
       expect(await second.exit).toBe(0)
       expect(second.output()).toMatch(/up to date/)
 
-      const server = await startProcess({ ...env, NODE_ENV: 'production' }, SOURCE)
+      const server = await startProcess({ ...env, NODE_ENV: 'production' })
       expect((await signUp(server.url)).id).toBeDefined()
       server.child.kill('SIGTERM')
       expect(await server.exit).toBe(0)
@@ -279,17 +280,9 @@ describe('a lost database', () => {
   })
 })
 
-const START = [path.join(root, 'scripts/start.mjs')]
-const MIGRATE = [path.join(root, 'scripts/migrate.mjs')]
-/** The server in production, without a build. */
-const SOURCE = [
-  '--import',
-  'tsx',
-  '--input-type=module',
-  '-e',
-  `const { runFromEnvironment } = await import(${JSON.stringify(path.join(root, 'server/processes/web.ts'))})
-   await runFromEnvironment()`,
-]
+const START = path.join(root, 'scripts/start.mjs')
+const MIGRATE = path.join(root, 'scripts/migrate.mjs')
+const WEB = await bundledServer('web')
 const TRACE = /^\s+at /m
 const CUT_OTHERS = `select pg_terminate_backend(pid) from pg_stat_activity
   where datname = current_database() and pid <> pg_backend_pid()`
@@ -305,10 +298,10 @@ interface Running {
 }
 
 /** Runs a script as people do: with their environment, but nothing of vitest's. */
-function run(settings: Record<string, string>, script = START): Running {
+function run(settings: Record<string, string>, script = WEB): Running {
   const { PATH = '', HOME = '', SystemRoot = '', TEMP = '' } = process.env
   const env = { PATH, HOME, SystemRoot, TEMP, DATA_DIR: temporaryDir(), ...settings }
-  const child = spawn(process.execPath, script, { cwd: root, env, stdio: 'pipe' })
+  const child = spawn(process.execPath, [script], { cwd: root, env, stdio: 'pipe' })
   const began = Date.now()
   let ended = began
   let text = ''
@@ -329,7 +322,7 @@ function run(settings: Record<string, string>, script = START): Running {
   return { child, exit, output: () => text, lifetime: () => ended - began }
 }
 
-async function startProcess(settings: Record<string, string>, script = START) {
+async function startProcess(settings: Record<string, string>, script = WEB) {
   const running = run({ PORT: '0', ...settings }, script)
   const url = () => /listens on (http:\/\/localhost:\d+)/.exec(running.output())?.[1]
   const started = expect.poll(url, { timeout: 40_000, interval: 50 }).toBeDefined()

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { io } from 'socket.io-client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startEmbeddedPostgres } from '../../../server/database/embedded/embedded-postgres.ts'
+import { bundledServer } from '../../support/bundled-server.ts'
 import { withApp } from '../../support/factors.ts'
 import { SECRET, startServer, type TestServer } from '../../support/server.ts'
 
@@ -26,7 +27,10 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
   test('creates the first admin, who can sign in and administer', async () => {
     const name = newName()
     const email = `${name}@example.com`
-    const made = await user(['create', name, email, '--role', 'admin'], { input: `${PASSWORD}\n` })
+    const made = await user(['create', name, email, '--role', 'admin'], {
+      input: `${PASSWORD}\n`,
+      script: 'scripts/user.mjs',
+    })
     expect(made).toMatchObject({ code: 0, errors: '' })
     expect(made.output).toContain(`Created ${name} with the role admin.`)
     expect(made.output).not.toContain(PASSWORD)
@@ -218,12 +222,10 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
   })
 })
 
-/** Runs the script as an operator would, beside the server. */
-async function user(
-  args: string[],
-  { input = '', env = {} }: { input?: string; env?: Record<string, string> } = {},
-) {
-  const child = spawn(process.execPath, ['scripts/user.mjs', ...args], {
+/** Runs it as an operator would, beside the server. */
+async function user(args: string[], { input = '', env = {}, script = '' }: Options = {}) {
+  const program = script || (await bundledServer('user-command'))
+  const child = spawn(process.execPath, [program, ...args], {
     cwd: root,
     env: {
       PATH: process.env.PATH,
@@ -240,6 +242,13 @@ async function user(
     once(child, 'exit'),
   ])
   return { code, output, errors }
+}
+
+interface Options {
+  input?: string
+  env?: Record<string, string>
+  /** In the place of the bundled sources. */
+  script?: string
 }
 
 const newName = () => `n${randomUUID().slice(0, 8)}`

@@ -107,11 +107,11 @@ test(
 )
 
 test(
-  'a worker that is told to stop lets what it sends come to its end, and takes nothing new',
+  'npm run worker, told to stop, lets what it sends come to its end, and takes nothing new',
   async () => {
     const victim = await addPeople(db, 1)
     const held = await holdAt('message', victim)
-    const worker = await startWorker()
+    const worker = await startWorker('worker.mjs')
     await addJob(db, SEND_REMINDERS, {})
     await held.reached
     worker.child.kill('SIGTERM')
@@ -281,15 +281,14 @@ async function allowConnections(allowed: boolean): Promise<void> {
   }
 }
 
-/** `npm run worker`, as a process of its own. */
-async function startWorker() {
+async function startWorker(program: 'worker' | 'worker.mjs' = 'worker') {
   const environment = {
     DATABASE_URL: url,
     SECRET_KEY: SECRET,
     ...mailingTo(mailbox),
     WORKER_CONCURRENCY: String(JOBS_AT_ONCE),
   }
-  const worker = await startProcess('worker.mjs', environment, 'waiting for jobs')
+  const worker = await startProcess(program, environment, 'waiting for jobs')
   cleanups.push(worker.kill)
   return worker
 }
