@@ -10,5 +10,7 @@ export default defineConfig({
     maxWorkers: '100%',
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    // By default a second, which is too short beside other tests.
+    expect: { poll: { timeout: 10_000 } },
   },
 })

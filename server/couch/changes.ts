@@ -43,13 +43,16 @@ export async function* changesAfter(
   const { isDescending = false, withDocuments = false, filter } = options
   const withBodies = withDocuments || filter?.withBodies === true
   const most = withBodies ? PAGE_WITH_BODIES : PAGE
-  const { seq: end, epoch } = await database.head()
-  let [from, to, left] = [after, end, options.limit]
-  if (isDescending) await database.reviseFeed(0, Number.POSITIVE_INFINITY)
+  let [from, left] = [after, options.limit]
+  // A filter leaves out some: those that match may be far apart.
+  const limitNow = () => (filter ? most : Math.min(most, left))
+  const revised = isDescending
+    ? await database.reviseFeed(0, Number.POSITIVE_INFINITY)
+    : await database.reviseFeed(from, limitNow())
+  const { seq: end, epoch } = revised.head
+  let upTo = isDescending ? end : revised.upTo
   while (left > 0) {
-    // A filter leaves out some: those that match may be far apart.
-    const limit = filter ? most : Math.min(most, left)
-    const upTo = isDescending ? to : await database.reviseFeed(from, limit)
+    const limit = limitNow()
     const page = { after: from, upTo, limit, isDescending, withBodies }
     const listed = await reader.changes(database.user, database.types, page)
     let [rows, characters]: [string[], number] = [[], 0]
@@ -70,7 +73,7 @@ export async function* changesAfter(
     const last = listed.at(-1)
     const isAll = listed.length < limit
     if (isDescending) {
-      to = (last?.seq ?? 1) - 1
+      upTo = (last?.seq ?? 1) - 1
       yield { rows, seq: end }
       if (isAll) return
       continue
@@ -78,6 +81,7 @@ export async function* changesAfter(
     from = isAll ? upTo : last!.seq
     yield { rows, seq: from }
     if (isAll && upTo >= end) return
+    ;({ upTo } = await database.reviseFeed(from, limitNow()))
   }
 }
 

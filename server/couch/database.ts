@@ -25,9 +25,9 @@ export interface CouchDatabase {
   /**
    * The same for the feed, as far as a page of `limit` documents after a number needs it.
    *
-   * @returns up to which number documents have revisions
+   * @returns up to which number documents have revisions, and where the feed was at the beginning
    */
-  reviseFeed(after: number, limit: number): Promise<number>
+  reviseFeed(after: number, limit: number): Promise<{ upTo: number; head: Head }>
   head(): Promise<Head>
   /** Forgets what the database does not need. */
   compact(): Promise<void>
@@ -99,7 +99,10 @@ export function bareDatabase(
     keyOf: (id) => (IS_BARE_ID.test(id) ? { type: BARE, id } : undefined),
     partOf: (_type, range) => range,
     revise: async () => {},
-    reviseFeed: async () => (await headOf(store, user)).seq,
+    async reviseFeed() {
+      const head = await headOf(store, user)
+      return { upTo: head.seq, head }
+    },
     head: () => headOf(store, user),
     compact: () => revisions.compact(user, [BARE]),
     readAhead: () => [],

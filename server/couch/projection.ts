@@ -126,7 +126,7 @@ export function projectedDatabase(
       }
       while (progress.seq < feed.seq && !(progress.seq > after && (await isFull())))
         progress = await reviseStep(progress)
-      return progress.seq
+      return { upTo: progress.seq, head: feed }
     },
 
     head: () => headOf(store, user),

@@ -110,7 +110,9 @@ export function createFeeds({ stored, followers, answers, places, inParts }: Fee
     try {
       leave = (await followers.join(database.user, { frame: news.come, end: cut })).leave
       let { from } = follow
+      let changed: Promise<void> | undefined
       if (feed === 'longpoll') {
+        changed = news.next()
         const known = await ahead(changesAfter(stored, database, from, options))
         if (known.hasRows) {
           stop()
@@ -130,7 +132,7 @@ export function createFeeds({ stored, followers, answers, places, inParts }: Fee
             stop()
           })
           if (response.destroyed) return stop()
-          pour(follows({ ...follow, from }), response).catch(() => response.destroy())
+          pour(follows({ ...follow, from }, changed), response).catch(() => response.destroy())
         },
       }
     } catch (error) {
@@ -138,19 +140,18 @@ export function createFeeds({ stored, followers, answers, places, inParts }: Fee
       throw error
     }
 
-    async function* follows({ database, from, epoch, options }: Follow): AsyncGenerator<string> {
+    /** @param awaited resolves with the next change, if the feed is read up to it */
+    async function* follows(
+      { database, from, epoch, options }: Follow,
+      awaited?: Promise<void>,
+    ): AsyncGenerator<string> {
       const format = FORMATS[feed]
       let [seq, left, isFirst] = [from, options.limit, true]
       yield format.begin
-      for (;;) {
-        const changed = news.next()
-        const parts = changesAfter(stored, database, seq, { ...options, limit: left })
-        for await (const part of parts) {
-          ;({ seq } = part)
-          left -= part.rows.length
-          if (part.rows.length === 0) continue
-          yield format.rows(part.rows, isFirst)
-          isFirst = false
+      for (let changed = awaited; ; changed = undefined) {
+        if (!changed) {
+          changed = news.next()
+          yield* read()
         }
         if (left === 0 || (feed === 'longpoll' && !isFirst) || news.isEnded()) break
         while (!(await within(changed, beat))) yield format.heartbeat
@@ -159,6 +160,17 @@ export function createFeeds({ stored, followers, answers, places, inParts }: Fee
       // Its client asks again, and is told why then.
       if (isCut) throw new Error('the feed has ended')
       yield format.end(seqText(seq, epoch))
+
+      async function* read(): AsyncGenerator<string> {
+        const parts = changesAfter(stored, database, seq, { ...options, limit: left })
+        for await (const part of parts) {
+          ;({ seq } = part)
+          left -= part.rows.length
+          if (part.rows.length === 0) continue
+          yield format.rows(part.rows, isFirst)
+          isFirst = false
+        }
+      }
     }
   }
 }

@@ -85,7 +85,7 @@ function replicaOf(db: CouchDatabase) {
     async pull(limit = 2): Promise<boolean> {
       let isNew = false
       for (;;) {
-        const upTo = await db.reviseFeed(since, limit)
+        const { upTo } = await db.reviseFeed(since, limit)
         const page = await couch.revisions.changes(db.user, db.types, { after: since, upTo, limit })
         if (page.length === 0) return isNew
         const read = await couch.revisions.read(db.user, page)
