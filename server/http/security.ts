@@ -42,7 +42,7 @@ export function securityHeaders({ https, subdomains }: HstsOptions): ReadonlyMap
 const FROM_INSIDE = new Set(['/healthz', '/readyz', '/metrics'])
 
 /** Pages that people may open by an address without a scheme. */
-const IS_PAGE = /^\/(?!api\/(?!(docs|schema|asyncapi)\b)|replication\/|socket\.io\/)/i
+const IS_PAGE = /^\/(?!api\/(?!(docs|schema|asyncapi)\b)|replication\/|couch\/|socket\.io\/)/i
 
 /**
  * Sends plain HTTP for a page to HTTPS. Anything else is refused: a client that follows a redirect sends its

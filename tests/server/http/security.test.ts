@@ -158,6 +158,7 @@ describe('behind a proxy that speaks HTTPS', () => {
     ['GET', '/API/tasks/'],
     ['POST', '/api/token/'],
     ['GET', '/replication/tasks/0/pull'],
+    ['GET', '/couch/tasks/_changes'],
     ['OPTIONS', '/api/tasks/'],
     ['POST', '/'],
     ['DELETE', '/nothing'],
