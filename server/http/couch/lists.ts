@@ -51,8 +51,10 @@ export function changesOperations(own: CouchDependencies): Operation[] {
         'Each document once, at its last change. Other values of `filter` are refused, as the server runs no functions.',
       answers: ok('The changes.', CHANGES),
       async handle(call) {
-        const since = call.query.since ?? call.request.headers['last-event-id']
-        return own.feeds.serve(call, await databaseOf(own, call), { ...call.query, since })
+        return own.feeds.serve(call, await databaseOf(own, call), {
+          ...call.query,
+          since: sinceOf(call),
+        })
       },
     }),
     operation({
@@ -70,6 +72,12 @@ export function changesOperations(own: CouchDependencies): Operation[] {
         }),
     }),
   ]
+}
+
+/** A browser that connects again asks for the same URL, and says in the header how far it is. */
+function sinceOf({ query, request }: Call): unknown {
+  const last = query.feed === 'eventsource' ? request.headers['last-event-id'] : undefined
+  return last ?? query.since
 }
 
 /** `_all_docs`. */

@@ -202,9 +202,12 @@ describe('a feed that waits', () => {
     const text = await follower.until(/id: 4-/)
     follower.end()
     const [, id] = /id: (4-\S+)/.exec(text)!
-    const next = await filled.follow('feed=eventsource', { 'last-event-id': id! })
-    expect(await next.until(/\n\n/)).toMatch(/^data: \{"seq":"5-/)
-    next.end()
+    // A browser asks for the same URL again.
+    for (const since of ['', '&since=0']) {
+      const next = await filled.follow(`feed=eventsource${since}`, { 'last-event-id': id! })
+      expect(await next.until(/\n\n/)).toMatch(/^data: \{"seq":"5-/)
+      next.end()
+    }
   })
 
   test('is refused in JSON to PouchDB only: RxDB would never ask again', async ({
