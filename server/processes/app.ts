@@ -195,7 +195,7 @@ export function createApp({
   const couchOfPeople = couchOperations({
     prefix: '/couch/',
     name: 'couch',
-    databases: personalDatabases({ ...stored, readFeed, now }),
+    databases: personalDatabases({ ...stored, readFeed, now }, accounts),
     ...couch(answers),
   })
   const lists = postgresLists(db, (user, resource) => {

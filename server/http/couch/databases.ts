@@ -6,6 +6,8 @@ import type { Call } from '../operation.ts'
 export interface Databases {
   /** The id of the server for this caller. */
   uuid(call: Call): Promise<string>
+  /** The username of the caller. */
+  usernameOf(call: Call): Promise<string>
   /** @throws Refusal for one that the caller may not use */
   find(call: Call, name: string): Promise<CouchDatabase | undefined>
   /** @returns whether there was none */

@@ -59,7 +59,7 @@ export const SESSION: Form = {
     userCtx: z.strictObject({ name: z.string(), roles: z.array(z.string()) }),
     info: z.strictObject({ authenticated: z.string() }),
   }),
-  example: { ok: true, userCtx: { name: ID, roles: [] }, info: { authenticated: 'default' } },
+  example: { ok: true, userCtx: { name: 'ann', roles: [] }, info: { authenticated: 'default' } },
 }
 
 export const DATABASE: Form = {

@@ -1,6 +1,6 @@
 import type { Request } from 'express'
 import { Problem } from '../../../protocol/index.ts'
-import type { SigningIn } from '../../accounts/accounts.ts'
+import type { Accounts, SigningIn } from '../../accounts/accounts.ts'
 import type { BasicSignIn } from '../../accounts/basic-sign-in.ts'
 import type { Sessions } from '../../accounts/sessions.ts'
 import { TokenExpired } from '../../accounts/tokens.ts'
@@ -11,9 +11,13 @@ import { type Authenticate, bearerToken } from '../mount.ts'
 import type { Databases } from './databases.ts'
 
 /** The databases of the caller's documents. */
-export function personalDatabases(means: ProjectionMeans): Databases {
+export function personalDatabases(
+  means: ProjectionMeans,
+  accounts: Pick<Accounts, 'read'>,
+): Databases {
   return {
     uuid: async ({ user }) => uuidOf(user, await headOf(means.store, user)),
+    usernameOf: async ({ user }) => (await accounts.read(user)).username,
     async find({ user, session, scopes }, name) {
       // A token for tasks reads no profile.
       if (scopes && [ALL, 'profile'].includes(name) && !scopes.includes('profile'))

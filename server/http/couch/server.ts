@@ -2,7 +2,7 @@ import { type CouchDatabase, seqText } from '../../couch/database.ts'
 import { missing, Refusal } from '../../couch/refusal.ts'
 import { type Answer, type Operation, operation } from '../operation.ts'
 import { type CouchDependencies, databaseOf, pathOf, READING, WRITING } from './context.ts'
-import { fixedDatabases } from './databases.ts'
+import { fixedDatabases, requireDatabase } from './databases.ts'
 import {
   created,
   DATABASE,
@@ -43,13 +43,13 @@ export function serverOperations(own: CouchDependencies): Operation[] {
       method: 'get',
       path: `${own.prefix}_session`,
       summary: 'Show who is signed in to the CouchDB server',
-      description: 'The name is the id of the account.',
+      description: 'The name is the username, however they signed in.',
       problems: [],
       answers: ok('The user.', SESSION),
-      handle: async ({ user }) => ({
-        status: 200,
-        body: { ok: true, userCtx: { name: user, roles: [] }, info: { authenticated: 'default' } },
-      }),
+      async handle(call) {
+        const userCtx = { name: await own.databases.usernameOf(call), roles: [] }
+        return { status: 200, body: { ok: true, userCtx, info: { authenticated: 'default' } } }
+      },
     }),
     operation({
       ...READING,
@@ -99,7 +99,7 @@ export function serverOperations(own: CouchDependencies): Operation[] {
         )
       },
     }),
-    ...(own.databases.drop ? [dropOperation(own)] : []),
+    dropOperation(own),
     ...stubOperations(own),
   ]
 }
@@ -111,10 +111,16 @@ function dropOperation(own: CouchDependencies): Operation {
     method: 'delete',
     path: pathOf(own),
     summary: 'Delete a database',
-    description: 'With all of its documents.',
-    answers: ok('The database was deleted.', DONE),
-    async handle({ params }) {
-      if (!(await own.databases.drop!(params.database!))) throw missing('Database does not exist.')
+    description: 'Refused: there is one for each kind of data.',
+    problems: ['not_found'],
+    answers: own.databases.drop ? ok('The database was deleted.', DONE) : {},
+    async handle(call) {
+      if (!own.databases.drop) {
+        await requireDatabase(own.databases, call)
+        throw fixedDatabases()
+      }
+      if (!(await own.databases.drop(call.params.database!)))
+        throw missing('Database does not exist.')
       return { status: 200, body: { ok: true } }
     },
   })

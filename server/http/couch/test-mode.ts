@@ -25,6 +25,7 @@ export function testDatabases(stored: CouchStore, databases: TestDatabases): Dat
   const validators = new Map<string, Validators>()
   return {
     uuid: async () => uuidOf('', { epoch: '' }),
+    usernameOf: async () => '',
     async find(_call, name) {
       const user = databases.userOf(name)
       if (user === undefined) return undefined

@@ -104,6 +104,16 @@ describe('a database', () => {
     expect((await database.put('bad', { kind: 'bad' })).status).toBe(201)
   })
 
+  test('of a person is neither created nor deleted, and is theirs by name', async ({ ann }) => {
+    const forbidden = { status: 403, body: { error: 'forbidden', reason: expect.any(String) } }
+    expect(await ann.call('PUT', '/couch/tasks/')).toMatchObject({ status: 412 })
+    expect(await ann.call('DELETE', '/couch/tasks/')).toMatchObject(forbidden)
+    expect(await ann.call('PUT', '/couch/other/')).toMatchObject(forbidden)
+    expect(await ann.call('DELETE', '/couch/other/')).toMatchObject({ status: 404 })
+    const { body } = await ann.call('GET', '/couch/_session')
+    expect(body).toMatchObject({ ok: true, userCtx: { name: ann.username } })
+  })
+
   test('is not there unless the mode is on, nor in production', async ({ serverWith }) => {
     const server = await serverWith()
     expect((await server.call('GET', '/couch-test/')).status).toBe(404)
