@@ -254,9 +254,20 @@ export const FILTER = {
   },
 } satisfies Body
 
+const flag = z.boolean().optional()
+const count = z.int().min(0).optional()
+
 export const KEYS = {
   name: 'CouchKeys',
-  schema: z.looseObject({}),
+  schema: z.looseObject({
+    inclusive_end: flag,
+    descending: flag,
+    skip: count,
+    limit: count,
+    include_docs: flag,
+    conflicts: flag,
+    update_seq: flag,
+  }),
   examples: { 'two documents': { keys: [ID, '0190a5c2-7a4e-7cc3-98c4-dc0c0c073990'] } },
 } satisfies Body
 

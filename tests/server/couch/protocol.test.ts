@@ -370,6 +370,18 @@ describe('a list', () => {
     },
   )
 
+  test.for([
+    [{ keys: 7 }],
+    [{ keys: [], key: 'a' }],
+    [{ limit: 'x' }],
+    [{ skip: -1 }],
+    [{ descending: 'false' }],
+    [{ keys: ['a'], include_docs: 1 }],
+  ])('by POST with %j is refused', async ([query], { database }) => {
+    const { status, body } = await database.post('_all_docs', query)
+    expect([status, body.error]).toEqual([400, 'bad_request'])
+  })
+
   test('of keys has deleted documents, with their content if that is asked for', async ({
     database,
   }) => {
