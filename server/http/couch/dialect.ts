@@ -48,7 +48,10 @@ export const inCouch: Dialect = (problem, error, request) => {
   const { status, headers } = { status: problem.status, headers: headersOf(problem) }
   if (error instanceof Refusal)
     return answer(request, error.status, error.error, error.reason, headers)
-  const details = Object.entries(problem.errors ?? {}).map(([name, [text]]) => `${name}: ${text}`)
+  // What is wrong with the body as a whole has no name.
+  const details = Object.entries(problem.errors ?? {}).map(([name, [text]]) =>
+    name === '' ? text : `${name}: ${text}`,
+  )
   const reason = details.length > 0 ? details.join(' ') : problem.message
   // Clients compare with 400 what is not valid.
   const ownStatus = problem.code === 'invalid' ? 400 : status

@@ -114,7 +114,7 @@ function documentOperations(
       answers: created('The document was stored.', WRITTEN),
       async handle(call) {
         const database = await databaseOf(own, call)
-        const rev = revGiven(call as unknown as Call) ?? call.body._rev
+        const rev = revGiven(call as unknown as Call, call.body._rev)
         const document = {
           ...call.body,
           _id: idOf(call),
@@ -257,8 +257,12 @@ function revsOf(text: string): string[] {
   throw badRequest('`open_revs` is `all` or a list of revisions as JSON.')
 }
 
-/** From the URL, or from If-Match. */
-function revGiven({ query, request }: Call): string | undefined {
-  const header = request.headers['if-match']
-  return (query.rev as string | undefined) ?? header?.replace(/^"(.*)"$/, '$1')
+/** From the URL, from If-Match, or from the body. @throws Refusal if they contradict each other */
+function revGiven({ query, request }: Call, inBody?: unknown): unknown {
+  const header = request.headers['if-match']?.replace(/^"(.*)"$/, '$1')
+  const [rev, ...others] = new Set([query.rev, header, inBody].filter((one) => one !== undefined))
+  if (others.length === 0) return rev
+  throw badRequest(
+    'Document rev from request body, query string and If-Match have different values.',
+  )
 }

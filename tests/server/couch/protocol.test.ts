@@ -193,6 +193,28 @@ describe('a document', () => {
     expect(revs.filter((rev: string) => rev === '2-b')).toHaveLength(1)
   })
 
+  test('that follows several revisions at once is refused', async ({ database }) => {
+    const { rev } = (await database.put('a', { n: 1 })).body
+    const refused = { status: 400, body: { error: 'bad_request', reason: expect.any(String) } }
+    const ifMatch = { 'if-match': `"${rev}"` }
+    expect(await database.put(`a?rev=${rev}`, { _rev: '1-x' })).toMatchObject(refused)
+    expect(await database.put('a', { _rev: '1-x' }, ifMatch)).toMatchObject(refused)
+    expect(await database.delete('a?rev=1-x', undefined, ifMatch)).toMatchObject(refused)
+    expect(await database.put(`a?rev=${rev}`, { _rev: rev, n: 2 }, ifMatch)).toMatchObject({
+      status: 201,
+    })
+  })
+
+  test.for([
+    ['null', 'Invalid input: expected object, received null'],
+    ['[1]', 'Invalid input: expected object, received array'],
+    ['', 'The body is missing.'],
+  ])('that is %j is refused', async ([raw, reason], { server, database }) => {
+    const headers = { 'content-type': 'application/json' }
+    const reply = await server.call('PUT', `${database.path}/a`, undefined, { raw, headers })
+    expect(reply).toMatchObject({ status: 400, body: { error: 'bad_request', reason } })
+  })
+
   test.for([
     ['with an attachment', { _attachments: { a: { data: '' } } }, 403, 'forbidden'],
     ['with a field that begins with an underscore', { _x: 1 }, 400, 'doc_validation'],
