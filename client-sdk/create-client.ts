@@ -27,9 +27,11 @@ const openClients = new Set<OpenClient>()
  * @throws ClientError `invalid` if an option is not valid, or not that of the open client
  */
 export async function createClient<N extends ResourceName = ResourceName>(
-  options: ClientOptions<N>,
+  given: ClientOptions<N>,
 ): Promise<Client<N>> {
   randomBytes(1) // fail now rather than at the first edit
+  // In JavaScript, nothing may be given: then the url is what is missing.
+  const options = given ?? ({} as ClientOptions<N>)
   const { storage, name = 'tasktide' } = options
   const url = readUrl(options.url)
   const names = readNames(options.resources) as N[]
@@ -122,9 +124,10 @@ function readNames(names = Object.keys(resources) as readonly ResourceName[]): R
 }
 
 /** The server is at the root of its host, so the URL has no path. */
-function readUrl(url: string | undefined): string {
-  if (!url)
+function readUrl(given: string | undefined): string {
+  if (!given)
     throw invalid('url: is missing. Use the URL of the server, such as https://tasks.example.com.')
+  const url = String(given) // in JavaScript, it may be a `URL`
   const root = url.replace(/\/+$/, '')
   if (/^https?:\/\/[^/?#\s]+$/.test(root)) return root
   const fault = /^\w+:\/\//.test(url) ? 'is not valid' : 'has no scheme'

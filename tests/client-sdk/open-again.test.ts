@@ -119,6 +119,8 @@ describe('an option that is missing or wrong', () => {
     [{ url: 'localhost:3000' }, 'url: "localhost:3000" has no scheme'],
     [{ url: 'https://example.com/tasks' }, 'is not valid. Use a URL without a path'],
     [{ url: 'ftp://example.com' }, 'url: "ftp://example.com" is not valid'],
+    [{ url: new URL('https://example.com/tasks') }, 'is not valid. Use a URL without a path'],
+    [{ url: 3000 }, 'url: "3000" has no scheme'],
     [{ storage: undefined }, 'storage: is missing. Use dexieStorage()'],
     [{ storage: getRxStorageMemory }, 'storage: is missing'],
     [{ resources: ['task'] }, 'resources: ["task"] is not valid. Use one or more of tasks'],
@@ -126,6 +128,13 @@ describe('an option that is missing or wrong', () => {
     await expect(createClient({ ...good, ...wrong })).rejects.toMatchObject({
       code: 'invalid',
       message: expect.stringContaining(message),
+    })
+  })
+
+  test('is named if nothing is given', async () => {
+    await expect(createClient(undefined as never)).rejects.toMatchObject({
+      code: 'invalid',
+      message: expect.stringMatching(/^(url|storage): is missing/),
     })
   })
 })
