@@ -43,9 +43,12 @@ export function foldText(text: string): string {
   return ASCII.test(typed) ? typed : typed.normalize('NFC')
 }
 
-/** The words of a search, and what is in double quotes as one, folded. */
+/**
+ * The words of a search, and what is in double quotes as one, folded. Until somebody has typed the second quote, the
+ * end of the search stands for it.
+ */
 export function searchTerms(search: string): string[] {
-  const found = foldText(search).matchAll(/(?:^| )"([^"]*)"(?= |$)|[^ ]+/g)
+  const found = foldText(search).matchAll(/(?:^| )"([^"]*)(?:"(?= |$)|$)|[^ ]+/g)
   const terms = [...found].map(([word, phrase]) => (phrase ?? word).trim())
   return [...new Set(terms.filter((term) => term !== ''))]
 }

@@ -102,7 +102,11 @@ test.each<[string, string[]]>([
   ['„Book the ferry“', ['book the ferry']],
   ['milk milk', ['milk']],
   ['5" screen', ['5"', 'screen']],
-  ['"open', ['"open']],
+  // While it is typed.
+  ['"', []],
+  ['"open', ['open']],
+  ['now “open the d', ['now', 'open the d']],
+  ['"open"door', ['"open"door']],
   ['say"so"', ['say"so"']],
   ['"" " "', []],
   ['\u0301 \u00ad', []],
