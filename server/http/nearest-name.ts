@@ -1,8 +1,13 @@
 /** The message about an unknown name: first the known one that was probably meant. */
-export function unknownName(what: string, name: string, known: readonly string[]): string {
+export function unknownName(
+  what: string,
+  name: string,
+  known: readonly string[],
+  advice = 'Use one of',
+): string {
   const nearest = nearestName(name, known)
   const guess = nearest === undefined ? '' : `Did you mean ${nearest}? `
-  return `${guess}Unknown ${what}. Use one of: ${known.join(', ') || 'none'}.`
+  return `${guess}Unknown ${what}. ${advice}: ${known.join(', ') || 'none'}.`
 }
 
 /** Client input: the comparison takes the product of both lengths. */
@@ -33,15 +38,19 @@ export function nearestName(name: string, known: readonly string[]): string | un
 
 const letters = (name: string) => name.toLowerCase().replaceAll(/[-_.[\]]/g, '')
 
-/** How many letters have to be added, removed or changed (Levenshtein). */
+/** How many letters have to be added, removed, changed or swapped with the next (optimal string alignment). */
 function editDistance(a: string, b: string): number {
+  let before: number[] = []
   let row = Array.from({ length: b.length + 1 }, (_, i) => i)
   for (let i = 1; i <= a.length; i++) {
     const next = [i]
-    for (let j = 1; j <= b.length; j++)
-      next.push(
-        Math.min(next[j - 1]! + 1, row[j]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)),
-      )
+    for (let j = 1; j <= b.length; j++) {
+      const changed = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)
+      const isSwap = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]
+      const swapped = isSwap ? before[j - 2]! + 1 : changed
+      next.push(Math.min(next[j - 1]! + 1, row[j]! + 1, changed, swapped))
+    }
+    before = row
     row = next
   }
   return row[b.length]!

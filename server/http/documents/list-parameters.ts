@@ -1,6 +1,7 @@
 import * as z from 'zod'
 import { fieldOf, invalid, type Resource, searchTerms } from '../../../protocol/index.ts'
 import type { Bookmark, Listing, Lists, OrderKey } from '../../store/lists.ts'
+import { unknownName } from '../nearest-name.ts'
 import type { Parameter } from '../operation.ts'
 import { alternativesOf, filtersOf } from './list-filters.ts'
 import { boolean, wholeNumber } from './url-values.ts'
@@ -147,9 +148,9 @@ function ordering(resource: Resource, lists: Pick<Lists, 'isIndexed'>): Paramete
     description: `The sort fields, separated by commas, with - in front for descending: ${known.join(', ')}. Nulls come last, ties are sorted by id. Default: ${resource.ordering}${ofSearch(resource)}.${atAnyDepth(resource, lists)}`,
     schema: z.string().transform((value, ctx) => {
       const order = readOrder(value)
-      const unknown = order.filter(({ field }) => !known.includes(field))
+      const unknown = order.find(({ field }) => !known.includes(field))
       const names = new Set(order.map(({ field }) => field))
-      if (unknown.length > 0) ctx.addIssue(`Unknown field. Sort by one of: ${known.join(', ')}.`)
+      if (unknown) ctx.addIssue(unknownName('field', unknown.field, known, 'Sort by one of'))
       else if (names.size < order.length) ctx.addIssue('Use each field only once.')
       return order
     }),

@@ -558,6 +558,8 @@ test.each([
   ['due_date_lt', 'due_date__lt'],
   ['complete', 'completed'],
   ['pagesize', 'page_size'],
+  // Two letters are swapped.
+  ['paeg', 'page'],
   ['orderby', undefined],
   ['status', undefined],
   ['x'.repeat(61), undefined],
@@ -568,6 +570,25 @@ test.each([
   expect(message).toMatch(
     meant ? new RegExp(`^Did you mean ${meant}\\? Unknown parameter\\.`) : /^Unknown parameter\./,
   )
+})
+
+test.each([
+  ['due', 'due_date'],
+  ['-due_dat', 'due_date'],
+  ['priority,tilte', 'title'],
+  ['colour', undefined],
+])('so is the unknown field in ordering=%s: %s', async (ordering, meant) => {
+  const ann = await server.person()
+  const { status, body } = await ann.call('GET', query({ ordering }))
+  const guess = meant ? `Did you mean ${meant}? ` : ''
+  expect([status, body.errors?.ordering]).toEqual([
+    400,
+    [
+      expect.stringMatching(
+        new RegExp(`^${guess.replace('?', '\\?')}Unknown field\\. Sort by one of: `),
+      ),
+    ],
+  ])
 })
 
 test('so is the unknown field of a body', async () => {
