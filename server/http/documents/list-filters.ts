@@ -11,7 +11,7 @@ const MAX_GROUPS = 5
 const MAX_ALTERNATIVES = 10
 
 const WHICH_DAY =
-  'Use a date as YYYY-MM-DD, or today, tomorrow, yesterday, or a distance such as +7d or -2w.'
+  'Use a date as YYYY-MM-DD, in a year from 0001 to 9999, or today, tomorrow, yesterday, or a distance such as +7d or -2w.'
 
 /** Every document has one. */
 const ID: Field = { kind: 'uuid', schema: id(), nullable: false, description: 'The id.' }
@@ -72,11 +72,7 @@ function valuesOf(field: Field, operator: Operator): Pick<Parameter, 'schema' | 
   const one = z
     .string()
     .transform((text) => FROM_TEXT[field.kind]?.(text) ?? text)
-    .pipe(
-      (field.kind === 'day'
-        ? z.union([z.custom<RelativeDay>(isRelativeDay), value], WHICH_DAY)
-        : value) as z.ZodType<unknown, string>,
-    )
+    .pipe((field.kind === 'day' ? orRelative(value) : value) as z.ZodType<unknown, string>)
   const { $schema: _, ...plain } = z.toJSONSchema(value, { io: 'input' })
   const json =
     field.kind === 'day' ? { anyOf: [plain, { type: 'string', pattern: RELATIVE_DAY }] } : plain
@@ -90,6 +86,10 @@ function valuesOf(field: Field, operator: Operator): Pick<Parameter, 'schema' | 
     isList: true,
   }
 }
+
+/** A day, or a relative one, with one message: a union has that of the day alone. */
+const orRelative = (day: z.ZodType) =>
+  z.custom((value) => isRelativeDay(value) || day.safeParse(value).success, WHICH_DAY)
 
 /** Operators that take several values. */
 const LISTS: ReadonlySet<Operator> = new Set(['in', 'contains', 'overlaps'])

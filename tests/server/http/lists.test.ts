@@ -597,6 +597,24 @@ test('so is the unknown field of a body', async () => {
   expect(body.errors.dueDate[0]).toMatch(/^Did you mean due_date\? Unknown name\. Use one of: /)
 })
 
+test.each(['TODAY', 'monday', '+7', '2026-02-30', '%2B3m'])(
+  'the day %s is refused, and the error names all forms of days',
+  async (day) => {
+    const ann = await server.person()
+    for (const [name, value] of [
+      ['due_date', day],
+      ['due_date__in', `today,${day}`],
+      ['or', `due_date:${day}`],
+    ] as const) {
+      const { status, body } = await ann.call('GET', `/api/tasks/?${name}=${value}`)
+      expect([status, body.errors?.[name]]).toEqual([
+        400,
+        [expect.stringMatching(/Use a date as YYYY-MM-DD, .*or today, tomorrow, yesterday, or a/)],
+      ])
+    }
+  },
+)
+
 describe('the order', () => {
   const FIRST = '2026-01-01T00:00:00.000Z'
   const orders: [string, Kept[], string][] = [
