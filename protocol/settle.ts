@@ -16,7 +16,7 @@ export interface Unsettled {
  *
  * - missing fields get their initial values; a document without a position goes after older ones;
  * - each value is in its canonical form (`canonical.ts`);
- * - `created_at` is set by the creator and never changes; it is not ahead of `now`;
+ * - `created_at` is set by the creator and never changes; it is not ahead of `now`, and without it, it is `updated_at`;
  * - `updated_at` is the time of the edit, not ahead of `now`, not before the creation, and always later than
  *   before, whatever the clock says: so the states of a document are ordered by `updated_at`;
  * - a stamp (`completed_at`) is set when its flag becomes true, kept while it stays, and cleared.
@@ -33,7 +33,8 @@ export function settle(
 ): Document {
   // Object.assign, because spreading is many times slower.
   const settled = Object.assign({}, resource.initial, next) as Document
-  settled.created_at = previous?.created_at ?? earlier(next.created_at ?? now, now)
+  settled.created_at =
+    previous?.created_at ?? earlier(next.created_at ?? next.updated_at ?? now, now)
   const made = earlier(next.updated_at ?? now, now)
   if (!previous) settled.updated_at = later(made, settled.created_at)
   else settled.updated_at = made > previous.updated_at ? made : justAfter(previous)

@@ -36,7 +36,8 @@ describe('what a document becomes', () => {
   })
 
   test.each<[string, object, Document | undefined, string, string]>([
-    ['is now when none is given', {}, undefined, TUESDAY, TUESDAY],
+    ['is now when none is given', { updated_at: undefined }, undefined, TUESDAY, TUESDAY],
+    ['is that of the edit when only that is given', {}, undefined, TUESDAY, MONDAY],
     ['is the one given', { created_at: MONDAY }, undefined, TUESDAY, MONDAY],
     ['is not in the future', { created_at: WEDNESDAY }, undefined, TUESDAY, TUESDAY],
     ['never becomes later', { created_at: TUESDAY }, open, WEDNESDAY, MONDAY],
@@ -223,7 +224,8 @@ describe('for any documents', () => {
     fc.assert(
       fc.property(anyTask, previous, moment, (next, before, now) => {
         const settled = settle(tasks, next, before, now)
-        expect(settled.created_at).toBe(before?.created_at ?? notAhead(next.created_at, now))
+        const born = notAhead(next.created_at ?? next.updated_at, now)
+        expect(settled.created_at).toBe(before?.created_at ?? born)
         const least = before ? justAfter(before.updated_at) : settled.created_at
         const made = notAhead(next.updated_at, now)
         expect(settled.updated_at).toBe(made < least ? least : made)
