@@ -46,6 +46,7 @@ export const couchAuthentication =
         ? basicSignIn(credentials, needs.scopes, signingIn(request))
         : sessions.authenticate(bearerToken(request), needs))
     } catch (error) {
+      if (request.headers.authorization === undefined) throw new Problem('unauthenticated', SEND)
       // `unauthorized` would end the replication for good, and a client can get a new token.
       if (error instanceof TokenExpired) throw new Refusal(401, 'token_expired', error.message)
       if (error instanceof Problem && error.code === 'factor_required')
@@ -57,6 +58,9 @@ export const couchAuthentication =
       throw error
     }
   }
+
+const SEND =
+  'Send the header Authorization: Bearer <access token>, or Basic with a username and a password or personal token.'
 
 /** @returns undefined for another scheme @throws Problem `unauthenticated` */
 function basicCredentials({ headers }: Request) {
