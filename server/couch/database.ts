@@ -16,6 +16,8 @@ export interface CouchDatabase {
   readonly revsLimit: number
   /** The id on the wire. */
   idOf(key: Key): string
+  /** Which ids its documents have, for people. */
+  readonly whichIds: string
   /** Undefined for an id that no document of this database can have. */
   keyOf(id: string): Key | undefined
   /** The keys of a type whose ids on the wire are in a range; undefined for none. */
@@ -95,6 +97,7 @@ export function bareDatabase(
     user,
     types: [BARE],
     revsLimit: COUCH_REVS_LIMIT,
+    whichIds: 'Send 1 to 2000 characters without NUL, and no underscore in front.',
     idOf: ({ id }) => id,
     keyOf: (id) => (IS_BARE_ID.test(id) ? { type: BARE, id } : undefined),
     partOf: (_type, range) => range,

@@ -77,6 +77,7 @@ export function projectedDatabase(
     types: own.map((one) => one.name),
     revsLimit: REVS_LIMIT,
     readAhead: aheadOf,
+    whichIds: `Send ${own.map((one) => idForm(one, isOfAll)).join(' or ')}.`,
 
     idOf({ type, id }) {
       if (!isOfAll) return id
@@ -292,6 +293,12 @@ const resourceOf = (type: string) => PROJECTED.find(({ name }) => name === type)
 
 function prefixOf({ singular }: Resource): string {
   return `${singular}:`
+}
+
+/** What the ids of a resource look like, for people. */
+function idForm(resource: Resource, isOfAll: boolean): string {
+  if (!isOfAll) return resource.singleton ? 'the id of the user' : 'a UUID in small letters'
+  return prefixOf(resource) + (resource.singleton ? ONLY : '<UUID in small letters>')
 }
 
 /** The part of a resource's ids in a range of the ids of all. */

@@ -89,7 +89,7 @@ function parse(database: CouchDatabase, input: unknown, isReplicated: boolean): 
     const document = readDocument(input, isReplicated)
     const key = database.keyOf(document.id)
     if (!key)
-      return { ...about, refusal: forbidden('This database has no documents with such ids.') }
+      return { ...about, refusal: forbidden(`No document here has this id. ${database.whichIds}`) }
     return { key, document }
   } catch (error) {
     if (error instanceof Refusal && !(error instanceof InvalidRequest))

@@ -114,6 +114,28 @@ describe('a database', () => {
     expect(body).toMatchObject({ ok: true, userCtx: { name: ann.username } })
   })
 
+  test.for([
+    ['all', 'Send category:<UUID in small letters> or profile:me or task:<UUID in small letters>.'],
+    ['tasks', 'Send a UUID in small letters.'],
+    ['profile', 'Send the id of the user.'],
+  ])('of a person says which ids %s has', async ([name, which], { ann }) => {
+    const { status, body } = await ann.call('PUT', `/couch/${name}/note:1`, { title: 'Soap' })
+    expect([status, body.error, body.reason]).toEqual([
+      403,
+      'forbidden',
+      `No document here has this id. ${which}`,
+    ])
+  })
+
+  test('of a person tells a stranger both ways to sign in', async ({ server }) => {
+    const { status, body } = await server.call('GET', '/couch/all/')
+    expect([status, body.error, body.reason]).toEqual([
+      401,
+      'unauthorized',
+      expect.stringMatching(/Bearer <access token>, or Basic/),
+    ])
+  })
+
   test('is not there unless the mode is on, nor in production', async ({ serverWith }) => {
     const server = await serverWith()
     expect((await server.call('GET', '/couch-test/')).status).toBe(404)
