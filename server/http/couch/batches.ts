@@ -133,8 +133,8 @@ async function storeLocal(
 
 /** A document may leave its id to the server. A UUID may be the id of a task, too. */
 export function withId(document: unknown): unknown {
-  const isNamed = typeof document !== 'object' || document === null || '_id' in document
-  return isNamed ? document : { _id: randomUUID(), ...document }
+  const isObject = typeof document === 'object' && document !== null && !Array.isArray(document)
+  return isObject && !('_id' in document) ? { _id: randomUUID(), ...document } : document
 }
 
 function localIdOf(document: unknown): string | undefined {

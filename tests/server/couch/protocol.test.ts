@@ -256,6 +256,9 @@ describe('a batch', () => {
       { _id: `c\0` },
       { _id: 'd', text: 'NUL \0 and \ud800', __proto__: null },
       { _id: '_local/e', n: 4 },
+      [{ n: 5 }],
+      'f',
+      null,
     ]
     const { status, body } = await database.post('_bulk_docs', { docs })
     expect(status).toBe(201)
@@ -267,6 +270,9 @@ describe('a batch', () => {
       'forbidden',
       true,
       true,
+      'bad_request',
+      'bad_request',
+      'bad_request',
     ])
     const stored = await database.get('d')
     expect(stored.body.text).toBe('NUL \0 and \ud800')
