@@ -88,12 +88,13 @@ export function createFeeds({ stored, followers, answers, places, inParts }: Fee
     { heartbeat, timeout }: FeedQuery,
   ): Promise<Answer> {
     const { database, options } = follow
+    // Before a place is taken, which nobody would leave if one of them is refused.
+    const [beat, patience] = [heartbeatOf(heartbeat), timeoutOf(timeout)]
     const limit = limitFor(call, places.limit)
     const leavePlace = places.take(database.user, limit)
     if (!leavePlace) throw tooManyConnections(limit)
     const news = createNews()
-    const beat = heartbeatOf(heartbeat)
-    const timer = beat === undefined ? setTimeout(news.end, timeoutOf(timeout)) : undefined
+    const timer = beat === undefined ? setTimeout(news.end, patience) : undefined
     let isCut = false
     const cut = () => {
       isCut = true

@@ -235,6 +235,12 @@ describe('a feed that waits', () => {
   })
 })
 
+test('a feed that is refused takes no place', async ({ filled }) => {
+  for (const wrong of ['heartbeat=often', 'timeout=-1', 'heartbeat=1000&timeout=soon'])
+    expect((await filled.changes(`feed=longpoll&since=now&${wrong}`)).status).toBe(400)
+  expect((await filled.changes('feed=longpoll&since=now&timeout=1')).status).toBe(200)
+})
+
 test('a feed that waits is answered when its node stops', async () => {
   const server = await startServer({ COUCH_TEST_MODE: '1' })
   await server.call('PUT', '/couch-test/db')
