@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Resource, resources } from '../../../protocol/index.ts'
 import type { Database } from '../../../server/database/connect.ts'
-import { APP } from '../../../server/database/wall.ts'
 import { INDEXED } from '../../../server/store/list-order.ts'
 import { type OrderKey, sliceStatement } from '../../../server/store/lists.ts'
 import { postgresStore } from '../../../server/store/postgres.ts'
 import { createDatabase, type TestDatabase } from '../../support/database.ts'
+import { rowsRead } from '../../support/rows-read.ts'
 import { addUser, aTask } from '../../support/store-contract.ts'
 
 const { tasks } = resources
@@ -112,35 +112,5 @@ async function rowsAt(
   const [{ id, at }] = rows
   const bookmark = { id, values: order.map(({ field }) => at[field]), backward }
   const listing = { filters: [], words: [], order, deleted: false }
-  const { text, values } = sliceStatement(user, tasks, listing, PAGE, bookmark)
-  return db.transaction(async (trx) => {
-    // Behind the wall, where only some conditions may be those of an index.
-    await trx.raw(
-      `select set_config('role', '${APP}', true), set_config('tasktide.person', ?, true)`,
-      [user],
-    )
-    await trx.raw('deallocate all')
-    await trx.raw(`prepare page as ${text}`.replaceAll('?', '\\?'))
-    const { rows: plans } = await trx.raw(
-      `explain (analyze, format json) execute page (${values.map((value) => `'${value}'`)})`,
-    )
-    return rowsRead(plans[0]['QUERY PLAN'][0].Plan)
-  })
-}
-
-interface Node {
-  'Relation Name'?: string
-  'Actual Rows': number
-  'Actual Loops': number
-  'Rows Removed by Filter'?: number
-  Plans?: Node[]
-}
-
-/** What the scans of tables read, kept or not. */
-function rowsRead(node: Node): number {
-  const own =
-    node['Relation Name'] === undefined
-      ? 0
-      : (node['Actual Rows'] + (node['Rows Removed by Filter'] ?? 0)) * node['Actual Loops']
-  return (node.Plans ?? []).reduce((sum, plan) => sum + rowsRead(plan), own)
+  return rowsRead(db, user, sliceStatement(user, tasks, listing, PAGE, bookmark))
 }
