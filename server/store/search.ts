@@ -15,7 +15,7 @@ export interface SearchSql {
 /**
  * Looks words up in the index, and reads what has changed since it was made. A number of the feed is a state
  * of a document that never changes, so what is indexed holds for as long as a row has that number. Postgres cannot know
- * how many hits there are: they are grouped and looked up, and never joined with each other.
+ * how many hits there are: they are grouped once, and looked up as arrays, one for those with the same relevance.
  */
 export function searchSql(resource: Resource, listing: Listing, values: unknown[]): SearchSql {
   const { table } = resource
@@ -30,7 +30,7 @@ export function searchSql(resource: Resource, listing: Listing, values: unknown[
     ${selected(terms.map(({ isInFirst }) => isInFirst))} from ${from}
     where ${[...where, ...terms.map(({ isFound }) => isFound)].join(' and ')}`
 
-  const looked = [...new Set(terms.flatMap(({ looksUp }) => looksUp))]
+  const looked = [...new Set(terms.flatMap(({ looksUp }) => looksUp))].slice(0, MAX_LOOKED_UP)
   if (looked.length === 0 || listing.deleted)
     return {
       queries: `found as materialized (${read(`${table} t`, conditions)})`,
@@ -38,29 +38,26 @@ export function searchSql(resource: Resource, listing: Listing, values: unknown[
     }
 
   const name = bind(values, resource.name)
-  const hits = looked.map(
-    (word, i) => `hits${i} as materialized (${hitsSql(name, bind(values, word))})`,
-  )
+  const hits = looked.map((word, i) => hitsSql(name, bind(values, word), i, looked.length))
+  const all = (1 << looked.length) - 1
   const exact = terms.map((term) => {
     const nth = term.isExact ? looked.indexOf(term.text) : -1
-    return nth < 0 ? term : { isInFirst: `h.first${nth}::int`, isFound: 'true' }
+    return nth < 0
+      ? term
+      : { isInFirst: `(h.places >> ${nth + looked.length} & 1)`, isFound: 'true' }
   })
-  const firsts = looked.map(
-    (_, i) => `bool_or(s.is_first) filter (where s.nth = ${i}) as first${i}`,
-  )
-  const each = looked.map((_, i) => `select ${i} as nth, h.seq, h.is_first from hits${i} h`)
   return {
     queries: `
     indexed as materialized (
       select coalesce(max(p.seq), 0) as seq, coalesce(sum(octet_length(p.words)), 0) as bytes
       from search_parts p where p.user_id = $1 and p.resource = ${name}),
-    ${hits.join(',\n    ')},
     hits as materialized (
-      select s.seq, ${firsts.join(', ')} from (${each.join(' union all ')}) s
-      group by s.seq having count(*) = ${looked.length}),
+      select s.seq, bit_or(s.places) as places from (${hits.join(' union all ')}) s
+      group by s.seq having bit_or(s.places) & ${all} = ${all}),
     found as materialized (
-      ${selected(exact.map(({ isInFirst }) => isInFirst))} from hits h, lateral (
-        select t.* from ${table} t where t.user_id = $1 and t.seq = h.seq offset 0
+      ${selected(exact.map(({ isInFirst }) => isInFirst))}
+      from (select hits.places, array_agg(hits.seq) as seqs from hits group by hits.places) h, lateral (
+        select t.* from ${table} t where t.user_id = $1 and t.seq = any (h.seqs) offset 0
       ) t
       where ${[...conditions, ...exact.map(({ isFound }) => isFound)].join(' and ')}
       union all
@@ -101,13 +98,19 @@ function termOf({ searchable }: Resource, text: string, values: unknown[]): Term
   }
 }
 
+/** Two bits of a number are of each. What has these is few documents, which are read for the other words. */
+const MAX_LOOKED_UP = 15
+
 /** One or two letters are in so many words that to read the documents is quicker. */
 const SELECTIVE = 3
 const NOT_ASCII = /[^\0-\x7f]/
 
-/** The states of documents with words that contain this text. */
-const hitsSql = (name: string, text: string) => `
-      select s.seq, bool_or(s.is_first) as is_first
+/**
+ * The states of documents with words that contain the nth of these texts: `places` has the bit n, and n + many
+ * if the word is in the first of the searchable fields.
+ */
+const hitsSql = (name: string, text: string, nth: number, many: number) => `
+      select s.seq, s.places
       from search_parts p,
         lateral (
           select v.word from string_to_table(p.words, ' ') as v (word)
@@ -116,9 +119,9 @@ const hitsSql = (name: string, text: string) => `
           select w.firsts, w.others from search_words w
           where w.user_id = $1 and w.resource = ${name} and w.word = ${keySql('v.word')} offset 0) w,
         lateral (
-          select unnest(w.firsts) as seq, true as is_first union all select unnest(w.others), false) s
-      where p.user_id = $1 and p.resource = ${name} and strpos(p.words, ${text}::text) > 0
-      group by s.seq`
+          select unnest(w.firsts) as seq, ${(1 << nth) | (1 << (nth + many))} as places
+          union all select unnest(w.others), ${1 << nth}) s
+      where p.user_id = $1 and p.resource = ${name} and strpos(p.words, ${text}::text) > 0`
 
 /**
  * Whether a column contains a folded text. Most texts are in ASCII, which is compared ten times as fast as it would be folded.
