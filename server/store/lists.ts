@@ -157,14 +157,11 @@ export function pageStatement(
   const values: unknown[] = [user]
   const range = () => `limit ${bind(values, limit)}::bigint offset ${bind(values, offset)}::bigint`
   if (listing.words.length > 0) {
-    const search = searchSql(resource, listing, values)
+    const wanted = { limit: limit + offset, bookmark: undefined, isCounted: true }
+    const search = searchSql(resource, listing, wanted, values)
     const { sorted } = allAfter(resource, listing.order, undefined, values)
     const page = foundSql(resource, { where: 'true', sorted }, range())
-    const text = withFeed(
-      `(select count(*) from found), ${arraySql(page, 'page.document')}`,
-      search,
-    )
-    return { text, values }
+    return { text: withFeed(`${search.count}, ${arraySql(page, 'page.document')}`, search), values }
   }
   // Two queries in one snapshot, because the count can use an index-only scan.
   const where = conditionsSql(resource, listing, values).join(' and ')
@@ -186,7 +183,8 @@ export function sliceStatement(
   const values: unknown[] = [user]
   const limited = () => `limit ${bind(values, limit + 1)}::bigint`
   if (listing.words.length > 0) {
-    const search = searchSql(resource, listing, values)
+    const wanted = { limit: limit + 1, bookmark, isCounted: false }
+    const search = searchSql(resource, listing, wanted, values)
     const page = foundSql(resource, allAfter(resource, listing.order, bookmark, values), limited())
     const one = hasRelevance(listing)
       ? `'[' || page.relevance || ',' || page.document || ']'`

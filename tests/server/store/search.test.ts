@@ -1,9 +1,21 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { foldText, resources, searchRelevance, searchTerms } from '../../../protocol/index.ts'
+import {
+  type Document,
+  foldText,
+  resources,
+  searchRelevance,
+  searchTerms,
+} from '../../../protocol/index.ts'
 import type { Database } from '../../../server/database/connect.ts'
-import { type Listing, pageStatement, postgresLists } from '../../../server/store/lists.ts'
+import {
+  type Listing,
+  type OrderKey,
+  pageStatement,
+  postgresLists,
+  sliceStatement,
+} from '../../../server/store/lists.ts'
 import { postgresStore } from '../../../server/store/postgres.ts'
 import {
   forgetSearches,
@@ -122,6 +134,11 @@ const listing = (search: string): Listing => ({
   deleted: false,
 })
 
+const RELEVANT = [
+  { field: 'relevance', descending: true },
+  { field: 'created_at', descending: true },
+]
+
 const NOTE = 'the early one, with a cabin '
 
 /** A person with many tasks; every hundredth is about a ferry. */
@@ -196,6 +213,45 @@ describe('an index', () => {
       expect(await titles(user, '0__')).toHaveLength(0)
       expect(await titles(user, 'x'.repeat(400))).toHaveLength(1)
       await indexSearch(db, user, tasks)
+    }
+  })
+
+  test('finds more words than are looked up', async () => {
+    const user = await personWithMany(1)
+    const store = postgresStore(db)
+    const words = Array.from({ length: 20 }, (_, i) => `word${i}`)
+    const [phrase, others] = [words.slice(0, 12).join(' '), words.slice(12).join(' ')]
+    await store.insert(user, tasks, aTask({ title: `${phrase} ${others}` }))
+    await store.insert(user, tasks, aTask({ id: randomUUID(), title: phrase, description: others }))
+    await store.insert(user, tasks, aTask({ id: randomUUID(), title: others }))
+    await indexSearch(db, user, tasks)
+    const order = [{ field: 'relevance', descending: true }]
+    const wanted = { ...listing(`"${phrase}" ${others}`), order }
+    const { documents } = await lists().slice(user, tasks, wanted, 10, undefined)
+    expect(documents.map(({ relevance }) => relevance)).toEqual([9, 1])
+  })
+
+  test('is read instead of the documents for a page of many hits', async () => {
+    const user = await addUser(db)
+    await db.raw(
+      `insert into tasks (user_id, id, title, description, priority, completed, position, created_at, updated_at)
+       select ?, gen_random_uuid(), case when i % 50 = 0 then 'Brot' else 'Milch' end, 'Brot',
+         'low', false, 'a0', now() + i * interval '1 second', now()
+       from generate_series(1, 6000) i`,
+      [user],
+    )
+    await indexSearch(db, user, tasks)
+    await db.raw('analyze')
+    for (const [search, order] of [
+      ['milch', RELEVANT],
+      ['brot', RELEVANT],
+      ['brot', listing('').order],
+    ] as const) {
+      const wanted = { ...listing(search), order }
+      expect(
+        await rowsRead(db, user, sliceStatement(user, tasks, wanted, 20, undefined)),
+        search,
+      ).toBeLessThan(400)
     }
   })
 
@@ -364,3 +420,136 @@ test('a search finds the same with and without an index, and in memory', async (
     { numRuns: 60 },
   )
 }, 60_000)
+
+test('of many hits, each page is that of a naive search', async () => {
+  const store = postgresStore(db)
+  const lists = postgresLists(db)
+  const orders: OrderKey[][] = [
+    ['-relevance', '-created_at'],
+    ['-relevance', 'due_date', 'title'],
+    ['-relevance', 'title'],
+    ['created_at'],
+    ['-due_date'],
+  ].map((keys) =>
+    keys.map((key) => ({ field: key.replace('-', ''), descending: key.startsWith('-') })),
+  )
+  const day = (n: number) => new Date(Date.UTC(2026, 0, 1 + n)).toISOString()
+  await fc.assert(
+    fc.asyncProperty(fc.noBias(fc.infiniteStream(fc.nat(999_999))), async (chances) => {
+      const chance = () => (chances.next().value as number) / 1_000_000
+      const below = (end: number) => Math.floor(chance() * end)
+      const textOf = (shares: Record<string, number>) =>
+        Object.keys(shares)
+          .filter((word) => chance() < shares[word]!)
+          .join(' ')
+      const user = await addUser(db)
+      const write = (some: Document[]) =>
+        store.transaction(user, (transaction) => transaction.write(tasks, some.map(live)))
+      // More than are walked over are newer than those with the word "old".
+      const documents = Array.from({ length: 6_500 }, (_, n) =>
+        aTask({
+          id: randomUUID(),
+          title: `${textOf({ milk: 0.3, milch: 0.2, brot: 0.4, eier: 0.002, old: n < 1_300 ? 0.5 : 0 })}.`,
+          description: textOf({ milk: 0.3, brot: 0.5, eier: 0.3, old: n < 1_300 ? 0.5 : 0 }),
+          created_at: day(Math.floor(n / 40)),
+          due_date: chance() < 0.3 ? null : day(below(50)).slice(0, 10),
+          completed: chance() < 0.5,
+        }),
+      )
+      await write(documents)
+      await indexSearch(db, user, tasks)
+      // Some have changed since they were indexed, and some of those since the index was extended.
+      for (let i = 0; i < 100; i++) {
+        const changed = documents[i * 60]!
+        changed.title = `${textOf({ milk: 0.5, brot: 0.5, neu: 0.5 })}.`
+        if (i % 5 === 0) documents.push(aTask({ id: randomUUID(), title: 'milk brot neu' }))
+      }
+      const touched = documents.filter((_, n) => n % 60 === 0 || n >= 6_500)
+      await write(touched.slice(0, 70))
+      await indexSearch(db, user, tasks)
+      await write(touched.slice(70))
+      const gone = documents.splice(3_000, 50)
+      await store.transaction(user, (transaction) =>
+        transaction.write(
+          tasks,
+          gone.map((document) => ({ document, deleted: true })),
+        ),
+      )
+
+      for (const search of [
+        'milk',
+        'mil',
+        'milk brot',
+        'old',
+        'eier',
+        'neu milk',
+        '"milk brot"',
+        'brot x',
+      ])
+        for (const order of orders)
+          for (const filters of [
+            [],
+            [{ field: 'completed', operator: 'eq', value: true } as const],
+          ]) {
+            const terms = searchTerms(search)
+            const found = documents
+              .filter(({ completed }) => filters.length === 0 || completed === true)
+              .map((document) => ({
+                document,
+                relevance: searchRelevance(tasks, document, terms),
+              }))
+              .filter(({ relevance }) => relevance !== undefined)
+              .map(
+                ({ document, relevance }): Record<string, unknown> => ({
+                  ...document,
+                  relevance,
+                }),
+              )
+              .sort(byKeys(order))
+            const wanted = { filters, words: terms, order, deleted: false }
+            const limit = 1 + below(60)
+            const offset = below(4) * limit
+            const what = JSON.stringify({ search, order, filters, limit, offset })
+            const { count, results } = await lists.page(user, tasks, wanted, limit, offset)
+            expect(count, what).toBe(found.length)
+            expect(idsOf(JSON.parse(results)), what).toEqual(
+              idsOf(found.slice(offset, offset + limit)),
+            )
+
+            const at = found[below(found.length)]
+            for (const backward of [false, true]) {
+              const bookmark = at && {
+                id: String(at.id),
+                values: order.map(({ field }) => at[field] as string | number | null),
+                backward,
+              }
+              const next = at ? found.indexOf(at) : -1
+              const from = backward && at ? Math.max(0, next - limit) : next + 1
+              const expected = found.slice(from, backward && at ? next : from + limit)
+              const { documents: slice } = await lists.slice(user, tasks, wanted, limit, bookmark)
+              expect(
+                slice.map(({ document }) => document.id),
+                what,
+              ).toEqual(idsOf(expected))
+            }
+          }
+    }),
+    { numRuns: 2, endOnFailure: true },
+  )
+}, 120_000)
+
+const idsOf = (some: Record<string, unknown>[]) => some.map(({ id }) => id)
+
+/** Nulls last; ties by id. */
+function byKeys(order: readonly OrderKey[]) {
+  const keys = [...order, { field: 'id', descending: false }]
+  return (a: Record<string, unknown>, b: Record<string, unknown>) => {
+    for (const { field, descending } of keys) {
+      const [x, y] = [a[field], b[field]] as [string | number | null, string | number | null]
+      if (x === y) continue
+      if (x === null || y === null) return x === null ? 1 : -1
+      return x < y !== descending ? -1 : 1
+    }
+    return 0
+  }
+}
