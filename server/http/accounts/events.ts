@@ -100,6 +100,7 @@ export function accountEventOperations({ events, answers, publicUrl }: Dependenc
             'Content-Disposition': 'attachment; filename="events.jsonl"',
           },
           stream(response) {
+            if (response.destroyed) return // disconnected meanwhile
             const settle = answers.add(call, () => response.destroy())
             response.once('close', settle)
             // The client sees an interruption by the missing end of the body.

@@ -126,13 +126,13 @@ export function createFeeds({ stored, followers, answers, places, inParts }: Fee
         headers: HEADERS[feed],
         isLive: true,
         stream(response) {
+          if (response.destroyed) return stop() // disconnected meanwhile
           const settle = answers.add(call, cut)
           response.once('close', () => {
             cut()
             settle()
             stop()
           })
-          if (response.destroyed) return stop()
           pour(follows({ ...follow, from }, changed), response).catch(() => response.destroy())
         },
       }

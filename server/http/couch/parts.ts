@@ -35,6 +35,7 @@ export function createParts(bytes: Pick<BytesInFlight, 'tryTake'>, answers: Open
       status: 200,
       headers,
       stream(response, compressor) {
+        if (response.destroyed) return // disconnected meanwhile
         const settle = answers.add(call, () => response.destroy())
         response.once('close', settle)
         // The headers are sent: only a broken connection tells that this is not all.

@@ -27,6 +27,7 @@ export function createLongPages(bytes: Pick<BytesInFlight, 'tryTake'>, answers: 
       status: 200,
       headers: { 'Content-Type': 'application/json' },
       stream(response, compressor) {
+        if (response.destroyed) return // disconnected meanwhile
         const settle = answers.add(call, () => response.destroy())
         response.once('close', settle)
         // The headers are sent: only a broken connection tells that this is not the whole page.
