@@ -8,7 +8,7 @@ import type { Limits } from '../sync/limits.ts'
 import type { Changes, ReadAhead, Stored, Transaction } from '../sync/store.ts'
 import { feedOf } from './rows.ts'
 import { FEED_COLUMNS, isTree, resourcesReferredTo, writeIfSql } from './statements.ts'
-import { changesOf, type Locked, mayBeSlow, readEarly, rowTexts } from './transaction.ts'
+import { changesOf, type Locked, mayBeSlow, readEarly, rowList } from './transaction.ts'
 import { COUNTED_COLUMNS, lastWithRoom, usageAtMost } from './usage.ts'
 
 /** The work needs a transaction with a lock, or what it has read does not hold any more. Nothing is written. */
@@ -107,7 +107,7 @@ export async function attempt<T>(
       if (!isLast || isSlow || isTree(resource)) return needLock()
       const most = lastWithRoom(locked, limits, documents.length) ?? null
       const values = [
-        ...[user, rowTexts(documents), documents.length],
+        ...[user, await rowList(documents), documents.length],
         ...[begun.epoch, JSON.stringify(begun.horizons), most],
         ...[resource, ...resourcesReferredTo(resource)].flatMap((one) => readOf(reads, one)),
       ]

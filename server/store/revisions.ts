@@ -12,6 +12,7 @@ import type {
   RevisionTransaction,
 } from '../sync/revisions.ts'
 import { keyText } from '../sync/revisions.ts'
+import { jsonList } from './json-list.ts'
 import { localsOf } from './locals.ts'
 import { type FeedRow, feedOf } from './rows.ts'
 import { FEED_COLUMNS, named } from './statements.ts'
@@ -255,21 +256,20 @@ export function revisionsOn(
 
     async write(documents, progress, isLast = false) {
       const steps: Promise<unknown>[] = []
+      const send = (statement: Statement, values: unknown[]) => {
+        const step = runOn(connection, statement, values)
+        step.catch(() => {}) // it fails below, too
+        steps.push(step)
+      }
       // While the database stores one piece, the next is put together.
       for (let at = 0; at < documents.length; at += PIECE) {
         const piece = documents.slice(at, at + PIECE)
-        const values = [
-          user,
-          JSON.stringify(piece.map(headOf)),
-          JSON.stringify(piece.flatMap(rowsOf)),
-        ]
-        steps.push(runOn(connection, writeSql, values))
+        const rows = await jsonList(piece.flatMap(rowsOf), (row) => JSON.stringify(row))
+        send(writeSql, [user, JSON.stringify(piece.map(headOf)), rows])
         const over = piece.filter(({ revisions }) => revisions.some(isOver))
-        if (over.length > 0)
-          steps.push(runOn(connection, forgetSql, [user, ...columnsOfKeys(over)]))
+        if (over.length > 0) send(forgetSql, [user, ...columnsOfKeys(over)])
       }
-      if (progress)
-        steps.push(runOn(connection, progressedSql, [user, progress.seq, progress.horizon]))
+      if (progress) send(progressedSql, [user, progress.seq, progress.horizon])
       if (isLast) steps.push(commit())
       await Promise.all(steps)
     },

@@ -11,6 +11,7 @@ import { type Begun, limitSql, runOn } from '../database/connect.ts'
 import type { Limits } from '../sync/limits.ts'
 import type { Usage } from '../sync/quota.ts'
 import type { Changes, Head, ReadAhead, Stored, Transaction } from '../sync/store.ts'
+import { jsonList } from './json-list.ts'
 import { keptAnswersOn } from './kept-answers.ts'
 import { revisionsOn } from './revisions.ts'
 import { byId, feedOf, type StoredRow, stored } from './rows.ts'
@@ -143,7 +144,7 @@ export function transactionOf(
     async write(resource, documents, isLast = false) {
       if (documents.length === 0) return
       standing = []
-      const values = [user, rowTexts(documents), documents.length]
+      const values = [user, await rowList(documents), documents.length]
       const isCascading = referencesTo(resource).some(({ onDelete }) => onDelete === 'cascade')
       const deletesOrRestores = isCascading || documents.some(({ deleted }) => deleted)
       const isLimited = limitMs !== undefined && mayBeSlow(resource, deletesOrRestores)
@@ -204,8 +205,8 @@ async function readOn(
   return byId(await runOn<StoredRow>(connection, readSql(resource), [user, ids]))
 }
 
-/** The rows of `writeSql` as a JSON array. */
-export const rowTexts = (documents: readonly Omit<Stored, 'seq'>[]) => `[${documents.map(rowText)}]`
+/** The rows of `writeSql`. */
+export const rowList = (documents: readonly Omit<Stored, 'seq'>[]) => jsonList(documents, rowText)
 
 /** Its parts are put together as text, which is quicker than as objects. */
 function rowText({ document, deleted, taken, changed }: Omit<Stored, 'seq'>, i: number): string {
