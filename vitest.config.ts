@@ -1,4 +1,31 @@
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
+import { BaseSequencer, type TestSpecification } from 'vitest/node'
+
+/** Each takes a minute or more. Begun last, it would run alone on a machine with several cores. */
+const LONGEST = [
+  'simulation/simulation',
+  'client-sdk/storage-faults',
+  'peers/rxdb-suite',
+  'server/processes/dev',
+  'server/processes/worker',
+  'server/processes/lifecycle',
+  'deployment/dockerfile',
+  'server/http/openapi',
+  'server/http/fuzz',
+  'end-to-end/account',
+  'end-to-end/unsaved',
+]
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const place = ({ moduleId }: TestSpecification) => {
+      const at = LONGEST.findIndex((name) => moduleId.endsWith(`tests/${name}.test.ts`))
+      return at < 0 ? LONGEST.length : at
+    }
+    return (await super.sort(files)).sort((a, b) => place(a) - place(b))
+  }
+}
 
 export default defineConfig({
   test: {
@@ -6,8 +33,9 @@ export default defineConfig({
     // They measure time, or take much of it, so they run alone: npm run test:failures, attack, test:examples.
     exclude: ['**/node_modules/**', 'tests/failures/**', 'tests/attacks/**', 'tests/examples/**'],
     globalSetup: ['./tests/support/cluster.ts'],
-    // By default it leaves a core free, and tests wait for much else: on two cores they would run one by one.
-    maxWorkers: '100%',
+    // A third of the time of a test it waits: for a timer, a process or a browser.
+    maxWorkers: availableParallelism() + 1,
+    sequence: { sequencer: LongestFirst },
     testTimeout: 30_000,
     hookTimeout: 60_000,
     // By default a second, which is too short beside other tests.
