@@ -3,6 +3,7 @@ import { Validator } from '@seriousme/openapi-schema-validator'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { resources } from '../../../protocol/index.ts'
 import { createUnsubscribeTokens } from '../../../server/reminders/unsubscribing.ts'
+import { readConfig } from '../../../server/runtime/config.ts'
 import { FACTOR_FACTS } from '../../support/factors.ts'
 import { LINKED, tokenByMail } from '../../support/links.ts'
 import {
@@ -28,6 +29,8 @@ import {
   type TestServer,
 } from '../../support/server.ts'
 
+/** Unless an operation says otherwise. */
+const { MAX_BODY_BYTES } = readConfig({ SECRET_KEY: SECRET })
 const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']
 
 let server: TestServer
@@ -348,13 +351,17 @@ describe('the server answers as described', { timeout: 120_000 }, () => {
     {
       what: 'that is too large',
       status: 413,
-      change: (body: object) => ({ ...body, nonsense: 'x'.repeat(9_000_000) }),
+      change: (body: object, limit: number) => ({ ...body, nonsense: 'x'.repeat(limit) }),
     },
   ])('to a body $what', async ({ of = () => true, status, change }) => {
     expect(
       await complaintsOfCalls(withBodies().filter(of), async (operation) => {
         const { path } = await targetOf(api, operation, ann.call)
-        const reply = await ann.call(operation.method, path, change(example(operation)))
+        const reply = await ann.call(
+          operation.method,
+          path,
+          change(example(operation), limitOf(operation)),
+        )
         expect(reply.status, operation.id).toBe(status)
         return [reply]
       }),
@@ -755,6 +762,10 @@ async function expecting(
   expect(reply.status, `${operation.method} ${path}: ${reply.text}`).toBe(status)
   return reply
 }
+
+/** The bytes that its body may have. */
+const limitOf = ({ id }: DescribedOperation) =>
+  server.app.operations.find((one) => one.id === id)!.maxBodyBytes ?? MAX_BODY_BYTES
 
 /** The body with one text changed, in a way that the schema allows. */
 function otherContent({ body }: DescribedOperation, content: Record<string, unknown>) {
