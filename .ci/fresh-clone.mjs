@@ -11,8 +11,8 @@ const root = path.resolve(import.meta.dirname, '..')
 const work = mkdtempSync(path.join(tmpdir(), 'tasktide-clone-'))
 const clone = path.join(work, 'tasktide')
 const port = await freePort()
-/** With the installation. */
-const MAX_MS = 180_000
+/** With the installation, beside the tests. */
+const MAX_MS = 300_000
 const url = `http://localhost:${port}`
 const environment = {
   ...process.env,
