@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { bundleProgram } from '../support/bundled-server.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -12,6 +13,8 @@ export interface Mutant {
   readonly find: string
   readonly replace: string
   readonly store?: 'postgres'
+  /** One that has revealed it, at which the search begins. Any later one will do. */
+  readonly seed?: number
   /** Runs with the SDK instead of models of devices. */
   readonly sdk?: true
   /** Needs too many seeds for a test; only `npm run sim -- --mutants` runs it. */
@@ -31,6 +34,7 @@ export const mutants: readonly Mutant[] = [
     find: 'from feeds f where f.user_id = ? for update',
     replace: 'from feeds f where f.user_id = ?',
     store: 'postgres',
+    seed: 60,
   },
   {
     guard: 'what a push without a lock has read still holds when it writes (Postgres)',
@@ -38,6 +42,7 @@ export const mutants: readonly Mutant[] = [
     find: 'where read.seq <> coalesce(',
     replace: 'where read.seq < 0 and 0 <> coalesce(',
     store: 'postgres',
+    seed: 4,
   },
   {
     guard: 'a frame must continue from the last one',
@@ -56,18 +61,21 @@ export const mutants: readonly Mutant[] = [
     file: 'server/sync/judge.ts',
     find: 'return born !== current.document.created_at',
     replace: 'return true',
+    seed: 26,
   },
   {
     guard: 'nor does one by a device whose clock is ahead',
     file: 'server/sync/judge.ts',
     find: 'if (born === undefined || current.taken?.includes(birthMark(born))) return false',
     replace: 'if (born === undefined) return false',
+    seed: 28,
   },
   {
     guard: 'a client that has seen what a failover lost is told',
     file: 'server/sync/cursors.ts',
     find: 'isIntact([cursor, ...seen], known)',
     replace: 'isIntact([cursor], known)',
+    seed: 94,
   },
   {
     guard: 'a cursor ahead of the feed is refused',
@@ -80,18 +88,21 @@ export const mutants: readonly Mutant[] = [
     file: 'server/sync/replicate.ts',
     find: 'changed_since: changes.filter(({ seq }) => seq > common).length',
     replace: 'changed_since: 0',
+    seed: 5,
   },
   {
     guard: 'a client that has missed purged tombstones is told',
     file: 'server/sync/cursors.ts',
     find: 'begunAt(one)?.seq ?? 0) >= horizon',
     replace: 'begunAt(one)?.seq ?? 0) >= 0',
+    seed: 21,
   },
   {
     guard: 'an edit does not bring a purged document back',
     file: 'server/sync/judge.ts',
     find: 'if (!current && purged && row.assumed',
     replace: 'if (!current && !purged && row.assumed',
+    seed: 11,
   },
   {
     guard: 'the SDK deletes what was deleted and purged',
@@ -99,6 +110,7 @@ export const mutants: readonly Mutant[] = [
     find: "if (missing === 'deleted') await",
     replace: 'if (!missing) await',
     sdk: true,
+    seed: 27,
   },
   {
     guard: 'a document may come before the one it refers to',
@@ -130,6 +142,7 @@ export const mutants: readonly Mutant[] = [
     file: 'protocol/settle.ts',
     find: 'Date.parse(updated_at) + 1',
     replace: 'Date.parse(updated_at)',
+    seed: 14,
   },
   {
     guard: 'the SDK pulls after a gap in the frames',
@@ -137,6 +150,7 @@ export const mutants: readonly Mutant[] = [
     find: 'if (isGap) this.look()',
     replace: '',
     sdk: true,
+    seed: 4,
   },
   {
     guard: 'the SDK stores a page before it moves the cursor',
@@ -147,6 +161,7 @@ export const mutants: readonly Mutant[] = [
             this.states.cursor = checkpoint
           })`,
     sdk: true,
+    seed: 9,
   },
   {
     guard: 'the SDK records the result of a push, however often that fails',
@@ -179,6 +194,7 @@ export const mutants: readonly Mutant[] = [
     find: 'const isSending = () => documents.some(({ id }) => this.sending$.value.has(id))',
     replace: 'const isSending = () => documents.length < 0',
     sdk: true,
+    seed: 43,
   },
   {
     guard: 'the SDK repairs what its self-check finds',
@@ -208,6 +224,7 @@ export const mutants: readonly Mutant[] = [
     replace:
       'const isRowsFault = error instanceof ClientError && [400, 413].includes(error.status ?? 0)',
     sdk: true,
+    seed: 20,
   },
 ]
 
@@ -252,9 +269,12 @@ export async function findMutant(mutant: Mutant): Promise<string | undefined> {
     cpSync(path.join(root, part), path.join(copy, part), { recursive: true })
   writeFileSync(path.join(copy, mutant.file), mutated(mutant))
   const store = mutant.store ?? 'memory'
+  const first = mutant.seed ?? 1
   const seeds = store === 'postgres' ? '120' : '400'
   const devices = mutant.sdk ? 'sdk' : 'models'
   const told = await run(copy, [
+    '--first',
+    String(first),
     '--seeds',
     seeds,
     '--store',
@@ -268,12 +288,13 @@ export async function findMutant(mutant: Mutant): Promise<string | undefined> {
   return seed && `seed ${seed}, ${violation!.slice(0, 150)}`
 }
 
-function run(copy: string, options: readonly string[]): Promise<string> {
-  const main = path.join(copy, 'tests/simulation/main.ts')
+async function run(copy: string, options: readonly string[]): Promise<string> {
+  const main = path.join(copy, 'main.mjs')
+  await bundleProgram(`import './tests/simulation/main.ts'`, copy, main)
   return new Promise((resolve) => {
     execFile(
       process.execPath,
-      ['--import', 'tsx', main, ...options],
+      [main, ...options],
       { cwd: root, maxBuffer: 64 * 1024 * 1024 },
       (_error, stdout) => resolve(stdout),
     )

@@ -30,11 +30,16 @@ export function bundledServer(entry: ServerEntry): Promise<string> {
 }
 
 async function bundle(entry: ServerEntry): Promise<string> {
+  const program = `import * as entry from './server/processes/${entry}.ts'; await entry.${STARTS[entry]}`
+  const file = path.join(FOLDER, `${entry}.mjs`)
+  await bundleProgram(program, root, file)
+  return file
+}
+
+/** Bundles a program, whose imports begin in `folder`, into a file that Node runs. */
+export async function bundleProgram(program: string, folder: string, file: string): Promise<void> {
   const { outputFiles } = await build({
-    stdin: {
-      contents: `import * as entry from './server/processes/${entry}.ts'; await entry.${STARTS[entry]}`,
-      resolveDir: root,
-    },
+    stdin: { contents: program, resolveDir: folder },
     bundle: true,
     write: false,
     packages: 'external',
@@ -43,23 +48,23 @@ async function bundle(entry: ServerEntry): Promise<string> {
     logLevel: 'error',
     plugins: [filesBesideSources],
   })
-  const file = path.join(FOLDER, `${entry}.mjs`)
   const draft = `${file}.${randomUUID()}.draft`
-  await mkdir(FOLDER, { recursive: true })
+  await mkdir(path.dirname(file), { recursive: true })
   await writeFile(draft, outputFiles[0]!.contents)
   // Whole, for processes that other test files start meanwhile.
   await rename(draft, file)
-  return file
 }
 
 /** Sources look for files at places relative to their own. */
 const filesBesideSources: Plugin = {
   name: 'files beside sources',
   setup(build) {
-    build.onLoad({ filter: /\.ts$/ }, async ({ path: file }) => {
+    build.onLoad({ filter: /\.(ts|mjs)$/ }, async ({ path: file }) => {
       const source = await readFile(file, 'utf8')
-      const url = JSON.stringify(pathToFileURL(file).href)
-      return { contents: source.replaceAll('import.meta.url', url), loader: 'ts' }
+      const contents = source
+        .replaceAll('import.meta.url', JSON.stringify(pathToFileURL(file).href))
+        .replaceAll('import.meta.dirname', JSON.stringify(path.dirname(file)))
+      return { contents, loader: 'ts' }
     })
   },
 }
