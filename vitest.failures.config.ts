@@ -1,12 +1,36 @@
-import { defineConfig } from 'vitest/config'
+import { configDefaults, defineConfig } from 'vitest/config'
 
-/** Stories in which machines, lines and databases fail: real processes, real time, one at a time. */
+/** They wait most of the time, for timers and silent lines, and what they measure is seconds. */
+const WAITING = ['dead-listener', 'read-only', 'shutdown', 'silent-worker', 'wrong-clock'].map(
+  (name) => `tests/failures/${name}.test.ts`,
+)
+
+/** Stories in which machines, lines and databases fail: real processes, real time. */
 export default defineConfig({
   test: {
-    include: ['tests/failures/**/*.test.ts'],
     globalSetup: ['./tests/support/cluster.ts'],
-    fileParallelism: false,
     testTimeout: 120_000,
     hookTimeout: 60_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'under load, one at a time',
+          include: ['tests/failures/**/*.test.ts'],
+          exclude: [...configDefaults.exclude, ...WAITING],
+          maxWorkers: 1,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'waiting, two at a time',
+          include: WAITING,
+          maxWorkers: 2,
+          sequence: { groupOrder: 2 },
+        },
+      },
+    ],
   },
 })
