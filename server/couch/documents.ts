@@ -141,9 +141,13 @@ function infoOf(revision: Revision, revisions: readonly Revision[]) {
   return ids.map((hash, nth) => {
     const rev = `${start - nth}-${hash}`
     const one = known.get(rev)
-    return { rev, status: !one ? 'missing' : one.deleted ? 'deleted' : 'available' }
+    if (!one || isForgotten(one)) return { rev, status: 'missing' }
+    return { rev, status: one.deleted ? 'deleted' : 'available' }
   })
 }
+
+/** Whether it is a former one whose content is gone: without it, it would be another document of the same name. */
+export const isForgotten = ({ isLeaf, body }: Revision) => !isLeaf && body === null
 
 const isLive = ({ deleted }: { deleted: boolean }) => !deleted
 const isDeleted = ({ deleted }: { deleted: boolean }) => deleted

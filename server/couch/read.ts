@@ -1,6 +1,6 @@
 import { type Key, keyText, type Revised, type Revision } from '../sync/revisions.ts'
 import { type CouchDatabase, type CouchStore, seqText } from './database.ts'
-import { revisionText, type Shown } from './documents.ts'
+import { isForgotten, revisionText, type Shown } from './documents.ts'
 import { isKnown, isOn, leavesOf, parseRev, type RevisionName, revOf } from './paths.ts'
 import { badRequest, missing } from './refusal.ts'
 
@@ -62,7 +62,9 @@ function revisionAt({ revisions }: Revised, rev: string, latest: boolean): Revis
 }
 
 const exactly = (revisions: readonly Revision[], { generation, hash }: RevisionName) =>
-  revisions.find((one) => one.generation === generation && one.path[0] === hash)
+  revisions.find(
+    (one) => one.generation === generation && one.path[0] === hash && !isForgotten(one),
+  )
 
 /** The leaves that follow a revision, or are it. */
 const latestOf = (revisions: readonly Revision[], name: RevisionName) =>

@@ -5,6 +5,7 @@ import type { CouchDatabase, CouchStore } from '../../../server/couch/database.t
 import { getLocal, putLocal } from '../../../server/couch/locals.ts'
 import { graft, hashOf, leavesOf, REVS_LIMIT, revOf } from '../../../server/couch/paths.ts'
 import { projectedDatabase } from '../../../server/couch/projection.ts'
+import { getDocument, openRevisions } from '../../../server/couch/read.ts'
 import { follow } from '../../../server/couch/resolution.ts'
 import { write } from '../../../server/couch/write.ts'
 import { feedReader } from '../../../server/store/feed-changes.ts'
@@ -264,6 +265,16 @@ test('what is deleted for good is in no revision any more', async () => {
     user,
   ])
   expect(JSON.stringify(rows)).not.toContain('secret')
+  // Without content, a former one would be another document under the same name.
+  const rev = revOf(phone.documents.get(task)!.find(({ isLeaf }) => isLeaf)!)
+  const db = open(user, 'all')
+  await expect(getDocument(couch, db, task, { rev })).rejects.toMatchObject({ status: 404 })
+  expect(await openRevisions(couch, db, task, [rev])).toEqual([`{"missing":"${rev}"}`])
+  const [leaf] = await openRevisions(couch, db, task, 'all')
+  const tombstone = JSON.parse(leaf!).ok
+  const { text } = await getDocument(couch, db, task, { rev: tombstone._rev, revsInfo: true })
+  const statuses = JSON.parse(text)._revs_info.map(({ status }: { status: string }) => status)
+  expect(new Set(statuses)).toEqual(new Set(['deleted', 'missing']))
   await phone.pull()
   expect(isLive(phone, task)).toBe(false)
 })
