@@ -1,12 +1,13 @@
 /**
  * `npm run bench:rest`: what the server costs over the least that could do the same, and what
- * signing in costs those who read. README.md beside this file says how it is measured.
+ * signing in costs those who read, and how long searches take. README.md beside this file says how it is measured.
  */
 import { parseArgs } from 'node:util'
 import { measureHashing } from './hashing.ts'
 import type { ClosedResult } from './load.ts'
 import { type OperationName, operationNames } from './operations.ts'
 import { expectSameAnswers } from './same-answers.ts'
+import { measureSearch } from './search.ts'
 import { type ServerProcess, type Stage, setStage } from './stage.ts'
 import { band, decimals, median, table } from './table.ts'
 
@@ -18,7 +19,7 @@ const { values: options } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '3' },
-    only: { type: 'string', default: [...operationNames, 'hashing'].join(',') },
+    only: { type: 'string', default: [...operationNames, 'hashing', 'search'].join(',') },
     profile: { type: 'string' },
     'without-wall': { type: 'boolean', default: false },
   },
@@ -35,6 +36,7 @@ try {
   for (const operation of wanted) measured.push(await measureOperation(stage, operation))
   if (measured.length > 0) console.log(report(measured, stage.people.length))
   if (only.includes('hashing')) console.log(await measureHashing(stage, Math.max(seconds, 4)))
+  if (only.includes('search')) console.log(await measureSearch(stage, rounds))
 } finally {
   await stage.close()
 }
