@@ -16,7 +16,7 @@ import { callerTo, type Person, type Reply, SECRET, startServer } from '../../su
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
 const ANN = { username: 'ann', password: 'a ferry to Lisbon' }
-const CHILD_MS = 60_000
+const CHILD_MS = 120_000
 
 /** What each test has to leave behind it: processes, databases, directories. */
 let cleanups: (() => unknown)[]
@@ -169,7 +169,8 @@ describe('npm run migrate', () => {
       expect(await second.exit).toBe(0)
       expect(second.output()).toMatch(/up to date/)
 
-      const server = await startProcess({ ...env, NODE_ENV: 'production' })
+      const production = { ...env, NODE_ENV: 'production', DRAIN_SECONDS: '0' }
+      const server = await startProcess(production)
       expect((await signUp(server.url)).id).toBeDefined()
       server.child.kill('SIGTERM')
       expect(await server.exit).toBe(0)
@@ -325,7 +326,7 @@ function run(settings: Record<string, string>, script = WEB): Running {
 async function startProcess(settings: Record<string, string>, script = WEB) {
   const running = run({ PORT: '0', ...settings }, script)
   const url = () => /listens on (http:\/\/localhost:\d+)/.exec(running.output())?.[1]
-  const started = expect.poll(url, { timeout: 40_000, interval: 50 }).toBeDefined()
+  const started = expect.poll(url, { timeout: 60_000, interval: 50 }).toBeDefined()
   const ended = running.exit.then((code) => {
     throw new Error(`ended with ${code} instead of starting:\n${running.output()}`)
   })
