@@ -23,8 +23,7 @@ export function parseAt<S extends z.ZodType>(
 ): z.output<S> {
   const result = schema.safeParse(input, { reportInput: true })
   if (result.success) return result.data
-  const issues = result.error.issues.map((issue) => ({ ...issue, path: [...path, ...issue.path] }))
-  throw invalid(what, fieldErrors(issues, knownKeys(schema)))
+  throw invalid(what, fieldErrors(result.error.issues, path, schema))
 }
 
 /** How errors are told to clients of another protocol. @param error of which the problem was made */
@@ -41,20 +40,36 @@ export const speaking =
 /** Limits the size of the response to a body of unknown names. */
 const MAX_UNKNOWN = 20
 
-function fieldErrors(issues: readonly z.core.$ZodIssue[], known: readonly string[]): FieldErrors {
+/** @param path of what the schema is of */
+function fieldErrors(
+  issues: readonly z.core.$ZodIssue[],
+  path: readonly PropertyKey[],
+  schema: z.ZodType,
+): FieldErrors {
   const errors: FieldErrors = Object.create(null)
-  const add = (name: string, message: string) => {
+  const add = (at: readonly PropertyKey[], message: string) => {
+    const name = at.join('.')
     errors[name] = [...(errors[name] ?? []), message]
   }
   for (const issue of issues) {
-    if (issue.code === 'unrecognized_keys')
+    const at = [...path, ...issue.path]
+    if (issue.code === 'unrecognized_keys') {
+      const known = knownKeys(issue.path.reduce(innerOf, schema))
       for (const key of issue.keys.slice(0, MAX_UNKNOWN))
-        add(shortened(key), unknownName('name', key, known))
-    else if (issue.code === 'invalid_type' && issue.input === undefined && issue.path.length > 0)
-      add(issue.path.join('.'), 'Required.')
-    else add(issue.path.join('.'), issue.message)
+        add([...at, shortened(key)], unknownName('name', key, known))
+    } else if (issue.code === 'invalid_type' && issue.input === undefined && issue.path.length > 0)
+      add(at, 'Required.')
+    else add(at, issue.message)
   }
   return { ...errors }
+}
+
+/** The schema of an element or a field, as far as it can be told. */
+function innerOf(schema: z.ZodType | undefined, name: PropertyKey): z.ZodType | undefined {
+  if (!schema) return undefined
+  if ('element' in schema) return schema.element as z.ZodType
+  if ('shape' in schema) return (schema.shape as Record<PropertyKey, z.ZodType>)[name]
+  return 'unwrap' in schema ? innerOf((schema.unwrap as () => z.ZodType)(), name) : undefined
 }
 
 /** The schemas take a hundred times as long to find out. */
@@ -71,8 +86,8 @@ function refuseManyUnknown(schema: z.ZodType, input: unknown, what: string): voi
 /** A client's name for something, shortened for messages. */
 export const shortened = (name: string) => (name.length > 60 ? `${name.slice(0, 60)}…` : name)
 
-function knownKeys(schema: z.ZodType): string[] {
-  return 'shape' in schema ? Object.keys(schema.shape as object) : []
+function knownKeys(schema: z.ZodType | undefined): string[] {
+  return schema && 'shape' in schema ? Object.keys(schema.shape as object) : []
 }
 
 export const notFound: RequestHandler = (req) => {

@@ -116,6 +116,19 @@ describe('a batch', () => {
     expect(await titles(ann)).toEqual(['Bread', 'Milk'])
   })
 
+  test('with an unknown name in an operation says which, and what was meant', async ({ ann }) => {
+    const operations = [post({ title: 'a' }), { ...post({ title: 'b' }), ifMatch: '"1"' }]
+    const { status, body } = await ann.call('POST', '/api/batch/', { operations })
+    expect([status, body.errors]).toEqual([
+      400,
+      {
+        'operations.1.ifMatch': [
+          'Did you mean if_match? Unknown name. Use one of: method, path, body, if_match.',
+        ],
+      },
+    ])
+  })
+
   test('that is atomic is not done at all if one is refused, and says which one', async ({
     ann,
   }) => {
