@@ -1,7 +1,14 @@
 /** Documents as they are on the wire, with their fields that begin with an underscore. */
 import { isDeeperThan } from '../../protocol/index.ts'
 import type { ListedRevision, Revision } from '../sync/revisions.ts'
-import { leavesOf, parseRev, type RevisionName, revisionsFrom, revOf } from './paths.ts'
+import {
+  leavesOf,
+  MAX_GENERATION,
+  parseRev,
+  type RevisionName,
+  revisionsFrom,
+  revOf,
+} from './paths.ts'
 import { badRequest, forbidden, InvalidRequest, type Refusal } from './refusal.ts'
 
 /** A document that a client has sent. */
@@ -48,7 +55,8 @@ export function readDocument(input: unknown, isReplicated: boolean): Incoming {
     throw new InvalidRequest('Only reserved document ids may start with underscore.')
   const rev = _rev === undefined ? undefined : parseRev(_rev)
   if (isReplicated && _rev === undefined) throw new InvalidRequest('_rev is missing')
-  if (_rev !== undefined && !rev) throw refuse('Invalid rev format')
+  const isTooHigh = isReplicated && rev !== undefined && rev.generation > MAX_GENERATION
+  if ((_rev !== undefined && !rev) || isTooHigh) throw refuse('Invalid rev format')
   if (_attachments !== undefined && Object.keys(_attachments ?? {}).length > 0)
     throw forbidden('This server stores no attachments.')
   const content: WireDocument = {}

@@ -28,8 +28,11 @@ export function parseRev(text: unknown): RevisionName | undefined {
   return hash === undefined ? undefined : { generation: Number(generation), hash }
 }
 
+/** Of a revision that comes in: those that the server makes on top have to fit into an int4. */
+export const MAX_GENERATION = 2_000_000_000
+
 // Postgres keeps neither NUL nor half a surrogate pair, and numbers without end are no generations.
-const REV = /^(\d{1,9})-([^\0\p{Surrogate}]{0,200})$/u
+const REV = /^(\d{1,10})-([^\0\p{Surrogate}]{0,200})$/u
 
 /** The hash of a new revision. Whoever makes the same change to the same revision gets the same one. */
 export function hashOf(isDeleted: boolean, parent: string | undefined, body: object): string {

@@ -147,7 +147,7 @@ test.each([
   ['-1-abc', undefined],
   ['1-a\0', undefined],
   ['1-a\ud800', undefined],
-  ['1234567890-a', undefined],
+  ['12345678901-a', undefined],
   [undefined, undefined],
   [7, undefined],
 ])('the name of a revision %j', (text, expected) => {

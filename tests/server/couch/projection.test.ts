@@ -313,6 +313,22 @@ test.each([
   expect((await couch.revisions.read(user, [{ type: 'tasks', id: id.slice(5) }])).size).toBe(0)
 })
 
+test('the highest generation that may come in can be followed', async () => {
+  const { user, milk } = await scene()
+  const tasks = open(user, 'tasks')
+  const put = async (fields: object, isReplicated: boolean) =>
+    (await write(couch, tasks, [{ _id: milk.id, title: 'Bread', ...fields }], isReplicated))[0]!
+  expect(await put({ _rev: '2000000001-a' }, true)).toMatchObject({
+    refusal: { error: 'forbidden', reason: 'Invalid rev format' },
+  })
+  const highest = { _rev: '2000000000-a', priority: 'urgent' }
+  expect(await put(highest, true)).toMatchObject({ ok: true })
+  const found = await couch.revisions.read(user, [{ type: 'tasks', id: milk.id }])
+  const [winner] = leavesOf([...found.values()][0]!.revisions)
+  expect(winner!.generation).toBe(2_000_000_001)
+  expect(await put({ _rev: revOf(winner!) }, false)).toMatchObject({ ok: true })
+})
+
 test('of each document, the last contents and branches are kept, and no more bytes than one may have', async () => {
   const { user, milk, phone, task } = await scene()
   const count = async (what: string) => {
