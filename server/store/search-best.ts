@@ -25,12 +25,13 @@ export function canBeWalked(
   { order }: Pick<Listing, 'order'>,
   { limit }: Wanted,
 ): boolean {
-  const [first, ...others] = orderWithin(order)
+  const [first] = orderWithin(order)
   return (
     limit <= MAX_WANTED &&
     first !== undefined &&
     isIndexed(resource, first.field) &&
-    [order[0]!, ...others].every(({ field }, i) => i === 0 || field !== RELEVANCE)
+    // No index has the relevance as a later key.
+    order.slice(1).every(({ field }) => field !== RELEVANCE)
   )
 }
 

@@ -429,6 +429,7 @@ test('of many hits, each page is that of a naive search', async () => {
     ['-relevance', 'due_date', 'title'],
     ['-relevance', 'title'],
     ['created_at'],
+    ['created_at', '-relevance'],
     ['-due_date'],
   ].map((keys) =>
     keys.map((key) => ({ field: key.replace('-', ''), descending: key.startsWith('-') })),
