@@ -6,7 +6,6 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 const LONGEST = [
   'simulation/simulation',
   'client-sdk/storage-faults',
-  'peers/rxdb-suite',
   'server/processes/dev',
   'server/processes/worker',
   'server/processes/lifecycle',
@@ -33,7 +32,7 @@ export default defineConfig({
     // They measure time, or take much of it, so they run alone: npm run test:failures, attack, test:examples.
     exclude: ['**/node_modules/**', 'tests/failures/**', 'tests/attacks/**', 'tests/examples/**'],
     globalSetup: ['./tests/support/cluster.ts'],
-    // A third of the time of a test it waits: for a timer, a process or a browser.
+    // Tests wait for timers, processes and browsers, so one more runs than there are cores.
     maxWorkers: availableParallelism() + 1,
     sequence: { sequencer: LongestFirst },
     testTimeout: 30_000,
