@@ -11,12 +11,6 @@ import { type Policy, type Room, tooMany } from './rate-limit-fields.ts'
  */
 export type AttemptLimit = (operation: string, who: string | undefined) => Promise<Room | undefined>
 
-export const attemptPolicy = (perMinute: number): Policy => ({
-  name: 'attempts',
-  perMinute,
-  setting: 'AUTH_RATE_LIMIT',
-})
-
 /** Of what a proxy names: no address is as long. */
 const MAX_KEY = 100
 /** What a wider network may do, in limits of the narrowest: many people share it. */
@@ -28,7 +22,7 @@ const SHARES = [1, 4, 16]
  */
 const COUNT = `
   insert into rate_limits as r (key, points, expire)
-  select ?, 1, now_ms + ${WINDOW_MS} from (select (extract(epoch from now()) * 1000)::bigint as now_ms) clock
+  select ?, 1, now_ms + ${WINDOW_MS} from (select floor(extract(epoch from now()) * 1000)::bigint as now_ms) clock
   on conflict (key) do update set
     points = case when r.expire between excluded.expire - ${WINDOW_MS - 1} and excluded.expire + ${WINDOW_MS} then r.points + 1 else 1 end,
     expire = case when r.expire between excluded.expire - ${WINDOW_MS - 1} and excluded.expire + ${WINDOW_MS} then r.expire else excluded.expire end
@@ -41,17 +35,17 @@ const COUNT = `
  */
 export function attemptLimit(db: Database, perMinute: number): AttemptLimit {
   if (perMinute === 0) return async () => undefined
-  const policy = attemptPolicy(perMinute)
+  const policy: Policy = { name: 'attempts', perMinute, setting: 'AUTH_RATE_LIMIT' }
   const countHere = createMinuteCounts()
   return async (operation, who) => {
-    let room: Room = { remaining: perMinute, left_ms: WINDOW_MS }
+    let room: Room = { policy, remaining: perMinute, left_ms: WINDOW_MS }
     // What a narrow network is refused does not use up the room of its neighbours.
     for (const [i, network] of networksOf(who ?? '').entries()) {
       const key = `auth:${operation}:${network.slice(0, MAX_KEY)}`
       const { count, left_ms } = await countAttempt(db, key).catch(() => countHere(key))
       const remaining = perMinute * SHARES[i]! - count
       if (remaining < 0) throw tooMany(policy, left_ms)
-      if (remaining < room.remaining) room = { remaining, left_ms }
+      if (remaining < room.remaining) room = { policy, remaining, left_ms }
     }
     return room
   }

@@ -20,15 +20,13 @@ import { type Answer, type Call, isCounted, type Method, type Operation } from '
 import { parseBody } from './parse-body.ts'
 import { methodNotAllowed, toProblem } from './problems.ts'
 import { queryReader } from './query.ts'
-import { type Policy, rateLimitFields } from './rate-limit-fields.ts'
+import { type Room, rateLimitFields } from './rate-limit-fields.ts'
 import { encoded, send } from './send.ts'
 import type { WriteLimit } from './write-limit.ts'
 
 export interface MountDependencies {
   authenticate: Authenticate
   limit: AttemptLimit
-  /** Of the attempts. */
-  policy: Policy
   metrics: Pick<Metrics, 'stream'>
   log: Pick<Log, 'warn'>
   /** Of documents. */
@@ -74,7 +72,6 @@ function handlerOf(
   {
     authenticate,
     limit,
-    policy,
     limitWrites,
     metrics,
     log,
@@ -110,7 +107,7 @@ function handlerOf(
     if (operation.limit === 'account') await attempt(res, 'account', caller.user)
     if (operation.limit === 'user') await attempt(res, operation.id, caller.user)
     // Before a body is read that nobody would want.
-    if (operation.writes) limitWrites(caller.user, 0, 0)
+    if (operation.writes) tell(res, limitWrites(caller.user, 0, 0))
     res.locals.user = caller.user || undefined
     // Whoever has left while waiting needs no answer.
     if (res.destroyed) return
@@ -126,7 +123,7 @@ function handlerOf(
         headers: req.headers,
         request: req,
       }
-      answer = await handled(held, call)
+      answer = await handled(held, call, res)
       if (operation.compressed && !answer.isLive) answer = await compress(answer, call, held)
     } finally {
       held.release()
@@ -148,15 +145,16 @@ function handlerOf(
     return { ...answer, body }
   }
 
-  async function handled(held: Held, call: Omit<Call, 'body'>): Promise<Answer> {
+  async function handled(held: Held, call: Omit<Call, 'body'>, res: Response): Promise<Answer> {
     const { body, maxBodyBytes: largeBytes } = operation
     if (!body) {
-      if (operation.writes) limitWrites(call.user, 1, 0)
+      if (operation.writes) tell(res, limitWrites(call.user, 1, 0))
       return operation.handle(call as Call)
     }
     const handle = async (text: JsonText) => {
       const parsed = await parseBody(body, text)
-      if (operation.writes) limitWrites(call.user, countOf(operation, parsed), text.bytes.length)
+      if (operation.writes)
+        tell(res, limitWrites(call.user, countOf(operation, parsed), text.bytes.length))
       return operation.handle({ ...call, body: parsed as never })
     }
     if (largeBytes !== undefined) return inTurn(held, call, largeBytes, handle)
@@ -198,10 +196,12 @@ function handlerOf(
 
   /** Where two limits hold, the fields are those of the second, which is the narrower one. */
   async function attempt(res: Response, name: string, who: string | undefined) {
-    const room = await limit(name, who)
+    tell(res, await limit(name, who))
+  }
+
+  function tell(res: Response, room: Room | undefined) {
     if (!room) return
-    for (const [field, value] of Object.entries(rateLimitFields(policy, room)))
-      res.setHeader(field, value)
+    for (const [field, value] of Object.entries(rateLimitFields(room))) res.setHeader(field, value)
   }
 
   /**

@@ -8,17 +8,16 @@ export interface Policy {
   readonly setting: string
 }
 
-/** What is left of it in this window. */
+/** What is left of a policy in this window. */
 export interface Room {
+  readonly policy: Policy
   readonly remaining: number
   readonly left_ms: number
 }
 
 /** The fields of draft-ietf-httpapi-ratelimit-headers. */
-export function rateLimitFields(
-  { name, perMinute }: Policy,
-  { remaining, left_ms }: Room,
-): Record<string, string> {
+export function rateLimitFields({ policy, remaining, left_ms }: Room): Record<string, string> {
+  const { name, perMinute } = policy
   return {
     'RateLimit-Policy': `"${name}";q=${perMinute};w=60`,
     RateLimit: `"${name}";r=${remaining};t=${secondsOf(left_ms)}`,
@@ -28,7 +27,7 @@ export function rateLimitFields(
 export function tooMany(policy: Policy, left_ms: number): Problem {
   const seconds = secondsOf(left_ms)
   return new ProblemWithHeaders(
-    rateLimitFields(policy, { remaining: 0, left_ms }),
+    rateLimitFields({ policy, remaining: 0, left_ms }),
     'too_many_requests',
     `Too many requests; try again in ${seconds} seconds. The operator can raise ${policy.setting} (${policy.perMinute} a minute).`,
     { retryAfter: seconds },

@@ -39,7 +39,7 @@ import { personalTokenOperations } from '../http/accounts/personal-tokens.ts'
 import { relyingParty } from '../http/accounts/relying-party.ts'
 import { accountSessionOperations } from '../http/accounts/sessions.ts'
 import { unsubscribeOperations } from '../http/accounts/unsubscribe.ts'
-import { attemptLimit, attemptPolicy } from '../http/attempt-limit.ts'
+import { attemptLimit } from '../http/attempt-limit.ts'
 import { createCompression } from '../http/compression.ts'
 import { inCouch } from '../http/couch/dialect.ts'
 import { createFeeds, type Feeds } from '../http/couch/feeds.ts'
@@ -272,7 +272,6 @@ export function createApp({
   const engine = {
     authenticate: (req, needs) => sessions.authenticate(bearerToken(req), needs),
     limit: attemptLimit(db, config.AUTH_RATE_LIMIT),
-    policy: attemptPolicy(config.AUTH_RATE_LIMIT),
     limitWrites: createWriteLimit(config.WRITES_PER_MINUTE),
     metrics,
     log,

@@ -107,7 +107,7 @@ const INTRODUCTION = `Tasks, categories and a profile per user, with accounts an
 2. Press **Authorize** and paste the \`access\` token.
 3. Try any operation.
 
-Every error is an RFC 9457 problem with a \`code\` for programs and a \`detail\` for people; below \`/couch/\` it is one of CouchDB, with \`error\` and \`reason\`. Paths work with and without a trailing slash. What writes documents takes an \`Idempotency-Key\`, so that it can be repeated safely. Operations that count attempts say in \`RateLimit-Policy\` and \`RateLimit\` what is left, and every 429 says in \`Retry-After\` when to try again.`
+Every error is an RFC 9457 problem with a \`code\` for programs and a \`detail\` for people; below \`/couch/\` it is one of CouchDB, with \`error\` and \`reason\`. Paths work with and without a trailing slash. What writes documents takes an \`Idempotency-Key\`, so that it can be repeated safely. Operations that count attempts or written documents say in \`RateLimit-Policy\` and \`RateLimit\` what is left, and every 429 says in \`Retry-After\` when to try again.`
 
 function describeOne({ input, output }: BothNames, operation: Operation): OperationObject {
   const { body } = operation

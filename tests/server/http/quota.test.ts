@@ -143,16 +143,19 @@ test('a person with little is not counted at each write', async () => {
 test('who writes too much in a minute has to wait, and may read', async () => {
   const strict = await startServer({ WRITES_PER_MINUTE: '10' })
   const [person, other] = [await strict.person(), await strict.person()]
-  expect(
-    (
-      await push(
-        person,
-        Array.from({ length: 8 }, () => row()),
-      )
-    ).status,
-  ).toBe(200)
-  // Counts as three documents.
-  expect((await push(person, [row({ description: 'x'.repeat(5_000) })])).status).toBe(200)
+  const eight = Array.from({ length: 8 }, () => row())
+  for (const [answer, status, left] of [
+    [await push(person, eight), 200, 2],
+    [await add(person, { title: ' ' }), 400, 2],
+    // Counts as three documents.
+    [await push(person, [row({ description: 'x'.repeat(5_000) })]), 200, 0],
+  ] as const) {
+    expect(answer.status).toBe(status)
+    expect(answer.headers.get('ratelimit-policy')).toBe('"writes";q=10;w=60')
+    expect(answer.headers.get('ratelimit')).toMatch(
+      new RegExp(`^"writes";r=${left};t=(60|[1-5]?\\d)$`),
+    )
+  }
   for (const answer of [
     await add(person),
     await push(person, [row()]),
@@ -160,8 +163,10 @@ test('who writes too much in a minute has to wait, and may read', async () => {
   ]) {
     expect(answer).toMatchObject({ status: 429, body: { code: 'too_many_requests' } })
     expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0)
+    expect(answer.headers.get('ratelimit')).toMatch(/^"writes";r=0;/)
   }
-  expect((await person.call('GET', '/api/tasks/')).body.count).toBe(9)
+  const { body, headers } = await person.call('GET', '/api/tasks/')
+  expect([body.count, headers.get('ratelimit')]).toEqual([9, null])
   expect((await add(other)).status).toBe(201)
   await strict.stop()
 })

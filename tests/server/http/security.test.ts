@@ -420,7 +420,8 @@ describe('attempts at accounts', () => {
       const { status, headers } = await limited.call('POST', path, body, options)
       expect(status).toBe(refusal)
       expect(headers.get('ratelimit-policy')).toBe('"attempts";q=3;w=60')
-      expect(headers.get('ratelimit')).toMatch(new RegExp(`^"attempts";r=${2 - i};t=[1-6]?\\d$`))
+      const left = new RegExp(`^"attempts";r=${2 - i};t=(60|[1-5]?\\d)$`)
+      expect(headers.get('ratelimit')).toMatch(left)
     }
     const tooMany = await limited.call('POST', path, body, options)
     expect(tooMany).toMatchObject({ status: 429, body: { code: 'too_many_requests' } })
