@@ -51,6 +51,7 @@ export {
   type FactorChallenge,
   type FieldErrors,
   invalid,
+  missing,
   PROBLEMS,
   Problem,
   type ProblemBody,

@@ -38,6 +38,9 @@ export type ProblemCode = keyof typeof PROBLEMS
 /** Messages by field. A problem of the whole body is under the empty name. */
 export type FieldErrors = Record<string, string[]>
 
+/** What has become of documents that a client has and the server does not. */
+export const missing = z.enum(['lost', 'deleted'])
+
 /** How an account can be confirmed after the password. */
 export const factorChallenge = z.strictObject({
   ticket: z.string().describe('To be sent with the factor, within 5 minutes.'),
@@ -64,7 +67,7 @@ export const problemSchema = z.looseObject({
     .optional()
     .describe('The current document, if the request was made for another version of it.'),
   extensions: z
-    .strictObject({ missing: z.enum(['lost', 'deleted']) })
+    .strictObject({ missing })
     .optional()
     .describe(
       'Of an expired checkpoint: what has become of documents that the client has and the server does not. `lost`: the server has lost them. `deleted`: they were deleted, and their tombstones are purged. RxDB passes members with this name on to the app, and no others.',

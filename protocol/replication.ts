@@ -4,7 +4,7 @@
  * a tombstone.
  */
 import * as z from 'zod'
-import { problemSchema } from './problem.ts'
+import { missing, problemSchema } from './problem.ts'
 import type { Document, Resource } from './resource.ts'
 
 export const MAX_PUSH_ROWS = 1_000
@@ -78,7 +78,7 @@ export const pullResponseSchema = z.strictObject({
   checkpoint: checkpointSchema,
   has_more: z.boolean().optional(),
   changed_since: z.int().nonnegative().optional(),
-  missing: z.enum(['lost', 'deleted']).optional(),
+  missing: missing.optional(),
 })
 export interface PullResponse {
   documents: WireDocument[]
@@ -87,7 +87,7 @@ export interface PullResponse {
   changed_since?: number | undefined
   missing?: Missing | undefined
 }
-export type Missing = 'lost' | 'deleted'
+export type Missing = z.output<typeof missing>
 
 /**
  * The result of a comparison with the documents of a client, at its checkpoint. `behind`: the resource has

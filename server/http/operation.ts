@@ -139,6 +139,8 @@ export interface AnswerDescription {
   readonly description: string
   readonly name?: string
   readonly schema?: z.ZodType
+  /** Documents and choices in it that have names of their own, for generated clients. */
+  readonly parts?: Readonly<Record<string, z.ZodType>>
   readonly example?: unknown
   readonly headers?: readonly ('ETag' | 'Location')[]
   /** The media types, JSON first, if there is more than one. */

@@ -335,8 +335,11 @@ function namesIn(operations: readonly Operation[]): BothNames {
   for (const { body, answers, errors } of operations) {
     if (body) addName(input, body)
     if (errors) addName(output, errors)
-    for (const answer of Object.values(answers))
+    for (const answer of Object.values(answers)) {
       for (const one of [answer, ...Object.values(answer.onRequest ?? {})]) addName(output, one)
+      for (const [name, schema] of Object.entries(answer.parts ?? {}))
+        addName(output, { name, schema })
+    }
   }
   return { input, output }
 }

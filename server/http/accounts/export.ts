@@ -38,6 +38,13 @@ interface Dependencies {
 }
 
 const KINDS = Object.values<Resource>(resources)
+/** Documents with the mark of those in the trash. */
+const MARKED = new Map(
+  KINDS.filter(({ singleton }) => !singleton).map((resource) => [
+    resource,
+    resource.document.extend({ deleted: z.boolean() }),
+  ]),
+)
 
 /** In characters. Small, so that a slow reader takes some in each window (export-places.ts). */
 const PIECE = 32 * 1024
@@ -72,6 +79,9 @@ export function accountExportOperations(dependencies: Dependencies): Operation[]
             passkeys: z.array(factorProtocol.passkey),
             ...ofKinds(schemaOf),
           }),
+          parts: Object.fromEntries(
+            [...MARKED].map(([{ name }, schema]) => [`${name}Exported`, schema]),
+          ),
           example: {
             account: EXAMPLE_ACCOUNT,
             factors: { totp_since: null, passkeys: 0, recovery_codes: 0, required: false },
@@ -246,9 +256,9 @@ function ofKinds<T>(partOf: (resource: Resource) => T): Record<string, T> {
   return Object.fromEntries(KINDS.map((resource) => [resource.name, partOf(resource)]))
 }
 
-function schemaOf({ document, singleton }: Resource): z.ZodType {
-  if (singleton) return document.nullable()
-  return z.array(document.extend({ deleted: z.boolean() }))
+function schemaOf(resource: Resource): z.ZodType {
+  const marked = MARKED.get(resource)
+  return marked ? z.array(marked) : resource.document.nullable()
 }
 
 function exampleOf(resource: Resource): unknown {

@@ -3,7 +3,7 @@ import * as z from 'zod'
 import { resources } from '../../../protocol/index.ts'
 import type { AnswerDescription, Body } from '../operation.ts'
 
-type Form = Pick<AnswerDescription, 'name' | 'schema' | 'example' | 'headers'>
+type Form = Pick<AnswerDescription, 'name' | 'schema' | 'parts' | 'example' | 'headers'>
 
 export const ok = (description: string, form: Form) => ({ 200: { description, ...form } })
 export const created = (description: string, form: Form) => ({ 201: { description, ...form } })
@@ -145,6 +145,7 @@ export const ROWS: Form = {
 export const DOCUMENT: Form = {
   name: 'CouchRevision',
   schema: z.union([document, z.array(z.union([found, lacking]))]),
+  parts: { CouchStoredDocument: document },
   example: saved,
 }
 

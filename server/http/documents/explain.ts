@@ -34,32 +34,33 @@ const CAUSES = {
 }
 type Cause = keyof typeof CAUSES
 
+const cause = z.enum(Object.keys(CAUSES) as [Cause, ...Cause[]])
+const deviceOfDocument = z.strictObject({
+  ...accounts.signedInDevice.shape,
+  document: z
+    .enum(REACHED)
+    .describe(
+      'Its last change: `stored` on the device, because the device has asked for what follows; `sent` to it; `not_sent`; `unknown` if it never pulled, or the document is unknown.',
+    ),
+  pulled_at: z.iso
+    .datetime()
+    .nullable()
+    .describe('When the device last pulled documents of this resource.'),
+})
+
 const explanation = z.strictObject({
   state: z
     .enum(['stored', 'deleted', 'unknown'])
     .describe('Of the document on the server: `unknown` if it is not stored.'),
   possible_causes: z
-    .array(z.enum(Object.keys(CAUSES) as [Cause, ...Cause[]]))
+    .array(cause)
     .describe(
       'Why an unknown document may be missing: the server never received it (`not_received`), it was deleted and its tombstone is `purged`, or it was `lost` when the database went back to an older point. Empty for others.',
     ),
   seq: z.int().nullable().describe('The number of its last change in the feed.'),
   updated_at: z.iso.datetime().nullable(),
   devices: z
-    .array(
-      z.strictObject({
-        ...accounts.signedInDevice.shape,
-        document: z
-          .enum(REACHED)
-          .describe(
-            'Its last change: `stored` on the device, because the device has asked for what follows; `sent` to it; `not_sent`; `unknown` if it never pulled, or the document is unknown.',
-          ),
-        pulled_at: z.iso
-          .datetime()
-          .nullable()
-          .describe('When the device last pulled documents of this resource.'),
-      }),
-    )
+    .array(deviceOfDocument)
     .describe(
       'Your sessions, the most recently used first. What other nodes know may lack a minute.',
     ),
@@ -69,6 +70,13 @@ const explanation = z.strictObject({
       `The latest entries of the conflict journal about it, ${MAX_CONFLICTS} at most: lost values, and rejected ones of clients that do not keep these themselves.`,
     ),
 })
+
+const PARTS = {
+  ExplainedState: explanation.shape.state,
+  UnknownCause: cause,
+  ExplainedDevice: deviceOfDocument,
+  DeviceState: deviceOfDocument.shape.document,
+}
 
 /** Where a document is: for the support of an app, and for its developers. */
 export function explainOperation(
@@ -92,6 +100,7 @@ export function explainOperation(
         description: 'The explanation.',
         name: 'Explanation',
         schema: explanation,
+        parts: PARTS,
         example: EXAMPLE,
       },
     },

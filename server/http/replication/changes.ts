@@ -100,6 +100,7 @@ export function createChanges({
       200: {
         description: 'The changes.',
         name: 'FeedChanges',
+        parts: { FeedChange: change, ResourceName: change.shape.resource },
         schema: feedChanges,
         example: {
           results: [
