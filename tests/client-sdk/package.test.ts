@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { gzipSync } from 'node:zlib'
@@ -22,7 +22,7 @@ let server: TestServer
 let project: string
 beforeAll(async () => {
   await ensureTarball()
-  server = await startServer()
+  server = await startServer({ PUBLIC_URL: 'https://tasks.example.com' })
   project = await mkdtemp(path.join(tmpdir(), 'tasktide-empty-'))
   await writeFile(path.join(project, 'package.json'), '{"type": "module", "private": true}')
   const quick = ['--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts']
@@ -92,6 +92,13 @@ test.each([
   const errors = await checked.catch(({ stdout }: { stdout: string }) => stdout)
   const lines = errors.split('\n').filter((line) => /: error TS/.test(line))
   expect(lines.filter((line) => others === '' || !line.startsWith(others))).toEqual([])
+})
+
+test('npm finds the documentation of the server that the client comes from', async () => {
+  const manifest = path.join(project, 'node_modules/@tasktide/client/package.json')
+  const { homepage, license, version } = JSON.parse(await readFile(manifest, 'utf8'))
+  expect([homepage, license]).toEqual(['https://tasks.example.com/api/docs/', 'Apache-2.0'])
+  expect(version).toBe((await server.call('GET', '/healthz')).body.version)
 })
 
 test('bundlers and compilers resolve every entry point, for ES modules', async () => {

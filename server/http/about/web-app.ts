@@ -6,6 +6,7 @@ import express, { type Request, type Router } from 'express'
 import helmet from 'helmet'
 import { Problem } from '../../../protocol/index.ts'
 import { methodNotAllowed } from '../problems.ts'
+import { withHomepage } from './client-package.ts'
 
 interface File {
   /** The content by encoding. */
@@ -21,8 +22,8 @@ const ENDINGS = { br: '.br', gzip: '.gz' }
 const ALLOW = 'GET, HEAD'
 
 /**
- * Serves the web app and the client (`/client.tgz`) of `npm run build`. Files are read once, at start: a request path never becomes a
- * file system path, and a running build changes nothing here.
+ * Serves the web app and the client (`/client.tgz`) of `npm run build`, whose homepage is this server's documentation. Files are read
+ * once, at start: a request path never becomes a file system path, and a running build changes nothing here.
  */
 export function webApp(
   publicUrl?: string,
@@ -30,7 +31,9 @@ export function webApp(
   client = builtFolder('client'),
 ): Router {
   const router = express.Router()
-  const files = new Map([...readFiles(folder), ...readFiles(client)])
+  const ofThisServer = (bytes: Buffer) =>
+    publicUrl ? withHomepage(bytes, `${publicUrl}/api/docs/`) : bytes
+  const files = new Map([...readFiles(folder), ...readFiles(client, ofThisServer)])
   const guard = helmet.contentSecurityPolicy({ useDefaults: false, directives: csp(publicUrl) })
   router.use((req, res, next) => {
     const file = files.get(req.path)
@@ -65,11 +68,11 @@ function builtFolder(name: 'web' | 'client'): string {
   return fileURLToPath(new URL(`${folder}/${name}`, import.meta.url))
 }
 
-function readFiles(folder: string): Map<string, File> {
+function readFiles(folder: string, change = (bytes: Buffer) => bytes): Map<string, File> {
   const names = existsSync(folder) ? readdirSync(folder) : []
   const files = new Map<string, File>()
   for (const name of names.filter((one) => !/\.(br|gz|draft)$/.test(one))) {
-    const bytes = readFileSync(path.join(folder, name))
+    const bytes = change(readFileSync(path.join(folder, name)))
     const forms = new Map([['identity', bytes]])
     for (const [encoding, ending] of Object.entries(ENDINGS)) {
       const form = path.join(folder, name + ending)
