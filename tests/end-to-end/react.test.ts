@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import path from 'node:path'
 import { build } from 'esbuild'
 import type { Page } from 'playwright-core'
@@ -44,6 +45,15 @@ story(
     await areSaved(server, ann, 'Ferry', 'Train', 'Bus')
     await eventually(() => page.getByLabel('Sync').innerText()).toBe('synced 0')
     expect(await seen(page)).not.toContain('Sign in')
+
+    // What arrives of the next task is not valid, nor is that of another client.
+    await page.route('**/replication/tasks/*/push*', (route) =>
+      route.continue({ postData: route.request().postData()!.replace('"Tram"', '" "') }),
+    )
+    await add(page, 'Tram')
+    const blank = { id: randomUUID(), title: ' ', _deleted: false }
+    await ann.call('POST', '/replication/tasks/0/push', [{ newDocumentState: blank }])
+    await eventually(() => page.getByLabel('Counts').innerText()).toBe('1 1 1 UTC')
     expect(warnings).toEqual([])
   },
 )
