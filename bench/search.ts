@@ -70,7 +70,7 @@ ${table(['', 'search', 'hits', 'least ms', 'p50 ms', 'p99 ms'], rows)}`
 }
 
 /** Titles of 3 to 6 words, and notes of up to 24 or none, with as many frequent and rare words as a language has. */
-function textsOf(many: number) {
+export function textsOf(many: number) {
   const chance = chancesOf(7)
   const below = (end: number) => Math.floor(chance() * end)
   const syllables = [...'bcdfghklmnprstvz'].flatMap((one) => [...'aeiou'].map((two) => one + two))

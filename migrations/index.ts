@@ -32,6 +32,7 @@ import * as idempotencyKeys from './0030_idempotency_keys.ts'
 import * as sortIndexes from './0031_sort_indexes.ts'
 import * as revisions from './0032_revisions.ts'
 import * as search from './0033_search.ts'
+import * as searchBits from './0034_search_bits.ts'
 
 /** Every migration, in order. Named here rather than by file, so that .ts and built .js are one history. */
 const migrations: Record<string, Knex.Migration> = {
@@ -68,6 +69,7 @@ const migrations: Record<string, Knex.Migration> = {
   '0031_sort_indexes': sortIndexes,
   '0032_revisions': revisions,
   '0033_search': search,
+  '0034_search_bits': searchBits,
 }
 
 export const migrationSource: Knex.MigrationSource<string> = {

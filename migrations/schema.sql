@@ -285,6 +285,9 @@ create table search_parts (
   deleted boolean not null default false,
   words text collate "C" not null,
   indexed_at timestamp with time zone not null default now(),
+  horizon bigint not null,
+  first_seq bigint,
+  live bit varying,
   constraint search_parts_pkey PRIMARY KEY (user_id, resource, seq, nth)
 );
 
@@ -294,8 +297,10 @@ create table search_words (
   word text collate "C" not null,
   seq bigint not null,
   deleted boolean not null default false,
-  firsts bigint[] not null,
-  others bigint[] not null,
+  firsts integer[] not null,
+  others integer[] not null,
+  first_bits bit varying,
+  other_bits bit varying,
   constraint search_words_pkey PRIMARY KEY (user_id, resource, word, seq)
 );
 

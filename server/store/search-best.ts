@@ -38,8 +38,6 @@ export function canBeWalked(
 interface Search {
   readonly conditions: readonly string[]
   readonly keys: string
-  /** The relevance of a hit `h`. */
-  readonly rank: string
   /** The documents of these hits `h`. */
   lookedUp(which: string): string
 }
@@ -55,11 +53,10 @@ export function bestSql(
   resource: Resource,
   listing: Listing,
   { limit, bookmark }: Wanted,
-  { conditions, keys, rank, lookedUp }: Search,
+  { conditions, keys, lookedUp }: Search,
   values: unknown[],
 ): string {
   const isRanked = listing.order[0]!.field === RELEVANCE
-  const ranked = isRanked ? rank : '0'
   const enough = `${bind(values, limit)}::bigint`
   const [at, ...valuesWithin] = bookmark?.values ?? []
   const within = bookmark && isRanked ? { ...bookmark, values: valuesWithin } : bookmark
@@ -79,21 +76,22 @@ export function bestSql(
   const level =
     isRanked && !bookmark
       ? `select s.rank, s.size from (
-        select ${rank} as rank, count(*) as size, sum(count(*)) over (order by ${rank} desc) as upto
-        from hits h group by 1) s
+        select h.rank, sum(bit_count(h.bits)) as size, sum(sum(bit_count(h.bits))) over (order by h.rank desc) as upto
+        from hits h group by h.rank) s
       where s.upto >= ${enough} order by s.rank desc limit 1`
-      : `select l.rank, (select count(*) from hits h where ${ranked} = l.rank) as size
+      : `select l.rank, (select coalesce(sum(bit_count(h.bits)), 0) from hits h where h.rank = l.rank) as size
       from (select ${isRanked ? `${bind(values, at)}::int` : '0'} as rank) l`
-  // `is true`: Postgres makes a hash of the hits, and no join with what it believes to be one row.
-  const isLevel = `${ranked} = (select level.rank from level)`
+  const isLevel = 'h.rank = (select level.rank from level)'
   const isFew = `(select level.size <= ${FEW} from level)`
-  const before = isRanked && !bookmark ? `${ranked} > (select level.rank from level) or ` : ''
+  const before = isRanked && !bookmark ? 'h.rank > (select level.rank from level) or ' : ''
   return `
     level as materialized (${level}),
+    sets as materialized (
+      select array_agg(h.first_seq order by h.first_seq) as first_seqs, array_agg(h.bits order by h.first_seq) as bits
+      from hits h where ${isLevel}),
     walked as materialized (
       select ${keys}, (select level.rank from level) as ${RELEVANCE} from (${walked}) t
-      where not ${isFew} and (t.seq in (select h.seq from hits h where ${isLevel})) is true
-      limit ${enough}),
+      where not ${isFew} and ${isHit('t.seq')} limit ${enough}),
     best as materialized (
       select * from walked union all ${lookedUp(`(${before}${isFew} and ${isLevel})`)}),
     found as materialized (
@@ -101,5 +99,12 @@ export function bestSql(
       union all ${lookedUp(`(select count(*) from best t where ${after.where}) < ${enough}`)}
       union all select * from tail)`
 }
+
+/** Whether `sets` have the bit of a number: `width_bucket` is the last set that begins before it or there. */
+const isHit = (seq: string) => `(
+      select case when ${seq} - s.first_seq < length(s.bits) then get_bit(s.bits, (${seq} - s.first_seq)::int) = 1 end
+      from (select a.first_seqs[n.nth] as first_seq, a.bits[n.nth] as bits from (
+        select (select sets.first_seqs from sets), (select sets.bits from sets)) a, lateral (
+        select width_bucket(${seq}, a.first_seqs) as nth) n) s)`
 
 const orderWithin = (order: Listing['order']) => order.filter(({ field }) => field !== RELEVANCE)

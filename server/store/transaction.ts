@@ -132,7 +132,7 @@ export function transactionOf(
     },
 
     async forgetWords(resource) {
-      await runOn(connection, forgetSql, [user, resource.name])
+      await runOn(connection, forgetSql(), [user, resource.name])
     },
 
     async above(resource, field, ids) {

@@ -17,6 +17,7 @@ import {
   sliceStatement,
 } from '../../../server/store/lists.ts'
 import { postgresStore } from '../../../server/store/postgres.ts'
+import { purgeTombstones } from '../../../server/store/purge.ts'
 import {
   forgetSearches,
   indexSearch,
@@ -26,7 +27,7 @@ import {
 import { deleteForGood } from '../../../server/sync/for-good.ts'
 import { createDatabase, type TestDatabase } from '../../support/database.ts'
 import { rowsRead } from '../../support/rows-read.ts'
-import { addUser, aTask, EDITED, live, patch } from '../../support/store-contract.ts'
+import { addUser, aTask, EDITED, live, patch, removal } from '../../support/store-contract.ts'
 
 const { tasks } = resources
 let database: TestDatabase
@@ -184,6 +185,52 @@ describe('an index', () => {
     await indexSearch(db, user, tasks)
     expect(await titles(user, 'fahre')).toEqual(['Fähre statt Milch'])
     expect(await titles(user, '"milk 7"')).toHaveLength(109)
+    // One entry for each document, by its id.
+    const ids = db('search_words').where({ user_id: user }).whereLike('word', ' %')
+    expect(await ids.count()).toEqual([{ count: '5000' }])
+  })
+
+  const purge = async (id: string) => {
+    await db.transaction(async (trx) => {
+      await trx.raw('set local session_replication_role = replica') // without triggers
+      await trx('tasks').where({ id }).update({ deleted_at: '2020-01-01' })
+    })
+    expect(await purgeTombstones(db, 90)).toBe(1)
+  }
+
+  test.each<[string, (user: string, id: string) => Promise<unknown>, isKept: boolean]>([
+    [
+      'with a tombstone that was indexed',
+      async (user, id) => {
+        await postgresStore(db).edit(user, tasks, removal(id))
+        await indexSearch(db, user, tasks)
+        await purge(id)
+      },
+      true,
+    ],
+    [
+      'with a tombstone that was not indexed',
+      async (user, id) => {
+        await postgresStore(db).edit(user, tasks, removal(id))
+        await purge(id)
+      },
+      false,
+    ],
+    ['without a tombstone', (_user, id) => db('tasks').where({ id }).delete(), false],
+  ])('does not count what is gone %s', async (_what, remove, isKept) => {
+    const user = await personWithMany(20)
+    const count = async () =>
+      (await lists().page(user, tasks, { ...listing('milk'), order: RELEVANT }, 5, 0)).count
+    const [{ id }] = await db('tasks').where({ user_id: user, title: 'Buy milk 2' }).select('id')
+    await indexSearch(db, user, tasks)
+    await remove(user, id)
+    expect(await count()).toBe(19)
+    await indexSearch(db, user, tasks)
+    expect(await count()).toBe(19)
+    const parts = await db('search_parts').where({ user_id: user, nth: 0 }).orderBy('seq')
+    const { seq } = await db('feeds').where({ user_id: user }).first()
+    expect(parts).toHaveLength(isKept ? 2 : 1)
+    expect(parts.at(-1).seq).toBe(seq)
   })
 
   test('is asked for once a search has to read much, and not before', async () => {
@@ -262,6 +309,7 @@ describe('an index', () => {
       resource: 'tasks',
       seq: 1,
       nth: 1,
+      horizon: 0,
       words: 'x'.repeat(MAX_INDEX_BYTES),
     })
     await indexSearch(db, user, tasks)
@@ -457,7 +505,13 @@ test('of many hits, each page is that of a naive search', async () => {
           completed: chance() < 0.5,
         }),
       )
-      await write(documents)
+      // A gap that no set of bits is as wide as.
+      await write(documents.slice(0, 2_000))
+      await db('feeds')
+        .where({ user_id: user })
+        .increment('seq', 2 ** 32)
+      await write(documents.slice(2_000))
+      await db('tasks').where({ id: documents.pop()!.id }).delete()
       await indexSearch(db, user, tasks)
       // Some have changed since they were indexed, and some of those since the index was extended.
       for (let i = 0; i < 100; i++) {
@@ -465,7 +519,7 @@ test('of many hits, each page is that of a naive search', async () => {
         changed.title = `${textOf({ milk: 0.5, brot: 0.5, neu: 0.5 })}.`
         if (i % 5 === 0) documents.push(aTask({ id: randomUUID(), title: 'milk brot neu' }))
       }
-      const touched = documents.filter((_, n) => n % 60 === 0 || n >= 6_500)
+      const touched = documents.filter((_, n) => n % 60 === 0 || n >= 6_499)
       await write(touched.slice(0, 70))
       await indexSearch(db, user, tasks)
       await write(touched.slice(70))
