@@ -162,7 +162,7 @@ export const forgetSql = (condition = 'true') =>
     delete from search_words w where w.user_id = $1 and w.resource = $2 and ${condition}`)
 
 const horizonSql = ({ table }: Resource) => `(
-      select coalesce((f.horizons #>> '{${table},seq}')::bigint, 0) from feeds f where f.user_id = $1)`
+      select coalesce(max((f.horizons #>> '{${table},seq}')::bigint), 0) from feeds f where f.user_id = $1)`
 
 /** Whether documents may be gone without a tombstone that were indexed, and no later number of theirs was. `$2` name of the resource. */
 export const isOutdatedSql = (resource: Resource, name = '$2') => `coalesce((
