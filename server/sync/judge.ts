@@ -19,6 +19,7 @@ import {
 } from '../../protocol/index.ts'
 import { emptied, isDeletedForGood } from './for-good.ts'
 import { birthMark, isBirth } from './marks.ts'
+import type { Pause } from './pause.ts'
 import type { Horizon } from './store.ts'
 
 /** The state of a document, as stored or as a client sends it. */
@@ -90,31 +91,68 @@ export function judge(
   rows: readonly Row[],
   stored: ReadonlyMap<string, State>,
   now: string,
-  { gone = new Map(), purged }: Surroundings = {},
+  surroundings: Surroundings = {},
 ): Judgement {
-  const writes = new Map<string, State>()
-  const conflicts = new Map<string, State>()
-  const losses: Loss[] = []
+  const judging = begin(stored)
+  for (const row of rows) judgeInto(judging, resource, row, now, surroundings)
+  return judgementOf(judging)
+}
+
+/** The same in pieces, for many rows. */
+export async function judgeInPieces(
+  resource: Resource,
+  rows: readonly Row[],
+  stored: ReadonlyMap<string, State>,
+  now: string,
+  surroundings: Surroundings,
+  pause: Pause,
+): Promise<Judgement> {
+  const judging = begin(stored)
   for (const row of rows) {
-    const current = writes.get(row.id) ?? stored.get(row.id)
-    if (!current && purged && row.assumed && !row.assumedDeleted) {
-      const { state, loss } = judgePurged(resource, row, now)
-      conflicts.set(row.id, state)
-      losses.push({ id: row.id, ...loss })
-      continue
-    }
-    const verdict = judgeRow(resource, row, current, now, { gone, purged })
-    const { lost = [] } = verdict
-    const state = withMark(withChanges(resource, verdict.state, current), current, row)
-    if (state !== current) {
-      writes.delete(row.id)
-      writes.set(row.id, state)
-    }
-    if (isAsSent(resource, state, row)) conflicts.delete(row.id)
-    else conflicts.set(row.id, state)
-    for (const loss of lost) losses.push({ id: row.id, ...loss })
+    judgeInto(judging, resource, row, now, surroundings)
+    const pausing = pause()
+    if (pausing) await pausing
   }
-  return { writes: [...writes.values()], conflicts: [...conflicts.values()], losses }
+  return judgementOf(judging)
+}
+
+const begin = (stored: ReadonlyMap<string, State>) => ({
+  stored,
+  writes: new Map<string, State>(),
+  conflicts: new Map<string, State>(),
+  losses: [] as Loss[],
+})
+
+const judgementOf = ({ writes, conflicts, losses }: ReturnType<typeof begin>): Judgement => ({
+  writes: [...writes.values()],
+  conflicts: [...conflicts.values()],
+  losses,
+})
+
+function judgeInto(
+  { stored, writes, conflicts, losses }: ReturnType<typeof begin>,
+  resource: Resource,
+  row: Row,
+  now: string,
+  { gone = new Map(), purged }: Surroundings,
+): void {
+  const current = writes.get(row.id) ?? stored.get(row.id)
+  if (!current && purged && row.assumed && !row.assumedDeleted) {
+    const { state, loss } = judgePurged(resource, row, now)
+    conflicts.set(row.id, state)
+    losses.push({ id: row.id, ...loss })
+    return
+  }
+  const verdict = judgeRow(resource, row, current, now, { gone, purged })
+  const { lost = [] } = verdict
+  const state = withMark(withChanges(resource, verdict.state, current), current, row)
+  if (state !== current) {
+    writes.delete(row.id)
+    writes.set(row.id, state)
+  }
+  if (isAsSent(resource, state, row)) conflicts.delete(row.id)
+  else conflicts.set(row.id, state)
+  for (const loss of lost) losses.push({ id: row.id, ...loss })
 }
 
 /** The number of accepted edits that a document remembers. */

@@ -22,7 +22,7 @@ import {
 import { withoutCycles } from './cycles.ts'
 import { dropRemains, isDeletedForGood } from './for-good.ts'
 import { isReal, keepLosses, type Party } from './journal.ts'
-import { judge, type Loss, type State } from './judge.ts'
+import { judgeInPieces, type Loss, type State } from './judge.ts'
 import { NO_PAUSE, type Pause } from './pause.ts'
 import { withinQuota } from './quota.ts'
 import { partsOf, placeholdFor, targetsOf, withReferences } from './references.ts'
@@ -219,7 +219,7 @@ async function land(
     const before = i === 0 ? stored : await transaction.read(resource, idsOf(part))
     const { missing, ...referring } = await withReferences(transaction, resource, part, before)
     const { rows, gone } = referring
-    const judged = judge(resource, rows, before, now, { gone, purged })
+    const judged = await judgeInPieces(resource, rows, before, now, { gone, purged }, pause)
     const { writes, conflicts, ...rest } = await withoutCycles(transaction, resource, judged, now)
     for (const { id } of part) answers.delete(id)
     for (const state of conflicts) answers.set(state.document.id, state)

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { record, set } from '../../../protocol/field.ts'
 import {
   changeTimes,
@@ -12,7 +12,13 @@ import {
   settle,
 } from '../../../protocol/index.ts'
 import { defineResource } from '../../../protocol/resource.ts'
-import { type Judgement, judge, type Row, type State } from '../../../server/sync/judge.ts'
+import {
+  type Judgement,
+  judge,
+  judgeInPieces,
+  type Row,
+  type State,
+} from '../../../server/sync/judge.ts'
 import { readRows } from '../../../server/sync/rows.ts'
 import { justAfter } from '../../support/store-contract.ts'
 
@@ -304,6 +310,16 @@ describe('judge', () => {
     expect(judgement.conflicts.length > 0).toBe(conflicts)
     const losses = lossesOf(judgement).map((loss) => loss.lost)
     expect(losses).toEqual(lost && Object.keys(lost).length > 0 ? [lost] : [])
+  })
+
+  test('lets others have their turn after each row, and decides the same', async () => {
+    const rename = (_: unknown, minute: number) => edited({ title: `Rename ${minute}` }, minute + 1)
+    const rows = Array.from({ length: 40 }, rename).map((one) => sent(live(one), live(base)))
+    const stored = new Map([[id, live(theirs)]])
+    const pause = vi.fn(async () => {})
+    const judgement = await judgeInPieces(tasks, rows, stored, NOW, {}, pause)
+    expect(judgement).toEqual(judge(tasks, rows, stored, NOW))
+    expect(pause).toHaveBeenCalledTimes(rows.length)
   })
 
   test.each([
