@@ -74,6 +74,24 @@ test('the bot adds a daily task again when it is completed', async () => {
   expect(await ended).toBe(0)
 })
 
+test('the script prints what is due, with a token that can only read, until that is revoked', async () => {
+  const ann = await server.person()
+  const { password } = ann
+  const token = { name: 'Report', scopes: ['tasks:read'], password }
+  const { body } = await ann.call('POST', '/api/account/tokens/', token)
+  await ann.call('POST', '/api/tasks/', { title: 'Ferry', due_date: '2026-01-05' })
+  const starter = await installStarter('script', server.url, false)
+  const script = starter.start('due.js', [], { TASKTIDE_TOKEN: body.token })
+  const ended = new Promise((resolve) => script.once('exit', resolve))
+  await says(script, /1 due\n2026-01-05 Ferry/)
+  await ann.call('POST', '/api/tasks/', { title: 'Train', due_date: '2026-01-06' })
+  await says(script, /2 due\n2026-01-05 Ferry\n2026-01-06 Train/)
+  const said = says(script, /401: /)
+  await ann.call('DELETE', `/api/account/tokens/${body.id}/`)
+  await said
+  expect(await ended).toBe(1)
+})
+
 /** At another origin than the server's. */
 async function isUsable(url: string): Promise<void> {
   const ann = await server.person()
