@@ -12,7 +12,7 @@ export interface TestDatabase {
 /** A fresh migrated database for the calling test file: a copy of the template, dropped afterwards. */
 export async function createDatabase(): Promise<TestDatabase> {
   const name = `test_${randomBytes(6).toString('hex')}`
-  await asAdmin(`create database ${name} template ${inject('template')}`)
+  await asAdmin(`create database ${name} template ${inject('template')} strategy file_copy`)
   const url = databaseUrl(inject('adminUrl'), name)
   const db = connectTo(url)
   return {
@@ -25,7 +25,7 @@ export async function createDatabase(): Promise<TestDatabase> {
   }
 }
 
-/** Open until the process of the test file ends. */
+/** Open until the process of the tests ends. */
 let admin: Database | undefined
 
 async function asAdmin(sql: string): Promise<void> {
