@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import { defineConfig } from 'vitest/config'
+import { configDefaults, defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 /** Each takes a minute or more. Begun last, it would run alone on a machine with several cores. */
@@ -16,28 +16,61 @@ const LONGEST = [
   'end-to-end/unsaved',
 ]
 
+/** Those that share processes come last, as a process is kept only for a file that follows at once. */
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const place = ({ moduleId }: TestSpecification) => {
+    const place = ({ moduleId, project }: TestSpecification) => {
       const at = LONGEST.findIndex((name) => moduleId.endsWith(`tests/${name}.test.ts`))
-      return at < 0 ? LONGEST.length : at
+      return (at < 0 ? LONGEST.length : at) + (project.config.isolate ? 0 : 1000)
     }
     return (await super.sort(files)).sort((a, b) => place(a) - place(b))
   }
 }
 
+/**
+ * Their files share processes, so that the server is compiled and loaded once for each of them. So no file may change
+ * what others use: modules, prototypes, process.env. Mocks, timers and stubs are restored after each file.
+ */
+const SHARED = [
+  'tests/protocol/**/*.test.ts',
+  'tests/server/{accounts,couch,http,mail,realtime,reminders,runtime,store,sync}/**/*.test.ts',
+]
+
+const settings = {
+  // Tests wait for timers, processes and browsers, so one more runs than there are cores.
+  maxWorkers: availableParallelism() + 1,
+  testTimeout: 30_000,
+  hookTimeout: 60_000,
+  // By default a second, which is too short beside other tests.
+  expect: { poll: { timeout: 10_000 } },
+}
+
+/** They measure time, or take much of it, so they run alone: npm run test:failures, attack, test:examples. */
+const OTHER_RUNS = ['tests/failures/**', 'tests/attacks/**', 'tests/examples/**']
+
 export default defineConfig({
   test: {
-    include: ['tests/**/*.test.ts'],
-    // They measure time, or take much of it, so they run alone: npm run test:failures, attack, test:examples.
-    exclude: ['**/node_modules/**', 'tests/failures/**', 'tests/attacks/**', 'tests/examples/**'],
+    // Not inherited by the projects, each of which would start a Postgres of its own.
     globalSetup: ['./tests/support/cluster.ts'],
-    // Tests wait for timers, processes and browsers, so one more runs than there are cores.
-    maxWorkers: availableParallelism() + 1,
     sequence: { sequencer: LongestFirst },
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
-    // By default a second, which is too short beside other tests.
-    expect: { poll: { timeout: 10_000 } },
+    projects: [
+      {
+        test: {
+          ...settings,
+          name: 'alone',
+          include: ['tests/**/*.test.ts'],
+          exclude: [...configDefaults.exclude, ...OTHER_RUNS, ...SHARED],
+        },
+      },
+      {
+        test: {
+          ...settings,
+          name: 'shared',
+          include: SHARED,
+          isolate: false,
+          setupFiles: ['./tests/support/shared-process.ts'],
+        },
+      },
+    ],
   },
 })

@@ -5,16 +5,17 @@ const WAITING = ['dead-listener', 'read-only', 'shutdown', 'silent-worker', 'wro
   (name) => `tests/failures/${name}.test.ts`,
 )
 
+const settings = { testTimeout: 120_000, hookTimeout: 60_000 }
+
 /** Stories in which machines, lines and databases fail: real processes, real time. */
 export default defineConfig({
   test: {
+    // Not inherited by the projects, each of which would start a Postgres of its own.
     globalSetup: ['./tests/support/cluster.ts'],
-    testTimeout: 120_000,
-    hookTimeout: 60_000,
     projects: [
       {
-        extends: true,
         test: {
+          ...settings,
           name: 'under load, one at a time',
           include: ['tests/failures/**/*.test.ts'],
           exclude: [...configDefaults.exclude, ...WAITING],
@@ -23,8 +24,8 @@ export default defineConfig({
         },
       },
       {
-        extends: true,
         test: {
+          ...settings,
           name: 'waiting, two at a time',
           include: WAITING,
           maxWorkers: 2,

@@ -2,9 +2,9 @@ import { once } from 'node:events'
 import { io } from 'socket.io-client'
 import { expect, onTestFinished } from 'vitest'
 import { deviceOf, tasksOf, until } from './device.ts'
-import { test } from './fixtures.ts'
+import { test as plain } from './fixtures.ts'
 
-test.override('environment', { MAX_SOCKETS_PER_USER: '1' })
+const test = plain.extend('environment', { MAX_SOCKETS_PER_USER: '1' })
 
 test('a device whose live connection is refused polls, says why, and connects when it can', async ({
   server,

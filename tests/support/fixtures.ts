@@ -1,10 +1,10 @@
 import { test as plain } from 'vitest'
-import { openMailbox } from './mailbox.ts'
+import { mailingTo, openMailbox } from './mailbox.ts'
 import { startServer, type TestServer } from './server.ts'
 
 /**
  * `test` with a server for the whole file and new users for each test, each created when a test first asks for it.
- * `test.override('environment', …)` configures the server.
+ * `test.extend('environment', …)` configures the server.
  */
 export const test = plain
   .extend('environment', { scope: 'file' }, (): Record<string, string> => ({}))
@@ -40,4 +40,16 @@ export const test = plain
       started.push(server)
       return server
     }
+  })
+
+/** `test` with a server that sends mail, to the mailbox. */
+export const mailing = test.extend('environment', { scope: 'file' }, ({ mailbox }) =>
+  mailingTo(mailbox),
+)
+
+for (const shared of [test, mailing])
+  Object.defineProperty(shared, 'override', {
+    value() {
+      throw new Error('Files share this test: use what `extend` returns.')
+    },
   })

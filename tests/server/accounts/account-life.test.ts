@@ -3,11 +3,12 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import http from 'node:http'
 import bcrypt from 'bcrypt'
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterEach, describe, expect, vi } from 'vitest'
 import { createMailer } from '../../../server/mail/mailer.ts'
 import { bundledServer } from '../../support/bundled-server.ts'
+import { mailing as test } from '../../support/fixtures.ts'
 import { idle, retryNow, runJob } from '../../support/jobs.ts'
-import { type Mailbox, mailingTo, openMailbox } from '../../support/mailbox.ts'
+import { type Mailbox, mailingTo } from '../../support/mailbox.ts'
 import {
   type Person,
   type Reply,
@@ -23,13 +24,9 @@ const NEXT_PASSWORD = 'an early train to Porto'
 
 let mailbox: Mailbox
 let server: TestServer
-beforeAll(async () => {
-  mailbox = await openMailbox()
-  server = await startServer(mailingTo(mailbox))
-})
-afterAll(async () => {
-  await server.stop()
-  await mailbox.close()
+test.beforeAll(({ mailbox: opened, server: started }) => {
+  mailbox = opened
+  server = started
 })
 afterEach(() => {
   vi.restoreAllMocks()

@@ -2,15 +2,13 @@ import { once } from 'node:events'
 import { io } from 'socket.io-client'
 import { afterEach, describe, expect } from 'vitest'
 import { deviceOf } from '../../../server/accounts/devices.ts'
-import { test } from '../../support/fixtures.ts'
-import { type Mailbox, mailingTo } from '../../support/mailbox.ts'
+import { mailing as test } from '../../support/fixtures.ts'
+import type { Mailbox } from '../../support/mailbox.ts'
 import { type Caller, callerTo, type Person, type TestServer } from '../../support/server.ts'
 
 const MINUTE = 60_000
 const NEXT_PASSWORD = 'an early train to Porto'
 const FIREFOX = 'Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0'
-
-test.override('environment', { scope: 'file' }, ({ mailbox }) => mailingTo(mailbox))
 
 let mailbox: Mailbox
 let server: TestServer

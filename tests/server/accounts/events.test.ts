@@ -4,7 +4,7 @@ import { createEvents } from '../../../server/accounts/events.ts'
 import { networkOf } from '../../../server/http/networks.ts'
 import { deleteExpired } from '../../../server/processes/retention.ts'
 import { createLog } from '../../../server/runtime/log.ts'
-import { test } from '../../support/fixtures.ts'
+import { test as plain } from '../../support/fixtures.ts'
 import { tokenByMail } from '../../support/links.ts'
 import type { Person, Reply, TestServer } from '../../support/server.ts'
 
@@ -13,7 +13,7 @@ const DAY = 24 * HOUR
 const FIREFOX = 'Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0'
 const NEXT_PASSWORD = 'an early train to Porto'
 
-test.override('environment', { scope: 'file' }, () => ({ TRUST_PROXY: '1' }))
+const test = plain.extend('environment', { TRUST_PROXY: '1' })
 
 let server: TestServer
 test.beforeAll(({ server: started }) => {

@@ -1,22 +1,19 @@
 import { randomUUID } from 'node:crypto'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect } from 'vitest'
 import { mailboxOf } from '../../../server/accounts/mail-allowance.ts'
+import { mailing as test } from '../../support/fixtures.ts'
 import { idle } from '../../support/jobs.ts'
-import { type Mailbox, mailingTo, openMailbox } from '../../support/mailbox.ts'
-import { startServer, type TestServer } from '../../support/server.ts'
+import type { Mailbox } from '../../support/mailbox.ts'
+import type { TestServer } from '../../support/server.ts'
 
 const HOUR_MS = 60 * 60 * 1000
 const PASSWORD = 'a ferry to Lisbon'
 
 let mailbox: Mailbox
 let server: TestServer
-beforeAll(async () => {
-  mailbox = await openMailbox()
-  server = await startServer(mailingTo(mailbox))
-})
-afterAll(async () => {
-  await server.stop()
-  await mailbox.close()
+test.beforeAll(({ mailbox: opened, server: started }) => {
+  mailbox = opened
+  server = started
 })
 
 describe('an unconfirmed address gets three mails per hour', () => {

@@ -5,7 +5,7 @@ import { describe, expect } from 'vitest'
 import type { Role } from '../../../protocol/index.ts'
 import { may } from '../../../server/accounts/permissions.ts'
 import { createDemoData } from '../../../server/processes/demo-data.ts'
-import { test } from '../../support/fixtures.ts'
+import { test as plain } from '../../support/fixtures.ts'
 import {
   type Api,
   bodyOf,
@@ -37,7 +37,7 @@ const SOON = { timeout: 10_000 }
 
 const ROLES: readonly Role[] = ['user', 'support', 'admin']
 
-test.override('environment', { scope: 'file' }, () => ({ METRICS_TOKEN }))
+const test = plain.extend('environment', { METRICS_TOKEN })
 
 let server: TestServer
 /** Another node on the same database. */

@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto'
 import { beforeEach, describe, expect } from 'vitest'
 import { DEVICE_HEADER } from '../../../protocol/index.ts'
 import { createLinks } from '../../../server/accounts/links.ts'
-import { test } from '../../support/fixtures.ts'
+import { test as plain } from '../../support/fixtures.ts'
 import { type Person, type Reply, SECRET, type TestServer } from '../../support/server.ts'
 
-test.override('environment', { AUTH_RATE_LIMIT: '100000', TRUST_PROXY: '1' })
+const test = plain.extend('environment', { AUTH_RATE_LIMIT: '100000', TRUST_PROXY: '1' })
 
 let server: TestServer
 test.beforeAll(({ server: started }) => {

@@ -6,7 +6,7 @@ import { createEvents } from '../../../server/accounts/events.ts'
 import { createLinks } from '../../../server/accounts/links.ts'
 import { deletionDate, unconfirmedCheck } from '../../../server/accounts/unconfirmed.ts'
 import { createLog } from '../../../server/runtime/log.ts'
-import { test } from '../../support/fixtures.ts'
+import { mailing as test } from '../../support/fixtures.ts'
 import { idle, retryNow, runJob } from '../../support/jobs.ts'
 import { type Mailbox, mailingTo } from '../../support/mailbox.ts'
 import { type Person, SECRET, type TestServer } from '../../support/server.ts'
@@ -14,8 +14,6 @@ import { type Person, SECRET, type TestServer } from '../../support/server.ts'
 const DAY = 24 * 60 * 60_000
 const HOUR = 60 * 60_000
 const SUBJECT = 'Confirm your address to keep your account'
-
-test.override('environment', { scope: 'file' }, ({ mailbox }) => mailingTo(mailbox))
 
 let mailbox: Mailbox
 test.beforeAll(({ mailbox: opened }) => {

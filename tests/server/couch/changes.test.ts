@@ -5,7 +5,7 @@ import { test as served } from '../../support/fixtures.ts'
 import { startServer } from '../../support/server.ts'
 
 const test = served
-  .override('environment', { COUCH_TEST_MODE: '1', MAX_STREAMS_PER_USER: '2' })
+  .extend('environment', { COUCH_TEST_MODE: '1', MAX_STREAMS_PER_USER: '2' })
   .extend('feed', async ({ server }) => {
     const path = `/couch-test/d${randomUUID()}`
     await server.call('PUT', path)

@@ -4,7 +4,7 @@ import { test as served } from '../../support/fixtures.ts'
 import type { Caller } from '../../support/server.ts'
 
 const test = served
-  .override('environment', { COUCH_TEST_MODE: '1' })
+  .extend('environment', { COUCH_TEST_MODE: '1' })
   .extend('database', async ({ server }) => {
     const path = `/couch-test/d${randomUUID()}`
     await server.call('PUT', path)

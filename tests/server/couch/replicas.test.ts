@@ -13,7 +13,7 @@ import { test as served } from '../../support/fixtures.ts'
 PouchDB.plugin(adapterHttp).plugin(adapterMemory).plugin(replication)
 
 const test = served
-  .override('environment', { COUCH_TEST_MODE: '1' })
+  .extend('environment', { COUCH_TEST_MODE: '1' })
   .extend('url', async ({ server }) => {
     const path = `/couch-test/d${randomUUID()}`
     await server.call('PUT', path)

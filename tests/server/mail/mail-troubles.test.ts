@@ -1,20 +1,19 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { type Mailbox, mailingTo, openMailbox } from '../../support/mailbox.ts'
-import { startServer, type TestServer } from '../../support/server.ts'
+import { afterEach, describe, expect } from 'vitest'
+import { test as plain } from '../../support/fixtures.ts'
+import { type Mailbox, mailingTo } from '../../support/mailbox.ts'
+import type { TestServer } from '../../support/server.ts'
+
+const test = plain.extend('environment', { scope: 'file' }, ({ mailbox }) => ({
+  ...mailingTo(mailbox),
+  SMTP_CONNECTIONS: '1',
+  WORKER_CONCURRENCY: '1',
+}))
 
 let mailbox: Mailbox
 let server: TestServer
-beforeAll(async () => {
-  mailbox = await openMailbox()
-  server = await startServer({
-    ...mailingTo(mailbox),
-    SMTP_CONNECTIONS: '1',
-    WORKER_CONCURRENCY: '1',
-  })
-})
-afterAll(async () => {
-  await server.stop()
-  await mailbox.close()
+test.beforeAll(({ mailbox: opened, server: started }) => {
+  mailbox = opened
+  server = started
 })
 afterEach(() => {
   mailbox.refuse = undefined

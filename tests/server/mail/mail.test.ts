@@ -1,22 +1,19 @@
 import { randomUUID } from 'node:crypto'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect } from 'vitest'
 import { addJob } from '../../../server/jobs/queue.ts'
 import { createMailer } from '../../../server/mail/mailer.ts'
 import { SEND_MAIL } from '../../../server/mail/outbox.ts'
 import { readConfig } from '../../../server/runtime/config.ts'
+import { mailing as test } from '../../support/fixtures.ts'
 import { idle, retryNow } from '../../support/jobs.ts'
-import { type Mailbox, mailingTo, openMailbox } from '../../support/mailbox.ts'
+import { type Mailbox, mailingTo } from '../../support/mailbox.ts'
 import { startServer, type TestServer } from '../../support/server.ts'
 
 let mailbox: Mailbox
 let server: TestServer
-beforeAll(async () => {
-  mailbox = await openMailbox()
-  server = await startServer(mailingTo(mailbox))
-})
-afterAll(async () => {
-  await server.stop()
-  await mailbox.close()
+test.beforeAll(({ mailbox: opened, server: started }) => {
+  mailbox = opened
+  server = started
 })
 afterEach(() => {
   mailbox.refuse = undefined

@@ -7,21 +7,21 @@ import path from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { io } from 'socket.io-client'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect } from 'vitest'
 import { startEmbeddedPostgres } from '../../../server/database/embedded/embedded-postgres.ts'
 import { bundledServer } from '../../support/bundled-server.ts'
 import { withApp } from '../../support/factors.ts'
-import { SECRET, startServer, type TestServer } from '../../support/server.ts'
+import { test } from '../../support/fixtures.ts'
+import { SECRET, type TestServer } from '../../support/server.ts'
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
 const PASSWORD = 'a ferry to Lisbon'
 const CHILD_MS = 60_000
 
 let server: TestServer
-beforeAll(async () => {
-  server = await startServer()
+test.beforeAll(({ server: started }) => {
+  server = started
 })
-afterAll(() => server.stop())
 
 describe('npm run user', { timeout: CHILD_MS }, () => {
   test('creates the first admin, who can sign in and administer', async () => {
@@ -62,8 +62,7 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
     })
   })
 
-  test('changes a role, which takes effect within a second', async () => {
-    const ann = await server.person()
+  test('changes a role, which takes effect within a second', async ({ ann }) => {
     const asked = () => ann.call('GET', '/api/admin/accounts/')
     expect((await asked()).status).toBe(403)
     const promoted = await user(['promote', ann.username.toUpperCase(), 'support'])
@@ -74,8 +73,7 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
     ])
   })
 
-  test('removes the second factors of somebody who has lost their phone', async () => {
-    const ann = await server.person()
+  test('removes the second factors of somebody who has lost their phone', async ({ ann }) => {
     const ask = () => signIn(ann.username, ann.password)
     await withApp(server, ann)
     expect((await ask()).status).toBe(401)
@@ -86,8 +84,7 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
     expect(await auditedActionsOn(ann.id)).toEqual([['remove_factors', { factors: 1 }]])
   })
 
-  test('deactivates somebody whose device is connected, and reactivates them', async () => {
-    const ann = await server.person()
+  test('deactivates somebody whose device is connected, and reactivates them', async ({ ann }) => {
     const socket = io(server.url, {
       transports: ['websocket'],
       reconnection: false,
@@ -115,8 +112,9 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
     expect(last).toMatchObject({ code: 0, output: expect.stringContaining('no active admin') })
   })
 
-  test('resets a password, signs out every device, and stores the password nowhere', async () => {
-    const ann = await server.person()
+  test('resets a password, signs out every device, and stores the password nowhere', async ({
+    ann,
+  }) => {
     const next = 'another ferry to Faro'
     const reset = await user(['reset-password', ann.username], { input: next })
     expect(reset).toMatchObject({ code: 0, errors: '' })
@@ -133,8 +131,7 @@ describe('npm run user', { timeout: CHILD_MS }, () => {
     expect(JSON.stringify([told, await db('audit_log')])).not.toContain(next)
   })
 
-  test('recovers an account: a pending change of its address is cancelled', async () => {
-    const ann = await server.person()
+  test('recovers an account: a pending change of its address is cancelled', async ({ ann }) => {
     const email = `eve-${ann.username}@example.com`
     const began = { email, password: ann.password }
     expect((await ann.call('POST', '/api/account/change-email/', began)).status).toBe(202)

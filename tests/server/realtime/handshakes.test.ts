@@ -2,14 +2,14 @@ import { once } from 'node:events'
 import net from 'node:net'
 import { io } from 'socket.io-client'
 import { afterEach, describe, expect, vi } from 'vitest'
-import { test } from '../../support/fixtures.ts'
+import { test as plain } from '../../support/fixtures.ts'
 import type { Person, TestServer } from '../../support/server.ts'
 
 const PUBLIC_URL = 'https://tasks.example.com'
 const APP = 'capacitor://localhost'
 
 let server: TestServer
-test.override('environment', { PUBLIC_URL, CORS_ORIGINS: APP, TRUST_PROXY: '1' })
+const test = plain.extend('environment', { PUBLIC_URL, CORS_ORIGINS: APP, TRUST_PROXY: '1' })
 test.beforeAll(({ server: started }) => {
   server = started
 })

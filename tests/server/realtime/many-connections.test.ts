@@ -5,7 +5,7 @@ import { createRequire } from 'node:module'
 import { io, type Socket } from 'socket.io-client'
 import { afterEach, describe, expect, vi } from 'vitest'
 import type { Frame } from '../../../protocol/index.ts'
-import { test } from '../../support/fixtures.ts'
+import { test as plain } from '../../support/fixtures.ts'
 import type { Person, TestServer } from '../../support/server.ts'
 
 /** The instance that the server uses. */
@@ -13,7 +13,7 @@ const { Encoder } = createRequire(createRequire(import.meta.url).resolve('socket
   'socket.io-parser',
 )
 
-test.override('environment', { MAX_SOCKETS_PER_USER: '3', MAX_STREAMS_PER_USER: '3' })
+const test = plain.extend('environment', { MAX_SOCKETS_PER_USER: '3', MAX_STREAMS_PER_USER: '3' })
 
 let server: TestServer
 test.beforeAll(({ server: started }) => {

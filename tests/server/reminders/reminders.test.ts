@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect } from 'vitest'
 import type { Profile, Task } from '../../../protocol/index.ts'
 import { SEND_DIGESTS } from '../../../server/reminders/digests.ts'
 import { dueReminders, SEND_REMINDERS } from '../../../server/reminders/reminders.ts'
+import { mailing as test } from '../../support/fixtures.ts'
 import { idle, retryNow, runJob, withoutRecurring } from '../../support/jobs.ts'
 import { type Mailbox, mailingTo, openMailbox } from '../../support/mailbox.ts'
 import {
@@ -19,13 +20,9 @@ const DAY = 24 * HOUR
 
 let mailbox: Mailbox
 let server: TestServer
-beforeAll(async () => {
-  mailbox = await openMailbox()
-  server = await startServer(mailingTo(mailbox))
-})
-afterAll(async () => {
-  await server.stop()
-  await mailbox.close()
+test.beforeAll(({ mailbox: opened, server: started }) => {
+  mailbox = opened
+  server = started
 })
 
 /** The day of the test, of which it is six in the morning in UTC when the test begins. */

@@ -1,11 +1,8 @@
 import { describe, expect } from 'vitest'
 import { createUnsubscribeTokens } from '../../../server/reminders/unsubscribing.ts'
-import { test } from '../../support/fixtures.ts'
+import { mailing as test } from '../../support/fixtures.ts'
 import { runJob } from '../../support/jobs.ts'
-import { mailingTo } from '../../support/mailbox.ts'
 import { type Person, SECRET, type TestServer } from '../../support/server.ts'
-
-test.override('environment', { scope: 'file' }, ({ mailbox }) => mailingTo(mailbox))
 
 /** Confirms the address of somebody, who gets a digest each morning from then on. */
 async function subscribe({ testDatabase, clock }: TestServer, { id, call }: Person): Promise<void> {

@@ -1,11 +1,16 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { afterEach, expect, test, vi } from 'vitest'
-import { pause } from '../../../server/runtime/pauses.ts'
+import { afterAll, afterEach, expect, test, vi } from 'vitest'
+import { pause, turn } from '../../../server/runtime/pauses.ts'
 
 let now = 1_000_000
 vi.spyOn(performance, 'now').mockImplementation(() => now)
 afterEach(() => {
   now += 1_000_000
+})
+// The last turn of the files that follow in this process is none of the future.
+afterAll(async () => {
+  vi.restoreAllMocks()
+  await turn()
 })
 
 /** In which turns of the event loop the pieces of work were done that take so long. */
