@@ -3,18 +3,14 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
-import { afterEach, describe, expect, inject, test } from 'vitest'
+import { describe, expect, inject, test } from 'vitest'
 import type { Client } from '../../client-sdk/index.ts'
 import { deviceOf, tasksOf, until } from '../client-sdk/device.ts'
+import { atEnd } from '../support/at-end.ts'
 import { connectTo, databaseUrl } from '../support/cluster.ts'
 import { callerTo, type Person, startServer, type TestServer } from '../support/server.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-
-const ends: (() => unknown)[] = []
-afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end()
-})
 
 describe('a database that was restored to an older point', { timeout: 60_000 }, () => {
   test('gets back what only devices have, and they agree with it and each other', async () => {
@@ -167,7 +163,7 @@ async function started(environment: Record<string, string> = {}): Promise<TestSe
   const server = await startServer(environment)
   let stopping: Promise<void> | undefined
   const stop = () => (stopping ??= server.stop())
-  ends.push(stop)
+  atEnd(stop)
   return { ...server, stop }
 }
 
@@ -228,7 +224,7 @@ async function copyOf(url: string): Promise<string> {
   const name = `test_${randomBytes(6).toString('hex')}`
   const original = new URL(url).pathname.slice(1)
   const admin = connectTo(inject('adminUrl'))
-  ends.push(async () => {
+  atEnd(async () => {
     await admin.raw(`drop database if exists ${name} with (force)`)
     await admin.destroy()
   })

@@ -1,16 +1,12 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import pg from 'pg'
-import { afterEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { clientOptions, connect } from '../../../server/database/connect.ts'
 import { DatabaseConnection } from '../../../server/database/connection.ts'
 import { hostUrls } from '../../../server/runtime/host-urls.ts'
+import { atEnd } from '../../support/at-end.ts'
 import { createDatabase } from '../../support/database.ts'
-
-const ends: (() => unknown)[] = []
-afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end()
-})
 
 const clientOf = (url: string, tls?: 'off' | 'require' | 'verify') =>
   new pg.Client(clientOptions({ url, tls }))
@@ -74,7 +70,7 @@ test.each([
   'with servesRequests %s, a session has the limits %j, and a transaction waits %s for a lock',
   async (servesRequests, limits, patience) => {
     const database = await createDatabase()
-    ends.push(database.drop)
+    atEnd(database.drop)
     const options = {
       url: database.url,
       tls: 'off',
@@ -82,7 +78,7 @@ test.each([
       statementTimeoutMs: 7_000,
     } as const
     const db = connect({ ...options, servesRequests })
-    ends.push(() => db.destroy())
+    atEnd(() => db.destroy())
     const setting = async (name: string, on = db) =>
       Object.values((await on.raw(`show ${name}`)).rows[0])[0]
     for (const [name, value] of Object.entries({
@@ -100,7 +96,7 @@ test.each([
 test('a connection asks for nothing in its first message that a pooler would refuse', async () => {
   const server = createServer()
   server.listen(0, '127.0.0.1')
-  ends.push(() => server.close())
+  atEnd(() => server.close())
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
   const url = `postgres://ann@127.0.0.1:${port}/tasks`
@@ -111,7 +107,7 @@ test('a connection asks for nothing in its first message that a pooler would ref
     statementTimeoutMs: 7_000,
     servesRequests: true,
   })
-  ends.push(() => db.destroy())
+  atEnd(() => db.destroy())
   const refused = expect(db.raw('select 1')).rejects.toThrow()
   const [socket] = await once(server, 'connection')
   const [data] = await once(socket, 'data')
@@ -126,7 +122,7 @@ test('a connection asks for nothing in its first message that a pooler would ref
 
 test('a connection over TCP asks within seconds whether the other end is there', async () => {
   const { url, drop } = await createDatabase()
-  ends.push(drop)
+  atEnd(drop)
   const connection = new DatabaseConnection(clientOptions({ url, tls: 'off' }))
   const asked: string[] = []
   const query = connection.query.bind(connection)

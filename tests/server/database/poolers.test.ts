@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { io } from 'socket.io-client'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { beforeEach, expect, test } from 'vitest'
+import { atEnd } from '../../support/at-end.ts'
 import { createDatabase, type TestDatabase } from '../../support/database.ts'
 import { hasRedis, startRedis } from '../../support/redis.ts'
 import { startServer } from '../../support/server.ts'
@@ -10,24 +11,19 @@ import { openTransactionPooler } from '../../support/transaction-pooler.ts'
 const NOWHERE = 'redis://127.0.0.1:1'
 
 let database: TestDatabase
-let cleanups: (() => unknown)[]
 beforeEach(async () => {
   database = await createDatabase()
-  cleanups = [database.drop]
+  atEnd(database.drop)
 })
-afterEach(async () => {
-  for (const cleanup of cleanups.reverse()) await cleanup()
-})
-
 async function pooler(options?: Parameters<typeof openTransactionPooler>[1]) {
   const opened = await openTransactionPooler(database.url, options)
-  cleanups.push(opened.close)
+  atEnd(opened.close)
   return opened
 }
 
 async function serve(environment: Record<string, string>) {
   const server = await startServer(environment)
-  cleanups.push(server.stop)
+  atEnd(server.stop)
   return server
 }
 
@@ -73,7 +69,7 @@ test.skipIf(!hasRedis())(
   'everything works through a pooler in transaction mode if Redis carries the hints',
   async () => {
     const redis = await startRedis()
-    cleanups.push(redis.close)
+    atEnd(redis.close)
     await expectEverything({ REDIS_URL: redis.url, MIGRATE_ON_START: '0' })
   },
 )
@@ -86,7 +82,7 @@ async function expectEverything(besides: Record<string, string>) {
   const sockets = people.map(({ access }) =>
     io(there.url, { transports: ['websocket'], forceNew: true, auth: { token: access } }),
   )
-  cleanups.push(() => sockets.map((socket) => socket.disconnect()))
+  atEnd(() => sockets.map((socket) => socket.disconnect()))
   await Promise.all(sockets.map((socket) => once(socket as never, 'ready')))
   for (let round = 0; round < 5; round++) {
     const frames = sockets.map((socket) => once(socket as never, 'changes'))

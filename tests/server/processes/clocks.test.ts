@@ -1,8 +1,9 @@
 import { once } from 'node:events'
 import { io } from 'socket.io-client'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { beforeEach, expect, test } from 'vitest'
 import { addJob } from '../../../server/jobs/queue.ts'
 import { SEND_REMINDERS } from '../../../server/reminders/reminders.ts'
+import { atEnd } from '../../support/at-end.ts'
 import { createDatabase, type TestDatabase } from '../../support/database.ts'
 import { addPeople } from '../../support/due-reminders.ts'
 import { idle } from '../../support/jobs.ts'
@@ -14,17 +15,11 @@ const CHILD_MS = 120_000
 const HOUR_MS = 60 * 60 * 1000
 const YEAR_MS = 365 * 24 * HOUR_MS
 
-let cleanups: (() => unknown)[]
 let database: TestDatabase
 beforeEach(async () => {
-  cleanups = []
   database = await createDatabase()
-  cleanups.push(database.drop)
+  atEnd(database.drop)
 })
-afterEach(async () => {
-  for (const cleanup of cleanups.reverse()) await cleanup()
-})
-
 async function startWorker(mailbox: Mailbox, environment: Record<string, string> = {}) {
   const all = {
     DATABASE_URL: database.url,
@@ -33,7 +28,7 @@ async function startWorker(mailbox: Mailbox, environment: Record<string, string>
     ...environment,
   }
   const worker = await startProcess('worker', all, 'waiting for jobs')
-  cleanups.push(worker.kill)
+  atEnd(worker.kill)
   return worker
 }
 
@@ -41,7 +36,7 @@ test(
   'a worker whose clock is an hour ahead sends no reminder early, and stops none of other workers',
   async () => {
     const mailbox = await openMailbox()
-    cleanups.push(mailbox.close)
+    atEnd(mailbox.close)
     const { db } = database
     const due = await addPeople(db, 1)
     await addPeople(db, 1, new Date(Date.now() + HOUR_MS / 2))
@@ -64,7 +59,7 @@ test(
   'a node whose clock is a year ahead signs nobody out, and says that it is not ready',
   async () => {
     const right = await startServer({ DATABASE_URL: database.url })
-    cleanups.push(right.stop)
+    atEnd(right.stop)
     const { db } = database
     const [ann, bob] = [await right.person(), await right.person()]
     const wrong = await startProcess(
@@ -78,7 +73,7 @@ test(
       },
       'listens on',
     )
-    cleanups.push(wrong.kill)
+    atEnd(wrong.kill)
     const url = /listens on (\S+)/.exec(wrong.output())![1]!
     const call = callerTo(url)
     const bearer = ({ access }: { access: string }) => ({ authorization: `Bearer ${access}` })
@@ -102,7 +97,7 @@ test(
     expect(Date.parse(signedIn.headers.get('date')!)).toBeLessThan(Date.now() + 60_000)
 
     const socket = io(url, { transports: ['websocket'], auth: { token: bob.access } })
-    cleanups.push(() => socket.disconnect())
+    atEnd(() => socket.disconnect())
     await once(socket as never, 'ready')
     const frame = once(socket as never, 'changes')
     await bob.call('POST', '/api/tasks/', { title: 'Milk' })

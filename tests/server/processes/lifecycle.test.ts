@@ -6,9 +6,10 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
+import { describe, expect, inject, test } from 'vitest'
 import { migrationSource } from '../../../migrations/index.ts'
 import { migrate } from '../../../server/database/migrate.ts'
+import { atEnd } from '../../support/at-end.ts'
 import { bundledServer } from '../../support/bundled-server.ts'
 import { connectTo, databaseUrl } from '../../support/cluster.ts'
 import { createDatabase } from '../../support/database.ts'
@@ -19,14 +20,6 @@ const ANN = { username: 'ann', password: 'a ferry to Lisbon' }
 const CHILD_MS = 120_000
 
 /** What each test has to leave behind it: processes, databases, directories. */
-let cleanups: (() => unknown)[]
-beforeEach(() => {
-  cleanups = []
-})
-afterEach(async () => {
-  for (const cleanup of cleanups.reverse()) await cleanup()
-})
-
 describe('a server process', () => {
   test(
     'of npm start runs with only a data directory, stops on SIGTERM, and keeps all data',
@@ -59,7 +52,7 @@ describe('a server process', () => {
     'finishes running requests on SIGTERM, accepts no new ones, and stops soon',
     async () => {
       const { url, db, drop } = await createDatabase()
-      cleanups.push(drop)
+      atEnd(drop)
       const { child, exit, ...server } = await startProcess({
         DATABASE_URL: url,
         SECRET_KEY: SECRET,
@@ -88,7 +81,7 @@ describe('a server process', () => {
     'is not ready on SIGTERM, and serves on until load balancers have noticed',
     async () => {
       const { url, drop } = await createDatabase()
-      cleanups.push(drop)
+      atEnd(drop)
       const { child, exit, ...server } = await startProcess({
         DATABASE_URL: url,
         SECRET_KEY: SECRET,
@@ -110,7 +103,7 @@ describe('a server process', () => {
     'names a port that is taken',
     async () => {
       const { url, drop } = await createDatabase()
-      cleanups.push(drop)
+      atEnd(drop)
       const port = await occupiedPort()
       const { exit, output } = run({ DATABASE_URL: url, SECRET_KEY: SECRET, PORT: String(port) })
       expect(await exit).toBe(1)
@@ -181,7 +174,7 @@ describe('npm run migrate', () => {
   test('succeeds for all concurrent runs on a fresh database, each step once', async () => {
     const url = await emptyDatabase()
     const migrators = Array.from({ length: 6 }, () => connectTo(url))
-    cleanups.push(() => Promise.all(migrators.map((db) => db.destroy())))
+    atEnd(() => Promise.all(migrators.map((db) => db.destroy())))
     await Promise.all(migrators.map((db) => db.raw('select 1')))
     const names = await Promise.all(migrators.map(migrate))
     expect(names.flat().sort()).toEqual(await migrationSource.getMigrations([]))
@@ -203,7 +196,7 @@ describe('npm run migrate', () => {
 describe('a lost database', () => {
   test('that closed all pooled connections is used again by the next request or the one after', async () => {
     const server = await startServer()
-    cleanups.push(server.stop)
+    atEnd(server.stop)
     const ann = await server.person()
     for (let round = 0; round < 5; round++) {
       await Promise.all(Array.from({ length: 8 }, () => ann.call('GET', '/api/tasks/')))
@@ -227,7 +220,9 @@ describe('a lost database', () => {
     const { url, drop } = await createDatabase()
     const line = await cuttableLine(url)
     const server = await startServer({ DATABASE_URL: line.url })
-    cleanups.push(drop, line.close, server.stop)
+    atEnd(drop)
+    atEnd(line.close)
+    atEnd(server.stop)
     const ann = await server.person()
     const kept = await ann.call('POST', '/api/tasks/', { title: 'Milk' })
 
@@ -252,7 +247,10 @@ describe('a lost database', () => {
       DATABASE_URL: line.url,
       DATABASE_STATEMENT_TIMEOUT_MS: '2000',
     })
-    cleanups.push(drop, line.close, server.stop, line.cut)
+    atEnd(drop)
+    atEnd(line.close)
+    atEnd(server.stop)
+    atEnd(line.cut)
     const ann = await server.person()
 
     line.freeze()
@@ -273,7 +271,8 @@ describe('a lost database', () => {
     const { url, drop } = await createDatabase()
     const line = await cuttableLine(url)
     const server = await startServer({ DATABASE_URL: line.url })
-    cleanups.push(drop, line.close)
+    atEnd(drop)
+    atEnd(line.close)
     const ann = await server.person()
     line.cut()
     expectUnavailable(await ann.call('GET', '/readyz'))
@@ -316,7 +315,7 @@ function run(settings: Record<string, string>, script = WEB): Running {
       resolve(code)
     })
   })
-  cleanups.push(() => {
+  atEnd(() => {
     child.kill('SIGKILL')
     return exit
   })
@@ -344,7 +343,7 @@ async function signUp(url: string): Promise<Pick<Person, 'id' | 'call'>> {
 
 function temporaryDir(): string {
   const dir = mkdtempSync(path.join(tmpdir(), 'tasktide-lifecycle-'))
-  cleanups.push(() => rmSync(dir, { recursive: true, force: true, maxRetries: 5 }))
+  atEnd(() => rmSync(dir, { recursive: true, force: true, maxRetries: 5 }))
   return dir
 }
 
@@ -353,7 +352,7 @@ async function emptyDatabase(): Promise<string> {
   const name = `test_${randomBytes(6).toString('hex')}`
   const admin = connectTo(inject('adminUrl'))
   await admin.raw(`create database ${name}`)
-  cleanups.push(async () => {
+  atEnd(async () => {
     await admin.raw(`drop database ${name} with (force)`)
     await admin.destroy()
   })
@@ -379,7 +378,7 @@ function isRefused(url: string): Promise<boolean> {
 
 async function occupiedPort(): Promise<number> {
   const server = await listen(createServer())
-  cleanups.push(() => new Promise((closed) => server.close(closed)))
+  atEnd(() => new Promise((closed) => server.close(closed)))
   return portOf(server)
 }
 

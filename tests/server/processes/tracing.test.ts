@@ -3,17 +3,13 @@ import { createRequire } from 'node:module'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { io } from 'socket.io-client'
-import { afterEach, expect, test, vi } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { startTracing } from '../../../server/runtime/tracing.ts'
+import { atEnd } from '../../support/at-end.ts'
 import { type CollectedSpan, openCollector } from '../../support/collector.ts'
 import { createDatabase } from '../../support/database.ts'
 import { callerTo } from '../../support/server.ts'
 import { startNode } from '../../support/web-node.ts'
-
-const ends: (() => unknown)[] = []
-afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end()
-})
 
 const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736'
 const CLIENT = '00f067aa0ba902b7'
@@ -21,7 +17,7 @@ const ANN = { username: 'annabel', email: 'annabel@example.com', password: 'a fe
 
 async function nodes(endpoint: string, count: number) {
   const { url, drop } = await createDatabase()
-  ends.push(drop)
+  atEnd(drop)
   const environment = {
     DATABASE_URL: url,
     OTEL_EXPORTER_OTLP_ENDPOINT: endpoint,
@@ -29,13 +25,13 @@ async function nodes(endpoint: string, count: number) {
     DRAIN_SECONDS: '0',
   }
   const started = await Promise.all(Array.from({ length: count }, () => startNode(environment)))
-  for (const node of started) ends.push(node.close)
+  for (const node of started) atEnd(node.close)
   return started
 }
 
 test('one trace leads from a request through SQL and the hint to the frames of both nodes, and reveals nothing', async () => {
   const collector = await openCollector()
-  ends.push(collector.close)
+  atEnd(collector.close)
   const [here, there] = (await nodes(collector.url, 2)) as [Node, Node]
   const call = callerTo(here.url)
   const { body: account } = await call('POST', '/api/register/', ANN)
@@ -44,7 +40,7 @@ test('one trace leads from a request through SQL and the hint to the frames of b
   const sockets = [here, there].map(({ url }) =>
     io(url, { transports: ['websocket'], auth: { token: tokens.access } }),
   )
-  ends.push(() => sockets.map((socket) => socket.disconnect()))
+  atEnd(() => sockets.map((socket) => socket.disconnect()))
   await Promise.all(sockets.map((socket) => new Promise((ready) => socket.once('ready', ready))))
 
   const headers = { authorization: `Bearer ${tokens.access}` }
@@ -105,7 +101,7 @@ test('a node serves and stops as usual while the collector does not answer', asy
   const held: Socket[] = []
   const silent = createServer((socket) => void held.push(socket)).listen(0, '127.0.0.1')
   await once(silent, 'listening')
-  ends.push(() => {
+  atEnd(() => {
     for (const socket of held) socket.destroy()
     silent.close()
   })
@@ -122,14 +118,14 @@ test('the packages for traces are loaded only with an endpoint, and a collector 
   const { cache } = createRequire(import.meta.url)
   const loaded = () => Object.keys(cache).some((file) => /@opentelemetry.sdk-trace/.test(file))
   vi.stubEnv('OTEL_BSP_SCHEDULE_DELAY', '100')
-  ends.push(() => vi.unstubAllEnvs())
+  atEnd(() => vi.unstubAllEnvs())
   const warned: unknown[] = []
   const log = { warn: (...entry: unknown[]) => void warned.push(entry) } as never
   await startTracing({ endpoint: undefined, version: '0', log })
   expect(loaded()).toBe(false)
   const tracing = await startTracing({ endpoint: 'http://127.0.0.1:1', version: '0', log })
   expect(loaded()).toBe(true)
-  ends.push(tracing.stop)
+  atEnd(tracing.stop)
   tracing.request(undefined).end('GET /healthz', {}, false)
   // The exporter tries for ten seconds.
   await expect

@@ -1,7 +1,8 @@
-import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
+import { beforeEach, describe, expect, inject, test } from 'vitest'
 import type { Database } from '../../../server/database/connect.ts'
 import { addJob } from '../../../server/jobs/queue.ts'
 import { SEND_REMINDERS } from '../../../server/reminders/reminders.ts'
+import { atEnd } from '../../support/at-end.ts'
 import { connectTo } from '../../support/cluster.ts'
 import { createDatabase } from '../../support/database.ts'
 import { addPeople } from '../../support/due-reminders.ts'
@@ -14,22 +15,17 @@ const CHILD_MS = 90_000
 const PEOPLE = 20
 const JOBS_AT_ONCE = 10
 
-let cleanups: (() => unknown)[]
 let db: Database
 let url: string
 let mailbox: Mailbox
 beforeEach(async () => {
-  cleanups = []
   mailbox = await openMailbox()
   const database = await createDatabase()
   db = database.db
   url = database.url
-  cleanups.push(mailbox.close, database.drop)
+  atEnd(mailbox.close)
+  atEnd(database.drop)
 })
-afterEach(async () => {
-  for (const cleanup of cleanups.reverse()) await cleanup()
-})
-
 describe('a worker that is killed', () => {
   test.each<[string, (victim: string) => Promise<Held>]>([
     ['while it takes what is due', () => holdAtInsert()],
@@ -289,7 +285,7 @@ async function startWorker(program: 'worker' | 'worker.mjs' = 'worker') {
     WORKER_CONCURRENCY: String(JOBS_AT_ONCE),
   }
   const worker = await startProcess(program, environment, 'waiting for jobs')
-  cleanups.push(worker.kill)
+  atEnd(worker.kill)
   return worker
 }
 

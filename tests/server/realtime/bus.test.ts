@@ -6,11 +6,12 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import pg from 'pg'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { OpenBus } from '../../../server/realtime/bus.ts'
 import { postgresBus } from '../../../server/realtime/postgres-bus.ts'
 import { redisBus } from '../../../server/realtime/redis-bus.ts'
 import { createLog } from '../../../server/runtime/log.ts'
+import { atEnd } from '../../support/at-end.ts'
 import { busContract } from '../../support/bus-contract.ts'
 import { createCertificate } from '../../support/certificate.ts'
 import { createDatabase } from '../../support/database.ts'
@@ -38,11 +39,6 @@ busContract(
   { skip: withoutRedis },
 )
 
-const ends: (() => unknown)[] = []
-afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end()
-})
-
 /** The log of a bus, and its first gap. */
 async function watched(open: (log: typeof silent) => OpenBus) {
   const lines: string[] = []
@@ -52,15 +48,15 @@ async function watched(open: (log: typeof silent) => OpenBus) {
     reconnected = resolve
   })
   const bus = await open(log)({ message() {}, lost() {}, gap: () => reconnected() })
-  ends.push(bus.close)
+  atEnd(bus.close)
   return { bus, gap, logged: () => lines.join('') }
 }
 
 test('a connection that answers, and to which no notification comes, is replaced', async () => {
   const database = await createDatabase()
-  ends.push(database.drop)
+  atEnd(database.drop)
   const pooler = await openTransactionPooler(database.url, { processes: 1 })
-  ends.push(pooler.close)
+  atEnd(pooler.close)
   const { gap, logged } = await watched((log) => postgresBus({ url: pooler.url, tls: 'off' }, log))
   pooler.mute()
   await gap
@@ -69,7 +65,7 @@ test('a connection that answers, and to which no notification comes, is replaced
 
 test('a node that is alone sends nothing, until another one comes', async () => {
   const database = await createDatabase()
-  ends.push(database.drop)
+  atEnd(database.drop)
   const open = (heard: string[] = []) =>
     postgresBus(
       { url: database.url, tls: 'off' },
@@ -77,13 +73,13 @@ test('a node that is alone sends nothing, until another one comes', async () => 
     )({ message: (text) => heard.push(text), lost() {}, gap() {} })
   const observer = new pg.Client(database.url)
   await observer.connect()
-  ends.push(() => observer.end())
+  atEnd(() => observer.end())
   await observer.query('listen tasktide')
   const observed: (string | undefined)[] = []
   observer.on('notification', ({ payload }) => observed.push(payload))
 
   const here = await open()
-  ends.push(here.close)
+  atEnd(here.close)
   let count = 0
   const isSent = async () => {
     const text = `message ${count++}`
@@ -95,7 +91,7 @@ test('a node that is alone sends nothing, until another one comes', async () => 
   await vi.waitUntil(async () => !(await isSent()), { timeout: 30_000, interval: 200 })
   const heard: string[] = []
   const there = await open(heard)
-  ends.push(there.close)
+  atEnd(there.close)
   await vi.waitUntil(isSent)
   await here.send(['welcome'])
   await vi.waitUntil(() => heard.includes('welcome'))
@@ -107,7 +103,7 @@ describe('the password of REDIS_URL is not logged', () => {
 
   test.skipIf(withoutRedis)('where it is wrong', async () => {
     const redis = await startRedis({ requirepass: 'another one' })
-    ends.push(redis.close)
+    atEnd(redis.close)
     const { bus, logged } = await watched((log) => redisBus(withPassword(redis.url), log))
     expect(bus.isConnected()).toBe(false)
     expect(logged()).toContain('Redis answers WRONGPASS')
@@ -125,7 +121,7 @@ describe('the password of REDIS_URL is not logged', () => {
     })
     server.listen(0, '127.0.0.1')
     await once(server, 'listening')
-    ends.push(() => server.close())
+    atEnd(() => server.close())
     const { port } = server.address() as net.AddressInfo
     const { logged } = await watched((log) =>
       redisBus(`redis://:${PASSWORD}@127.0.0.1:${port}`, log),
@@ -143,7 +139,7 @@ describe('the password of REDIS_URL is not logged', () => {
 
 test.skipIf(withoutRedis)('rediss: encrypts, and checks the certificate', async () => {
   const folder = await mkdtemp(path.join(tmpdir(), 'tasktide-tls-'))
-  ends.push(() => rm(folder, { recursive: true }))
+  atEnd(() => rm(folder, { recursive: true }))
   const { certificate, key } = createCertificate()
   const [certificateFile, keyFile] = ['certificate', 'key'].map((name) => path.join(folder, name))
   await writeFile(certificateFile!, certificate)
@@ -154,7 +150,7 @@ test.skipIf(withoutRedis)('rediss: encrypts, and checks the certificate', async 
     'tls-ca-cert-file': certificateFile!,
     'tls-auth-clients': 'no',
   })
-  ends.push(redis.close)
+  atEnd(redis.close)
   const { bus, logged } = await watched((log) => redisBus(redis.url, log))
   expect(bus.isConnected()).toBe(false)
   expect(logged()).toContain('DEPTH_ZERO_SELF_SIGNED_CERT')

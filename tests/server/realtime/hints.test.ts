@@ -1,21 +1,17 @@
 import { once } from 'node:events'
 import pg from 'pg'
 import { io, type Socket } from 'socket.io-client'
-import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { openHints } from '../../../server/realtime/hints.ts'
 import { postgresBus } from '../../../server/realtime/postgres-bus.ts'
 import { createLog } from '../../../server/runtime/log.ts'
+import { atEnd } from '../../support/at-end.ts'
 import { connectTo } from '../../support/cluster.ts'
 import { createDatabase, type TestDatabase } from '../../support/database.ts'
 import { startServer, type TestServer } from '../../support/server.ts'
 
 const ANN = '0190a5c2-7a4e-7cc3-98c4-dc0c0c07398f'
 const BOB = '0190a5c2-7a4e-7cc3-98c4-dc0c0c073990'
-
-const ends: (() => Promise<unknown>)[] = []
-afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end()
-})
 
 describe('hints between two nodes', () => {
   let database: TestDatabase
@@ -31,7 +27,7 @@ describe('hints between two nodes', () => {
       postgresBus({ url: database.url, tls: 'off' }, log),
       () => new Date(),
     )
-    ends.push(() => hints.close())
+    atEnd(() => hints.close())
     const heard: string[] = []
     let wake = () => {}
     const hear = (what: string) => {
@@ -59,7 +55,7 @@ describe('hints between two nodes', () => {
   async function wire() {
     const client = new pg.Client(database.url)
     await client.connect()
-    ends.push(() => client.end())
+    atEnd(() => client.end())
     const told: string[] = []
     let wake = () => {}
     client.on('notification', ({ payload }) => {
@@ -121,7 +117,7 @@ describe('a change', () => {
   test('is told of on a connection of its own, not on the one that wrote it', async () => {
     const client = new pg.Client(here.testDatabase.url)
     await client.connect()
-    ends.push(() => client.end())
+    atEnd(() => client.end())
     await client.query('listen tasktide')
     const ann = await here.person()
     const tellers = (await listeners(here.testDatabase)).map(({ pid }) => pid)
@@ -184,7 +180,7 @@ describe('a change', () => {
 
 async function connected(server: TestServer, token: string): Promise<Socket> {
   const socket = io(server.url, { transports: ['websocket'], forceNew: true, auth: { token } })
-  ends.push(async () => socket.disconnect())
+  atEnd(() => socket.disconnect())
   await once(socket as never, 'ready')
   return socket
 }

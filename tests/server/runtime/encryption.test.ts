@@ -3,21 +3,17 @@ import { type AddressInfo, createServer, connect as open, type Socket } from 'no
 import { networkInterfaces } from 'node:os'
 import { createSecureContext, TLSSocket } from 'node:tls'
 import { SMTPServer } from 'smtp-server'
-import { afterEach, describe, expect, inject, test } from 'vitest'
+import { describe, expect, inject, test } from 'vitest'
 import { type ConnectionTarget, connect } from '../../../server/database/connect.ts'
 import { createMailer } from '../../../server/mail/mailer.ts'
 import { explain } from '../../../server/processes/startup-error.ts'
 import { tlsOf, unencrypted } from '../../../server/runtime/encryption.ts'
+import { atEnd } from '../../support/at-end.ts'
 import { createCertificate } from '../../support/certificate.ts'
 import { openMailbox } from '../../support/mailbox.ts'
 import { startServer } from '../../support/server.ts'
 
 const { certificate, key } = createCertificate()
-
-const ends: (() => unknown)[] = []
-afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end()
-})
 
 describe('the line to a database', () => {
   test.each<[string, object, string | undefined]>([
@@ -79,7 +75,7 @@ describe('the line to a database', () => {
       poolSize: 1,
       ...target,
     })
-    ends.push(() => db.destroy())
+    atEnd(() => db.destroy())
     const { rows } = await db.raw('select 1 as one')
     return rows[0].one
   }
@@ -105,7 +101,7 @@ async function postgresLine(offersTls: boolean): Promise<number> {
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  ends.push(() => {
+  atEnd(() => {
     for (const socket of sockets) socket.destroy()
     server.close()
   })
@@ -124,13 +120,13 @@ describe('the line to a mail server', () => {
   const mailerTo = (SMTP_URL: string, SMTP_TLS?: 'insecure' | 'require' | 'verify') => {
     const settings = { MAIL_FROM: 'tasks@example.com', SMTP_CONNECTIONS: 1, PUBLIC_URL: undefined }
     const mailer = createMailer({ SMTP_URL, SMTP_TLS, isProduction: true, ...settings })
-    ends.push(() => mailer.close())
+    atEnd(() => mailer.close())
     return mailer
   }
 
   test('is not used without encryption, and the remedy is said', async () => {
     const mailbox = await openMailbox()
-    ends.push(() => mailbox.close())
+    atEnd(() => mailbox.close())
     await expect(mailerTo(mailbox.url, 'verify').send(message)).rejects.toThrow(
       /SMTP_URL offers no encryption/,
     )
@@ -153,7 +149,7 @@ describe('the line to a mail server', () => {
     smtp.on('error', () => {})
     smtp.listen(0, '127.0.0.1')
     await once(smtp.server, 'listening')
-    ends.push(() => new Promise<void>((closed) => smtp.close(() => closed())))
+    atEnd(() => new Promise<void>((closed) => smtp.close(() => closed())))
     const url = `smtp://localhost:${(smtp.server.address() as AddressInfo).port}`
     await expect(mailerTo(url, 'verify').send(message)).rejects.toThrow()
     expect(encrypted).toEqual([])
@@ -204,7 +200,7 @@ const address = Object.values(networkInterfaces())
 
 test.skipIf(!address)('outside of production, other machines do not reach the server', async () => {
   const server = await startServer({ HOST: '' })
-  ends.push(() => server.stop())
+  atEnd(() => server.stop())
   expect((await server.call('GET', '/healthz')).status).toBe(200)
   await expect(fetch(`http://${address}:${new URL(server.url).port}/healthz`)).rejects.toThrow()
 })

@@ -3,27 +3,23 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { io } from 'socket.io-client'
-import { afterEach, describe, expect, inject, test } from 'vitest'
+import { describe, expect, inject, test } from 'vitest'
 import type { Problem } from '../../../protocol/index.ts'
 import { connect as connectPool } from '../../../server/database/connect.ts'
 import { poolState } from '../../../server/database/pool.ts'
 import { createReadiness, UNREADY, type UnreadyReason } from '../../../server/health/readiness.ts'
 import { MAX_AN_HOUR } from '../../../server/reminders/reminders.ts'
 import { createMetrics } from '../../../server/runtime/metrics.ts'
+import { atEnd } from '../../support/at-end.ts'
 import { connectTo } from '../../support/cluster.ts'
 import { createDatabase } from '../../support/database.ts'
 import { type Person, type Reply, startServer, type TestServer } from '../../support/server.ts'
 
 const TOKEN = 'Vb3kQ9xZt7Lw2Rf5Yh8Jn4Mc6Pd1Sg0A'
 
-const ends: (() => unknown)[] = []
-afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end()
-})
-
 async function serve(environment: Record<string, string> = {}): Promise<TestServer> {
   const server = await startServer(environment)
-  ends.push(() => server.stop())
+  atEnd(() => server.stop())
   return server
 }
 
@@ -34,7 +30,8 @@ describe('what load balancers ask', () => {
     const limits = { poolSize: 1, statementTimeoutMs: 30_000, servesRequests: true }
     const pool = connectPool({ ...target, ...limits })
     const readiness = createReadiness(target, poolState(pool))
-    ends.push(() => pool.destroy(), readiness.close)
+    atEnd(() => pool.destroy())
+    atEnd(readiness.close)
     const answer = () =>
       readiness.check().then(
         () => 'ready',
@@ -54,7 +51,7 @@ describe('what load balancers ask', () => {
     let longest = 1_999
     const pool = { longestWait: () => longest, isOverloaded: () => false }
     const readiness = createReadiness({ url: testDatabase.url, tls: 'off' }, pool)
-    ends.push(readiness.close)
+    atEnd(readiness.close)
     await readiness.check()
     longest = 2_001
     await expect(readiness.check()).rejects.toThrow(/^All database connections/)
@@ -65,7 +62,7 @@ describe('what load balancers ask', () => {
     const pool = { longestWait: () => 2_001, isOverloaded: () => true }
     const target = { url: testDatabase.url.replace(/:\d+\//, ':1/'), tls: 'off' } as const
     const readiness = createReadiness(target, pool, () => -60_000)
-    ends.push(readiness.close)
+    atEnd(readiness.close)
     const problem: Problem = await readiness.check().then(
       () => expect.unreachable(),
       (error) => error,
@@ -104,7 +101,7 @@ describe('what load balancers ask', () => {
     const { call, testDatabase } = await serve()
     expect((await call('GET', '/readyz')).status).toBe(200)
     const admin = connectTo(inject('adminUrl'))
-    ends.push(() => admin.destroy())
+    atEnd(() => admin.destroy())
     const name = new URL(testDatabase.url).pathname.slice(1)
     await admin.raw(`alter database ${name} allow_connections false`)
     await admin.raw('select pg_terminate_backend(pid) from pg_stat_activity where datname = ?', [
@@ -121,10 +118,10 @@ describe('what load balancers ask', () => {
 
   test('a line that says nothing any more is a database that is away, and the next one is new', async () => {
     const { url, drop } = await createDatabase()
-    ends.push(drop)
+    atEnd(drop)
     const line = await lineTo(url)
     const { call } = await serve({ DATABASE_URL: line.url })
-    ends.push(line.close)
+    atEnd(line.close)
     expect((await call('GET', '/readyz')).status).toBe(200)
     line.silence()
     const answer = await Promise.race([call('GET', '/readyz'), sleep(4_000, undefined)])
@@ -137,7 +134,7 @@ describe('what load balancers ask', () => {
   test('a node all of whose connections are at work is ready', async () => {
     const { call, database } = await serve({ DATABASE_POOL_SIZE: '1' })
     const work = await database.db.transaction()
-    ends.push(() => work.rollback())
+    atEnd(() => work.rollback())
     expect((await call('GET', '/readyz')).status).toBe(200)
   })
 
@@ -219,7 +216,7 @@ describe('metrics', () => {
     const server = await serve()
     const ann = await server.person()
     const holder = await server.testDatabase.db.transaction()
-    ends.push(() => holder.rollback())
+    atEnd(() => holder.rollback())
     await holder.raw('lock table tasks in access exclusive mode')
     const leave = new AbortController()
     const request = fetch(`${server.url}/api/tasks/`, {
@@ -244,7 +241,7 @@ describe('metrics', () => {
     // Until the session is looked up again.
     server.app.sessions.forgetStanding(ann.id)
     const holder = await server.testDatabase.db.transaction()
-    ends.push(() => holder.rollback())
+    atEnd(() => holder.rollback())
     await holder.raw('lock table sessions in access exclusive mode')
     const leave = new AbortController()
     const request = fetch(`${server.url}/api/tasks/${body.id}/`, {
@@ -426,7 +423,7 @@ describe('metrics', () => {
       reconnection: false,
       auth: { token: 'nonsense' },
     })
-    ends.push(() => socket.disconnect())
+    atEnd(() => socket.disconnect())
     await new Promise((refused) => socket.once('connect_error', refused))
     await expectSamples(server, { tasktide_sockets_refused_total: 1 })
   })
@@ -491,7 +488,7 @@ async function follow(server: TestServer, person: Person) {
     reconnection: false,
     auth: { token: person.access },
   })
-  ends.push(() => socket.disconnect())
+  atEnd(() => socket.disconnect())
   let arrived = 0
   let taken = 0
   let wake = () => {}
