@@ -29,6 +29,7 @@ export type {
   AccountDetails,
   AccountRequests,
   Confirmation,
+  PersonalToken,
   SecurityEvent,
   SignedInDevice,
   StorageUsage,

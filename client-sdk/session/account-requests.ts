@@ -63,6 +63,19 @@ export interface SignedInDevice {
   current: boolean
 }
 
+/** A token with which a script uses the account. */
+export interface PersonalToken {
+  id: string
+  name: string
+  /** Such as `tasks:read`. Later servers may have more. */
+  scopes: string[]
+  created_at: string
+  /** Accurate to about a minute; null if never. */
+  last_used_at: string | null
+  /** Null for never. */
+  expires_at: string | null
+}
+
 /** What happened to the account, or was tried. */
 export interface SecurityEvent {
   id: string
@@ -117,6 +130,9 @@ export interface AccountRequests {
    */
   endSession(id: string, options?: { erase?: boolean }): Promise<void>
   endOtherSessions(): Promise<void>
+  /** The newest first. They are created over REST, with the password. */
+  personalTokens(): Promise<PersonalToken[]>
+  revokePersonalToken(id: string): Promise<void>
   /** Who tried to sign in, to change the account or to read it: the last 100 events, the newest first. */
   events(): Promise<SecurityEvent[]>
   /** Permanent, on the server and on every device, unsent edits included. */
@@ -187,6 +203,11 @@ export function createAccountRequests(
     },
     endSession: (id, { erase = false } = {}) => end(`${id}/${erase ? '?erase=true' : ''}`),
     endOtherSessions: () => end(),
+    async personalTokens() {
+      const isAnswer = isShaped(shapes.personalTokens)
+      return (await signedIn<{ results: PersonalToken[] }>('tokens/', { isAnswer })).results
+    },
+    revokePersonalToken: (id) => signedIn(`tokens/${id}/`, { method: 'DELETE' }),
     delete: (password, factor) =>
       authorized(async (token) => {
         await ask('delete/', { ...post({ password, factor }), token })

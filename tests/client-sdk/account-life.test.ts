@@ -97,6 +97,7 @@ describe('an account', () => {
   test.each<[string, (client: Client) => Promise<unknown>]>([
     ['reading', ({ account }) => account.get()],
     ['listing devices', ({ account }) => account.sessions()],
+    ['listing tokens', ({ account }) => account.personalTokens()],
     ['exporting', ({ account }) => account.export('json')],
     ['deleting', ({ account }) => account.delete('a ferry to Lisbon')],
     ['forgetting the password', ({ account }) => account.forgotPassword('ann@example.com')],

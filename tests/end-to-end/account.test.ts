@@ -3,7 +3,7 @@ import type { Locator } from 'playwright-core'
 import { afterAll, beforeAll, expect } from 'vitest'
 import { createUnsubscribeTokens } from '../../server/reminders/unsubscribing.ts'
 import { type Mailbox, mailingTo, openMailbox } from '../support/mailbox.ts'
-import { type Person, SECRET, startServer, type TestServer } from '../support/server.ts'
+import { callerTo, type Person, SECRET, startServer, type TestServer } from '../support/server.ts'
 import {
   areSaved,
   DESKTOP,
@@ -287,11 +287,22 @@ story('a device that is signed out from another one is cut, and keeps what it ha
   const { tab: phone } = await signedIn(server, ann, { viewport: PHONE })
   await phone.add('Book the ferry')
   await areSaved(server, ann, 'Book the ferry')
+  const { password } = ann
+  const wanted = { name: 'Nightly report', scopes: ['tasks:read'], password }
+  const token = await ann.call('POST', '/api/account/tokens/', wanted)
   const { tab: laptop } = await signedIn(server, ann)
   await laptop.openAccount()
   const devices = section(laptop, 'Devices')
   await devices.getByText('This device').waitFor()
+  await devices
+    .getByRole('listitem', { name: 'Nightly report' })
+    .getByText(/tasks:read/)
+    .waitFor()
   await photograph(laptop, 'devices', { fullPage: true })
+  await devices.getByRole('button', { name: 'Revoke Nightly report' }).click()
+  await devices.getByText('Nightly report').waitFor({ state: 'detached' })
+  const report = callerTo(server.url, { authorization: `Bearer ${token.body.token}` })
+  expect((await report('GET', '/api/tasks/')).status).toBe(401)
   await devices.getByRole('button', { name: 'Sign out all other devices' }).click()
   await phone.hasStatus('Sign in again')
   await phone.shows('Book the ferry')

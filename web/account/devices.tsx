@@ -1,4 +1,4 @@
-import type { SignedInDevice } from '@tasktide/client'
+import type { PersonalToken, SignedInDevice } from '@tasktide/client'
 import { useEffect, useState } from 'preact/hooks'
 import { useClient } from '../documents/client-context.ts'
 import { Fault } from '../forms/fault.tsx'
@@ -6,17 +6,20 @@ import { useRequest } from '../forms/request.ts'
 import { formatMoment } from '../time/moments.ts'
 import { ErasureDialog } from './erasure.tsx'
 import { Section } from './page.tsx'
+import { PersonalTokens } from './personal-tokens.tsx'
 
-/** Lists the sessions and revokes them. */
+/** Lists the sessions and the tokens of scripts, and revokes them. */
 export function AccountDevices() {
   const { account } = useClient()
   const [devices, setDevices] = useState<SignedInDevice[]>([])
+  const [tokens, setTokens] = useState<PersonalToken[]>([])
   const [lost, setLost] = useState<SignedInDevice>()
   const { isBusy, fault, run } = useRequest()
   const list = (after?: Promise<void>) =>
     run(async () => {
       await after
       setDevices(await account.sessions())
+      setTokens(await account.personalTokens())
     })
   useEffect(() => void list(), [])
 
@@ -57,6 +60,11 @@ export function AccountDevices() {
           </li>
         ))}
       </ul>
+      <PersonalTokens
+        tokens={tokens}
+        isBusy={isBusy}
+        onRevoke={({ id }) => list(account.revokePersonalToken(id))}
+      />
       {lost && (
         <ErasureDialog
           device={lost}
@@ -75,7 +83,7 @@ export function AccountDevices() {
       )}
       {devices.length > 1 && (
         <button type="button" disabled={isBusy} onClick={() => list(account.endOtherSessions())}>
-          Sign out all other devices
+          Sign out all other devices{tokens.length > 0 && ' and scripts'}
         </button>
       )}
     </Section>
