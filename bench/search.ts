@@ -31,6 +31,8 @@ const SEARCHES: readonly [kind: string, search: string][] = [
   ['very frequent word', 'project'],
   ['prefix', 'invoi'],
   ['part of many words', 'ban'],
+  ['one letter', 'k'],
+  ['two letters', 'ba'],
   ['two words', 'ferry invoice'],
   ['two frequent words', 'meeting invoice'],
   ['phrase', '"book the ferry"'],
@@ -70,7 +72,7 @@ ${table(['', 'search', 'hits', 'least ms', 'p50 ms', 'p99 ms'], rows)}`
 }
 
 /** Titles of 3 to 6 words, and notes of up to 24 or none, with as many frequent and rare words as a language has. */
-export function textsOf(many: number) {
+function textsOf(many: number) {
   const chance = chancesOf(7)
   const below = (end: number) => Math.floor(chance() * end)
   const syllables = [...'bcdfghklmnprstvz'].flatMap((one) => [...'aeiou'].map((two) => one + two))

@@ -12,6 +12,8 @@ export const TAIL = 500
 export const MAX_INDEX_BYTES = 4 * 1024 * 1024
 /** So many documents are indexed at a time, */
 const BATCH = 5_000
+/** with so many bytes of text, but at least one, */
+const BATCH_BYTES = 2 * 1024 * 1024
 /** if no more states lie between the first and the last of them: each takes a bit of a frequent word. */
 const MAX_WIDTH = 32_768
 /** A word has a set of bits instead of a list if a list of its places, of 32 bits each, would be longer. */
@@ -49,6 +51,9 @@ type Indexed = [from: string, feed: string, hasMore: boolean]
 export const keySql = (word: string) =>
   `case when length(${word}) <= 100 then ${word} else ' ' || encode(sha256(convert_to(${word}, 'UTF8')), 'hex') end`
 
+/** Two spaces and one or two letters: the documents with words that contain these. */
+export const lettersKeySql = (letters: string) => `'  ' || ${letters}`
+
 /** No word has a space: the place where the state of a document was indexed. */
 export const idKeySql = (id: string) => `' ' || ${id}`
 
@@ -59,9 +64,10 @@ export const bitsOfSql = (empty: string, n: string) => `bit_or(set_bit(${empty},
 const indexSql = (resource: Resource) => {
   const { table, searchable } = resource
   const [first, ...others] = searchable.map((field) => `folded(t.${field}) collate "C"`)
-  const bitsOf = (places: string) => `
-      case when cardinality(w.${places}) * ${BITS_OF_A_PLACE} > u.width then (
-        select ${bitsOfSql('u.empty', 'n')} from unnest(w.${places}) n) end`
+  const setOf = (places: string) =>
+    `(select ${bitsOfSql('u.empty', 'n')} from unnest(w.${places}) n)`
+  const bitsOf = (places: string) =>
+    `case when cardinality(w.${places}) * ${BITS_OF_A_PLACE} > u.width then ${setOf(places)} end`
   const listOf = (places: string) =>
     `case when cardinality(w.${places}) * ${BITS_OF_A_PLACE} > u.width then '{}' else w.${places} end`
   return {
@@ -73,15 +79,15 @@ const indexSql = (resource: Resource) => {
     ), feed as materialized (
       select f.seq from feeds f where f.user_id = $1
     ), next as materialized (
-      select t.*, t.seq - min(t.seq) over () as n from (
-        select t.* from ${table} t
+      select t.*, t.seq - min(t.seq) over () as n, sum(t.size) over (order by t.seq) - t.size as before from (
+        select t.*, ${searchable.map((field) => `octet_length(t.${field})`).join(' + ')} as size from ${table} t
         where t.user_id = $1 and t.seq > (select seq from indexed) and not t.deleted
           and (select bytes from indexed) < ${MAX_INDEX_BYTES}
         order by t.seq limit ${BATCH} + 1
       ) t
     ), documents as materialized (
       select t.id, t.seq, t.n::int as n, ${first} as first, ${others.join(` || ' ' || `) || `''`} as others from (
-        select * from next t where t.n < ${MAX_WIDTH} order by t.seq limit ${BATCH}
+        select * from next t where t.n < ${MAX_WIDTH} and t.before < ${BATCH_BYTES} order by t.seq limit ${BATCH}
       ) t
     ), upto as materialized (
       select u.*, repeat('0', u.width)::bit varying as empty from (
@@ -104,17 +110,26 @@ const indexSql = (resource: Resource) => {
       where p.user_id = $1 and p.resource = $2 and p.nth = 0 and p.seq in (select f.seq from former f)
     ), removed as (
       delete from search_words w
-      where w.user_id = $1 and w.resource = $2 and (w.word, w.seq) in (select f.word, f.seq from former f)
+      where w.user_id = $1 and w.resource = $2 and w.word = any (array(select f.word from former f))
     ), places as (
       select p.word, p.n, bool_or(p.is_first) as is_first from (
         select string_to_table(d.first, ' ') as word, d.n, true as is_first from documents d
         union all select string_to_table(d.others, ' '), d.n, false from documents d
       ) p where p.word <> '' group by p.word, p.n
     ), words as materialized (
-      select p.word, ${keySql('p.word')} as key,
+      select p.word, row_number() over () as nth, ${keySql('p.word')} as key,
         coalesce(array_agg(p.n) filter (where p.is_first), '{}') as firsts,
         coalesce(array_agg(p.n) filter (where not p.is_first), '{}') as others
       from places p group by p.word
+    ), sets as materialized (
+      select w.nth, ${setOf('firsts')} as firsts, ${setOf('others')} as others from upto u, words w
+    ), letters as (
+      select l.letters, bit_or(s.firsts) as firsts, bit_or(s.others) as others
+      from (
+        select a.nth, unnest(a.letters) as letter, unnest(a.letters[2:]) as next from (
+          select w.nth, string_to_array(w.word, null) as letters from words w offset 0) a
+      ) c, lateral (values (c.letter), (c.letter || c.next)) l (letters), sets s
+      where octet_length(l.letters) = length(l.letters) and s.nth = c.nth group by l.letters
     ), added as (
       insert into search_parts (user_id, resource, seq, nth, words, horizon, first_seq, live)
       select $1, $2, u.seq, n.nth, n.words, ${horizonSql(resource)}, n.first_seq, n.live from upto u, lateral (
@@ -122,14 +137,16 @@ const indexSql = (resource: Resource) => {
         union all
         select o.nth, string_agg(o.word, ' '), null, null from (
           select 1 + (row_number() over (order by w.word) - 1)::int / ${PART} as nth, w.word from words w
-          where not exists (
-            select from search_words k where k.user_id = $1 and k.resource = $2 and k.word = w.key)
+          where 0 = (select count(*) from (
+            select from search_words k where k.user_id = $1 and k.resource = $2 and k.word = w.key limit 1) k)
         ) o group by o.nth
       ) n
     ), placed as (
       insert into search_words (user_id, resource, word, seq, firsts, others, first_bits, other_bits)
       select $1, $2, w.key, u.seq, ${listOf('firsts')}, ${listOf('others')}, ${bitsOf('firsts')}, ${bitsOf('others')}
       from upto u, words w
+      union all
+      select $1, $2, ${lettersKeySql('l.letters')}, u.seq, '{}', '{}', l.firsts, l.others from upto u, letters l
       union all
       select $1, $2, ${idKeySql('d.id')}, u.seq, array[d.n], '{}', null, null from upto u, documents d
     )

@@ -9,6 +9,7 @@ import {
   idKeySql,
   isOutdatedSql,
   keySql,
+  lettersKeySql,
   MAX_INDEX_BYTES,
   TAIL,
 } from './search-index.ts'
@@ -58,7 +59,7 @@ export function searchSql(
   const counts = (word: string) =>
     isRanked && terms.some(({ text, isExact }) => isExact && text === word)
   const hits = looked.reduce(
-    (among, word) => amongSql(name, bind(values, word), counts(word), among),
+    (among, word) => amongSql(wordsSql(name, word, values), counts(word), among),
     'select b.seq, b.first_seq, 0 as rank, b.live as bits from batches b',
   )
   const checked = terms.filter(({ text, isExact }) => !isExact || !looked.includes(text))
@@ -118,22 +119,30 @@ const BATCHES = `
       where p.live is not null`
 
 /** Those of `among` that have a word that contains this text; if it counts, the relevance rises with it. */
-const amongSql = (name: string, text: string, counts: boolean, among: string) => `
+const amongSql = (words: string, counts: boolean, among: string) => `
       select m.seq, m.first_seq, m.rank + v.more as rank, bit_or(m.bits & v.bits) as bits
-      from (${among} offset 0) m join (${placesSql(name, text)}) w on w.seq = m.seq, lateral (
+      from (${among} offset 0) m join (${placesSql(words)}) w on w.seq = m.seq, lateral (
         values ${counts ? '(0, w.bits & ~w.firsts), (1, w.firsts)' : '(0, w.bits)'}) v (more, bits)
       group by 1, 2, 3`
 
-/** The documents with words that contain this text, and those with it in the first of the searchable fields. */
-const placesSql = (name: string, text: string) => `
-      with words as materialized (
+/** What the index has of all words that contain this text. */
+function wordsSql(name: string, text: string, values: unknown[]): string {
+  const bound = `${bind(values, text)}::text`
+  const word = (key: string) => `lateral (
+          select w.* from search_words w
+          where w.user_id = $1 and w.resource = ${name} and w.word = ${key} offset 0) w
+        join batches b on b.seq = w.seq`
+  if (LETTERS.test(text)) return `select b.empty, w.* from ${word(lettersKeySql(bound))}`
+  return `
         select b.empty, w.* from parts p, lateral (
           select v.word from string_to_table(p.words, ' ') as v (word)
-          where strpos(v.word, ${text}::text) > 0 offset 0) v, lateral (
-          select w.* from search_words w
-          where w.user_id = $1 and w.resource = ${name} and w.word = ${keySql('v.word')} offset 0) w
-        join batches b on b.seq = w.seq
-        where strpos(p.words, ${text}::text) > 0)
+          where strpos(v.word, ${bound}) > 0 offset 0) v, ${word(keySql('v.word'))}
+        where strpos(p.words, ${bound}) > 0`
+}
+
+/** The documents with these words, and those with one in the first of the searchable fields. */
+const placesSql = (words: string) => `
+      with words as materialized (${words})
       select b.seq, coalesce(s.firsts, b.empty) as firsts, coalesce(s.firsts, b.empty) | coalesce(s.others, b.empty) as bits
       from batches b join (
         select s.seq, bit_or(s.bits) filter (where s.is_first) as firsts, bit_or(s.bits) filter (where not s.is_first) as others
@@ -167,7 +176,7 @@ interface Term {
 
 function termOf({ searchable }: Resource, text: string, values: unknown[]): Term {
   const [first, ...others] = searchable.map((field) => matchesSql(`t.${field}`, text, values))
-  const looksUp = text.split(' ').filter((word) => word.length >= SELECTIVE || NOT_ASCII.test(word))
+  const looksUp = text.split(' ')
   return {
     text,
     looksUp,
@@ -180,8 +189,8 @@ function termOf({ searchable }: Resource, text: string, values: unknown[]): Term
 /** What has so many is few documents, which are read for the other words. */
 const MAX_LOOKED_UP = 15
 
-/** One or two letters are in so many words that to read the documents is quicker. */
-const SELECTIVE = 3
+/** One or two letters are in so many words that they have sets of their own. */
+const LETTERS = /^[\0-\x7f]{1,2}$/
 const NOT_ASCII = /[^\0-\x7f]/
 
 /**

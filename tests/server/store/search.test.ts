@@ -186,7 +186,7 @@ describe('an index', () => {
     expect(await titles(user, 'fahre')).toEqual(['Fähre statt Milch'])
     expect(await titles(user, '"milk 7"')).toHaveLength(109)
     // One entry for each document, by its id.
-    const ids = db('search_words').where({ user_id: user }).whereLike('word', ' %')
+    const ids = db('search_words').where({ user_id: user }).whereLike('word', ' _____%')
     expect(await ids.count()).toEqual([{ count: '5000' }])
   })
 
@@ -291,6 +291,8 @@ describe('an index', () => {
     await db.raw('analyze')
     for (const [search, order] of [
       ['milch', RELEVANT],
+      ['m', RELEVANT],
+      ['ro b', RELEVANT],
       ['brot', RELEVANT],
       ['brot', listing('').order],
     ] as const) {
@@ -300,6 +302,18 @@ describe('an index', () => {
         search,
       ).toBeLessThan(400)
     }
+  })
+
+  test('is made of so many bytes at a time, of one document at least', async () => {
+    const user = await personWithMany(4)
+    const repeated = db.raw(
+      `repeat('word ', case when title like '%4' then 1000000 else 200000 end)`,
+    )
+    await db('tasks').where({ user_id: user }).update({ description: repeated })
+    await indexSearch(db, user, tasks)
+    const parts = await db('search_parts').where({ user_id: user, nth: 0 }).orderBy('seq')
+    expect(parts.map(({ live }) => live)).toEqual(['111', '1'])
+    expect(await titles(user, 'word')).toHaveLength(4)
   })
 
   test('does not grow without end', async () => {
@@ -540,6 +554,7 @@ test('of many hits, each page is that of a naive search', async () => {
         'neu milk',
         '"milk brot"',
         'brot x',
+        'o il',
       ])
         for (const order of orders)
           for (const filters of [
