@@ -10,6 +10,7 @@
 import {
   type Checkpoint,
   invalid,
+  type Missing,
   Problem,
   type ReplicaState,
   type Resource,
@@ -64,39 +65,51 @@ const CURSOR = /^(\d{1,15})\.([\w~-]+)$/
 export const isStart = ({ id, lwt }: Checkpoint) => id === '' && lwt === 0
 
 /**
- * Refuses a cursor if the client may have missed a deletion whose tombstone is purged, or if the cursor is of
- * another epoch or ahead of the feed: then the client has read changes that the feed does not contain. The
- * latter also applies to the checkpoints of its pushes (`replica.seen`).
+ * What a client with this cursor has missed; undefined if nothing. `deleted`: maybe a deletion whose tombstone is
+ * purged. `lost`: the cursor is of another epoch or ahead of the feed, so the client has read changes that the
+ * feed does not contain. The latter also applies to the checkpoints of its pushes (`replica.seen`).
  *
  * For a client that sends these, a cursor of a former epoch is valid up to the end of that epoch. For any
  * other client it is not: an accepted push after the end would be lost unnoticed.
  *
  * @param replica undefined if the client does not store the checkpoints of its pushes
- * @throws Problem `checkpoint_expired`
  */
-export function requireCurrent(
+export function missedBy(
   cursor: Checkpoint,
   feed: Feed,
   resource: Resource,
   replica?: ReplicaState,
-): void {
+): Missing | undefined {
   const { seen = [] } = replica ?? {}
   const known = replica ? feed : { ...feed, branches: {} }
-  if (!isIntact([cursor, ...seen], known))
-    throw new Problem(
-      'checkpoint_expired',
-      'The server has lost changes. Pull again without a checkpoint. Keep edits that are not pushed yet, and push them afterwards.',
-      { extensions: { missing: 'lost' } },
-    )
+  if (!isIntact([cursor, ...seen], known)) return 'lost'
   // A client without a cursor may have stored a part of its first page.
   const held = isStart(cursor) ? seen : [cursor]
   const horizon = horizonOf(resource, feed)?.seq ?? 0
-  if (held.every((one) => Math.max(one.lwt, begunAt(one)?.seq ?? 0) >= horizon)) return
-  throw new Problem(
-    'checkpoint_expired',
+  const isCurrent = held.every((one) => Math.max(one.lwt, begunAt(one)?.seq ?? 0) >= horizon)
+  return isCurrent ? undefined : 'deleted'
+}
+
+/**
+ * Refuses the checkpoint of a replica that has missed something (`missedBy`).
+ *
+ * @throws Problem `checkpoint_expired`
+ */
+export function requireCurrent(
+  checkpoint: Checkpoint,
+  feed: Feed,
+  resource: Resource,
+  replica?: ReplicaState,
+): void {
+  const missing = missedBy(checkpoint, feed, resource, replica)
+  if (missing)
+    throw new Problem('checkpoint_expired', PULL_AGAIN[missing], { extensions: { missing } })
+}
+
+const PULL_AGAIN: Readonly<Record<Missing, string>> = {
+  lost: 'The server has lost changes. Pull again without a checkpoint. Keep edits that are not pushed yet, and push them afterwards.',
+  deleted:
     'Deletions since this checkpoint have been purged. Pull again without a checkpoint. Delete what the server does not have any more, except edits that are not pushed yet.',
-    { extensions: { missing: 'deleted' } },
-  )
 }
 
 /** Whether the feed contains all that a client with these cursors has read. */

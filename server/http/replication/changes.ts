@@ -1,14 +1,21 @@
 import * as z from 'zod'
-import { type Document, id, Problem, type Resource, resources } from '../../../protocol/index.ts'
+import {
+  type Document,
+  id,
+  type Missing,
+  Problem,
+  type Resource,
+  resources,
+} from '../../../protocol/index.ts'
 import type { Followers } from '../../realtime/followers.ts'
 import { limitFor, type Places, tooManyConnections } from '../../runtime/places.ts'
 import {
   begunAt,
   cursorAt,
   isStart,
+  missedBy,
   numberOf,
   readCursor,
-  requireCurrent,
   textOf,
 } from '../../sync/cursors.ts'
 import type { FeedChange, FeedPart, ReadFeed } from '../../sync/store.ts'
@@ -132,7 +139,10 @@ export function createChanges({
       /** @throws Problem `checkpoint_expired` */
       function current(part: FeedPart | undefined): FeedPart {
         if (!part) throw sessionEnded()
-        for (const resource of names) requireCurrent(from, part.feed, resource)
+        for (const resource of names) {
+          const missing = missedBy(from, part.feed, resource)
+          if (missing) throw readAgain(missing)
+        }
         return part
       }
 
@@ -214,5 +224,17 @@ const mayRead = ({ scopes }: Pick<Call, 'scopes'>, resource: Resource) =>
 
 const inJson = ({ resource, id, json }: FeedChange) =>
   `{"resource":"${resource}","id":"${id}","deleted":${json === null},"document":${json}}`
+
+const readAgain = (missing: Missing) =>
+  new Problem(
+    'checkpoint_expired',
+    `${MISSED[missing]} Read again without \`since\`, and delete what is not listed any more.`,
+    { extensions: { missing } },
+  )
+
+const MISSED: Readonly<Record<Missing, string>> = {
+  lost: 'The server has lost changes.',
+  deleted: 'Deletions since this cursor have been purged.',
+}
 
 const sessionEnded = () => new Problem('token_not_valid', 'The session has ended; sign in again.')

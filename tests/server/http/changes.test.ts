@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { describe, expect } from 'vitest'
+import { purgeTombstones } from '../../../server/store/purge.ts'
 import { test } from '../../support/fixtures.ts'
 import { callerTo, type Person, type TestServer } from '../../support/server.ts'
 
@@ -182,11 +183,38 @@ test('a personal token gets the resources of its scopes', async ({ server, ann }
   }
 })
 
+const READ_AGAIN = 'Read again without `since`, and delete what is not listed any more.'
+
+test('a cursor from before a purge is refused, and the answer says how to continue', async ({
+  server,
+  ann,
+}) => {
+  const { body: task } = await ann.call('POST', '/api/tasks/', { title: 'Milk' })
+  const { cursor } = await readAll(ann, PATH)
+  await ann.call('DELETE', `/api/tasks/${task.id}/`)
+  await purgeTombstones(server.testDatabase.db, 0)
+  expect(await ann.call('GET', since(cursor))).toMatchObject({
+    status: 410,
+    body: {
+      code: 'checkpoint_expired',
+      detail: `Deletions since this cursor have been purged. ${READ_AGAIN}`,
+      extensions: { missing: 'deleted' },
+    },
+  })
+  expect((await readAll(ann, PATH)).results.map(brief)).toEqual(['profile false'])
+})
+
+const LOST = {
+  code: 'checkpoint_expired',
+  detail: `The server has lost changes. ${READ_AGAIN}`,
+  extensions: { missing: 'lost' },
+}
+
 test.for([
-  ['no cursor', 'x', 400, 'invalid'],
-  ['an empty one', '', 400, 'invalid'],
-  ['a large number', `${'9'.repeat(15)}.1`, 410, 'checkpoint_expired'],
-  ['another epoch', '1.other', 410, 'checkpoint_expired'],
-] as const)('%s is refused', async ([_what, cursor, status, code], { ann }) => {
-  expect(await ann.call('GET', since(cursor))).toMatchObject({ status, body: { code } })
+  ['no cursor', 'x', 400, { code: 'invalid' }],
+  ['an empty one', '', 400, { code: 'invalid' }],
+  ['a large number', `${'9'.repeat(15)}.1`, 410, LOST],
+  ['another epoch', '1.other', 410, LOST],
+] as const)('%s is refused', async ([_what, cursor, status, body], { ann }) => {
+  expect(await ann.call('GET', since(cursor))).toMatchObject({ status, body })
 })
