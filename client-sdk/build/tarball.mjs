@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { buildPackage } from './build.mjs'
 import { newest } from './newest.mjs'
+import { originOf, repositoryFields } from './repository.mjs'
 
 const sources = path.dirname(import.meta.dirname)
 const root = path.dirname(sources)
@@ -28,7 +29,8 @@ export async function ensureTarball(file = TARBALL) {
 }
 
 /**
- * Builds and packs the client as npm would publish it, to the same bytes each time.
+ * Builds and packs the client as npm would publish it, to the same bytes each time. Its package.json gets `repository` and
+ * `bugs` from the checkout's remote, unless it has them already.
  *
  * @param {string} file
  */
@@ -41,7 +43,8 @@ export async function writeTarball(file) {
     const { scripts, ...manifest } = JSON.parse(
       readFileSync(path.join(sources, 'package.json'), 'utf8'),
     )
-    writeFileSync(path.join(folder, 'package.json'), JSON.stringify(manifest, null, 2))
+    const named = { ...repositoryFields(originOf(root)), ...manifest }
+    writeFileSync(path.join(folder, 'package.json'), JSON.stringify(named, null, 2))
     const { status, stdout, stderr } = spawnSync('npm pack --silent', {
       cwd: folder,
       shell: true,
