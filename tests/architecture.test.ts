@@ -19,7 +19,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   },
   'server/store': {
     values: `protocol/index.ts server/sync/store.ts server/sync/positions.ts server/sync/journal.ts
-      server/sync/kept-answers.ts server/sync/limits.ts server/sync/quota.ts server/sync/revisions.ts server/runtime/pauses.ts server/database/connect.ts server/database/pool.ts server/database/pool-queue.ts
+      server/sync/kept-answers.ts server/sync/limits.ts server/sync/quota.ts server/sync/revisions.ts server/runtime/long-text.ts server/runtime/pauses.ts server/database/connect.ts server/database/pool.ts server/database/pool-queue.ts
       node:crypto node:timers/promises`,
     types: 'pg server/database/replica.ts',
   },
@@ -63,7 +63,7 @@ const ALLOWED: Readonly<Record<string, { values: string; types?: string }>> = {
   },
   'server/http': {
     values: `protocol/index.ts server/accounts/permissions.ts server/sync/kept-answers.ts server/sync/store.ts server/sync/within.ts
-      server/runtime/call-at.ts server/runtime/bytes-in-flight.ts server/runtime/pauses.ts helmet cors node:`,
+      server/runtime/call-at.ts server/runtime/bytes-in-flight.ts server/runtime/long-text.ts server/runtime/pauses.ts helmet cors node:`,
     types:
       'express zod server/accounts/ server/database/connect.ts server/database/pool.ts server/runtime/',
   },

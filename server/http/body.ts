@@ -52,9 +52,15 @@ export async function readBody(req: Request, options: ReadOptions): Promise<Json
   return readText(req, decompressorOf(req), options)
 }
 
+export const decodeJson = ({ bytes }: JsonText): string => textOf(bytes, 0)
+
 /** @throws Problem `malformed` */
-export function parseJson({ bytes }: JsonText): unknown {
-  return parsed(textOf(bytes, 0))
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw malformed()
+  }
 }
 
 /**
@@ -63,25 +69,17 @@ export function parseJson({ bytes }: JsonText): unknown {
  * @throws Problem `malformed`
  */
 export function* parseElements({ bytes, commas }: JsonText): Generator<unknown> {
-  yield only(parsed(`${textOf(bytes, 0, commas[0])}]`))
+  yield only(parseJson(`${textOf(bytes, 0, commas[0])}]`))
   for (const [i, comma] of commas.entries()) {
     const next = commas[i + 1]
     const text = textOf(bytes, comma + 1, next)
-    yield next === undefined ? only(parsed(`[${text}`)) : parsed(text)
+    yield next === undefined ? only(parseJson(`[${text}`)) : parseJson(text)
   }
 }
 
 function textOf(bytes: Buffer, from: number, to?: number): string {
   const text = bytes.toString('utf8', from, to)
   return from === 0 && text.startsWith(BYTE_ORDER_MARK) ? text.slice(1) : text
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    throw malformed()
-  }
 }
 
 /** The element of a list of one. */

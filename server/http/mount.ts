@@ -9,6 +9,7 @@ import {
   tooManyBytes,
 } from '../runtime/bytes-in-flight.ts'
 import type { Log } from '../runtime/log.ts'
+import { bytesOf, isLong } from '../runtime/long-text.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 import type { AttemptLimit } from './attempt-limit.ts'
 import { type JsonText, readBody } from './body.ts'
@@ -130,6 +131,8 @@ function handlerOf(
     }
     const isEvents = answer.headers?.['Content-Type']?.startsWith('text/event-stream')
     if (isEvents && answer.stream && !res.destroyed) res.locals.streamEnded = metrics.stream()
+    if (typeof answer.body === 'string' && isLong(answer.body))
+      answer = { ...answer, body: await bytesOf(answer.body) }
     send(res, answer.body === undefined || !counts ? answer : counted(answer, person, res))
   }
 

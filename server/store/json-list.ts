@@ -1,3 +1,4 @@
+import { bytesOf } from '../runtime/long-text.ts'
 import { pause } from '../runtime/pauses.ts'
 
 /** A longer text is encoded in parts. */
@@ -18,10 +19,10 @@ export async function jsonList<Item>(
   for (const [nth, item] of items.entries()) {
     text += nth === 0 ? textOf(item, nth) : `,${textOf(item, nth)}`
     if (text.length < PART_CHARACTERS) continue
-    parts.push(Buffer.from(text))
+    // An item may be long itself.
+    await pause()
+    parts.push(await bytesOf(text))
     text = ''
-    const pausing = pause()
-    if (pausing) await pausing
   }
   text += ']'
   return parts.length === 0 ? text : Buffer.concat([...parts, Buffer.from(text)])

@@ -53,9 +53,6 @@ import {
 } from './transaction.ts'
 import { createTurns } from './turns.ts'
 
-/** Concurrent pages per user, because a page may be large. */
-const PAGES_AT_ONCE = 3
-
 /** Where a page was read. */
 export type PageSource = 'primary' | 'replica'
 
@@ -82,7 +79,8 @@ export function postgresStore(
   const takeTurn = createTurns({ pool })
   /** A person reads for one push at a time, so all of theirs hold two connections: this one, and that of the writer. */
   const takeLook = createTurns({ pool })
-  const takePage = createTurns({ lanes: PAGES_AT_ONCE, pool })
+  /** A page may have a megabyte, which is copied several times: so many pages of one person occupy this thread. */
+  const takePage = createTurns({ pool })
   const slowWork = slowWorkOf(db)
 
   return {

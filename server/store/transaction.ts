@@ -8,6 +8,7 @@ import {
   type WireDocument,
 } from '../../protocol/index.ts'
 import { type Begun, limitSql, runOn } from '../database/connect.ts'
+import { pause } from '../runtime/pauses.ts'
 import type { Limits } from '../sync/limits.ts'
 import type { Usage } from '../sync/quota.ts'
 import type { Changes, Head, ReadAhead, Stored, Transaction } from '../sync/store.ts'
@@ -128,7 +129,12 @@ export function transactionOf(
     async olderThanNewest(resource, field, values, count, characters) {
       const sql = olderThanNewestSql(resource, field, characters !== undefined)
       const most = characters === undefined ? [count] : [count, characters]
-      return (await runOn<StoredRow>(connection, sql, [user, values, ...most])).map(stored)
+      const older: Stored[] = []
+      for (const row of await runOn<StoredRow>(connection, sql, [user, values, ...most])) {
+        await pause()
+        older.push(stored(row))
+      }
+      return older
     },
 
     async forgetWords(resource) {

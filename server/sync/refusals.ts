@@ -43,10 +43,11 @@ export async function keepRefusals(
   if (resource.readOnly) return
   const entries = new Map<string, Readonly<Record<string, unknown>>>()
   for (const refusal of refusals) {
+    await pause()
     const { document } = stored.get(documentIdOf(refusal.id) ?? '') ?? {}
     const fields = fieldsOf(resource, refusal, document, now)
-    if (fields) entries.set(idOf(party.user, resource, refusal), fields)
     await pause()
+    if (fields) entries.set(idOf(party.user, resource, refusal), fields)
   }
   if (entries.size === 0) return
   const known = await transaction.read(conflicts, [...entries.keys()])
@@ -60,7 +61,7 @@ export async function keepRefusals(
     await pause()
   }
   if (fresh.length === 0) return
-  await dropEntries(transaction, await overflow(transaction, fresh), now)
+  await dropEntries(transaction, await overflow(transaction, fresh, pause), now)
   await writeEntries(transaction, fresh, now)
 }
 
@@ -83,10 +84,19 @@ function idOf(user: string, resource: Resource, { id, sent }: Refusal): string {
     id,
     Object.entries(values)
       .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([name, value]) => [name, isRecordable(value) ? canonicalJson(value) : value]),
+      .map(([name, value]) => [name, told(value)]),
   ]
   // As bytes, because uuid takes ten times as long to make them of a long text.
   return uuidv5(Buffer.from(JSON.stringify(what)), NAMESPACE)
+}
+
+/** A longer text is told by an id made of it: to quote it twice and to encode that takes several times as long. */
+const LONG = 64 * 1024
+
+function told(value: unknown): unknown {
+  if (typeof value === 'string' && value.length > LONG)
+    return { of: uuidv5(Buffer.from(value), NAMESPACE) }
+  return isRecordable(value) ? canonicalJson(value) : value
 }
 
 /** The content of an entry; undefined if no edit is lost. */
@@ -138,8 +148,17 @@ const NOT_TYPED = new Set(['id', 'created_at', 'updated_at', '_deleted'])
 const storable = (text: string) => text.replaceAll(/[\0\ud800-\udfff]/gu, '\ufffd')
 
 /** The oldest entries, to make room for new ones. */
-function overflow(transaction: Transaction, fresh: readonly Document[]): Promise<Stored[]> {
-  const size = fresh.reduce((sum, entry) => sum + JSON.stringify(entry).length, 0)
+async function overflow(
+  transaction: Transaction,
+  fresh: readonly Document[],
+  pause: Pause,
+): Promise<Stored[]> {
+  let size = 0
+  for (const { lost_json, ...rest } of fresh) {
+    await pause()
+    // About as many characters as it has as JSON.
+    size += JSON.stringify(rest).length + ((lost_json as string | null)?.length ?? 0)
+  }
   const [places, room] = [MAX_REFUSED - fresh.length, MAX_REFUSED_CHARACTERS - size]
   return transaction.olderThanNewest(conflicts, 'cause', ['refused'], places, room)
 }

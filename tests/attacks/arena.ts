@@ -1,7 +1,8 @@
+import { randomUUID } from 'node:crypto'
 import { Worker } from 'node:worker_threads'
 import { expect, onTestFinished } from 'vitest'
 import type { TestDatabase } from '../support/database.ts'
-import { type Caller, callerTo, startServer } from '../support/server.ts'
+import { type Caller, callerTo, type Person, startServer } from '../support/server.ts'
 import { startNode } from '../support/web-node.ts'
 
 /** The heap of the attacked node. */
@@ -67,6 +68,7 @@ export async function openArena(environment: Record<string, string> = {}): Promi
     async whileOthersWork(attack) {
       const other = await home.person()
       for (let i = 0; i < 20; i++) await other.call('POST', '/api/tasks/', { title: `Task ${i}` })
+      await useEverything(callerTo(node.url), await home.person())
       const bystander = await startBystander(`${node.url}/api/tasks/`, other.access)
       const before = timesOf(await bystander.answers())
       await attack()
@@ -80,6 +82,35 @@ export async function openArena(environment: Record<string, string> = {}): Promi
       )
       expect(times.p99, 'p99 of the lists of another person').toBeLessThan(P99_MS)
     },
+  }
+}
+
+/**
+ * A node that has just started compiles, opens connections and starts its program for hashes, which takes half a
+ * second of two cores, whoever asks first. So each kind of request has been served before, several at a time.
+ */
+async function useEverything(anyone: Caller, { username, password, access }: Person) {
+  const headers = { authorization: `Bearer ${access}` }
+  const rows = (n: number) =>
+    Array.from({ length: 100 }, () => ({
+      newDocumentState: { id: randomUUID(), title: `Task ${n}`, description: 'x'.repeat(10_000) },
+    }))
+  for (let round = 0; round < 5; round++) {
+    const requests: [method: string, path: string, body?: object][] = [
+      ...Array.from({ length: 12 }, () => ['GET', '/api/tasks/'] as [string, string]),
+      ['GET', '/api/tasks/?search=task'],
+      ['GET', '/api/account/export/'],
+      ['GET', '/replication/tasks/0/pull?limit=100'],
+      ['POST', '/replication/tasks/0/push', rows(round)],
+      [
+        'POST',
+        '/replication/tasks/0/push',
+        [{ newDocumentState: { id: randomUUID(), mood: 'x' } }],
+      ],
+      ['POST', '/api/token/', { username, password }],
+    ]
+    const answers = requests.map(([method, path, body]) => anyone(method, path, body, { headers }))
+    for (const { status } of await Promise.all(answers)) expect(status).toBe(200)
   }
 }
 

@@ -231,8 +231,8 @@ const withDocuments = (documents: string, rest: object) =>
 async function encodeList(documents: readonly WireDocument[]): Promise<string> {
   const texts: string[] = []
   for (const document of documents) {
-    texts.push(JSON.stringify(document))
     await pause()
+    texts.push(JSON.stringify(document))
   }
   return `[${texts.join()}]`
 }

@@ -44,3 +44,10 @@ test('however much long work there is, one piece is done in each turn', async ()
   const turns = await turnsOf(Array(5).fill([10, 10, 10, 10]))
   expect(new Set(turns).size).toBe(20)
 })
+
+test('after a long piece, everybody else has as much time', async () => {
+  const [first, second] = await turnsOf([[10, 1]])
+  expect(second! - first!).toBeLessThan(5)
+  const [before, after] = await turnsOf([[50, 1]])
+  expect(after! - before!).toBeGreaterThan(20)
+})

@@ -66,3 +66,13 @@ test('a dropped row is journaled again when it is rejected again', async () => {
   await ann.repeats(rows)
   expect(await ann.live()).toContain('first')
 })
+
+test('the same long value rejected twice is one loss, and another one is another', async () => {
+  const ann = aPerson()
+  const long = 'x'.repeat(100_000)
+  const rows = await ann.sends(long)
+  await ann.repeats(rows)
+  const { newDocumentState } = rows[0]!
+  await ann.repeats([{ newDocumentState: { ...newDocumentState, title: `${long.slice(1)}y` } }])
+  expect((await ann.live()).map((title) => title.at(-1))).toEqual(['x', 'y'])
+})
