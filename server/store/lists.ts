@@ -86,7 +86,7 @@ export interface Lists {
   ): Promise<{ feed: Feed; documents: Listed[]; more: boolean }>
 }
 
-/** Concurrent searches per user. A search through many long texts may take seconds. */
+/** Concurrent lists per user, besides one search. */
 const LISTS_AT_ONCE = 2
 
 /** @param behind called if a search had to read much that could be indexed */
@@ -94,17 +94,21 @@ export function postgresLists(
   db: Database,
   behind: (user: string, resource: Resource) => void = () => {},
 ): Lists {
-  const takeTurn = createTurns({ lanes: LISTS_AT_ONCE, pool: queueOf(db) })
+  const takeList = createTurns({ lanes: LISTS_AT_ONCE, pool: queueOf(db) })
+  /** A search through many long texts may take seconds. Whoever types has a next one before the last one is answered. */
+  const takeSearch = createTurns({ pool: queueOf(db) })
   const slowWork = slowWorkOf(db)
 
   /** A search may have to read everything of its user. */
   async function read<Row extends unknown[]>(
     user: string,
     resource: Resource,
+    { words }: Listing,
     { text, values }: ListStatement,
   ): Promise<[...FeedRow, ...Row]> {
     const statement = named(text)
-    const [row] = await takeTurn(user, () =>
+    const take = words.length > 0 ? takeSearch : takeList
+    const [row] = await take(user, () =>
       slowWork.run(user, 'list', (limitMs) =>
         run<[boolean, ...FeedRow, ...Row]>(db, { ...statement, limitMs }, values),
       ),
@@ -120,14 +124,14 @@ export function postgresLists(
 
     async page(user, resource, listing, limit, offset) {
       const statement = pageStatement(user, resource, listing, limit, offset)
-      const row = await read<[string, string]>(user, resource, statement)
+      const row = await read<[string, string]>(user, resource, listing, statement)
       const [epoch, seq, past, count, results] = row
       return { feed: feedOf(epoch, seq, past), count: Number(count), results }
     },
 
     async slice(user, resource, listing, limit, bookmark) {
       const statement = sliceStatement(user, resource, listing, limit, bookmark)
-      const [epoch, seq, past, results] = await read<[string]>(user, resource, statement)
+      const [epoch, seq, past, results] = await read<[string]>(user, resource, listing, statement)
       const found: Listed[] = hasRelevance(listing)
         ? (JSON.parse(results) as [number, Document][]).map(([relevance, document]) => ({
             document,
