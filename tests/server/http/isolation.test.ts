@@ -393,9 +393,9 @@ function differences({ id }: DescribedOperation, hers: Reply, nobodys: Reply): s
   return left === right ? [] : [`${id} tells them apart: ${left} and ${right}`]
 }
 
-/** All of a reply but what names the request, its moment and how long it is kept. */
+/** All of a reply but what names the request, its moment, how long it is kept, and how many more may follow. */
 function comparable({ status, headers, body }: Reply): string {
-  const passing = ['date', 'x-request-id', 'keep-alive', 'connection']
+  const passing = ['date', 'x-request-id', 'keep-alive', 'connection', 'ratelimit']
   const lasting = [...headers].filter(([name]) => !passing.includes(name))
   const { request_id: _, ...rest } = body ?? {}
   return JSON.stringify([status, lasting, rest])
