@@ -189,6 +189,10 @@ story('a conflict that is dismissed stays away on this device, and only here', a
 /** The sockets to the server that a tab has open at a time. */
 function openSockets({ page }: Tab): Set<WebSocket> {
   const open = new Set<WebSocket>()
+  // The end of a page tells nothing of its sockets.
+  page.on('request', (request) => {
+    if (request.isNavigationRequest()) open.clear()
+  })
   page.on('websocket', (socket) => {
     open.add(socket)
     socket.on('close', () => open.delete(socket))
