@@ -47,7 +47,7 @@ export function searchSql(
 
   const looked = [...new Set(terms.flatMap(({ looksUp }) => looksUp))].slice(0, MAX_LOOKED_UP)
   const counted = '(select count(*) from found)'
-  if (looked.length === 0 || listing.deleted)
+  if (listing.deleted)
     return {
       queries: `found as materialized (${read(`${table} t`, '0', terms)})`,
       count: counted,
@@ -168,7 +168,7 @@ interface Term {
   readonly isFound: string
   /** 1 if the first of the searchable fields has it, 0 if not. */
   readonly isInFirst: string
-  /** Words that a document must have, so that the index is worth asking. */
+  /** A document with it has words that contain these. */
   readonly looksUp: readonly string[]
   /** Whether what has such a word has the term. */
   readonly isExact: boolean
@@ -176,7 +176,8 @@ interface Term {
 
 function termOf({ searchable }: Resource, text: string, values: unknown[]): Term {
   const [first, ...others] = searchable.map((field) => matchesSql(`t.${field}`, text, values))
-  const looksUp = text.split(' ')
+  // A phrase may have two spaces in a row.
+  const looksUp = text.split(' ').filter((word) => word !== '')
   return {
     text,
     looksUp,

@@ -172,7 +172,7 @@ describe('an index', () => {
     await indexSearch(db, user, tasks)
     const found = await titles(user, 'ferry')
     expect(found).toHaveLength(50)
-    for (const search of ['ferry', 'nothing', '"the ferry" 400']) {
+    for (const search of ['ferry', 'nothing', '"the ferry" 400', '"the  ferry"']) {
       const page = pageStatement(user, tasks, listing(search), 50, 0)
       expect(await rowsRead(db, user, page), search).toBeLessThan(300)
     }
