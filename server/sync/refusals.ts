@@ -84,16 +84,16 @@ function idOf(user: string, resource: Resource, { id, sent }: Refusal): string {
     id,
     Object.entries(values)
       .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([name, value]) => [name, told(value)]),
+      .map(([name, value]) => [name, inBrief(value)]),
   ]
   // As bytes, because uuid takes ten times as long to make them of a long text.
   return uuidv5(Buffer.from(JSON.stringify(what)), NAMESPACE)
 }
 
-/** A longer text is told by an id made of it: to quote it twice and to encode that takes several times as long. */
+/** A longer text is replaced by an id made of it: to quote it twice and to encode that takes several times as long. */
 const LONG = 64 * 1024
 
-function told(value: unknown): unknown {
+function inBrief(value: unknown): unknown {
   if (typeof value === 'string' && value.length > LONG)
     return { of: uuidv5(Buffer.from(value), NAMESPACE) }
   return isRecordable(value) ? canonicalJson(value) : value
