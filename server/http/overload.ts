@@ -3,28 +3,32 @@ import { Problem } from '../../protocol/index.ts'
 import type { PoolState } from '../database/pool.ts'
 
 /** Other paths are answered also by a node that is overloaded: they need no database. */
-const NEEDS_DATABASE = /^\/(api\/(?!docs|schema|asyncapi)|replication\/)/
+const NEEDS_DATABASE = /^\/(api\/(?!docs|schema|asyncapi)|replication\/|couch\/)/
 /** Spread, so that those who were refused do not come back together. */
 const RETRY_SECONDS = [1, 2, 3]
 
 /** Refuses requests that would only wait, before anything is done for them. */
 export function refuseOverload(pool: Pick<PoolState, 'isClosed'>): RequestHandler {
   return (req, _res, next) => {
-    if (NEEDS_DATABASE.test(req.path) && pool.isClosed()) next(new Overload())
+    if (NEEDS_DATABASE.test(req.path) && pool.isClosed()) next(anyOf(REFUSALS))
     else next()
   }
 }
 
 export class Overload extends Problem {
-  constructor(cause?: unknown) {
+  constructor(cause?: unknown, seconds = retryAfter()) {
     super('unavailable', 'The server is overloaded; try again later.', {
-      retryAfter: retryAfter(),
+      retryAfter: seconds,
       cause,
     })
   }
 }
 
-const retryAfter = () => RETRY_SECONDS[Math.floor(Math.random() * RETRY_SECONDS.length)]!
+const anyOf = <T>(all: readonly T[]): T => all[Math.floor(Math.random() * all.length)]!
+const retryAfter = () => anyOf(RETRY_SECONDS)
+
+/** Made once: the stack of an error takes longer than most of a refusal. */
+const REFUSALS = RETRY_SECONDS.map((seconds) => new Overload(undefined, seconds))
 
 /** Whether the pool has refused to give a connection. */
 export const isOverloaded = (error: unknown) =>

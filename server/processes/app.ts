@@ -266,6 +266,7 @@ export function createApp({
   const https = publicUrl?.startsWith('https:') ?? false
   const headers = securityHeaders({ https, subdomains: config.HSTS_SUBDOMAINS })
   app.use(beginRequests({ headers, log, metrics, tracing, now }))
+  app.use('/couch', speaking(inCouch))
   app.use(refuseOverload(poolState(db)))
   if (config.needsHttps) app.use(requireHttps(publicUrl!))
   if (config.CORS_ORIGINS.length > 0) app.use(crossOrigin(config.CORS_ORIGINS, '/couch/'))
@@ -281,7 +282,7 @@ export function createApp({
     turns: { device: createTurns({ lanes: 2 }), person: createTurns({ lanes: 2 }) },
   } satisfies MountDependencies
   mount(app, [...api, ...about], engine)
-  app.use('/couch', speaking(inCouch), refuseQueries)
+  app.use('/couch', refuseQueries)
   mount(app, couchOfPeople, {
     ...engine,
     authenticate: couchAuthentication({

@@ -168,7 +168,9 @@ describe('behind a proxy that speaks HTTPS', () => {
       const refused = await secure.call(method, path, body, { headers })
       expect(refused).toMatchObject({
         status: 403,
-        body: { code: 'https_required', detail: expect.stringContaining(PUBLIC_URL) },
+        body: path.startsWith('/couch/')
+          ? { error: 'https_required', reason: expect.stringContaining(PUBLIC_URL) }
+          : { code: 'https_required', detail: expect.stringContaining(PUBLIC_URL) },
       })
     }
   })
