@@ -1,4 +1,4 @@
-import type { Server as HttpServer } from 'node:http'
+import type { Server as HttpServer, IncomingMessage } from 'node:http'
 import { Server } from 'socket.io'
 import { Problem, type RenewalResult, type Scope } from '../../protocol/index.ts'
 import type { Sessions } from '../accounts/sessions.ts'
@@ -60,6 +60,7 @@ export function createSockets(
     },
   })
   io.engine.use(refusePolling)
+  const forgetHandshake = forgettingHandshakes(io)
   io.engine.on('connection', (conn) =>
     limitPackets(conn, () => log.info('a socket was cut: its client sends too much')),
   )
@@ -81,6 +82,7 @@ export function createSockets(
       socket.conn.once('close', leave)
       if (socket.conn.readyState === 'closed') leave()
       pending.done(socket.request)
+      forgetHandshake(socket)
       socket.data = { ...caller }
       next()
     }, refuse)
@@ -171,6 +173,22 @@ export function watchSockets(
   { count }: Pick<ReturnType<typeof createSockets>, 'count'>,
 ): void {
   metrics.gauge('tasktide_sockets_open', 'Open sockets.', count)
+}
+
+/** Otherwise the first request of a socket stays in memory as long as the socket, and its token with it. */
+function forgettingHandshakes(io: LiveServer) {
+  const responses = new WeakMap<IncomingMessage, object>()
+  io.engine.use((request: IncomingMessage, response: object, next: () => void) => {
+    responses.set(request, response)
+    next()
+  })
+  return (socket: LiveSocket) => {
+    const { request } = socket
+    // Engine.IO's listener for the end of the connection holds the response.
+    Object.assign(responses.get(request)!, { req: undefined })
+    Object.assign(socket.conn, { request: { socket: request.socket } })
+    Object.assign(socket, { handshake: undefined })
+  }
 }
 
 /** The token is client input of any type; `String` throws for some values. */
