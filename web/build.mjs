@@ -12,10 +12,10 @@ const root = path.dirname(import.meta.dirname)
 const inWeb = (file) => path.join(import.meta.dirname, file)
 
 /** The folder that the server serves. */
-export const OUTDIR = path.join(root, 'dist/web')
+const OUTDIR = path.join(root, 'dist/web')
 
 /** The inputs of the build: a change makes the output stale. */
-export const SOURCES = ['web', 'client-sdk', 'protocol'].map((one) => path.join(root, one))
+const SOURCES = ['web', 'client-sdk', 'protocol'].map((one) => path.join(root, one))
 
 /** Builds the web app unless the output is newer than all inputs. */
 export async function ensureWebApp(outdir = OUTDIR) {

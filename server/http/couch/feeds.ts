@@ -12,7 +12,7 @@ import { acceptsJson } from './dialect.ts'
 import { requireList } from './parameters.ts'
 import { type InParts, listed } from './parts.ts'
 
-export interface FeedDependencies {
+interface FeedDependencies {
   stored: CouchStore
   followers: Followers
   answers: OpenAnswers

@@ -53,7 +53,7 @@ const MEANINGS: Record<Operator, string> = {
   isnull: 'is null (true) or not null (false)',
 }
 
-export interface FilterParameter extends Pick<Filter, 'field' | 'operator'> {
+interface FilterParameter extends Pick<Filter, 'field' | 'operator'> {
   readonly parameter: Parameter
 }
 
