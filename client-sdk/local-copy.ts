@@ -42,7 +42,7 @@ type Message =
   | { kind: 'await'; nonce: string }
   | { kind: 'in_sync'; nonce: string }
 
-export interface LocalCopyOptions {
+interface LocalCopyOptions {
   storage: Storage
   /** Which are open. */
   resources: readonly ResourceName[]

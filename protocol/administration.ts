@@ -28,7 +28,7 @@ export const roleChange = z.strictObject({ role })
 export const invitationRequest = z.strictObject({
   email: email
     .optional()
-    .describe('The only address that may use the invitation. Default: whoever has it.'),
+    .describe('The only address that may use the invitation. Default: any address.'),
 })
 
 export const invitation = z.strictObject({

@@ -102,7 +102,8 @@ export function day(description: string) {
 /** A time of day, to the minute: `08:30`. */
 export function time(description: string) {
   const pattern = /^([01]\d|2[0-3]):[0-5]\d$/
-  const schema = z.string().regex(pattern, 'Use a time as HH:MM, from 00:00 to 23:59.')
+  const remedy = 'Use a time as HH:MM, from 00:00 to 23:59.'
+  const schema = z.string(remedy).regex(pattern, remedy)
   const isPlain = (value: unknown) => typeof value === 'string' && pattern.test(value)
   return { kind: 'time', schema, isPlain, nullable: false, description } satisfies Field
 }
@@ -188,7 +189,7 @@ export function uuid(description: string) {
 /** An unordered set of short texts, such as labels. Two edits of a set merge by element. */
 export function set(description: string, { max, maxLength }: { max: number; maxLength: number }) {
   const schema = z
-    .array(text('', { min: 1, max: maxLength }).schema)
+    .array(text('', { min: 1, max: maxLength }).schema, 'Use a list of texts.')
     .overwrite((elements) => canonical({ kind: 'set' }, elements) as string[])
     .max(max, `Use at most ${max} values.`)
   const isPlain = (value: unknown) => Array.isArray(value) && value.length === 0

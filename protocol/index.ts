@@ -59,6 +59,7 @@ export {
   problemSchema,
 } from './problem.ts'
 export type { Profile } from './profile.ts'
+export { remedyFor } from './remedies.ts'
 export * from './replication.ts'
 export {
   type Document,

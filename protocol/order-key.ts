@@ -15,15 +15,17 @@ const TIME_HEAD = 'g'
 const TIME_DIGITS = 7
 const TIE_DIGITS = 5
 
+const REMEDY = 'Use a key of the fractional-indexing package, such as a0V.'
+
 export function orderKey(description: string) {
   const pattern = orderKeyPattern()
   const schema = z
-    .string()
+    .string(REMEDY)
     .max(ORDER_KEY_MAX, {
       error: 'This key has grown too long. Give the neighbours new keys.',
       abort: true,
     })
-    .regex(pattern, 'Use a key of the fractional-indexing package, such as a0V.')
+    .regex(pattern, REMEDY)
     // For descriptions: Go and Rust have no lookahead.
     .meta({ pattern: pattern.source.replace(/\(\?!.*?\)/, '') })
   const isPlain = (value: unknown) =>

@@ -31,11 +31,11 @@ export const newPersonalToken = ownerRequest.extend({
     .min(1, 'Choose at least one scope.')
     .max(scope.options.length)
     .refine((scopes) => new Set(scopes).size === scopes.length, 'Name each scope once.')
-    .describe('What it may do.'),
+    .describe('The operations that it allows.'),
   expires_at: z.iso
     .datetime({ offset: true, error: 'Use ISO 8601 with an offset, such as 2027-11-22T08:30:00Z.' })
     .nullish()
-    .describe('When it ends. Default: never.'),
+    .describe('When it expires. Default: never.'),
 })
 export type NewPersonalToken = z.output<typeof newPersonalToken>
 

@@ -106,7 +106,6 @@ export const streamEventSchema = pullResponseSchema.omit({
   changed_since: true,
   missing: true,
 })
-export type StreamEvent = z.output<typeof streamEventSchema>
 
 /** The new state of a document, and the state that the client expects on the server; absent if it expects none. */
 export const pushRowSchema = z.object({

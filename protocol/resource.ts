@@ -42,7 +42,7 @@ export interface Definition<F extends Fields, I extends keyof F = keyof F> {
   readonly example: { readonly [K in keyof F]?: z.output<F[K]['schema']> }
 }
 
-export type Stamp = 'created_at' | 'updated_at'
+type Stamp = 'created_at' | 'updated_at'
 
 /** Any resource, for generic code. */
 export interface Resource {

@@ -7,15 +7,16 @@ import { brotliCompress, constants, gzip } from 'node:zlib'
 import { build, context } from 'esbuild'
 import { newest } from '../client-sdk/build/newest.mjs'
 import { resourcesAsData } from '../client-sdk/build/resources-as-data.mjs'
+import { websocketOnly } from '../client-sdk/build/websocket-only.mjs'
 
 const root = path.dirname(import.meta.dirname)
 const inWeb = (file) => path.join(import.meta.dirname, file)
 
 /** The folder that the server serves. */
-export const OUTDIR = path.join(root, 'dist/web')
+const OUTDIR = path.join(root, 'dist/web')
 
 /** The inputs of the build: a change makes the output stale. */
-export const SOURCES = ['web', 'client-sdk', 'protocol'].map((one) => path.join(root, one))
+const SOURCES = ['web', 'client-sdk', 'protocol'].map((one) => path.join(root, one))
 
 /** Builds the web app unless the output is newer than all inputs. */
 export async function ensureWebApp(outdir = OUTDIR) {
@@ -108,7 +109,7 @@ const appBundle = (quick) => ({
   jsx: 'automatic',
   jsxImportSource: 'preact',
   alias: { react: inWeb('react.ts') },
-  plugins: [resourcesAsData],
+  plugins: [resourcesAsData, websocketOnly],
 })
 
 async function bundleWorker(names, version, quick) {
@@ -129,6 +130,7 @@ const settings = (quick) => ({
   outdir: OUTDIR,
   format: 'esm',
   target: ['es2022', 'chrome109', 'firefox115', 'safari16.4'],
+  conditions: ['module', 'es2015'], // RxJS is smaller with classes than in ES5
   minify: !quick,
   legalComments: 'none',
 })

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { build } from 'esbuild'
 import { importTypeScript, resourcesAsData } from './resources-as-data.mjs'
+import { websocketOnly } from './websocket-only.mjs'
 
 /**
  * Builds `dist/`: the modules with the protocol bundled in, and their types. Resources are included as
@@ -50,9 +51,10 @@ async function writeModules(outdir) {
     metafile: true,
     format: 'esm',
     target: 'es2020',
+    conditions: ['module', 'es2015'], // RxJS is smaller with classes than in ES5
     outdir,
     external: ['react'],
-    plugins: [resourcesAsData],
+    plugins: [resourcesAsData, websocketOnly],
   })
   writeFileSync(path.join(outdir, `${REACT_NATIVE}.LICENSES.txt`), licencesOf(metafile))
 }

@@ -34,7 +34,7 @@ export async function ensureTarball(file = TARBALL) {
  *
  * @param {string} file
  */
-export async function writeTarball(file) {
+async function writeTarball(file) {
   const folder = mkdtempSync(path.join(tmpdir(), 'tasktide-tarball-'))
   try {
     await buildPackage(path.join(folder, 'dist'))

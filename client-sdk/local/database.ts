@@ -23,7 +23,7 @@ import { type Definition, resources } from './resources.ts'
 import { rxSchema } from './rx-schema.ts'
 import type { Storage } from './storage.ts'
 
-export interface DatabaseOptions {
+interface DatabaseOptions {
   storage: Storage
   /** The resources to open. */
   resources: readonly ResourceName[]

@@ -25,7 +25,7 @@ export interface ApiRequest {
 
 export type Api = <T>(path: string, request?: ApiRequest) => Promise<T>
 
-export interface ApiOptions {
+interface ApiOptions {
   url: string
   fetch: typeof globalThis.fetch
   clock: Clock

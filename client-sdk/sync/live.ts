@@ -13,7 +13,7 @@ interface Problem {
   detail: string
 }
 
-export interface LiveOptions {
+interface LiveOptions {
   url: string
   /** @param refused a token that the server has rejected */
   token: (refused?: string) => Promise<string>

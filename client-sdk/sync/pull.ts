@@ -15,7 +15,7 @@ export interface Page extends PullResponse {
   isLast: boolean
 }
 
-export interface PullOptions {
+interface PullOptions {
   api: Api
   /** The path of the resource, such as `/replication/tasks/0`. */
   path: string

@@ -54,7 +54,7 @@ export interface Pushed {
 }
 
 /** What the rows are based on. */
-export interface PushBase {
+interface PushBase {
   /** Of what they assume to be stored. */
   cursor: Checkpoint | undefined
   replica: ReplicaState

@@ -72,7 +72,7 @@ interface Sent {
   edit: number
 }
 
-export interface ReplicaOptions {
+interface ReplicaOptions {
   resource: Definition
   collection: RxCollection
   api: Api

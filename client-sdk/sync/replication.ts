@@ -31,7 +31,7 @@ import { type Progress, type SyncState, statusOf } from './sync-status.ts'
 /** A shorter sync is not shown in the status: most changes arrive in the `synced` state. */
 const BRIEF_MS = 1_000
 
-export interface ReplicationOptions {
+interface ReplicationOptions {
   database: RxDatabase<Collections>
   rejections: Rejections
   api: Api

@@ -23,7 +23,7 @@ const MOST_TRIES = 5
 /** Buckets that are pulled and repaired at once, an eighth of the documents. */
 const BUCKETS_AT_ONCE = BUCKETS / 8
 
-export interface SelfCheckOptions {
+interface SelfCheckOptions {
   resource: Definition
   states: DocumentStates
   api: Api

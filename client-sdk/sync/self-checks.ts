@@ -12,7 +12,7 @@ const TRY_AGAIN_MS = 3_600_000
 /** The local document with the time of the last self-check. */
 const DOCUMENT = 'self_check'
 
-export interface SelfChecksOptions {
+interface SelfChecksOptions {
   database: RxDatabase<Collections>
   replicas: readonly Replica[]
   connection: Connection

@@ -9,7 +9,7 @@ const PATIENCE_MS = 3_000
 const HIDDEN_PATIENCE_MS = 90_000
 
 /** One tab's claim to lead. */
-export interface Claim {
+interface Claim {
   id: string
   visible: boolean
   since: number

@@ -128,7 +128,7 @@ export function createAdministration({
     async invite(actor: Actor, email?: string): Promise<Invitation> {
       const { id, token, expires } = invites.create({ by: actor.user, email })
       const admin = actor.user && (await find(actor.user))
-      const account = { id, username: email ?? 'whoever is invited' }
+      const account = { id, username: email ?? 'anybody with the link' }
       const by = admin ? admin.username : undefined
       await record(db, { actor, by, action: 'invite', account }, now())
       return { invite: token, expires_at: new Date(expires).toISOString() }

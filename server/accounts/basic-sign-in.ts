@@ -7,7 +7,7 @@ import type { Caller, Sessions } from './sessions.ts'
 /** So many passwords are remembered; beyond it, the one that was used longest ago is compared again. */
 const MAX_REMEMBERED = 1_000
 
-export interface BasicCredentials {
+interface BasicCredentials {
   readonly username: string
   /** A password, or a personal token: then the username is not looked at. */
   readonly password: string

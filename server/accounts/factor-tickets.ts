@@ -113,7 +113,7 @@ export function createTickets(secrets: Secrets, now: () => Date) {
 }
 
 export const startAgain = () =>
-  new Problem('factor_not_valid', 'This took too long, or was done before; start again.')
+  new Problem('factor_not_valid', 'The ticket has expired or was already used; start again.')
 
 /** Tells passwords apart, and nothing about them without the key. */
 const printOf = (key: Buffer, passwordHash: string) =>

@@ -57,7 +57,7 @@ export interface Landing extends Key {
   readonly revisions: readonly Revision[]
 }
 
-export interface Landed {
+interface Landed {
   /** One for each document. */
   readonly documents: readonly LandedDocument[]
   /** How far documents have revisions now, if that is known. */

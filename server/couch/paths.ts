@@ -78,7 +78,7 @@ function stemmed<T extends Pick<Revision, 'path'>>(one: T, limit: number): T {
   return one.path.length > limit ? { ...one, path: one.path.slice(0, limit) } : one
 }
 
-export interface Graft {
+interface Graft {
   /** All revisions of the document. Those that have not changed are the same values. */
   readonly revisions: readonly Revision[]
   /** Whether the tree lacked the revision. */

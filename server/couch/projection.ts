@@ -297,8 +297,8 @@ function prefixOf({ singular }: Resource): string {
 
 /** What the ids of a resource look like, for people. */
 function idForm(resource: Resource, isOfAll: boolean): string {
-  if (!isOfAll) return resource.singleton ? 'the id of the user' : 'a UUID in small letters'
-  return prefixOf(resource) + (resource.singleton ? ONLY : '<UUID in small letters>')
+  if (!isOfAll) return resource.singleton ? 'the id of the user' : 'a lowercase UUID'
+  return prefixOf(resource) + (resource.singleton ? ONLY : '<lowercase UUID>')
 }
 
 /** The part of a resource's ids in a range of the ids of all. */

@@ -7,7 +7,7 @@ import { badRequest, missing } from './refusal.ts'
 /** So many documents are read at once. */
 export const BATCH = 100
 
-export interface GetOptions extends Omit<Shown, 'localSeq'> {
+interface GetOptions extends Omit<Shown, 'localSeq'> {
   readonly rev?: string | undefined
   /** Whether to get the newest revision that follows this one. */
   readonly latest?: boolean
@@ -70,7 +70,7 @@ const exactly = (revisions: readonly Revision[], { generation, hash }: RevisionN
 const latestOf = (revisions: readonly Revision[], name: RevisionName) =>
   leavesOf(revisions).filter((leaf) => isOn(leaf, name))
 
-export interface OpenOptions {
+interface OpenOptions {
   readonly revs?: boolean
   readonly latest?: boolean
 }

@@ -2,7 +2,7 @@ import type { Landing } from './database.ts'
 import { leavesOf } from './paths.ts'
 
 /** Why a document is refused. */
-export interface Objection {
+interface Objection {
   readonly error: 'forbidden' | 'unauthorized'
   readonly reason: string
 }

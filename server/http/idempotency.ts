@@ -25,7 +25,7 @@ const header: Header = {
   shared: 'IdempotencyKey',
   maxLength: MAX_LENGTH,
   description:
-    'A text of your choice, such as a UUID, new for each request that is meant anew. A request that is sent again with the same key within 24 hours has no further effect and gets the same status, headers and body, refusals included; one that is sent at the same time waits for the first. A response of 429 or 5xx is not kept: send the request again. Another request with the same key is a 422.',
+    'A unique text, such as a UUID; use a new one for each request that is not a retry. If you repeat a request with its key within 24 hours, it has no further effect and gets the same status, headers and body, errors included. A repetition at the same time waits for the first request. Responses with 429 or 5xx are not stored, so you can retry them. Another request with the same key gets a 422.',
 }
 
 interface Dependencies {
@@ -135,14 +135,14 @@ function repeated(kept: KeptAnswer, fingerprint: Buffer): Answer {
   if (kept.answer !== null) return JSON.parse(kept.answer)
   throw new Problem(
     'not_found',
-    'This request was answered before, and nothing was done now. The answer is gone, because a document in it was deleted for good.',
+    'This request was already answered, and its repetition had no effect. The stored response was erased, because a document in it was deleted for good.',
   )
 }
 
 function tooLarge(): Problem {
   return new Problem(
     'too_large',
-    `The response would exceed ${MAX_ANSWER_BYTES} bytes, more than is kept for an Idempotency-Key. Nothing was done. Send fewer operations at a time, or no key.`,
+    `The response would exceed ${MAX_ANSWER_BYTES} bytes, too large to store for an Idempotency-Key. Nothing was done. Send fewer operations at a time, or no key.`,
   )
 }
 

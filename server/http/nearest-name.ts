@@ -19,7 +19,7 @@ const MAX_LENGTH = 60
  *
  * @returns undefined if none is near
  */
-export function nearestName(name: string, known: readonly string[]): string | undefined {
+function nearestName(name: string, known: readonly string[]): string | undefined {
   if (name === '' || name.length > MAX_LENGTH) return undefined
   let nearest = known.find((one) => one.startsWith(`${name}_`))
   if (nearest !== undefined) return nearest

@@ -88,7 +88,7 @@ export interface Parameter {
   readonly mayBeEmpty?: boolean
 }
 
-export interface PathParameter {
+interface PathParameter {
   readonly description: string
   /** Its JSON Schema. */
   readonly json: object

@@ -1,6 +1,12 @@
 import type { ErrorRequestHandler, Request, RequestHandler } from 'express'
 import type * as z from 'zod'
-import { type FieldErrors, invalid, Problem, type ProblemCode } from '../../protocol/index.ts'
+import {
+  type FieldErrors,
+  invalid,
+  Problem,
+  type ProblemCode,
+  remedyFor,
+} from '../../protocol/index.ts'
 import type { Log } from '../runtime/log.ts'
 import { UnknownUser } from '../sync/store.ts'
 import { unknownName } from './nearest-name.ts'
@@ -21,7 +27,7 @@ export function parseAt<S extends z.ZodType>(
   input: unknown,
   what: string,
 ): z.output<S> {
-  const result = schema.safeParse(input, { reportInput: true })
+  const result = schema.safeParse(input, { reportInput: true, error: remedyFor })
   if (result.success) return result.data
   throw invalid(what, fieldErrors(result.error.issues, path, schema))
 }
@@ -51,8 +57,12 @@ function fieldErrors(
     const name = at.join('.')
     errors[name] = [...(errors[name] ?? []), message]
   }
+  const mistyped = new Set<string>()
   for (const issue of issues) {
     const at = [...path, ...issue.path]
+    // A list also counts as too short a text.
+    if (mistyped.has(at.join('.'))) continue
+    if (issue.code === 'invalid_type') mistyped.add(at.join('.'))
     if (issue.code === 'unrecognized_keys') {
       const known = knownKeys(issue.path.reduce(innerOf, schema))
       for (const key of issue.keys.slice(0, MAX_UNKNOWN))
@@ -189,7 +199,7 @@ export function toProblem(error: unknown): Problem {
   return new Problem('internal', 'The server failed; try again later.', { cause: error })
 }
 
-const IN_THE_WAY = 'Another change of the same data has not finished; try again later.'
+const IN_THE_WAY = 'Another change of the same data is still running; try again later.'
 
 /** By SQLSTATE. */
 const UNAVAILABLE: Readonly<Record<string, string>> = {

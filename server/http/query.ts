@@ -1,5 +1,5 @@
 import type { Request } from 'express'
-import { type FieldErrors, invalid } from '../../protocol/index.ts'
+import { type FieldErrors, invalid, remedyFor } from '../../protocol/index.ts'
 import { unknownName } from './nearest-name.ts'
 import type { Operation } from './operation.ts'
 import { shortened } from './problems.ts'
@@ -20,7 +20,7 @@ export function queryReader({
       const text = isList && Array.isArray(value) ? value.join() : value
       // A repeated parameter is ambiguous.
       if (schema && typeof text !== 'string' && !mayRepeat) errors[name] = ['Use it only once.']
-      const result = schema?.safeParse(text)
+      const result = schema?.safeParse(text, { error: remedyFor })
       if (result?.success) query[name] = result.data
       else
         errors[shortened(name)] ??= result?.error.issues.map(({ message }) => message) ?? [

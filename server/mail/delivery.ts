@@ -6,7 +6,7 @@ import { fillIn } from './templates/index.ts'
 import type { TemplateData, TemplateName } from './templates/template.ts'
 
 /** A mail that waits to be sent. */
-export interface WaitingMail {
+interface WaitingMail {
   id: string
   user_id: string
   recipient: string
@@ -23,7 +23,7 @@ export interface WaitingMail {
  *
  * @param trx the transaction that locks the mail
  */
-export type ReadTemplateData<K extends TemplateName> = (
+type ReadTemplateData<K extends TemplateName> = (
   trx: Database,
   mail: WaitingMail,
 ) => Promise<(TemplateData[K] & { to?: string; one_click_url?: string }) | undefined>

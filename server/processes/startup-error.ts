@@ -20,7 +20,7 @@ export function warnUnencrypted(config: Config, log: Pick<Log, 'warn'>): void {
   const lines = unencrypted(config)
   if (lines.length > 0)
     log.warn(
-      `not encrypted: ${lines.join(', ')}. Whoever is on these lines can read and change all.`,
+      `not encrypted: ${lines.join(', ')}. Anybody on the network between can read and change everything.`,
     )
 }
 

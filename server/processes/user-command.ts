@@ -9,6 +9,7 @@ import {
   Problem,
   accounts as protocol,
   type Role,
+  remedyFor,
 } from '../../protocol/index.ts'
 import type { Administration } from '../accounts/administration.ts'
 import { createPasswords } from '../accounts/passwords.ts'
@@ -234,7 +235,7 @@ function readRole(text: string): Role {
 }
 
 function readAs<S extends z.ZodType>(schema: S, input: unknown): z.output<S> {
-  const result = schema.safeParse(input)
+  const result = schema.safeParse(input, { error: remedyFor })
   if (result.success) return result.data
   const faults = result.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`)
   throw new Error(faults.map((fault) => fault.replace(/^: /, '')).join('\n'))

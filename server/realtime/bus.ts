@@ -14,7 +14,7 @@ export interface Bus {
   close(): Promise<void>
 }
 
-export interface Receiver {
+interface Receiver {
   message(text: string): void
   /** Messages may have been missed: the bus has reconnected. */
   gap(): void

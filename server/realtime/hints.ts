@@ -15,7 +15,7 @@ export interface Listener {
   gap(): void
 }
 
-export interface HintsState {
+interface HintsState {
   /** Whether this node hears the others. */
   isConnected: boolean
   /** How many hints of other nodes have arrived. */

@@ -15,35 +15,35 @@ export const list = z
 export const roles = list.pipe(
   z.array(
     z.enum(accounts.role.options, {
-      error: `expected roles separated by commas: ${accounts.role.options.join(', ')}`,
+      error: `Use roles separated by commas: ${accounts.role.options.join(', ')}`,
     }),
   ),
 )
 
 export const origins = list.refine(
   (items) => items.every((item) => item === '*' || isOrigin(item)),
-  'expected origins such as https://app.example.com or capacitor://localhost, without a trailing slash, separated by commas, or *',
+  'Use origins such as https://app.example.com or capacitor://localhost, without a trailing slash, separated by commas, or *',
 )
 
 /** Rejects short values and repeated characters. */
 export const secret = z
   .string()
-  .min(32, 'expected at least 32 characters; generate one with: openssl rand -base64 32')
+  .min(32, 'Use at least 32 characters; generate them with: openssl rand -base64 32')
   .refine(
     (value) => new Set(value).size >= 12,
-    'expected a random value; generate one with: openssl rand -base64 32',
+    'Use a random value; generate it with: openssl rand -base64 32',
   )
 
 export const databaseUrl = z
   .string()
   .refine(
     (value) => hostUrls(value).every(isDatabaseUrl),
-    'expected postgres://user:password@host/database',
+    'Use postgres://user:password@host/database',
   )
 
 export const redisUrl = z
   .string()
-  .refine(isRedisUrl, 'expected redis://user:password@host:6379 or rediss://…')
+  .refine(isRedisUrl, 'Use redis://user:password@host:6379 or rediss://…')
 
 /** A certificate, or the path of one. */
 export const certificate = z.string().transform((value, context) => {
@@ -54,7 +54,7 @@ export const certificate = z.string().transform((value, context) => {
   } catch {
     // as below
   }
-  context.addIssue('expected the path of a readable PEM file with certificates, or its content')
+  context.addIssue('Use the path of a readable PEM file with certificates, or its content')
   return z.NEVER
 })
 
@@ -68,7 +68,7 @@ export const trustProxy = z
   .string()
   .refine(
     (value) => /^(\d{1,2}|true|false)$/.test(value) || value.split(',').every(isNetwork),
-    'expected the number of proxies or their addresses: 10.0.0.0/8, loopback',
+    'Use the number of proxies or their addresses: 10.0.0.0/8, loopback',
   )
   .transform((value) => {
     if (/^\d+$/.test(value)) return Number(value)

@@ -1,5 +1,5 @@
 import * as z from 'zod'
-import { accounts } from '../../protocol/index.ts'
+import { accounts, remedyFor } from '../../protocol/index.ts'
 import { MIN_BYTES } from './bytes-in-flight.ts'
 import {
   certificate,
@@ -36,11 +36,11 @@ export const environment = z.object({
       'Whether to serve `/couch-test/`, for test suites of CouchDB clients: anybody creates and deletes databases there. Refused in production.',
     ),
   PUBLIC_URL: z
-    .url({ protocol: /^https?$/, error: 'expected an http or https address' })
+    .url({ protocol: /^https?$/, error: 'Use an http or https address' })
     .transform((value) => value.replace(/\/+$/, ''))
     .refine(
       (value) => !/^https?:\/\/[^/?#@]*[/?#@]/i.test(value),
-      'expected a URL without a path and a password, such as https://tasks.example.com',
+      'Use a URL without a path and a password, such as https://tasks.example.com',
     )
     .optional()
     .describe(
@@ -67,7 +67,7 @@ export const environment = z.object({
       'The same database as the role that owns its tables, for migrations, `npm run restored` and `npm run distribute`. Then the role of `DATABASE_URL` needs no more than `tasktide_everyone`. Default: `DATABASE_LISTEN_URL`.',
     ),
   DATABASE_REPLICA_URL: databaseUrl
-    .refine((value) => hostUrls(value).length === 1, 'expected one host')
+    .refine((value) => hostUrls(value).length === 1, 'Use one host')
     .optional()
     .describe(
       'A streaming replica of the database, on one host: pulls are read from it where it is not behind. `DATABASE_TLS` applies to it too.',
@@ -144,7 +144,7 @@ export const environment = z.object({
     .string()
     .regex(
       /^(https:\/\/[^\s]+|(mailto:)?[^\s@:]+@[^\s@:]+|tel:[+\d-]+)$/,
-      'expected a mail address, or an address such as https://example.com/security',
+      'Use a mail address, or an address such as https://example.com/security',
     )
     .transform((value) => (/^[a-z]+:/.test(value) ? value : `mailto:${value}`))
     .optional()
@@ -174,7 +174,7 @@ export const environment = z.object({
     .transform((domains) => domains.map((domain) => domain.toLowerCase()))
     .refine(
       (domains) => domains.every((domain) => /^\.?([a-z0-9-]+\.)+[a-z0-9-]+$/.test(domain)),
-      'expected domains such as example.com or .example.com, separated by commas',
+      'Use domains such as example.com or .example.com, separated by commas',
     )
     .optional()
     .describe(
@@ -226,7 +226,7 @@ export const environment = z.object({
     .url({
       protocol: /^smtps?$/,
       hostname: /./,
-      error: 'expected smtp://user:password@host:587 or smtps://…',
+      error: 'Use smtp://user:password@host:587 or smtps://…',
     })
     .optional()
     .describe(
@@ -240,10 +240,7 @@ export const environment = z.object({
     ),
   MAIL_FROM: z
     .string()
-    .refine(
-      (value) => accounts.email.safeParse(value).success,
-      'expected an address: tasks@example.com',
-    )
+    .refine((value) => accounts.email.safeParse(value).success, 'Use an address: tasks@example.com')
     .optional()
     .describe('The sender address of mail; required with `SMTP_URL`.'),
   SMTP_CONNECTIONS: z.coerce
@@ -344,13 +341,13 @@ export const environment = z.object({
       'How long a web node serves on after SIGTERM, while `/readyz` answers 503: longer than load balancers take to notice. Default: 4 in production, 0 in development.',
     ),
   METRICS_TOKEN: secret
-    .regex(/^[\w.~+/=-]+$/, 'expected a bearer token; generate one with: openssl rand -base64 32')
+    .regex(/^[\w.~+/=-]+$/, 'Use a bearer token; generate it with: openssl rand -base64 32')
     .optional()
     .describe(
       'The bearer token for `/metrics`. Support and admins may also use their own access token. Unset: in development, no token is needed.',
     ),
   OTEL_EXPORTER_OTLP_ENDPOINT: z
-    .url({ protocol: /^https?$/, error: 'expected an http or https address' })
+    .url({ protocol: /^https?$/, error: 'Use an http or https address' })
     .optional()
     .describe(
       'A collector for OpenTelemetry traces of requests (OTLP over HTTP, without `/v1/traces`). Unset: no traces. Other standard variables work too, such as `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_SERVICE_NAME` and `OTEL_TRACES_SAMPLER`.',
@@ -369,7 +366,7 @@ export type Config = ReturnType<typeof readConfig>
  * @throws Error that lists all invalid variables, without their values
  */
 export function readConfig(env: NodeJS.ProcessEnv = process.env) {
-  const result = environment.safeParse(withoutBlanks(env))
+  const result = environment.safeParse(withoutBlanks(env), { error: remedyFor })
   const faults = result.success
     ? faultsTogether(result.data)
     : result.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)

@@ -1,5 +1,5 @@
 import pino, { type DestinationStream, type Logger } from 'pino'
-import pretty from 'pino-pretty'
+import pretty, { type PrettyOptions } from 'pino-pretty'
 
 export type Log = Logger
 
@@ -19,8 +19,17 @@ export function createLog(
     timestamp: pino.stdTimeFunctions.isoTime,
     serializers: { error: describeError },
   }
-  if (readable) return pino(options, pretty({ colorize: process.stdout.isTTY, sync: true }))
+  if (readable) return pino(options, pretty({ ...READABLE, sync: true, destination: to ?? 1 }))
   return pino(options, to ?? gatheredOutput())
+}
+
+/** What a request was, then the message; the rest follows as JSON, and only a stack takes further lines. */
+const READABLE: PrettyOptions = {
+  colorize: process.stdout.isTTY,
+  singleLine: true,
+  ignore: 'method,path,status,ms',
+  messageFormat: ({ method, path, status, ms, msg }) =>
+    [method, path, status, ms !== undefined && `${ms} ms`, msg].filter(Boolean).join(' '),
 }
 
 /** Buffered: unbuffered output would cost a trip to the thread pool per request. */

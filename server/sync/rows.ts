@@ -7,6 +7,7 @@ import {
   type PushRow,
   type Rejection,
   type Resource,
+  remedyFor,
 } from '../../protocol/index.ts'
 import type { Row } from './judge.ts'
 import { markOfText } from './marks.ts'
@@ -161,9 +162,11 @@ function readRow(
 /** @param mayBeBlank whether values that no live document has are valid, if all fields are blank */
 function parse(resource: Resource, fields: Fields, mayBeBlank: boolean) {
   const { partial, blank, neverBlank } = resource
-  if (!mayBeBlank || !isBlank(resource, fields)) return partial.safeParse(fields)
+  if (!mayBeBlank || !isBlank(resource, fields))
+    return partial.safeParse(fields, { error: remedyFor })
   const isValid = ([name]: [string, unknown]) => !neverBlank.includes(name)
-  const parsed = partial.safeParse(Object.fromEntries(Object.entries(fields).filter(isValid)))
+  const live = Object.fromEntries(Object.entries(fields).filter(isValid))
+  const parsed = partial.safeParse(live, { error: remedyFor })
   return parsed.success ? { ...parsed, data: { ...blank, ...parsed.data } } : parsed
 }
 

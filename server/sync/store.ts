@@ -116,7 +116,7 @@ export interface Edit {
 }
 
 /** What an insert may have besides its document. */
-export interface Insertion {
+interface Insertion {
   /** Whether there is room for it: see quota.ts. Otherwise it applies only if there certainly is. */
   readonly hasRoom?: boolean
   /** The first marks of the document. */

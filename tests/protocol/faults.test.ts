@@ -9,10 +9,13 @@ import {
   uuid,
   wholeNumber,
 } from '../../protocol/field.ts'
-import { faultIn, type Resource, resources } from '../../protocol/index.ts'
+import { faultIn, type Resource, remedyFor, resources } from '../../protocol/index.ts'
 
 /** The server knows which timezones and languages there are; devices may know others. */
 const BY_THE_SERVER = ['timezone', 'locale']
+
+/** What to do, and not what zod expects. */
+const IN_OUR_WORDS = /^(Use|Enter|Remove|Nest|This key has grown too long) ?.+[.]$/
 
 const digits = (min: number, max: number) =>
   fc.integer({ min, max }).map((number) => String(number).padStart(2, '0'))
@@ -86,12 +89,11 @@ test.each(fields)(
   ({ rule, name }) => {
     fc.assert(
       fc.property(value, (value) => {
-        const { success } = rule.schema.safeParse(value)
+        const { success, error } = rule.schema.safeParse(value, { error: remedyFor })
         if (BY_THE_SERVER.includes(name) && !success) return
-        expect({ value, isFault: faultIn(rule, value) !== undefined }).toEqual({
-          value,
-          isFault: !success,
-        })
+        const isFault = faultIn(rule, value) !== undefined
+        expect({ value, isFault }).toEqual({ value, isFault: !success })
+        for (const { message } of error?.issues ?? []) expect(message).toMatch(IN_OUR_WORDS)
       }),
       { numRuns: 1_000 },
     )

@@ -16,7 +16,7 @@ import { ClientContext } from './client-context.ts'
 export type RejectedEdit = Omit<RejectedRow, 'retry' | 'discard'>
 
 /** A sync error, as a message. */
-export interface SyncError {
+interface SyncError {
   code: string
   message: string
 }

@@ -18,7 +18,7 @@ export function takeInvite(): string | undefined {
   return token
 }
 
-export function readMailLink(hash: string): MailLink | null {
+function readMailLink(hash: string): MailLink | null {
   const [kind, token = ''] = hash.split('=')
   if (kind === 'forgot_password') return { kind }
   if (kind === 'confirm_email' || kind === 'reset_password' || kind === 'unsubscribe')

@@ -8,7 +8,7 @@ import { DatabaseUnavailable } from './database-unavailable.ts'
 const PID_OF_NOBODY = 2 ** 31 - 2
 
 /** The content of postmaster.pid. The socket's lock file begins in the same way. */
-export interface PostgresLock {
+interface PostgresLock {
   pid: number
   status: 'starting' | 'ready' | 'stopping' | 'unknown'
 }

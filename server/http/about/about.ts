@@ -5,7 +5,7 @@ import { asyncApiTexts } from './asyncapi.ts'
 import { indexOperation } from './index-of-operations.ts'
 import { openApiTexts } from './openapi.ts'
 
-export interface AboutDependencies {
+interface AboutDependencies {
   readiness: Pick<Readiness, 'check'>
   version: string
   publicUrl: string | undefined

@@ -35,7 +35,10 @@ export function securityTxtOperation({ contact, publicUrl, now }: SecurityTxt): 
     problems: ['not_found'],
     async handle() {
       if (!contact)
-        throw new Problem('not_found', 'No contact is set; write to whoever runs this server.')
+        throw new Problem(
+          'not_found',
+          'This server has no SECURITY_CONTACT; write to its operator.',
+        )
       const expires = new Date(now().setUTCHours(0, 0, 0, 0) + VALID_DAYS * DAY_MS)
       const canonical = publicUrl ? `Canonical: ${publicUrl}${path}\n` : ''
       return {

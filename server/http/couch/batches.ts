@@ -38,7 +38,7 @@ export function replicationOperations(own: CouchDependencies): Operation[] {
       maxBodyBytes: BULK_BYTES,
       summary: 'Store documents',
       description:
-        'All that are valid, in one transaction. With `new_edits: false` they bring their own revisions, and only those that are refused have a row.',
+        'Stores all valid documents in one transaction. With `new_edits: false` the client supplies the revisions, and the response contains only rejected documents.',
       body: BULK_DOCS,
       problems: ['not_found'],
       answers: created('What became of each.', WRITTEN_ROWS),
@@ -64,7 +64,7 @@ export function replicationOperations(own: CouchDependencies): Operation[] {
         boolean('latest', 'Whether to send the newest that follow them.'),
       ],
       summary: 'Get revisions of documents',
-      description: 'Without `rev`, all revisions that nothing follows.',
+      description: 'Without `rev`, all leaf revisions.',
       body: BULK_GET,
       answers: ok('The revisions.', DOCUMENTS),
       async handle(call) {
@@ -83,7 +83,7 @@ export function replicationOperations(own: CouchDependencies): Operation[] {
       compressed: true,
       maxBodyBytes: BULK_BYTES,
       summary: 'Compare revisions',
-      description: 'A replica sends the revisions that it has, and uploads those that are missing.',
+      description: 'A client sends the revisions that it has, and then uploads the missing ones.',
       body: REVISIONS,
       answers: ok('The revisions that the server lacks.', MISSING),
       handle: async (call) => ({

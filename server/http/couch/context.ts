@@ -33,12 +33,12 @@ export const READING = {
   params: {
     database: {
       description:
-        'Has the documents of one kind, or all of them. Those that have the profile need the scope `profile`, too.',
+        '`all`, or a database with the documents of one resource. `all` and `profile` also need the scope `profile`.',
       json: { type: 'string', enum: DATABASES },
       example: 'tasks',
     },
     id: {
-      description: 'A UUID; in the database `all` with its kind before it: `task:` and a UUID.',
+      description: 'A UUID; in the database `all` with a prefix: `task:` and the UUID.',
       json: { type: 'string' },
       example: '0190a5c2-7a4e-7cc3-98c4-dc0c0c07398f',
     },

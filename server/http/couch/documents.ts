@@ -31,7 +31,7 @@ export function singleOperations(own: CouchDependencies): Operation[] {
       writes: true,
       summary: 'Create a document',
       description:
-        'Without `_id`, the server chooses one, which suits the databases of one kind of document.',
+        'Without `_id`, the server generates a UUID. That works only in the databases of one resource, not in `all`.',
       body: DRAFT,
       answers: created('The document was stored.', WRITTEN),
       async handle(call) {
@@ -76,7 +76,8 @@ function documentOperations(
         boolean('local_seq', 'Whether to say its place in the feed.'),
       ],
       summary: `Get a ${kind}`,
-      description: 'A document with several leaves has the same winner on every replica.',
+      description:
+        'If the document has several leaf revisions, every replica computes the same winner.',
       answers: ok('The document; with `open_revs`, a list.', DOCUMENT),
       async handle(call) {
         const database = await databaseOf(own, call)
@@ -109,7 +110,7 @@ function documentOperations(
       ],
       summary: `Store a ${kind}`,
       description:
-        '`_rev` names the revision that it follows, unless it is new. The server corrects what is not valid, in a revision that follows.',
+        '`_rev` is the parent revision; omit it for a new document. The server corrects invalid values in a child revision.',
       body: CHANGE,
       answers: created('The document was stored.', WRITTEN),
       async handle(call) {
@@ -131,7 +132,7 @@ function documentOperations(
       writes: true,
       query: [text('rev', 'The revision that is deleted.')],
       summary: `Delete a ${kind}`,
-      description: '`rev`, or `If-Match`, names the revision that is deleted.',
+      description: '`rev` or `If-Match` is the revision to delete.',
       answers: ok('The document was deleted.', WRITTEN),
       async handle(call) {
         const database = await databaseOf(own, call)
@@ -154,7 +155,7 @@ function localOperations(own: CouchDependencies): Operation[] {
   const params = {
     ...READING.params,
     id: {
-      description: 'Chosen by the replica.',
+      description: 'The id of the checkpoint, chosen by the client.',
       json: { type: 'string' },
       example: 'b3BlcmF0aW9uIG9mIGEgcGhvbmU',
     },
@@ -167,7 +168,7 @@ function localOperations(own: CouchDependencies): Operation[] {
       path,
       params,
       summary: 'Get a checkpoint',
-      description: 'How far a replica is. Checkpoints are not replicated.',
+      description: 'How far a client has replicated. Checkpoints themselves are not replicated.',
       answers: ok('The checkpoint.', LOCAL),
       async handle(call) {
         const body = await getLocal(
@@ -186,7 +187,7 @@ function localOperations(own: CouchDependencies): Operation[] {
       params,
       writes: true,
       summary: 'Store a checkpoint',
-      description: '`_rev` names the one that it replaces. Needs no right to write documents.',
+      description: '`_rev` is the revision that it replaces. Needs no scope for writing documents.',
       problems: ['not_found', 'conflict'],
       body: LOCAL_DRAFT,
       answers: created('The checkpoint was stored.', WRITTEN_LOCAL),
@@ -205,7 +206,7 @@ function localOperations(own: CouchDependencies): Operation[] {
       problems: ['not_found', 'conflict'],
       query: [text('rev', 'Its revision.')],
       summary: 'Delete a checkpoint',
-      description: 'Its replica starts over.',
+      description: 'The client then compares all documents again.',
       answers: ok('The checkpoint was deleted.', WRITTEN_LOCAL),
       async handle(call) {
         const gone = { _rev: call.query.rev, _deleted: true }

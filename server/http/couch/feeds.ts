@@ -12,7 +12,7 @@ import { acceptsJson } from './dialect.ts'
 import { requireList } from './parameters.ts'
 import { type InParts, listed } from './parts.ts'
 
-export interface FeedDependencies {
+interface FeedDependencies {
   stored: CouchStore
   followers: Followers
   answers: OpenAnswers
@@ -296,7 +296,7 @@ const timeoutOf = (timeout: unknown): number =>
 /** @throws Refusal */
 function wholeNumber(name: string, value: unknown): number {
   if (/^\d{1,15}$/.test(String(value))) return Number(value)
-  throw badRequest(`\`${name}\` is a number.`)
+  throw badRequest(`\`${name}\` must be a number.`)
 }
 
 /** @throws Refusal of what is no place in a feed, or in that of a database that was restored since, if it is to be told */
@@ -307,7 +307,12 @@ function sinceOf({ since }: FeedQuery, { seq, epoch }: Head, isTold: boolean): n
   if (!place) throw badRequest('Malformed sequence supplied in `since` parameter.')
   if (place.isCurrent) return place.seq
   // PouchDB looks for its checkpoints again, and finds none of this server.
-  if (isTold) throw new Refusal(410, 'gone', 'The server was restored from a backup; start over.')
+  if (isTold)
+    throw new Refusal(
+      410,
+      'gone',
+      'The server was restored from a backup; start again without `since`.',
+    )
   return 0
 }
 
@@ -337,6 +342,6 @@ function filterOf({ filter, view, doc_ids, selector }: FeedQuery): Filter | unde
   if (filter === '_view' && view === undefined)
     throw badRequest('`view` filter parameter is not provided.')
   throw missing(
-    'This server has the filters _doc_ids, _selector and _design; it runs no design documents.',
+    'This server supports the filters _doc_ids, _selector and _design, and no filter functions.',
   )
 }

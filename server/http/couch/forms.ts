@@ -17,8 +17,8 @@ const CHECKPOINT = 'b3BlcmF0aW9uIG9mIGEgcGhvbmU'
 const { id: _, ...content } = resources.tasks.example as Record<string, unknown>
 const saved = { _id: ID, _rev: REV, ...content }
 
-const rev = z.string().describe('The number of its ancestors and itself, a hyphen, and a hash.')
-const seq = z.string().describe('A place in the feed of changes.')
+const rev = z.string().describe('The length of its history, a hyphen, and a hash.')
+const seq = z.string().describe('A position in the feed of changes.')
 const done = z.literal(true)
 
 const document = z
@@ -32,7 +32,7 @@ const document = z
     _revs_info: z.array(z.looseObject({ rev, status: z.string() })).optional(),
     _local_seq: seq.optional(),
   })
-  .describe('A document with its own fields beside those that begin with an underscore.')
+  .describe('A document: its own fields, and those of CouchDB, which begin with an underscore.')
 const found = z.strictObject({ ok: document })
 const lacking = z.strictObject({ missing: rev })
 
@@ -40,8 +40,8 @@ export const SERVER: Form = {
   name: 'CouchServer',
   schema: z.strictObject({
     couchdb: z.literal('Welcome'),
-    uuid: z.string().describe('Another one for each person, and after a restore.'),
-    version: z.string().describe('The version of CouchDB whose protocol this is.'),
+    uuid: z.string().describe('Differs for each user, and changes after a restore from a backup.'),
+    version: z.string().describe('The version of CouchDB whose protocol the server implements.'),
     vendor: z.strictObject({ name: z.string(), version: z.string() }),
   }),
   example: {

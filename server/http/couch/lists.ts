@@ -48,7 +48,7 @@ export function changesOperations(own: CouchDependencies): Operation[] {
       method: 'get',
       summary: 'List or follow changes',
       description:
-        'Each document once, at its last change. Other values of `filter` are refused, as the server runs no functions.',
+        'Each document once, at its last change. Other values of `filter` are refused, because the server runs no filter functions.',
       answers: ok('The changes.', CHANGES),
       async handle(call) {
         return own.feeds.serve(call, await databaseOf(own, call), {
@@ -62,7 +62,8 @@ export function changesOperations(own: CouchDependencies): Operation[] {
       id: `${own.name}_changes_of`,
       method: 'post',
       summary: 'List or follow some changes',
-      description: 'The parameters may be in the body, as `doc_ids` and `selector` have to be.',
+      description:
+        'Takes `doc_ids` and `selector` in the body; the other parameters may be there, too.',
       body: FILTER,
       answers: ok('The changes.', CHANGES),
       handle: async (call) =>
@@ -102,7 +103,7 @@ export function listOperations(own: CouchDependencies): Operation[] {
       id: `${own.name}_all_docs`,
       method: 'get',
       summary: 'List documents by id',
-      description: 'Those that are not deleted, in the order of their ids.',
+      description: 'All documents that are not deleted, sorted by id.',
       answers: ok('The documents.', ROWS),
       handle: async (call) => list(own, call, await databaseOf(own, call), call.query),
     }),
@@ -112,7 +113,7 @@ export function listOperations(own: CouchDependencies): Operation[] {
       method: 'post',
       summary: 'List documents with some ids',
       description:
-        'One row for each of the `keys`, in their order, also where there is no document. Other parameters may be in the body.',
+        'One row for each of the `keys`, in their order, even if there is no such document. Other parameters may be in the body.',
       maxBodyBytes: BULK_BYTES,
       body: KEYS,
       answers: ok('The documents.', ROWS),

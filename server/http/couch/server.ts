@@ -24,9 +24,9 @@ export function serverOperations(own: CouchDependencies): Operation[] {
       method: 'get',
       path: own.prefix,
       summary: 'Describe the CouchDB server',
-      description: 'Clients make the names of their checkpoints of its `uuid`.',
+      description: 'Clients derive the ids of their checkpoints from its `uuid`.',
       problems: [],
-      answers: ok('The server, with an id of its own for each user.', SERVER),
+      answers: ok('The server. Each user sees another `uuid`.', SERVER),
       handle: async (call) => ({
         status: 200,
         body: {
@@ -43,7 +43,7 @@ export function serverOperations(own: CouchDependencies): Operation[] {
       method: 'get',
       path: `${own.prefix}_session`,
       summary: 'Show who is signed in to the CouchDB server',
-      description: 'The name is the username, however they signed in.',
+      description: '`name` is the username, also after signing in with the email address.',
       problems: [],
       answers: ok('The user.', SESSION),
       async handle(call) {
@@ -57,7 +57,7 @@ export function serverOperations(own: CouchDependencies): Operation[] {
       method: 'get',
       path: pathOf(own),
       summary: 'Describe a database',
-      description: 'How many documents it has, and where its feed of changes is.',
+      description: 'The number of its documents, and the current sequence number of its changes.',
       answers: ok('The database.', DATABASE),
       async handle(call) {
         const database = await databaseOf(own, call)
@@ -85,7 +85,7 @@ export function serverOperations(own: CouchDependencies): Operation[] {
       path: pathOf(own),
       summary: 'Create a database',
       description:
-        'Refused: databases exist already. Clients of CouchDB ask for it before they replicate.',
+        'Always refused, because the databases already exist. CouchDB clients send this before they replicate.',
       answers: own.databases.create ? created('The database was created.', DONE) : {},
       problems: ['precondition_failed'],
       async handle(call) {
@@ -111,7 +111,7 @@ function dropOperation(own: CouchDependencies): Operation {
     method: 'delete',
     path: pathOf(own),
     summary: 'Delete a database',
-    description: 'Refused: there is one for each kind of data.',
+    description: 'Always refused: the databases are fixed.',
     problems: ['not_found'],
     answers: own.databases.drop ? ok('The database was deleted.', DONE) : {},
     async handle(call) {
@@ -152,9 +152,9 @@ function stubOperations(own: CouchDependencies): Operation[] {
     stub(
       'get',
       '_security',
-      'Show who may use a database',
-      'Nobody is named: each database is of one person.',
-      ok('Nobody else.', SECURITY),
+      'Get the members of a database',
+      'Always empty: only its owner can use a database.',
+      ok('The members.', SECURITY),
       async () => ({
         admins: { names: [], roles: [] },
         members: { names: [], roles: [] },
@@ -163,16 +163,16 @@ function stubOperations(own: CouchDependencies): Operation[] {
     stub(
       'get',
       '_revs_limit',
-      'Show how many ancestors are kept',
-      'Of each revision. Their contents are forgotten earlier.',
+      'Get the revision limit',
+      'The number of ancestors that the server keeps of a revision. It deletes their content earlier.',
       ok('The number.', REVS_LIMIT),
       async ({ revsLimit }) => `${revsLimit}\n`,
     ),
     stub(
       'post',
       '_compact',
-      'Forget what is not needed',
-      'The server does so by itself; clients may ask for it.',
+      'Compact a database',
+      'The server also does this automatically.',
       { 202: { description: 'Done.', ...DONE } },
       async (database) => {
         await database.compact()
@@ -183,7 +183,7 @@ function stubOperations(own: CouchDependencies): Operation[] {
       'post',
       '_ensure_full_commit',
       'Confirm that writes are committed',
-      'Does nothing: what is stored is on disk.',
+      'Does nothing: every stored document is already on disk.',
       created('Done.', FULLY_COMMITTED),
       async () => ({
         ok: true,

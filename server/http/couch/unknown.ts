@@ -2,9 +2,9 @@ import type { RequestHandler } from 'express'
 import { forbidden, missing } from '../../couch/refusal.ts'
 
 const NO_QUERIES =
-  'This server answers no queries: query a local database, or use the REST API of the server.'
-const NO_DESIGNS = 'This server runs no design documents: query a local database.'
-const NO_ATTACHMENTS = 'This server stores no attachments.'
+  'This server does not support queries; query a local database, or use the REST API of the server.'
+const NO_DESIGNS = 'This server does not support design documents; query a local database.'
+const NO_ATTACHMENTS = 'This server does not support attachments.'
 
 /** Queries, and what design documents are for. Comes before the operations, to which these would be ids of documents. */
 export const refuseQueries: RequestHandler = (req, _res, next) => {
@@ -13,7 +13,7 @@ export const refuseQueries: RequestHandler = (req, _res, next) => {
   next()
 }
 
-/** What else CouchDB has and this server has not. */
+/** Everything else of CouchDB that this server lacks. */
 export const unknownInCouch: RequestHandler = (req) => {
   const isAttachment = /^\/[^/]+\/(_design\/)?[^_/][^/]*\/[^/]+/.test(req.path)
   const isDesign = /^\/[^/]+\/_design\/[^/]+\/?$/.test(req.path)

@@ -1,5 +1,12 @@
 import * as z from 'zod'
-import { type Field, fieldOf, id, type Kind, type Resource } from '../../../protocol/index.ts'
+import {
+  type Field,
+  fieldOf,
+  id,
+  type Kind,
+  type Resource,
+  remedyFor,
+} from '../../../protocol/index.ts'
 import type { Filter, Operator } from '../../store/lists.ts'
 import { unknownName } from '../nearest-name.ts'
 import type { Parameter } from '../operation.ts'
@@ -46,7 +53,7 @@ const MEANINGS: Record<Operator, string> = {
   isnull: 'is null (true) or not null (false)',
 }
 
-export interface FilterParameter extends Pick<Filter, 'field' | 'operator'> {
+interface FilterParameter extends Pick<Filter, 'field' | 'operator'> {
   readonly parameter: Parameter
 }
 
@@ -141,7 +148,8 @@ export function alternativesOf(filters: readonly FilterParameter[]): Parameter {
         context.addIssue(unknownName('filter', name, [...byName.keys()]))
         return []
       }
-      const parsed = filter.parameter.schema.safeParse(text.slice(colon + 1).replaceAll('\\|', '|'))
+      const operand = text.slice(colon + 1).replaceAll('\\|', '|')
+      const parsed = filter.parameter.schema.safeParse(operand, { error: remedyFor })
       if (parsed.success)
         return [{ field: filter.field, operator: filter.operator, value: parsed.data }]
       for (const { message } of parsed.error.issues) context.addIssue(`${name}: ${message}`)

@@ -7,7 +7,7 @@ import { alternativesOf, filtersOf } from './list-filters.ts'
 import { boolean, wholeNumber } from './url-values.ts'
 
 /** The query parameters of a list and their parser. */
-export interface ListParameters {
+interface ListParameters {
   readonly parameters: readonly Parameter[]
   read(query: Readonly<Record<string, unknown>>): ListRequest
 }

@@ -26,7 +26,7 @@ import { answerList } from './list-answer.ts'
 import { listParameters } from './list-parameters.ts'
 import { boolean } from './url-values.ts'
 
-export interface RestDependencies {
+interface RestDependencies {
   store: Store
   lists: Lists
   now: () => Date

@@ -40,7 +40,7 @@ import type { PullStreams } from './pull-streams.ts'
 const DEFAULT_LIMIT = 100
 const MAX_SEQ = Number.MAX_SAFE_INTEGER
 
-export interface ReplicationDependencies {
+interface ReplicationDependencies {
   store: Store
   streams: PullStreams
   metrics: Pick<Metrics, 'selfCheck'>

@@ -56,7 +56,7 @@ export interface Due {
   time: string | null
 }
 
-export interface DigestItem {
+interface DigestItem {
   title: string
   due: Due
 }

@@ -115,8 +115,8 @@ describe('a database', () => {
   })
 
   test.for([
-    ['all', 'Send category:<UUID in small letters> or profile:me or task:<UUID in small letters>.'],
-    ['tasks', 'Send a UUID in small letters.'],
+    ['all', 'Send category:<lowercase UUID> or profile:me or task:<lowercase UUID>.'],
+    ['tasks', 'Send a lowercase UUID.'],
     ['profile', 'Send the id of the user.'],
   ])('of a person says which ids %s has', async ([name, which], { ann }) => {
     const { status, body } = await ann.call('PUT', `/couch/${name}/note:1`, { title: 'Soap' })
@@ -228,8 +228,8 @@ describe('a document', () => {
   })
 
   test.for([
-    ['null', 'Invalid input: expected object, received null'],
-    ['[1]', 'Invalid input: expected object, received array'],
+    ['null', 'Use an object.'],
+    ['[1]', 'Use an object.'],
     ['', 'The body is missing.'],
   ])('that is %j is refused', async ([raw, reason], { server, database }) => {
     const headers = { 'content-type': 'application/json' }

@@ -58,9 +58,9 @@ describe('a list', () => {
   })
 
   test.each([
-    ['an element that is wrong', '[1,2,"three",4]', '2', /expected number/],
+    ['an element that is wrong', '[1,2,"three",4]', '2', /^Use a number\.$/],
     ['more elements than there may be', JSON.stringify(Array(101).fill(1)), '', /at most 100/],
-    ['no list', '{"a":1,"b":2}', '', /expected array/],
+    ['no list', '{"a":1,"b":2}', '', /^Use a list\.$/],
   ])('is refused by name: %s', async (_, text, name, message) => {
     await expect(read(text, z.number())).rejects.toMatchObject({
       code: 'invalid',

@@ -37,6 +37,9 @@ afterAll(() => server.stop())
 
 const named = (url: string): [string, string] => [url.replace(/-[0-9A-Z]{8}\./, '.'), url]
 
+/** In KiB, as browsers download it. */
+const BUDGET = { script: 134, style: 5 }
+
 describe('the page', () => {
   test('exists, and so does every file that it references', async () => {
     const page = await server.call('GET', '/')
@@ -47,6 +50,13 @@ describe('the page', () => {
       expect.arrayContaining(['/app.js', '/app.css', '/icon.svg', '/manifest.webmanifest']),
     )
     for (const url of files.values()) expect((await server.call('GET', url)).status).toBe(200)
+  })
+
+  test('stays within its size budget', async () => {
+    const folder = new URL('../../../dist/web/', import.meta.url)
+    const kib = (file: string) => readFileSync(new URL(`.${file}.br`, folder)).length / 1024
+    expect(kib(files.get('/app.js')!)).toBeLessThan(BUDGET.script)
+    expect(kib(files.get('/app.css')!)).toBeLessThan(BUDGET.style)
   })
 
   test('has no inline script or style, and connects to no other host', async () => {

@@ -1,3 +1,4 @@
+import { Writable } from 'node:stream'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { run } from '../../../server/database/connect.ts'
 import { createLog } from '../../../server/runtime/log.ts'
@@ -12,6 +13,28 @@ beforeAll(async () => {
     insert into notes values (1, 'first')`)
 })
 afterAll(() => database.drop())
+
+test('in development, an event is one line, and a request says first what it was', () => {
+  const lines: string[] = []
+  const to = new Writable({ write: (chunk, _, done) => done(void lines.push(String(chunk))) })
+  const log = createLog('info', { readable: true, to })
+  log.info({ request_id: 'r1', method: 'GET', path: '/healthz', status: 200, ms: 1.5 })
+  log.info({ migrations: ['0001_accounts', '0002_documents'] }, 'migrated')
+  log.error({ method: 'GET', path: '/api/', error: new Error('broken') }, 'request failed')
+  expect(
+    lines.map((line) =>
+      line
+        .split('\n')[0]!
+        .replace(/^\[.*?\] /, '')
+        .trimEnd(),
+    ),
+  ).toEqual([
+    'INFO: GET /healthz 200 1.5 ms {"request_id":"r1"}',
+    'INFO: migrated {"migrations":["0001_accounts","0002_documents"]}',
+    'ERROR: GET /api/ request failed',
+  ])
+  expect(lines[2]).toMatch(/broken/)
+})
 
 /** What is logged of an error. */
 async function logged(fail: () => PromiseLike<unknown>): Promise<string> {
