@@ -155,6 +155,10 @@ test.each([
     "update tasks set changed = changed || jsonb_build_object('title', seq) where user_id = $1",
     'sets jsonb_build_object',
   ],
+  [
+    'insert into mails (user_id, cause) values ($1, $2) on conflict (user_id, cause) do update set created_at = now()',
+    'sets now',
+  ],
 ])('a fault is found: %s', (statement, fault) => {
   expect(faultsOf(plain(statement))).toEqual([fault])
 })
@@ -233,17 +237,22 @@ function ofOneFaults(statement: string, references: readonly string[]): string[]
   return [`${[...new Set(references)].join(', ')} without their user`]
 }
 
-/** What an update sets that is not immutable. `now()` is the same for all rows. */
+/** What an update sets that is not immutable. `now()` is the same for all rows, but may not follow `on conflict`. */
 function mutableIn(sql: string): string[] {
   const parts = sql.matchAll(
     /\bupdate [\w%$]+( as)?( \w+)? set (.*?)( from \(| from \w+ where| where | returning |$)/g,
   )
-  return [...parts].flatMap(([, , , set]) => [
-    ...[...set!.matchAll(/\b(\w+)\(/g)]
+  const onConflict = sql.matchAll(/\bdo update set (.*?)( where | returning | \)|$)/g)
+  const changes = [
+    ...[...parts].map(([, , , set]) => ({ set: set!, isUpdate: true })),
+    ...[...onConflict].map(([, set]) => ({ set: set!, isUpdate: false })),
+  ]
+  return changes.flatMap(({ set, isUpdate }) => [
+    ...[...set.matchAll(/\b(\w+)\(/g)]
       .map(([, name]) => name!)
-      .filter((name) => mutable.has(name) && name !== 'now')
+      .filter((name) => mutable.has(name) && !(name === 'now' && isUpdate))
       .map((name) => `sets ${name}`),
-    ...(/(?<!at time zone 'utc') \+ interval/.test(set!) ? ['sets + interval'] : []),
+    ...(/(?<!at time zone 'utc') \+ interval/.test(set) ? ['sets + interval'] : []),
   ])
 }
 
