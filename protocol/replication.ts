@@ -139,6 +139,12 @@ export const rejectionSchema = z.strictObject({
       'A code of a problem, or `unknown_field`: the row is valid except for fields that this server does not know. The client is newer: keep the row, and send it again later.',
     ),
   errors: z.record(z.string(), z.array(z.string())),
+  unknown_fields: z
+    .array(z.string())
+    .optional()
+    .describe(
+      'With `unknown_field`: the names of these fields. A row that does not change them can be sent again without them.',
+    ),
 })
 export type Rejection = z.output<typeof rejectionSchema>
 

@@ -16,12 +16,15 @@ import { BatchSize } from './batch-size.ts'
 import { headersOf, queryOf } from './pull.ts'
 import {
   isEarly,
+  type PushedDocument,
   type PushedRow,
   QUOTA_EXCEEDED,
   REFUSED_ON_THE_WAY,
   SERVER_ERROR,
   UNKNOWN_FIELD,
 } from './rejections.ts'
+
+type Fields = Readonly<Record<string, unknown>>
 
 const MOST_ROWS = 200
 const COMMON_FIELDS = ['id', 'created_at', 'updated_at', '_deleted']
@@ -66,8 +69,8 @@ export interface PushOptions {
   path: string
   signal: AbortSignal
   patience?: number | undefined
-  /** The fields of the resource, as far as the app knows them. */
-  fieldNames: readonly string[]
+  /** The resource, as far as the app knows it. */
+  resource: { readonly fieldNames: readonly string[]; readonly initial: Fields }
   /** Called when set-aside rows may be retried. */
   due?: () => void
 }
@@ -77,8 +80,9 @@ export interface PushOptions {
  * is alone. Then:
  *
  * - the server rejects the row: it is rejected;
- * - the server is older and does not know a field of the app, or the account is full: the row is set aside and
- *   retried later;
+ * - the server is older and does not know a field of the app: the row is sent without it, or, if the edit has
+ *   changed that field, set aside and retried later;
+ * - the account is full: the row is set aside and retried later;
  * - a proxy or firewall blocks the row, for its text: it is set aside and retried later, if it was blocked
  *   twice and the server has answered in between;
  * - the connection breaks: the same, after three times in a row with an accepted empty push after each;
@@ -111,7 +115,7 @@ export class Push {
     const attempt = new Attempt(
       rows,
       this.size,
-      (batch) => this.ask(token, batch, base),
+      (batch) => this.askWithKnown(token, batch, base),
       (error) => this.isRepeated(error),
     )
     const pushed = await attempt.run()
@@ -159,6 +163,37 @@ export class Push {
     this.timer = setTimeout(() => this.options.due?.(), TRY_AGAIN_MS + 1)
   }
 
+  /** What the server does not know and the edit has not changed is left out. */
+  private async askWithKnown(
+    token: string,
+    batch: readonly PushedRow[],
+    base: PushBase,
+  ): Promise<PushAnswer> {
+    const answer = await this.ask(token, batch, base)
+    const narrow = batch.flatMap((row) => this.withoutUnknown(row, answer.rejected) ?? [])
+    if (narrow.length === 0) return answer
+    const again = await this.ask(token, narrow, base)
+    const ids = new Set(narrow.map(({ newDocumentState }) => newDocumentState.id))
+    const isOther = ({ id }: { id: string }) => !ids.has(id)
+    return {
+      checkpoint: again.checkpoint ?? answer.checkpoint,
+      conflicts: [...answer.conflicts.filter(isOther), ...again.conflicts],
+      rejected: [...answer.rejected.filter(isOther), ...again.rejected],
+    }
+  }
+
+  private withoutUnknown(row: PushedRow, rejected: readonly Rejection[]): PushedRow | undefined {
+    const { newDocumentState: next, assumedMasterState: assumed } = row
+    const { code, unknown_fields: names = [] } = rejected.find(({ id }) => id === next.id) ?? {}
+    if (code !== UNKNOWN_FIELD || names.length === 0) return undefined
+    const before = { ...this.options.resource.initial, ...assumed }
+    if (!names.every((name) => isSame(next[name], before[name]))) return undefined
+    return {
+      newDocumentState: omit(next, names),
+      ...(assumed && { assumedMasterState: omit(assumed, names) }),
+    }
+  }
+
   private async ask(
     token: string,
     batch: readonly PushedRow[],
@@ -190,7 +225,7 @@ export class Push {
   /** A field that the app does not know either is its own fault: no update of the server will help. */
   private judged(rejection: Rejection, batch: readonly PushedRow[]): Rejection {
     if (rejection.code !== UNKNOWN_FIELD) return rejection
-    const known = new Set([...this.options.fieldNames, ...COMMON_FIELDS])
+    const known = new Set([...this.options.resource.fieldNames, ...COMMON_FIELDS])
     const row = batch.find(({ newDocumentState }) => newDocumentState.id === rejection.id)
     const isKnown = Object.keys(row?.newDocumentState ?? {}).every((name) => known.has(name))
     return isKnown ? rejection : { ...rejection, code: 'invalid' }
@@ -200,6 +235,14 @@ export class Push {
   private isRepeated(error: unknown): boolean {
     return isCutOff(error) ? this.cuts >= MOST_CUTS : this.failures >= MOST_FAILURES
   }
+}
+
+const isSame = (one: unknown, other: unknown) =>
+  JSON.stringify(one ?? null) === JSON.stringify(other ?? null)
+
+function omit(document: PushedDocument, names: readonly string[]): PushedDocument {
+  const kept = Object.entries(document).filter(([name]) => !names.includes(name))
+  return Object.fromEntries(kept) as PushedDocument
 }
 
 /** The state to which a rejected row is rolled back: that of the server, or a tombstone. */

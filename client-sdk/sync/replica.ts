@@ -157,8 +157,7 @@ export class Replica {
     const path = `/replication/${resource.name}/${resource.version}`
     this.way = { api, path, signal: this.abort.signal, patience }
     this.pulls = new Pull(this.way)
-    const { fieldNames } = resource
-    this.pushes = new Push({ ...this.way, fieldNames, due: () => this.edits.nudge() })
+    this.pushes = new Push({ ...this.way, resource, due: () => this.edits.nudge() })
   }
 
   start(): void {

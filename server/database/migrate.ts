@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Logger, runMigrations } from 'graphile-worker'
 import { migrationSource } from '../../migrations/index.ts'
 import { type Database, openPool } from './connect.ts'
+import { oneByOne } from './single-statements.ts'
 import { raiseWall } from './wall.ts'
 
 /** An arbitrary number. Every release must use the same. */
@@ -39,12 +40,17 @@ export async function migrate(db: Database): Promise<string[]> {
   }
 }
 
+/** On Citus. Otherwise a change of a function fails after one of a table in the same transaction. */
+const ONE_SHARD_AT_A_TIME = `
+  select set_config('citus.multi_shard_modify_mode', 'sequential', true) from pg_extension where extname = 'citus'`
+
 function migrateOne(db: Database, isFirst: boolean): Promise<string[]> {
   return db.transaction(async (trx) => {
     await trx.raw('select pg_advisory_xact_lock(?)', [MIGRATION_LOCK])
     if (isFirst) await migrateJobs(db)
     await trx.raw(`set local lock_timeout = ${LOCK_MS}`)
-    const [, names] = await trx.migrate.up({ migrationSource })
+    await trx.raw(ONE_SHARD_AT_A_TIME)
+    const [, names] = await trx.migrate.up({ migrationSource: oneByOne(migrationSource) })
     return names as string[]
   })
 }

@@ -39,10 +39,15 @@ export async function raiseWall(db: Database): Promise<boolean> {
 
 /** Says so if the wall does not stand. */
 export async function warnWithoutWall(db: Database, log: Pick<Log, 'warn'>): Promise<void> {
-  const { rows } = await db.raw(WALL_STANDS)
-  if (rows[0].stands) return
+  const { rows } = await db.raw(
+    `${WALL_STANDS}, exists (select from pg_extension where extname = 'citus') as is_distributed`,
+  )
+  const { stands, is_distributed } = rows[0]
+  if (stands) return
   log.warn(
-    `row-level security is off: run \`create role ${APP}; create role ${EVERYONES} in role ${APP}; grant ${EVERYONES} to …\` (the role of DATABASE_URL) as an administrator of the database, and then \`npm run migrate\``,
+    is_distributed
+      ? 'row-level security is off, because this database has Citus'
+      : `row-level security is off: run \`create role ${APP}; create role ${EVERYONES} in role ${APP}; grant ${EVERYONES} to …\` (the role of DATABASE_URL) as an administrator of the database, and then \`npm run migrate\``,
   )
 }
 

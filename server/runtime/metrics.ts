@@ -91,7 +91,8 @@ export function createMetrics() {
     refusedStream: () => refusedStreams.inc(),
     lostHint: () => lostHints.inc(),
     page: (source: 'primary' | 'replica') => pages.inc({ source }),
-    selfCheck: (resource: string, result: string) => selfChecks.inc({ resource, result }),
+    selfCheck: (resource: string, result: string, count = 1) =>
+      selfChecks.inc({ resource, result }, count),
     /** A value that is read on each scrape, and omitted if that fails. */
     gauge(name: string, help: string, read: () => number | Promise<number>) {
       new Gauge({

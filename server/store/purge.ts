@@ -31,24 +31,26 @@ export async function purgeDocuments(db: Database, user: string): Promise<void> 
 export async function purgeTombstones(db: Database, days: number): Promise<number> {
   let count = 0
   for (const { table } of referringFirst()) {
-    const isDue = `deleted and deleted_at < now() - make_interval(days => ${days})`
+    const horizon = `now() - make_interval(days => ${days})`
     const due = {
       ...named(`
-        select user_id, array_agg(id) from (
-          select user_id, id from ${table} where ${isDue} order by deleted_at limit ${BATCH}
+        select user_id, array_agg(id), (${horizon})::text from (
+          select user_id, id from ${table} where deleted and deleted_at < ${horizon} order by deleted_at limit ${BATCH}
         ) due group by user_id`),
       isSlow: true,
       isForEveryone: true,
     }
+    // The time as a value: in a case of a delete, Citus takes no now().
+    const isDue = hidden('deleted and deleted_at < $3::timestamptz')
     const purge = named(
-      `delete from ${table} where user_id = $1 and id = any ($2::uuid[]) and ${hidden(isDue)} returning 1`,
+      `delete from ${table} where user_id = $1 and id = any ($2::uuid[]) and ${isDue} returning 1`,
     )
     for (;;) {
-      const owners = await run<[user: string, ids: string[]]>(db, due, [])
+      const owners = await run<[user: string, ids: string[], horizon: string]>(db, due, [])
       if (owners.length === 0) break
-      for (const [user, ids] of owners) {
+      for (const [user, ids, before] of owners) {
         const purged = await transactionOn(db, LOCK, user, ({ connection }) =>
-          runOn(connection, purge, [user, ids]),
+          runOn(connection, purge, [user, ids, before]),
         )
         count += purged?.length ?? 0
       }

@@ -168,14 +168,14 @@ const writeSql = named(`
     from json_to_recordset($2::json) d (type text, id text, seq bigint, deleted boolean)
     on conflict (user_id, type, id) do update set seq = excluded.seq, deleted = excluded.deleted
   )
-  insert into couch_revisions (user_id, type, id, generation, hash, path, deleted, body, is_leaf, seq)
-  select $1, r.type, r.id, r.generation, r.path[1], r.path, r.deleted, r.body, r.is_leaf, r.seq
+  insert into couch_revisions (user_id, type, id, generation, hash, path, deleted, body, is_leaf, seq, changed_at)
+  select $1, r.type, r.id, r.generation, r.path[1], r.path, r.deleted, r.body, r.is_leaf, r.seq, now()
   from json_to_recordset($3::json) r (
     type text, id text, generation int, path text[], deleted boolean, body text, is_leaf boolean, seq bigint
   )
   on conflict (user_id, type, id, generation, hash) do update set
     path = excluded.path, deleted = excluded.deleted, body = excluded.body, is_leaf = excluded.is_leaf,
-    seq = excluded.seq, changed_at = now()`)
+    seq = excluded.seq, changed_at = excluded.changed_at`)
 
 /** Whether its document may have more former revisions or ended branches than are kept. */
 const isOver = ({ isLeaf, deleted }: Revision) => !isLeaf || deleted

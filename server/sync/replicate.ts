@@ -243,7 +243,12 @@ async function land(
       ...[...answers.values()].map(onTheWire),
       ...refusals.map((refusal) => inPlaceOf(refusal, stored.get(refusal.id))),
     ],
-    rejected: refusals.map(({ id, code, errors }) => ({ id, code, errors })),
+    rejected: refusals.map(({ id, code, errors, unknownFields }) => ({
+      id,
+      code,
+      errors,
+      ...(unknownFields && { unknown_fields: unknownFields }),
+    })),
     checkpoint: cursorAt(transaction.feed),
   }
 }

@@ -23,6 +23,8 @@ export interface Refusal {
   /** `unknown_field` if nothing else is wrong: a later release of the server may accept the row. */
   readonly code: Rejection['code']
   readonly errors: FieldErrors
+  /** With `unknown_field`: their names. */
+  readonly unknownFields?: string[]
 }
 
 export interface Reading {
@@ -129,7 +131,7 @@ function readRow(
   user: string,
   sent: Fields,
   assumed: Fields | undefined,
-): { row: Row } | Pick<Refusal, 'code' | 'errors'> {
+): { row: Row } | Pick<Refusal, 'code' | 'errors' | 'unknownFields'> {
   const { _deleted: nextDeleted = false, ...fields } = sent
   const { success, data, error } = parse(resource, fields, nextDeleted === true)
   const errors: FieldErrors = Object.create(null)
@@ -146,7 +148,10 @@ function readRow(
   if (!success || Object.keys(errors).length > 0) {
     // Errors of the whole document are about unknown names.
     const isUnknown = !resource.readOnly && Object.keys(errors).every((name) => name === '')
-    return { code: isUnknown ? 'unknown_field' : 'invalid', errors: { ...errors } }
+    if (!isUnknown) return { code: 'invalid', errors: { ...errors } }
+    const isKnown = (name: string) => Object.hasOwn(resource.document.shape, name)
+    const unknownFields = Object.keys(fields).filter((name) => !isKnown(name))
+    return { code: 'unknown_field', errors: { ...errors }, unknownFields }
   }
   const { id, ...next } = data as Fields & { id: string }
   const row = {

@@ -6,7 +6,7 @@ import { firstValueFrom } from 'rxjs'
 import { afterAll, beforeAll, expect } from 'vitest'
 import type * as sdk from '../../client-sdk/index.ts'
 import type * as servers from '../support/server.ts'
-import { deviceOf, until } from './device.ts'
+import { deviceOf, tasksOf, until } from './device.ts'
 import { test } from './fixtures.ts'
 
 /** The next release, in a copy of the repository: its tasks have one more field. */
@@ -57,7 +57,7 @@ async function edit(file: string, change: (text: string) => string): Promise<voi
   await writeFile(path.join(copy, file), after)
 }
 
-test('edits of an app that is newer than the server wait until that is updated, without anybody correcting them', async ({
+test('edits of an app that is newer than the server are sent without what they leave alone, or wait until that is updated', async ({
   server,
   network,
   ann,
@@ -77,20 +77,30 @@ test('edits of an app that is newer than the server wait until that is updated, 
   await laptop.sync.awaitInSync()
   await phone.sync.awaitInSync()
 
-  await (await phone.tasks.findOne(task.id).exec(true)).incrementalPatch({ title: 'Night ferry' })
-  await phone.tasks.add({ title: 'Train' })
+  const titles = async () =>
+    (await ann.call('GET', '/api/tasks/?ordering=title')).body.results.map(
+      ({ title }: { title: string }) => title,
+    )
+  const onPhone = await phone.tasks.findOne(task.id).exec(true)
+  await onPhone.incrementalPatch({ title: 'Night ferry', priority: 'high' })
+  const bus = await phone.tasks.add({ title: 'Bus' })
+  await phone.sync.awaitInSync()
+  await expect.poll(titles).toEqual(['Bus', 'Night ferry'])
+  const { body } = await ann.call('GET', `/api/tasks/${bus.id}/`)
+  expect((await tasksOf(phone)).find(({ id }) => id === bus.id)).toMatchObject(body)
+  await laptop.sync.awaitInSync()
+  expect((await laptop.tasks.findOne(task.id).exec(true)).title).toBe('Night ferry')
+
+  await onPhone.getLatest().incrementalPatch({ title: 'Slow ferry', mood: 'calm' } as never)
+  await phone.tasks.add({ title: 'Train', mood: 'glad' } as never)
   await phone.categories.insert({ name: 'Travel' })
   const { error } = await until(phone.sync.state$, ({ error }) => error !== null)
   expect(error).toMatchObject({ code: 'unknown_field', message: /older than this app: 2 changes/ })
   expect(await firstValueFrom(phone.sync.rejected$)).toEqual([])
   expect(await firstValueFrom(phone.sync.pending$)).toBe(2)
-  const titles = async () =>
-    (await ann.call('GET', '/api/tasks/?ordering=title')).body.results.map(
-      ({ title }: { title: string }) => title,
-    )
-  expect(await titles()).toEqual(['Ferry'])
+  expect(await titles()).toEqual(['Bus', 'Night ferry'])
   await expect.poll(async () => (await ann.call('GET', '/api/categories/')).body.count).toBe(1)
-  expect((await phone.tasks.findOne(task.id).exec(true)).title).toBe('Night ferry')
+  expect((await phone.tasks.findOne(task.id).exec(true)).title).toBe('Slow ferry')
 
   const { startServer } = await load<typeof servers>('tests/support/server.ts')
   const { url } = server.testDatabase
@@ -99,10 +109,10 @@ test('edits of an app that is newer than the server wait until that is updated, 
   network.leadTo(updated.url)
   phone.sync.wake()
   await phone.sync.awaitInSync()
-  expect(await titles()).toEqual(['Night ferry', 'Train'])
+  expect(await titles()).toEqual(['Bus', 'Slow ferry', 'Train'])
   expect(await firstValueFrom(phone.sync.rejected$)).toEqual([])
   await laptop.sync.awaitInSync()
-  expect((await laptop.tasks.findOne(task.id).exec(true)).title).toBe('Night ferry')
+  expect((await laptop.tasks.findOne(task.id).exec(true)).title).toBe('Slow ferry')
 })
 
 test('an edit with a field that the app does not know either is rejected', async ({

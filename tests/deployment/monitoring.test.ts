@@ -32,6 +32,7 @@ test('every expression is PromQL about metrics, labels and values that a running
   ann,
 }) => {
   await ann.call('GET', '/api/tasks/')
+  await ann.call('GET', '/replication/tasks/0/pull?limit=1')
   await expect.poll(async () => (await server.call('GET', '/metrics')).text).toContain('list_tasks')
   const known = labelsByMetric((await server.call('GET', '/metrics')).text)
   const values: Record<string, readonly string[]> = {
@@ -138,6 +139,8 @@ interface Dashboard {
 /** The labels of each metric, the parts of histograms included. */
 function labelsByMetric(exposition: string): Map<string, Set<string>> {
   const found = new Map<string, Set<string>>()
+  // Some have a value only at times, such as that of the replica.
+  for (const [, name = ''] of exposition.matchAll(/^# HELP (\w+)/gm)) found.set(name, new Set())
   for (const [, name = '', labels = ''] of exposition.matchAll(/^(\w+)(?:\{(.*)\})? /gm)) {
     const known = found.get(name) ?? new Set()
     for (const [, label = ''] of labels.matchAll(/(\w+)="/g)) known.add(label)

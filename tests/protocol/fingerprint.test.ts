@@ -52,6 +52,7 @@ const HISTORY: Readonly<Record<string, readonly (readonly [fingerprint: string, 
         'a page may say whether it `has_more`; there are two more codes: `too_slow`, `quota_exceeded`',
       ],
       ['4878e744858c', 'there is one more code: `idempotency_key_reused`'],
+      ['f29fe93b3bab', 'a rejection with `unknown_field` names the `unknown_fields`'],
     ],
     live: [
       ['171b2308955e', 'the first release'],

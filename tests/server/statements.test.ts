@@ -40,7 +40,7 @@ const OF_MANY: Readonly<Record<string, RegExp>> = {
   'who has to confirm an address for long':
     /^select u\.id, u\.created_at from users u where \(u\.must_confirm/,
   'whose tombstones are old':
-    /^select user_id, array_agg\(id\) from \( select user_id, id from \w+ where deleted/,
+    /^select user_id, array_agg\(id\), .* from \( select user_id, id from \w+ where deleted/,
   'whose entries of the journal are old, or of a document with too many':
     /^select user_id, array_agg\(\w+\) from \( select user_id, \w+ from conflicts where not deleted/,
   'answers that were kept long enough': /^delete from idempotency_keys where created_at <\s/,
@@ -155,6 +155,14 @@ test.each([
     "update tasks set changed = changed || jsonb_build_object('title', seq) where user_id = $1",
     'sets jsonb_build_object',
   ],
+  [
+    'insert into mails (user_id, cause) values ($1, $2) on conflict (user_id, cause) do update set created_at = now()',
+    'sets now',
+  ],
+  [
+    'delete from tasks where user_id = $1 and case when deleted_at < now() then true else false end',
+    'chooses by now',
+  ],
 ])('a fault is found: %s', (statement, fault) => {
   expect(faultsOf(plain(statement))).toEqual([fault])
 })
@@ -209,6 +217,7 @@ function faultsOf(statement: string): string[] {
       .filter(([, key]) => !/\buser_id\b|^kind, name$/.test(key!))
       .map(([conflict]) => conflict),
     ...mutableIn(statement),
+    ...mutableChoicesIn(statement),
   ]
 }
 
@@ -233,18 +242,38 @@ function ofOneFaults(statement: string, references: readonly string[]): string[]
   return [`${[...new Set(references)].join(', ')} without their user`]
 }
 
-/** What an update sets that is not immutable. `now()` is the same for all rows. */
+/** What an update sets that is not immutable. `now()` is the same for all rows, but may not follow `on conflict`. */
 function mutableIn(sql: string): string[] {
   const parts = sql.matchAll(
     /\bupdate [\w%$]+( as)?( \w+)? set (.*?)( from \(| from \w+ where| where | returning |$)/g,
   )
-  return [...parts].flatMap(([, , , set]) => [
-    ...[...set!.matchAll(/\b(\w+)\(/g)]
+  const onConflict = sql.matchAll(/\bdo update set (.*?)( where | returning | \)|$)/g)
+  const changes = [
+    ...[...parts].map(([, , , set]) => ({ set: set!, isUpdate: true })),
+    ...[...onConflict].map(([, set]) => ({ set: set!, isUpdate: false })),
+  ]
+  return changes.flatMap(({ set, isUpdate }) => [
+    ...[...set.matchAll(/\b(\w+)\(/g)]
       .map(([, name]) => name!)
-      .filter((name) => mutable.has(name) && name !== 'now')
+      .filter((name) => mutable.has(name) && !(name === 'now' && isUpdate))
       .map((name) => `sets ${name}`),
-    ...(/(?<!at time zone 'utc') \+ interval/.test(set!) ? ['sets + interval'] : []),
+    ...(/(?<!at time zone 'utc') \+ interval/.test(set) ? ['sets + interval'] : []),
   ])
+}
+
+/** In a statement that writes, what a `case` or `coalesce` computes is immutable, `now()` included. */
+function mutableChoicesIn(sql: string): string[] {
+  if (!/\b(delete from|insert into|update \w+( as)?( \w+)? set)\b/.test(sql)) return []
+  const found: string[] = []
+  // Innermost first, each replaced by something plain.
+  const INNERMOST = /\bcase ((?!\bcase\b|\bend\b).)* end\b|\bcoalesce\((?:[^()]|\([^()]*\))*\)/
+  for (let rest = sql, match = INNERMOST.exec(rest); match; match = INNERMOST.exec(rest)) {
+    // The index of a search has it in what is read before it is inserted, which was tried.
+    for (const [, name] of match[0].matchAll(/\b(\w+)\(/g))
+      if (mutable.has(name!) && name !== 'convert_to') found.push(`chooses by ${name}`)
+    rest = rest.replace(match[0], () => 'plain')
+  }
+  return found
 }
 
 const isSent = (what: string) => [...sent].some((text) => OF_MANY[what]!.test(text))

@@ -1,10 +1,12 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
-import { afterEach, beforeEach, expect, inject, test } from 'vitest'
+import pg from 'pg'
+import { afterEach, beforeEach, expect, inject, test, vi } from 'vitest'
 import { migrationSource } from '../../../migrations/index.ts'
 import { schemaFile, schemaOf } from '../../../scripts/schema.ts'
 import type { Database } from '../../../server/database/connect.ts'
 import { migrate, pendingMigrations } from '../../../server/database/migrate.ts'
+import { statementsIn } from '../../../server/database/single-statements.ts'
 import { connectTo, databaseUrl } from '../../support/cluster.ts'
 
 let admin: Database
@@ -49,6 +51,45 @@ test('every migration is recorded under that name, so that built files continue 
   expect(await db('knex_migrations').orderBy('id').pluck('name')).toEqual(files)
   expect(await pendingMigrations(db)).toEqual([])
   expect(await migrate(db)).toEqual([])
+})
+
+test('their statements come one by one, because Citus cannot pass on several at once', async () => {
+  const query = pg.Client.prototype.query as (...values: unknown[]) => unknown
+  const spy = vi.spyOn(pg.Client.prototype, 'query')
+  // This protocol takes one statement at a time, too.
+  spy.mockImplementation(function (this: pg.Client, ...values: unknown[]) {
+    const [first] = values as [{ text?: string; queryMode?: string }]
+    const isOurs = first?.text !== undefined && !first.text.includes('graphile_worker')
+    if (isOurs) first.queryMode = 'extended'
+    return query.apply(this, values)
+  } as never)
+  try {
+    expect(await migrate(aNode())).toEqual(files)
+  } finally {
+    spy.mockRestore()
+  }
+})
+
+test.each<[string, string, string[]]>([
+  ['several', 'create table a (b int); drop table a;', ['create table a (b int)', 'drop table a']],
+  [
+    'texts',
+    `select 'a;''b;', E'c\\';d', "e;""f"; select 2`,
+    [`select 'a;''b;', E'c\\';d', "e;""f"`, 'select 2'],
+  ],
+  [
+    'comments',
+    "-- one; 'two\n/* three; */ select 1; -- four;\n",
+    ["-- one; 'two\n/* three; */ select 1"],
+  ],
+  [
+    'bodies',
+    `do $$ begin null; end $$; do $a$ select $$;$$; $a$`,
+    ['do $$ begin null; end $$', 'do $a$ select $$;$$; $a$'],
+  ],
+  ['nothing', ' ; -- five\n ;', []],
+])('%s are statements of their own', (_what, sql, expected) => {
+  expect(statementsIn(sql)).toEqual(expected)
 })
 
 test('all migrations can be rolled back and run again with the same result', async () => {

@@ -422,6 +422,7 @@ describe('push', () => {
         id: rows[0]!.newDocumentState.id,
         code: 'unknown_field',
         errors: { '': [expect.stringContaining('mood')] },
+        unknown_fields: ['mood'],
       },
       { id: rows[1]!.newDocumentState.id, code: 'invalid', errors: expect.anything() },
       { id: rows[2]!.newDocumentState.id, code: 'invalid', errors: expect.anything() },
