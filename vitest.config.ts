@@ -28,12 +28,18 @@ class LongestFirst extends BaseSequencer {
 }
 
 /**
- * Their files share processes, so that the server is compiled and loaded once for each of them. So no file may change
- * what others use: modules, prototypes, process.env. Mocks, timers and stubs are restored after each file.
+ * All others share processes, so that the server and the SDK are compiled and loaded once for each process and not for
+ * each file. These have one of their own, as they change what others use: modules, globals, plugins of RxDB. Mocks,
+ * timers and stubs are restored after each file.
  */
-const SHARED = [
-  'tests/protocol/**/*.test.ts',
-  'tests/server/{accounts,couch,http,mail,realtime,reminders,runtime,store,sync}/**/*.test.ts',
+const ALONE = [
+  'tests/added-resources.test.ts',
+  'tests/client-sdk/{react-native,self-check,storage-faults,storages,ten-resources,updates}.test.ts',
+  'tests/peers/{outdated-client,rxdb-suite}.test.ts',
+  'tests/server/added-resources.test.ts',
+  'tests/server/database/embedded-postgres.test.ts',
+  'tests/server/processes/{dev,tracing}.test.ts',
+  'tests/simulation/**/*.test.ts',
 ]
 
 const settings = {
@@ -58,15 +64,15 @@ export default defineConfig({
         test: {
           ...settings,
           name: 'alone',
-          include: ['tests/**/*.test.ts'],
-          exclude: [...configDefaults.exclude, ...OTHER_RUNS, ...SHARED],
+          include: ALONE,
         },
       },
       {
         test: {
           ...settings,
           name: 'shared',
-          include: SHARED,
+          include: ['tests/**/*.test.ts'],
+          exclude: [...configDefaults.exclude, ...OTHER_RUNS, ...ALONE],
           isolate: false,
           setupFiles: ['./tests/support/shared-process.ts'],
         },

@@ -5,7 +5,13 @@ const WAITING = ['dead-listener', 'read-only', 'shutdown', 'silent-worker', 'wro
   (name) => `tests/failures/${name}.test.ts`,
 )
 
-const settings = { testTimeout: 120_000, hookTimeout: 60_000 }
+const settings = {
+  testTimeout: 120_000,
+  hookTimeout: 60_000,
+  // As most others in vitest.config.ts, for the same reason.
+  isolate: false,
+  setupFiles: ['./tests/support/shared-process.ts'],
+}
 
 /** Stories in which machines, lines and databases fail: real processes, real time. */
 export default defineConfig({

@@ -1,15 +1,16 @@
 import { randomUUID } from 'node:crypto'
 import { getRxStorageMemory } from 'rxdb/plugins/storage-memory'
 import { filter, firstValueFrom, type Observable } from 'rxjs'
-import { afterEach } from 'vitest'
 import { type Client, type ClientOptions, createClient } from '../../client-sdk/index.ts'
+import { atEnd } from '../support/at-end.ts'
 import type { Person, TestServer } from '../support/server.ts'
 
 const open = new Set<Client>()
-afterEach(async () => {
+
+async function closeAll(): Promise<void> {
   await Promise.all([...open].map((client) => client.close()))
   open.clear()
-})
+}
 
 /** A client that is closed with the test, in a storage of its own. */
 export async function device(
@@ -22,6 +23,7 @@ export async function device(
     name: `d${randomUUID().slice(0, 8)}`,
     ...options,
   })
+  if (open.size === 0) atEnd(closeAll)
   open.add(client)
   return client
 }

@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import type { BrowserContext, BrowserContextOptions } from 'playwright-core'
-import { afterAll, afterEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
+import { atEnd } from '../support/at-end.ts'
 import { openBrowser } from '../support/browser.ts'
 import { type Caller, callerTo, type Person, type TestServer } from '../support/server.ts'
 import { eventually, Tab } from './tab.ts'
@@ -12,21 +13,22 @@ const BUILD = new URL('../../web/build.mjs', import.meta.url).href
 const SCREENSHOTS = fileURLToPath(new URL('screenshots', import.meta.url))
 const PATIENCE_MS = 15_000
 
-/** One for each file of tests. */
+/** One for each process, with which it ends. */
 const browser = await openBrowser()
 if (browser) await buildWebApp()
-afterAll(() => browser?.close())
 
 /** A test in a browser. Where there is none, which is said aloud, it is left out; in CI it fails. */
 export const story = test.runIf(browser)
 
 const devices = new Set<Device>()
-afterEach(async () => {
+
+/** Closes them all, and fails the test if anything went wrong in them. */
+async function closeDevices(): Promise<void> {
   const faults = [...devices].flatMap((device) => device.faults)
   await Promise.all([...devices].map((device) => device.close()))
   devices.clear()
   expect(faults).toEqual([])
-})
+}
 
 export interface DeviceOptions
   extends Pick<BrowserContextOptions, 'viewport' | 'hasTouch' | 'reducedMotion'> {
@@ -82,6 +84,7 @@ export async function openDevice(
   const context = await browser!.newContext({ viewport: DESKTOP, ...options })
   if (movableClock) await context.clock.install()
   const device = new Device(context, server.url)
+  if (devices.size === 0) atEnd(closeDevices)
   devices.add(device)
   return device
 }

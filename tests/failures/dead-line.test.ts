@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { io } from 'socket.io-client'
 import { expect, test } from 'vitest'
-import { type Actor, afterStory, type Place, setStage } from './stage.ts'
+import { atEnd } from '../support/at-end.ts'
+import { type Actor, type Place, setStage } from './stage.ts'
 
 const HOLE_MS = 10_000
 const RECOVERY_MS = 5_000
@@ -45,7 +46,7 @@ test('five seconds after ten of silence, a node serves as before', async () => {
 /** How long changes that are made on the other node take to a socket of this one. */
 async function delaysOfChanges(person: Actor, place: Place, other: Place): Promise<number[]> {
   const socket = io(place.url, { transports: ['websocket'], auth: { token: person.access } })
-  afterStory(() => socket.disconnect())
+  atEnd(() => socket.disconnect())
   await new Promise((ready) => socket.once('ready', ready))
   const delays: number[] = []
   for (let i = 0; i < 5; i++) {

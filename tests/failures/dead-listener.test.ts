@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { io } from 'socket.io-client'
 import { expect, test } from 'vitest'
+import { atEnd } from '../support/at-end.ts'
 import { startNode } from '../support/web-node.ts'
-import { type Actor, afterStory, lineTo, setStage } from './stage.ts'
+import { type Actor, lineTo, setStage } from './stage.ts'
 
 /** Enough for a median. */
 const WRITES = 12
@@ -18,10 +19,10 @@ test('a node whose line for hints is dead hands on changes within seconds, count
     DATABASE_LISTEN_URL: line.url,
     METRICS_TOKEN: 'Vb3kQ9xZt7Lw2Rf5Yh8Jn4Mc6Pd1Sg0A',
   })
-  afterStory(deaf.close)
+  atEnd(deaf.close)
   const [ann] = await people(1)
   const socket = io(deaf.url, { transports: ['websocket'], auth: { token: ann!.access } })
-  afterStory(() => socket.disconnect())
+  atEnd(() => socket.disconnect())
   await new Promise((ready) => socket.once('ready', ready))
   const delays = (writes = WRITES) => delaysOf(ann!, other, socket, writes)
   expect(median(await delays())).toBeLessThan(500)

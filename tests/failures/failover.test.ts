@@ -11,11 +11,12 @@ import {
 } from '../../server/database/embedded/embedded-postgres.ts'
 import { migrate } from '../../server/database/migrate.ts'
 import { device, tasksOf, until } from '../client-sdk/device.ts'
+import { atEnd } from '../support/at-end.ts'
 import { connectTo } from '../support/cluster.ts'
 import { callerTo } from '../support/server.ts'
 import { startNode } from '../support/web-node.ts'
 import { backUp, clusterIn } from './base-backup.ts'
-import { afterStory, lineTo } from './stage.ts'
+import { lineTo } from './stage.ts'
 
 const PASSWORD = 'a long and quiet river'
 
@@ -23,7 +24,7 @@ test('after a failover that loses commits, devices bring back what they hold, an
   const host = await startHost()
   const line = await lineTo(host.url)
   const node = await startNode({ DATABASE_URL: line.url })
-  afterStory(node.close)
+  atEnd(node.close)
   const credentials = { username: `ann-${randomUUID().slice(0, 8)}`, password: PASSWORD }
   const call = callerTo(node.url)
   const email = `${credentials.username}@example.com`
@@ -103,13 +104,13 @@ async function storedAt(rest: ReturnType<typeof callerTo>) {
 /** A Postgres of its own, which can go over to another timeline, as a standby that is promoted. */
 async function startHost() {
   const folder = await mkdtemp(path.join(tmpdir(), 'tasktide-failover-'))
-  afterStory(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }))
+  atEnd(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }))
   const [dataDir, standby, log] = ['data', 'standby', 'log'].map((name) => path.join(folder, name))
   let postgres: EmbeddedPostgres = await startEmbeddedPostgres({
     dataDir: dataDir!,
     settings: { wal_keep_size: '512MB' },
   })
-  afterStory(() => postgres.stop())
+  atEnd(() => postgres.stop())
   const cluster = clusterIn(dataDir!)
   const admin = connectTo(postgres.url)
   await migrate(admin)

@@ -3,11 +3,12 @@ import { io } from 'socket.io-client'
 import { expect, test } from 'vitest'
 import { MAX_PUSH_ROWS } from '../../protocol/replication.ts'
 import { device, tasksOf } from '../client-sdk/device.ts'
+import { atEnd } from '../support/at-end.ts'
 import { hasNginx, startNginx } from '../support/nginx.ts'
 import { freePort } from '../support/programs.ts'
 import { type Caller, callerTo } from '../support/server.ts'
 import { startNode, type WebNode } from '../support/web-node.ts'
-import { afterStory, setStage } from './stage.ts'
+import { setStage } from './stage.ts'
 
 const PEOPLE = 3
 const ROUNDS = 2
@@ -23,12 +24,12 @@ test.skipIf(!hasNginx())(
         PORT: String(ports[i]),
         TRUST_PROXY: '1',
       })
-      afterStory(node.close)
+      atEnd(node.close)
       return node
     }
     const nodes: [WebNode, WebNode] = [await start(0), await start(1)]
     const nginx = await startNginx(ports)
-    afterStory(nginx.close)
+    atEnd(nginx.close)
     const people = await Promise.all(Array.from({ length: PEOPLE }, (_, i) => person(i)))
     await expectEveryWay(people[0]!)
 
@@ -48,13 +49,13 @@ test.skipIf(!hasNginx())(
     /** Sockets, event streams, and a push that is larger than nginx lets through by itself. */
     async function expectEveryWay({ rest, access, stored }: (typeof people)[0]) {
       const socket = io(nginx.url, { transports: ['websocket'], auth: { token: access } })
-      afterStory(() => socket.disconnect())
+      atEnd(() => socket.disconnect())
       await new Promise((ready) => socket.once('ready', ready))
       const stream = await fetch(`${nginx.url}/replication/tasks/0/pullStream`, {
         headers: { authorization: `Bearer ${access}` },
       })
       const events = stream.body!.pipeThrough(new TextDecoderStream()).getReader()
-      afterStory(() => events.cancel().catch(() => {}))
+      atEnd(() => events.cancel().catch(() => {}))
       const frame = new Promise((arrived) => socket.once('changes', arrived))
       const { id } = (await rest('POST', '/api/tasks/', { title: 'Milk' })).body
       expect(await frame).toMatchObject({ documents: { tasks: [{ title: 'Milk' }] } })
@@ -104,7 +105,7 @@ test.skipIf(!hasNginx())(
       isOver = true
       return Promise.all(writers)
     }
-    afterStory(stop)
+    atEnd(stop)
     const failed = () => answers.filter(({ status }) => status >= 300)
     const goesOn = async () => {
       const before = answers.length

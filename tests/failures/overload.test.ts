@@ -1,7 +1,8 @@
 import { Agent, request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { type Actor, afterStory, type Place, setStage } from './stage.ts'
+import { atEnd } from '../support/at-end.ts'
+import { type Actor, type Place, setStage } from './stage.ts'
 
 const PEOPLE = 40
 /** So much longer the database takes: what a node can serve is then limited by its connections. */
@@ -59,7 +60,7 @@ interface Answer {
 
 function createLoad(people: readonly Actor[], { url }: Place) {
   const agent = new Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY })
-  afterStory(() => agent.destroy())
+  atEnd(() => agent.destroy())
   let next = 0
 
   return {

@@ -5,13 +5,14 @@ import { expect, test } from 'vitest'
 import { addJob } from '../../server/jobs/queue.ts'
 import { SEND_REMINDERS } from '../../server/reminders/reminders.ts'
 import { device, tasksOf } from '../client-sdk/device.ts'
+import { atEnd } from '../support/at-end.ts'
 import { addPeople } from '../support/due-reminders.ts'
 import { mailingTo, openMailbox } from '../support/mailbox.ts'
 import { hasPgBouncer, startPgBouncer } from '../support/pgbouncer.ts'
 import { startProcess } from '../support/processes.ts'
 import { callerTo, SECRET } from '../support/server.ts'
 import { startNode } from '../support/web-node.ts'
-import { afterStory, lineTo, setStage } from './stage.ts'
+import { lineTo, setStage } from './stage.ts'
 
 const PEOPLE = 3
 const KILLS = 3
@@ -25,7 +26,7 @@ async function bouncedDatabase(settings = SETTINGS) {
   const { database } = await setStage({ nodes: 0 })
   const direct = (await lineTo(database.url)).url
   const pgbouncer = await startPgBouncer(direct, settings)
-  afterStory(pgbouncer.close)
+  atEnd(pgbouncer.close)
   return { database, direct, pgbouncer }
 }
 
@@ -35,16 +36,16 @@ test.skipIf(!isInstalled)(
     const { database, direct, pgbouncer } = await bouncedDatabase()
     const environment = { DATABASE_URL: pgbouncer.url, DATABASE_LISTEN_URL: direct }
     const nodes = await Promise.all([startNode(environment), startNode(environment)])
-    for (const node of nodes) afterStory(node.close)
+    for (const node of nodes) atEnd(node.close)
     const [here, there] = nodes as [(typeof nodes)[0], (typeof nodes)[0]]
     const mailbox = await openMailbox()
-    afterStory(mailbox.close)
+    atEnd(mailbox.close)
     const worker = await startProcess(
       'worker',
       { ...environment, SECRET_KEY: SECRET, ...mailingTo(mailbox) },
       'waiting for jobs',
     )
-    afterStory(worker.kill)
+    atEnd(worker.kill)
     const remind = async () => {
       const address = await addPeople(database.db, 1)
       await addJob(database.db, SEND_REMINDERS, {})
@@ -67,7 +68,7 @@ test.skipIf(!isInstalled)(
 
     const [ann] = people
     const socket = io(there.url, { transports: ['websocket'], auth: { token: ann!.access } })
-    afterStory(() => socket.disconnect())
+    atEnd(() => socket.disconnect())
     await new Promise((ready) => socket.once('ready', ready))
     const frame = new Promise((arrived) => socket.once('changes', arrived))
     const row = { newDocumentState: { id: crypto.randomUUID(), title: 'Pushed' } }
@@ -95,7 +96,7 @@ test.skipIf(!isInstalled)(
       isOver = true
       return Promise.all(writers)
     }
-    afterStory(stop)
+    atEnd(stop)
     const count = () => [...stored.values()].reduce((sum, { size }) => sum + size, 0)
     const grows = async () => {
       const before = count()
@@ -151,7 +152,7 @@ test.skipIf(!isInstalled)(
       { ...alone, SECRET_KEY: SECRET },
       'set DATABASE_LISTEN_URL',
     )
-    afterStory(worker.kill)
+    atEnd(worker.kill)
     expect(worker.output()).toMatch(refusal)
     expect(await worker.exit).toBe(1)
 
@@ -159,7 +160,7 @@ test.skipIf(!isInstalled)(
       direct,
       SETTINGS.replace(/max_prepared_statements = \d+/, 'max_prepared_statements = 0'),
     )
-    afterStory(forgetful.close)
+    atEnd(forgetful.close)
     await expect(
       startNode({ DATABASE_URL: forgetful.url, DATABASE_LISTEN_URL: direct }),
     ).rejects.toThrow('The pooler of DATABASE_URL loses prepared statements: use PgBouncer 1.21')

@@ -6,8 +6,9 @@ import { connect } from '../../server/database/connect.ts'
 import { startEmbeddedPostgres } from '../../server/database/embedded/embedded-postgres.ts'
 import { poolState } from '../../server/database/pool.ts'
 import { createReadiness } from '../../server/health/readiness.ts'
+import { atEnd } from '../support/at-end.ts'
 import { connectTo } from '../support/cluster.ts'
-import { afterStory, lineTo, setStage } from './stage.ts'
+import { lineTo, setStage } from './stage.ts'
 
 test('on a read-only database, reads are answered, writes are told to come back, and the node is not ready', async () => {
   const { database, places, people } = await setStage()
@@ -61,7 +62,7 @@ test('of several hosts the first one is used that accepts writes, also after the
   const target = { url, tls: 'off' } as const
   const pool = connect({ ...target, poolSize: 2, statementTimeoutMs: 5_000 })
   const readiness = createReadiness(target, poolState(pool))
-  afterStory(() => Promise.all([pool.destroy(), readiness.close()]))
+  atEnd(() => Promise.all([pool.destroy(), readiness.close()]))
   const write = async (): Promise<string> => {
     await pool.raw('create table if not exists notes (at timestamptz)')
     const { rows } = await pool.raw('show cluster_name')
@@ -84,12 +85,12 @@ test('of several hosts the first one is used that accepts writes, also after the
 /** A Postgres of its own, behind a line. */
 async function startHost(cluster_name: string) {
   const dataDir = await mkdtemp(path.join(tmpdir(), 'tasktide-host-'))
-  afterStory(() => rm(dataDir, { recursive: true, force: true, maxRetries: 5 }))
+  atEnd(() => rm(dataDir, { recursive: true, force: true, maxRetries: 5 }))
   const settings = { cluster_name, fsync: 'off' }
   const postgres = await startEmbeddedPostgres({ dataDir, settings })
-  afterStory(postgres.stop)
+  atEnd(postgres.stop)
   const admin = connectTo(postgres.url)
-  afterStory(() => admin.destroy())
+  atEnd(() => admin.destroy())
   return {
     line: await lineTo(postgres.url),
     /** Whether it is read-only: for sessions that there are and for new ones. */

@@ -2,10 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import type { Client } from '../../client-sdk/index.ts'
 import { device, tasksOf } from '../client-sdk/device.ts'
+import { atEnd } from '../support/at-end.ts'
 import { hasRedis, startRedis } from '../support/redis.ts'
 import { callerTo } from '../support/server.ts'
 import { startNode } from '../support/web-node.ts'
-import { afterStory, setStage } from './stage.ts'
+import { setStage } from './stage.ts'
 
 const TOKEN = 'Vb3kQ9xZt7Lw2Rf5Yh8Jn4Mc6Pd1Sg0A'
 const PASSWORD = 'a-harbour-at-night'
@@ -16,7 +17,7 @@ test.skipIf(!hasRedis())(
   'Redis is killed and restarted under load: no write fails, every device converges, and hints come through it again',
   async () => {
     const redis = await startRedis({ requirepass: PASSWORD })
-    afterStory(redis.close)
+    atEnd(redis.close)
     const { database } = await setStage({ nodes: 0 })
     const nodes = await Promise.all(
       [1, 2].map(async () => {
@@ -25,7 +26,7 @@ test.skipIf(!hasRedis())(
           REDIS_URL: redis.url.replace('://', `://:${PASSWORD}@`),
           METRICS_TOKEN: TOKEN,
         })
-        afterStory(node.close)
+        atEnd(node.close)
         const asOperator = callerTo(node.url, { authorization: `Bearer ${TOKEN}` })
         const metrics = async () => (await asOperator('GET', '/metrics')).text
         return {

@@ -6,11 +6,12 @@ import path from 'node:path'
 import { expect, test } from 'vitest'
 import { startEmbeddedPostgres } from '../../server/database/embedded/embedded-postgres.ts'
 import { migrate } from '../../server/database/migrate.ts'
+import { atEnd } from '../support/at-end.ts'
 import { connectTo } from '../support/cluster.ts'
 import { type Caller, callerTo } from '../support/server.ts'
 import { startNode } from '../support/web-node.ts'
 import { backUp, clusterIn } from './base-backup.ts'
-import { afterStory, lineTo } from './stage.ts'
+import { lineTo } from './stage.ts'
 
 const TOKEN = 'Vb3kQ9xZt7Lw2Rf5Yh8Jn4Mc6Pd1Sg0A'
 const START = 'lwt=0&id='
@@ -115,12 +116,12 @@ async function fromReplica(pull: () => Promise<void>, node: Node) {
 /** A primary, a standby with streaming replication behind a line, and two nodes that read from it. */
 async function setStage() {
   const folder = await mkdtemp(path.join(tmpdir(), 'tasktide-replica-'))
-  afterStory(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }))
+  atEnd(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }))
   const [dataDir, copy] = [path.join(folder, 'primary'), path.join(folder, 'standby')]
   const primary = await startEmbeddedPostgres({ dataDir, settings: { wal_keep_size: '512MB' } })
-  afterStory(primary.stop)
+  atEnd(primary.stop)
   const admin = connectTo(primary.url)
-  afterStory(() => admin.destroy())
+  atEnd(() => admin.destroy())
   await migrate(admin)
 
   mkdirSync(copy, { mode: 0o711 })
@@ -133,9 +134,9 @@ async function setStage() {
     dataDir: copy,
     settings: { primary_conninfo: conninfo },
   })
-  afterStory(postgres.stop)
+  atEnd(postgres.stop)
   const replica = connectTo(postgres.url)
-  afterStory(() => replica.destroy())
+  atEnd(() => replica.destroy())
   const ask = async (sql: string) => Object.values((await replica.raw(sql)).rows[0])[0]
   const line = await lineTo(postgres.url)
   const nodes = [await serve(), await serve()]
@@ -167,7 +168,7 @@ async function setStage() {
       DATABASE_REPLICA_URL: line.url,
       METRICS_TOKEN: TOKEN,
     })
-    afterStory(node.close)
+    atEnd(node.close)
     const call = callerTo(node.url, { authorization: `Bearer ${TOKEN}` })
     const sample = async (name: string) => {
       const line = (await call('GET', '/metrics')).text

@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest'
+import { atEnd } from '../support/at-end.ts'
 import { mailingTo, openMailbox } from '../support/mailbox.ts'
 import { startProcess } from '../support/processes.ts'
 import { SECRET } from '../support/server.ts'
-import { afterStory, lineTo, setStage } from './stage.ts'
+import { lineTo, setStage } from './stage.ts'
 
 /** Platforms kill after 30. */
 const MAX_STOP_MS = 25_000
@@ -28,11 +29,11 @@ test('a node whose database is silent ends within 25 seconds of SIGTERM, and ans
 test('a worker whose database is silent ends within 25 seconds of SIGTERM', async () => {
   const { database } = await setStage({ nodes: 0 })
   const mailbox = await openMailbox()
-  afterStory(mailbox.close)
+  atEnd(mailbox.close)
   const line = await lineTo(database.url)
   const environment = { DATABASE_URL: line.url, SECRET_KEY: SECRET, ...mailingTo(mailbox) }
   const worker = await startProcess('worker', environment, 'waiting for jobs')
-  afterStory(worker.kill)
+  atEnd(worker.kill)
   line.blackHole()
   const stop = () => void worker.child.kill('SIGTERM')
   expect(await timeToExit(stop, worker.exit)).toBeLessThan(MAX_STOP_MS)

@@ -3,11 +3,12 @@ import { expect, test } from 'vitest'
 import type { Database } from '../../server/database/connect.ts'
 import { addJob } from '../../server/jobs/queue.ts'
 import { SEND_REMINDERS } from '../../server/reminders/reminders.ts'
+import { atEnd } from '../support/at-end.ts'
 import { addPeople } from '../support/due-reminders.ts'
 import { mailingTo, openMailbox } from '../support/mailbox.ts'
 import { startProcess } from '../support/processes.ts'
 import { SECRET } from '../support/server.ts'
-import { afterStory, lineTo, setStage } from './stage.ts'
+import { lineTo, setStage } from './stage.ts'
 
 const MAX_DELAY_MS = 60_000
 
@@ -16,11 +17,11 @@ test.each([0, 20_000])(
   async (silence) => {
     const { database } = await setStage({ nodes: 0 })
     const mailbox = await openMailbox()
-    afterStory(mailbox.close)
+    atEnd(mailbox.close)
     const line = await lineTo(database.url)
     const environment = { DATABASE_URL: line.url, SECRET_KEY: SECRET, ...mailingTo(mailbox) }
     const worker = await startProcess('worker', environment, 'waiting for jobs')
-    afterStory(worker.kill)
+    atEnd(worker.kill)
     await mailbox.next(await remind(database.db))
 
     line.blackHole()

@@ -1,4 +1,4 @@
-import { afterEach } from 'vitest'
+import { atEnd } from '../support/at-end.ts'
 import type { TestDatabase } from '../support/database.ts'
 import { type Line, openLine } from '../support/line.ts'
 import { type Caller, callerTo, type Person, startServer } from '../support/server.ts'
@@ -20,14 +20,6 @@ export interface Actor extends Pick<Person, 'id' | 'access'> {
   at(place: Pick<Place, 'url'>): Caller
 }
 
-const ends: (() => unknown)[] = []
-afterEach(async () => {
-  for (const end of ends.splice(0).reverse()) await end()
-})
-
-/** What the story leaves behind. Ends in the reverse order. */
-export const afterStory = (end: () => unknown) => void ends.push(end)
-
 /** A database, and so many nodes as processes, each on a line of its own. All are gone after the story. */
 export async function setStage({
   nodes = 1,
@@ -38,13 +30,13 @@ export async function setStage({
 } = {}): Promise<Stage> {
   // People register here: its hashes are cheap, and no line of it fails.
   const home = await startServer()
-  afterStory(home.stop)
+  atEnd(home.stop)
   const database = home.testDatabase
   const places = await Promise.all(
     Array.from({ length: nodes }, async () => {
       const line = await lineTo(database.url)
       const node = await startNode({ DATABASE_URL: line.url, ...environment })
-      afterStory(node.close)
+      atEnd(node.close)
       return { ...node, line }
     }),
   )
@@ -62,6 +54,6 @@ export async function setStage({
 
 export async function lineTo(databaseUrl: string): Promise<Line> {
   const line = await openLine(databaseUrl)
-  afterStory(line.close)
+  atEnd(line.close)
   return line
 }

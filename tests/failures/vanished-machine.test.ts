@@ -2,8 +2,9 @@ import { expect, test } from 'vitest'
 import { openDatabase } from '../../server/database/open.ts'
 import { readConfig } from '../../server/runtime/config.ts'
 import { createLog } from '../../server/runtime/log.ts'
+import { atEnd } from '../support/at-end.ts'
 import { SECRET } from '../support/server.ts'
-import { type Actor, afterStory, lineTo, type Place, type Stage, setStage } from './stage.ts'
+import { type Actor, lineTo, type Place, type Stage, setStage } from './stage.ts'
 
 const WRITERS = 8
 
@@ -17,7 +18,7 @@ test('a machine that vanishes in eight transactions costs nobody else a request'
   vanished.line.blackHole()
 
   const writers = people.map((person) => writeOnAndOn(person, place))
-  afterStory(() => Promise.all(writers.map(({ stop }) => stop())))
+  atEnd(() => Promise.all(writers.map(({ stop }) => stop())))
   const statuses: number[] = []
   const call = bystander.at(place)
   for (let i = 0; i < 50; i++) {
@@ -38,7 +39,7 @@ test('a writer whose feed is held is told to come back, and holds no connection 
   const place = stage.places[0]!
   const [ann, bob, cid] = await stage.people(3)
   const holder = await stage.database.db.transaction()
-  afterStory(() => holder.rollback().catch(() => {}))
+  atEnd(() => holder.rollback().catch(() => {}))
   await holder.raw('select from feeds where user_id = any(?) for update', [[ann!.id, bob!.id]])
 
   const began = Date.now()
@@ -68,7 +69,7 @@ async function connectionOfANode({ database }: Stage) {
   const config = readConfig({ NODE_ENV: 'test', DATABASE_URL: line.url, SECRET_KEY: SECRET })
   const { db, close } = await openDatabase(config, createLog('silent', { readable: false }))
   // Its line is dead, so it does not end in any orderly way.
-  afterStory(() => void close().catch(() => {}))
+  atEnd(() => void close().catch(() => {}))
   let held = 0
   return {
     line,

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { addJob } from '../../server/jobs/queue.ts'
 import { SEND_REMINDERS } from '../../server/reminders/reminders.ts'
 import { device, tasksOf } from '../client-sdk/device.ts'
+import { atEnd } from '../support/at-end.ts'
 import { addPeople } from '../support/due-reminders.ts'
 import { clockOfMachineAhead, hasFaketime } from '../support/faketime.ts'
 import { idle } from '../support/jobs.ts'
@@ -10,7 +11,7 @@ import { mailingTo, openMailbox } from '../support/mailbox.ts'
 import { startProcess } from '../support/processes.ts'
 import { callerTo, SECRET } from '../support/server.ts'
 import { startNode } from '../support/web-node.ts'
-import { afterStory, setStage } from './stage.ts'
+import { setStage } from './stage.ts'
 
 const HALF_AN_HOUR_MS = 30 * 60 * 1000
 const CREDENTIALS = { username: 'ann', password: 'a ferry to Lisbon' }
@@ -22,9 +23,9 @@ test.skipIf(!isInstalled)(
     const { database } = await setStage({ nodes: 0 })
     const environment = { DATABASE_URL: database.url }
     const right = await startNode(environment)
-    afterStory(right.close)
+    atEnd(right.close)
     const wrong = await startNode({ ...environment, ...clockOfMachineAhead('+365d') })
-    afterStory(wrong.close)
+    atEnd(wrong.close)
     const [atRight, atWrong] = [callerTo(right.url), callerTo(wrong.url)]
     const account = { ...CREDENTIALS, email: 'ann@example.com' }
     expect((await atRight('POST', '/api/register/', account)).status).toBe(201)
@@ -50,7 +51,7 @@ test.skipIf(!isInstalled)(
       transports: ['websocket'],
       auth: { token: refreshed.body.access },
     })
-    afterStory(() => socket.disconnect())
+    atEnd(() => socket.disconnect())
     await new Promise((ready) => socket.once('ready', ready))
     const frame = new Promise((arrived) => socket.once('changes', arrived))
     const milk = await laptop.tasks.add({ title: 'Milk' })
@@ -84,7 +85,7 @@ test.skipIf(!isInstalled)(
     const { database } = await setStage({ nodes: 0 })
     const { db } = database
     const mailbox = await openMailbox()
-    afterStory(mailbox.close)
+    atEnd(mailbox.close)
     const due = await addPeople(db, 1)
     await addPeople(db, 1, new Date(Date.now() + HALF_AN_HOUR_MS))
     const worker = await startProcess(
@@ -97,7 +98,7 @@ test.skipIf(!isInstalled)(
       },
       'waiting for jobs',
     )
-    afterStory(worker.kill)
+    atEnd(worker.kill)
     await addJob(db, SEND_REMINDERS, {})
     await mailbox.next(due)
     await idle(db)

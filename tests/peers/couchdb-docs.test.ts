@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { expect } from 'vitest'
+import { expect, vi } from 'vitest'
 import { test as served } from '../support/fixtures.ts'
 import { type Caller, callerTo, type Person, type TestServer } from '../support/server.ts'
 
@@ -61,7 +61,7 @@ test('a personal token in place of the password gets a copy', async ({ page, ann
   const scopes = ['tasks:read', 'tasks:write', 'profile']
   const asked = { name: 'Copy', password: ann.password, scopes }
   const { body } = await ann.call('POST', '/api/account/tokens/', asked)
-  process.env.TASKTIDE_TOKEN = body.token
+  vi.stubEnv('TASKTIDE_TOKEN', body.token)
   const { copy } = await page('copy.js')
   const { rows } = await copy.allDocs({ include_docs: true })
   expect(rows.map(({ doc }: { doc: object }) => doc)).toMatchObject([

@@ -121,7 +121,8 @@ export async function readApi(call: Caller): Promise<Api> {
   // In strict mode Ajv rejects unknown keywords at the root, which here are those of OpenAPI.
   ajv.addVocabulary(Object.keys(document))
   ajv.addSchema(closed(document), BASE)
-  const validators = new Map<Schema, ValidateFunction>()
+  // By the text of the schema, as the same one stands in many operations.
+  const validators = new Map<string, ValidateFunction>()
 
   const api: Api = {
     document,
@@ -129,10 +130,11 @@ export async function readApi(call: Caller): Promise<Api> {
       Object.entries(methods).map(([method, node]) => describe(path, method, node)),
     ),
     faultsOf(schema, value) {
-      let validate = validators.get(schema)
+      const text = JSON.stringify(schema)
+      let validate = validators.get(text)
       if (!validate) {
         validate = ajv.compile(absolute(closed(schema)))
-        validators.set(schema, validate)
+        validators.set(text, validate)
       }
       return validate(value) ? undefined : ajv.errorsText(validate.errors)
     },
