@@ -4,7 +4,7 @@ import { readAgain } from '../runtime/back-off.ts'
 import type { FieldErrors } from '../runtime/client-error.ts'
 
 /** A document in the state that was pushed. */
-interface PushedDocument {
+export interface PushedDocument {
   id: string
   _deleted: boolean
   [field: string]: unknown

@@ -425,7 +425,12 @@ function pushThroughNetwork(): Push {
     onErased: () => {},
   })
   const { signal } = new AbortController()
-  return new Push({ api, path: '/replication/tasks/0', signal, resource: { fieldNames: [], initial: {} } })
+  return new Push({
+    api,
+    path: '/replication/tasks/0',
+    signal,
+    resource: { fieldNames: [], initial: {} },
+  })
 }
 
 /** So many new tasks, some of them with a title of their own. */
