@@ -1,6 +1,6 @@
 import sqlite from 'node-sqlite3-wasm'
 import { io } from 'socket.io-client'
-import { expect } from 'vitest'
+import { afterAll, expect } from 'vitest'
 import { sqliteStorage } from '../../client-sdk/sqlite.ts'
 import type { Person } from '../support/server.ts'
 import { deferred } from '../support/store-contract.ts'
@@ -10,7 +10,7 @@ import { test } from './fixtures.ts'
 import { acceptAnyText } from './lax-rules.ts'
 import { problem } from './network.ts'
 
-acceptAnyText()
+afterAll(acceptAnyText())
 
 const TITLE = 'A letter to Carla'
 const NOTES = 'She left in May'

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
-import { describe, expect } from 'vitest'
+import { afterAll, describe, expect } from 'vitest'
 import type { Client } from '../../client-sdk/index.ts'
 import { backupOf } from '../support/backup.ts'
 import type { Person, TestServer } from '../support/server.ts'
@@ -11,7 +11,7 @@ import { test } from './fixtures.ts'
 import { killAtEachWrite } from './kills.ts'
 import { acceptAnyText } from './lax-rules.ts'
 
-acceptAnyText()
+afterAll(acceptAnyText())
 
 let server: TestServer
 test.beforeAll(({ server: started }) => {

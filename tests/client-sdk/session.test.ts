@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import { getRxStorageMemory } from 'rxdb/plugins/storage-memory'
 import { firstValueFrom } from 'rxjs'
-import { afterEach, describe, expect, vi } from 'vitest'
+import { afterAll, afterEach, describe, expect, vi } from 'vitest'
 import type { Person, TestServer } from '../support/server.ts'
 import { device, deviceOf, shut, tasksOf, until } from './device.ts'
 import { test } from './fixtures.ts'
 import { acceptAnyText } from './lax-rules.ts'
 import type { Network } from './network.ts'
 
-acceptAnyText()
+afterAll(acceptAnyText())
 
 const MINUTE = 60_000
 

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import { OPEN_COLLECTIONS } from 'rxdb'
 import { getRxStorageMemory } from 'rxdb/plugins/storage-memory'
-import { describe, expect } from 'vitest'
+import { afterAll, describe, expect } from 'vitest'
 import { dexieStorage } from '../../client-sdk/dexie.ts'
 import type { Client, SyncState } from '../../client-sdk/index.ts'
 import type { Storage } from '../../client-sdk/local/storage.ts'
@@ -15,7 +15,7 @@ import { acceptAnyText } from './lax-rules.ts'
 import { keyValueMedium, sqliteMedium } from './media.ts'
 import { createNetwork } from './network.ts'
 
-acceptAnyText()
+afterAll(acceptAnyText())
 
 const STORAGES: [string, () => Storage][] = [
   ['memory', () => getRxStorageMemory()],

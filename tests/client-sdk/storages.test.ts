@@ -21,7 +21,7 @@ import { acceptAnyText } from './lax-rules.ts'
 import { keyValueStore, MEDIA, type Medium, sqliteFile } from './media.ts'
 import { createNetwork } from './network.ts'
 
-acceptAnyText()
+afterAll(acceptAnyText())
 
 let server: TestServer
 let folder: string

@@ -2,14 +2,14 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import { getRxStorageMemory, type RxStorageMemory } from 'rxdb/plugins/storage-memory'
 import { filter, firstValueFrom, switchMap } from 'rxjs'
-import { describe, expect } from 'vitest'
+import { afterAll, describe, expect } from 'vitest'
 import type { SyncStatus } from '../../client-sdk/index.ts'
 import { device, deviceOf, shut, tasksOf, until } from './device.ts'
 import { test } from './fixtures.ts'
 import { acceptAnyText } from './lax-rules.ts'
 import { type Fate, problem } from './network.ts'
 
-acceptAnyText()
+afterAll(acceptAnyText())
 
 test('a failed push between frames leaves no document unsynced', async ({ network, ann }) => {
   const phone = await deviceOf(network, ann)

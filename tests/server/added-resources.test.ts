@@ -644,10 +644,10 @@ describe('any push', () => {
         const lost = await pull(inPostgres, user, conflicts, { id: '', lwt: 0 }, 1_000)
         seen.losses += JSON.parse(lost.documents).length
       }),
-      { numRuns: 80, interruptAfterTimeLimit: 40_000 },
+      { numRuns: 80, interruptAfterTimeLimit: 100_000 },
     )
     expect(Object.entries(seen).filter(([, count]) => count === 0)).toEqual([])
-  }, 60_000)
+  }, 120_000)
 
   function checkReferences(stored: ReadonlyMap<string, WireDocument>): void {
     for (const document of stored.values()) {
