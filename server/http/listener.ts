@@ -4,6 +4,7 @@ import { setImmediate } from 'node:timers/promises'
 import type express from 'express'
 import type { Express } from 'express'
 import { createLingering } from './lingering.ts'
+import type { Door } from './overload.ts'
 import { send } from './send.ts'
 import { answerUnreadable, tooManyAtOnce, unreadableTarget } from './unreadable.ts'
 
@@ -52,8 +53,10 @@ export interface Listener {
  * The HTTP server of an app. Express replaces the prototype of every request and response, which
  * deoptimizes them in V8 and dominates the cost of a small response. Objects that are created with that
  * prototype are left unchanged.
+ *
+ * @param refuses requests that the app does not see
  */
-export function createListener(app: Express): Listener {
+export function createListener(app: Express, refuses: Door = () => false): Listener {
   class Request extends IncomingMessage {}
   class Response extends ServerResponse {}
   Object.setPrototypeOf(Request.prototype, app.request)
@@ -107,6 +110,7 @@ export function createListener(app: Express): Listener {
     const offersUpgrade = Boolean((req as unknown as Offering).offersUpgrade)
     if (isRetiring || offersUpgrade) res.setHeader('Connection', 'close')
     if (count > MAX_PIPELINED) return send(res, tooManyAtOnce())
+    if (refuses(req, res)) return
     // Express calls no handler for a target that is not a URL.
     app(req, res, () => send(res, unreadableTarget()))
   }

@@ -56,7 +56,7 @@ import { bearerToken, type MountDependencies, mount } from '../http/mount.ts'
 import { createOpenAnswers, type OpenAnswers } from '../http/open-answers.ts'
 import type { Operation } from '../http/operation.ts'
 import { originOf } from '../http/origin.ts'
-import { refuseOverload } from '../http/overload.ts'
+import { createDoor, type Door, refuseOverload } from '../http/overload.ts'
 import { answerProblems, notFound, speaking } from '../http/problems.ts'
 import { type Changes, createChanges } from '../http/replication/changes.ts'
 import { createLongPages } from '../http/replication/long-pages.ts'
@@ -105,6 +105,8 @@ export interface AppDependencies {
 
 export interface App {
   express: Express
+  /** Comes before it. */
+  door: Door
   /** All operations, as in the OpenAPI document. */
   operations: readonly Operation[]
   store: Store
@@ -319,6 +321,7 @@ export function createApp({
   app.use(answerProblems(log))
   return {
     express: app,
+    door: createDoor({ pool: poolState(db), headers, metrics, log, now }),
     operations: [...described, ...about],
     store,
     administration,

@@ -71,7 +71,7 @@ export async function start(
       now,
       ...(replaced.passwords && { passwords: replaced.passwords }),
     })
-    const { server: http, retire, drain } = createListener(app.express)
+    const { server: http, retire, drain } = createListener(app.express, app.door)
     watchClock(app.metrics, clock)
     const realtime = startRealtime(http, { config, app, hints, log, now })
     await new Promise<void>((listening, failed) => {
