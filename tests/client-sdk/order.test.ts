@@ -10,7 +10,7 @@ const SEED = Date.now()
 const sample = <T>(values: fc.Arbitrary<T>, numRuns: number) =>
   fc.sample(values, { numRuns, seed: SEED })
 
-/** Where newer characters and rare ideographs are sorted depends on the Unicode version of each end. */
+/** Where newer characters, rare ideographs and curly quotation marks are sorted depends on the Unicode version of each end. */
 const RANGES = [
   [0x20, 0x7e],
   [0xa1, 0x17f],
@@ -49,7 +49,6 @@ const word = fc.oneof(
     '_',
     '.',
     ' ',
-    '“',
     "'",
     '日',
     '本',
