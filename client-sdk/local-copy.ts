@@ -36,11 +36,18 @@ type Message =
   | { kind: 'state'; state: SyncState; offset: number }
   | { kind: 'hello'; open: readonly string[] }
   | { kind: 'greeting'; open: readonly string[] }
-  | { kind: 'pause'; isPaused: boolean }
+  | Paused
   | { kind: 'wake' }
   | { kind: 'wrote'; collection: string; ids: readonly string[] }
   | { kind: 'await'; nonce: string }
   | { kind: 'in_sync'; nonce: string }
+
+interface Paused {
+  kind: 'pause'
+  isPaused: boolean
+  /** How often the user had paused or resumed then, as far as the sender knows. Earlier releases do not say. */
+  count?: number
+}
 
 interface LocalCopyOptions {
   storage: Storage
@@ -86,6 +93,8 @@ export class LocalCopy {
   /** Serializes starting and stopping. */
   private queue: Promise<void> = Promise.resolve()
   private isOver = false
+  /** How often the user has paused or resumed: what another tab says may be older than what was done here. */
+  private pauses: number
   /** Serializes storing the paused state. */
   private keeping: Promise<void> = Promise.resolve()
 
@@ -94,10 +103,11 @@ export class LocalCopy {
     const database = await openDatabase({ ...options, name, now: () => options.clock.now() })
     try {
       const synced = await database.getLocal<{ at: string }>('last_synced')
-      const paused = await database.getLocal<{ isPaused: boolean }>('paused')
+      const paused = await database.getLocal<{ isPaused: boolean; count?: number }>('paused')
       return new LocalCopy(user, database, options, {
         last_synced_at: synced?.get('at') ?? null,
         isPaused: paused?.get('isPaused') ?? false,
+        pauses: paused?.get('count') ?? 0,
       })
     } catch (error) {
       await database.close()
@@ -109,7 +119,7 @@ export class LocalCopy {
     user: User,
     database: RxDatabase<Collections>,
     options: LocalCopyOptions,
-    kept: { last_synced_at: string | null; isPaused: boolean },
+    kept: { last_synced_at: string | null; isPaused: boolean; pauses: number },
   ) {
     this.user = user
     this.database = database
@@ -120,6 +130,7 @@ export class LocalCopy {
     this.connection = new Connection(options.session, user.id)
     this.isPaused$ = this.connection.isPaused$
     this.isPaused$.next(kept.isPaused)
+    this.pauses = kept.pauses
     this.state$ = new BehaviorSubject<SyncState>({
       status: 'connecting',
       pending: 0,
@@ -190,11 +201,13 @@ export class LocalCopy {
   /** Resolves when it is stored. */
   async pause(isPaused: boolean): Promise<void> {
     const isNew = isPaused !== this.isPaused$.value
+    if (isNew) this.pauses++
     this.isPaused$.next(isPaused)
-    this.tabs.tell({ kind: 'pause', isPaused })
+    this.tellPaused()
     if (!isPaused) this.wake()
     if (!isNew) return this.keeping
-    const keep = () => this.database.upsertLocal('paused', { isPaused: this.isPaused$.value })
+    const keep = () =>
+      this.database.upsertLocal('paused', { isPaused: this.isPaused$.value, count: this.pauses })
     const kept = this.keeping.then(keep)
     this.keeping = kept.then(
       () => {},
@@ -250,7 +263,7 @@ export class LocalCopy {
   private hear(message: Message): void {
     if (this.isOver) return
     const replication = this.replication$.value
-    if (message.kind === 'pause') this.isPaused$.next(message.isPaused)
+    if (message.kind === 'pause') this.hearPaused(message)
     if (message.kind === 'state' && !replication) {
       this.state$.next(message.state)
       this.options.clock.offset = message.offset
@@ -295,7 +308,18 @@ export class LocalCopy {
   private greet(): void {
     this.tabs.tell({ kind: 'greeting', open: this.options.resources })
     if (this.replication$.value) this.tellState()
-    this.tabs.tell({ kind: 'pause', isPaused: this.isPaused$.value })
+    this.tellPaused()
+  }
+
+  private tellPaused(): void {
+    this.tabs.tell({ kind: 'pause', isPaused: this.isPaused$.value, count: this.pauses })
+  }
+
+  private hearPaused({ isPaused, count = this.pauses + 1 }: Paused): void {
+    // If both tabs were used at once, all agree on the pause.
+    if (count < this.pauses || (count === this.pauses && !isPaused)) return
+    this.pauses = count
+    this.isPaused$.next(isPaused)
   }
 
   private tellState(): void {

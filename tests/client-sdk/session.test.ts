@@ -509,6 +509,20 @@ describe('two tabs', () => {
     await first.sync.awaitInSync()
   })
 
+  test('stay resumed if one is resumed as soon as it is open, before it hears of the others', async ({
+    ann,
+  }) => {
+    const name = `soon-${ann.id}`
+    const first = await deviceOf(network, ann, { name, ...tab(1) })
+    await first.sync.pause()
+    const second = await device(network, { name, ...tab(2) })
+    await second.sync.resume()
+    await second.tasks.add({ title: 'Ferry' })
+    await Promise.all([first.sync.awaitInSync(), second.sync.awaitInSync()])
+    const paused = [first, second].map(({ sync }) => firstValueFrom(sync.isPaused$))
+    expect(await Promise.all(paused)).toEqual([false, false])
+  })
+
   test('renew the token once', async ({ ann }) => {
     const name = `renew-${ann.id}`
     const first = await deviceOf(network, ann, { name, now, ...tab(1) })
