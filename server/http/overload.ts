@@ -5,10 +5,9 @@ import type { PoolState } from '../database/pool.ts'
 import type { Log } from '../runtime/log.ts'
 import type { Metrics } from '../runtime/metrics.ts'
 
-/** Other paths are answered also by a node that is overloaded: they need no database. */
-const NEEDS_DATABASE = /^\/(api\/(?!docs|schema|asyncapi)|replication\/|couch\/)/
-/** Of these, those whose refusals are problems. */
+/** What needs the database, and whose refusals are problems. Other paths are answered also by a node that is overloaded. */
 const HAS_PROBLEMS = /^\/(api\/(?!docs|schema|asyncapi)|replication\/)/
+const NEEDS_DATABASE = new RegExp(`${HAS_PROBLEMS.source}|^/couch/`)
 /** Spread, so that those who were refused do not come back together. */
 const RETRY_SECONDS = [1, 2, 3]
 
@@ -25,8 +24,8 @@ interface DoorDependencies {
 export type Door = (req: IncomingMessage, res: ServerResponse) => boolean
 
 /**
- * Refuses most of what `refuseOverload` would, in half the time: without Express, and with answers that are made once. If
- * the CPU limits a node, what refusals take is missing for what it serves. The log has a count each second.
+ * Refuses most of what `refuseOverload` would, without Express and with answers that are made once: if the CPU limits a
+ * node, it cannot serve in the time that refusals take. The log has a count each second.
  */
 export function createDoor({ pool, headers, metrics, log, now }: DoorDependencies): Door {
   const answers = REFUSALS.map((problem) => ({
