@@ -10,7 +10,7 @@ const SEED = Date.now()
 const sample = <T>(values: fc.Arbitrary<T>, numRuns: number) =>
   fc.sample(values, { numRuns, seed: SEED })
 
-/** Where newer characters, rare ideographs and curly quotation marks are sorted depends on the Unicode version of each end. */
+/** Where newer characters and rare ideographs are sorted depends on the Unicode version of each end. */
 const RANGES = [
   [0x20, 0x7e],
   [0xa1, 0x17f],
@@ -49,6 +49,7 @@ const word = fc.oneof(
     '_',
     '.',
     ' ',
+    '“',
     "'",
     '日',
     '本',
@@ -65,7 +66,11 @@ const word = fc.oneof(
     ),
   ),
 )
-const title = fc.array(word, { minLength: 1, maxLength: 4 }).map((words) => `a${words.join('')}`)
+/** Newer versions sort both marks as the same letter, so a run has one of them. */
+const QUOTE = SEED % 2 === 0 ? '"' : '“'
+const title = fc
+  .array(word, { minLength: 1, maxLength: 4 })
+  .map((words) => `a${words.join('').replace(/["“]/g, QUOTE)}`)
 const some = <T>(values: fc.Arbitrary<T>) => fc.option(values, { nil: null, freq: 2 })
 const task = fc.record({
   title,
